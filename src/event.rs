@@ -1,0 +1,79 @@
+//! What sources deliver and the join reads: packets, system calls and the lives of tasks.
+//!
+//! Types only. Times of a trace are in the trace's own clock until [`crate::clock`] has moved them
+//! to the capture's.
+
+pub mod call;
+pub mod dns;
+pub mod packet;
+
+use crate::time::Timestamp;
+pub use call::{
+    Address, Call, Fd, FdNote, Message, Op, Outcome, SocketFamily, SocketKind, SocketStyle, Task,
+};
+pub use packet::{IcmpKind, Packet, Quote, Service, TcpFlags};
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened, when, and where the reader finds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When: a packet's time of capture; a call's time of *entry*.
+    pub at: Timestamp,
+    /// The evidence: `FILE:N`.
+    pub place: Place,
+    /// What.
+    pub what: What,
+}
+
+/// Where an event stands in its input, so that a reader can look it up.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Place {
+    /// Index of the input among all inputs of the case, captures and traces counted together.
+    pub input: u16,
+    /// Packet number in a capture (Wireshark's frame number) or line number in a log, from 1.
+    pub number: u64,
+}
+
+/// The kinds of event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A packet of the capture.
+    Packet(Packet),
+    /// A system call of the trace, entry and exit together.
+    Call(Call),
+    /// A task began, became another program, got a signal or ended.
+    Life(Life),
+}
+
+/// Events in the life of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    /// Whose.
+    pub task: Task,
+    /// What happened.
+    pub change: Change,
+}
+
+/// What may happen to a task apart from its calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// First seen (attached, or reported by its parent's clone).
+    Born {
+        /// The thread that cloned it, where known.
+        parent: Option<u32>,
+        /// Whether it shares its parent's process, where known.
+        thread: Option<bool>,
+    },
+    /// It ended by itself with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Killed(String),
+    /// It was told (`SIGCHLD`) that this *process* ended: proof that the pid is a process.
+    ChildDied(u32),
+    /// It got some other signal.
+    Signal(String),
+}

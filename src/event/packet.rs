@@ -1,0 +1,126 @@
+//! Packets, reduced to what the join needs.
+
+use super::dns;
+use crate::flow::{Endpoint, FiveTuple};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// One packet that matters before a SYN. Everything else is counted and forgotten in `decode`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packet {
+    /// A DNS message. Over TCP, one event per length-prefixed message, at the packet that completed it.
+    Dns {
+        /// Who sent it to whom.
+        flow: FiveTuple,
+        /// Which service it belongs to by its ports.
+        service: Service,
+        /// What it says.
+        message: dns::Message,
+    },
+    /// A TCP segment with SYN, FIN or RST.
+    Tcp {
+        /// Who sent it to whom.
+        flow: FiveTuple,
+        /// Its flags.
+        flags: TcpFlags,
+        /// Sequence number.
+        seq: u32,
+        /// Acknowledgement number; 0 without ACK.
+        ack: u32,
+    },
+    /// An ICMP or `ICMPv6` error. What it quotes was *not* captured here and counts as nothing.
+    Icmp {
+        /// Who complains.
+        from: IpAddr,
+        /// To whom.
+        to: IpAddr,
+        /// About what.
+        kind: IcmpKind,
+        /// The offending packet's beginning, as quoted.
+        quote: Option<Quote>,
+    },
+    /// An ARP request or reply, or an IPv6 neighbour solicitation or advertisement.
+    Neighbour {
+        /// The address somebody looks for, or the one that answers.
+        about: IpAddr,
+        /// Whether this is the answer.
+        reply: bool,
+    },
+}
+
+/// Which name service a UDP or TCP message belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// Port 53 on one side (or a port given with `--dns-port`).
+    Unicast,
+    /// Port 5353 on one side (RFC 6762).
+    Mdns,
+    /// Port 5355 on one side (RFC 4795).
+    Llmnr,
+    /// Other UDP ports, but the payload is a plausible DNS message: half of a NATed exchange perhaps.
+    /// Counts only where something else proves it.
+    Candidate,
+}
+
+/// TCP flags that matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpFlags {
+    /// SYN.
+    pub syn: bool,
+    /// ACK.
+    pub ack: bool,
+    /// RST.
+    pub rst: bool,
+    /// FIN.
+    pub fin: bool,
+}
+
+/// What an ICMP error says (RFC 792, RFC 4443), as far as the difference matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IcmpKind {
+    /// Port unreachable: nobody listens.
+    PortUnreachable,
+    /// Host unreachable, also "address unreachable" in `ICMPv6`: no neighbour answered.
+    HostUnreachable,
+    /// Network unreachable, also "no route" in `ICMPv6`.
+    NetUnreachable,
+    /// Administratively prohibited: a firewall that says so.
+    Prohibited,
+    /// Fragmentation needed / packet too big: no refusal.
+    TooBig,
+    /// Time exceeded in transit.
+    TimeExceeded,
+    /// Any other unreachable code.
+    Other(u8),
+}
+
+/// The packet that an ICMP error quotes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quote {
+    /// Its flow, in the direction it was sent.
+    pub flow: FiveTuple,
+    /// TCP sequence number, where quoted.
+    pub seq: Option<u32>,
+    /// DNS id, where port 53 is on one side and the payload was quoted.
+    pub dns_id: Option<u16>,
+    /// DNS question, likewise.
+    pub question: Option<dns::Question>,
+}
+
+impl Packet {
+    /// The flow of the packet, in the direction it was sent.
+    pub fn flow(&self) -> Option<FiveTuple> {
+        match self {
+            Self::Dns { flow, .. } | Self::Tcp { flow, .. } => Some(*flow),
+            Self::Icmp { .. } | Self::Neighbour { .. } => None,
+        }
+    }
+
+    /// Whether one end of the packet's flow is this endpoint.
+    pub fn touches(&self, end: Endpoint) -> bool {
+        self.flow().is_some_and(|f| f.src == end || f.dst == end)
+    }
+}

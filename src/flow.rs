@@ -1,0 +1,88 @@
+//! Addresses as the join compares them: IPv4-mapped IPv6 addresses are IPv4.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// One end of a flow: address and port, IPv4-mapped addresses written as IPv4.
+///
+/// An `AF_INET6` connect to `::ffff:a.b.c.d` sends IPv4 packets; call and packet meet only when both are
+/// written the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "SocketAddr", into = "SocketAddr")]
+pub struct Endpoint {
+    /// The address, never IPv4-mapped.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The endpoint with its address in canonical form.
+    pub fn new(ip: IpAddr, port: u16) -> Self {
+        Self {
+            ip: ip.to_canonical(),
+            port,
+        }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::new(address.ip(), address.port())
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(endpoint.ip, endpoint.port)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::from(*self).fmt(f)
+    }
+}
+
+/// The two transports that presyn follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+/// One direction of one flow: who sent, to whom, over what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FiveTuple {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The sender.
+    pub src: Endpoint,
+    /// The receiver.
+    pub dst: Endpoint,
+}
+
+impl FiveTuple {
+    /// The other direction of the same flow.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self {
+            transport: self.transport,
+            src: self.dst,
+            dst: self.src,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a source says about its input as a whole, beside the events: counts, style, clock, damage.
+//!
+//! Types only.
+
+use crate::time::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A capture, live or a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CaptureFacts {
+    /// Path as given, or a live interface's name.
+    pub path: String,
+    /// Position among the inputs; [`crate::event::Place::input`] refers to it.
+    pub input: u16,
+    /// Packets read.
+    pub packets: u64,
+    /// Packets that could not be decoded although they should have been.
+    pub undecodable: u64,
+    /// Packets the kernel or the interface dropped; `None` when the file does not say.
+    pub dropped: Option<u64>,
+    /// Copies of packets seen on another interface and removed.
+    pub duplicates: u64,
+    /// Time of the first packet.
+    pub first: Option<Timestamp>,
+    /// Time of the last packet.
+    pub last: Option<Timestamp>,
+    /// What was wrong, with its place: one line each, bounded by the source.
+    pub warnings: Vec<String>,
+    /// The file was damaged, so that something in it could not be read (exit status 3).
+    pub damaged: bool,
+}
+
+/// A trace, live or a strace log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceFacts {
+    /// Path as given.
+    pub path: String,
+    /// Position among the inputs.
+    pub input: u16,
+    /// The options that strace was run with, as far as its output shows, e.g. `-f -ttt -T -yy`.
+    pub style: String,
+    /// Calls read.
+    pub calls: u64,
+    /// Lines that are no strace output.
+    pub skipped_lines: u64,
+    /// What its times mean.
+    pub clock: TraceClock,
+    /// Which calls the log can show, concluded from those it has.
+    pub sees: Sees,
+    /// What was wrong, with its place: one line each, bounded by the source.
+    pub warnings: Vec<String>,
+    /// The log was damaged (exit status 3).
+    pub damaged: bool,
+}
+
+/// What the times of a trace mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceClock {
+    /// Unix time (`-ttt`, or live).
+    Epoch {
+        /// The least step: 1 s, 1 µs or 1 ns.
+        resolution: Span,
+    },
+    /// Local time of day without a date (`-t`, `-tt`); event times are on 1970-01-01, and go on past
+    /// midnight.
+    TimeOfDay {
+        /// The least step.
+        resolution: Span,
+    },
+    /// Local time with a date but without a zone (`--absolute-timestamps` with a date).
+    LocalDate {
+        /// The least step.
+        resolution: Span,
+    },
+    /// From the first line (`-r`); event times begin at 0.
+    Relative {
+        /// The least step.
+        resolution: Span,
+    },
+    /// No times at all; event times only number the lines.
+    None,
+}
+
+/// Which kinds of call a log shows. An `-e connect` log is silent about sends: their absence in it
+/// proves nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sees {
+    /// `socket`.
+    pub sockets: bool,
+    /// `sendto` and its like.
+    pub sends: bool,
+    /// `write`.
+    pub writes: bool,
+    /// `poll`, `select`, `epoll_wait`.
+    pub waits: bool,
+    /// `close`.
+    pub closes: bool,
+    /// `clone`, `fork`.
+    pub clones: bool,
+    /// Every call (`execve`, `mmap`, `brk`, … are there).
+    pub everything: bool,
+}

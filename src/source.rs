@@ -1,0 +1,2 @@
+//! Everything that touches the system. What comes out are [`crate::event::Event`]s and facts about
+//! the input ([`crate::input`]).
