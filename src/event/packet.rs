@@ -59,7 +59,7 @@ pub enum Service {
     Mdns,
     /// Port 5355 on one side (RFC 4795).
     Llmnr,
-    /// Other UDP ports, but the payload is a plausible DNS message: half of a NATed exchange perhaps.
+    /// Other UDP ports, but the payload is a plausible DNS message: half of an exchange through NAT perhaps.
     /// Counts only where something else proves it.
     Candidate,
 }
