@@ -17,9 +17,12 @@
 //! Live and offline differ in [`source`] only. Pure stages see no file, socket, clock or environment;
 //! `scripts/check` proves it by reading their text.
 
+pub mod clock;
 pub mod decode;
 pub mod event;
 pub mod flow;
 pub mod input;
+pub mod join;
+pub mod merge;
 pub mod source;
 pub mod time;

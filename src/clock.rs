@@ -1,0 +1,243 @@
+//! The clock between a trace and a capture, solved from pairs of events.
+//!
+//! Live it is zero. Offline a strace log may be in another time zone, lack the date, be relative, or
+//! come from a host whose clock was off. The same action stands in both inputs: a `connect` and its
+//! SYN, a send and its query. The offset that most of these pairs agree on is the right one.
+
+use crate::event::{Address, Event, Op, Packet, What};
+use crate::flow::Endpoint;
+use crate::input::TraceClock;
+use crate::time::{SECOND, Span, Timestamp};
+use std::collections::HashMap;
+
+/// How a trace's times become the capture's times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Solution {
+    /// Add this to the trace's times.
+    pub offset: Span,
+    /// The offset may be wrong by this much.
+    pub uncertainty: Span,
+    /// How it was found, in words for the report.
+    pub method: String,
+    /// Whether the date of the times is real; without it only differences mean something.
+    pub dated: bool,
+}
+
+/// What the user said about the clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Given {
+    /// `--clock-offset`: seconds to add to the trace's times.
+    pub offset: Option<Span>,
+    /// `--tz`: the zone's offset from UTC (east positive), for logs in local time.
+    pub utc_offset: Option<Span>,
+}
+
+/// Pairs of one key are compared all with all; more of them than this add cost, not certainty.
+const PAIRS_PER_KEY: usize = 64;
+/// Pairs in all, for the same reason.
+const PAIRS: usize = 20_000;
+/// From entry of a send to its packet: at most 0.43 ms measured; under `strace -yy` the connect itself
+/// is delayed by 2-4 ms, so a pair may be this far off and still be the same action.
+const CALL_TO_PACKET: Span = Span::millis(20);
+/// Clocks that agree this well are one clock: an offset smaller than a call takes cannot be told from it.
+const SAME_CLOCK: Span = Span::millis(15);
+
+/// The same action, as either input shows it.
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+enum Key {
+    Query(Endpoint, u16),
+    Syn(Endpoint),
+    /// A connect to a resolver and the first query to it: weaker, for logs without sends.
+    Resolver(Endpoint),
+}
+
+/// Solves the offset between a trace (`calls`, events of one trace) and the capture (`packets`).
+pub fn solve(clock: TraceClock, calls: &[Event], packets: &[Event], dns_ports: &[u16], given: Given) -> Solution {
+    if let Some(offset) = given.offset {
+        return Solution { offset, uncertainty: Span::ZERO, method: "as given with --clock-offset".into(), dated: true };
+    }
+    let resolution = resolution(clock);
+    let pairs = differences(calls, packets, dns_ports);
+    if let Some((offset, width, votes)) = densest(&pairs, resolution + CALL_TO_PACKET, clock) {
+        let same = matches!(clock, TraceClock::Epoch { .. }) && offset.abs() <= SAME_CLOCK.max(resolution);
+        let spare = Span((resolution.0 - width.0).max(0)).max(width.min(CALL_TO_PACKET));
+        if same && resolution < Span::millis(500) {
+            return Solution {
+                offset: Span::ZERO,
+                uncertainty: offset.abs().max(Span::micros(1)),
+                method: format!("one clock: {votes} calls and their packets agree"),
+                dated: true,
+            };
+        }
+        return Solution {
+            offset,
+            uncertainty: spare,
+            method: format!("solved from {votes} calls and their packets{}", zone_of(clock, offset)),
+            dated: true,
+        };
+    }
+    unpaired(clock, calls, packets, given)
+}
+
+/// The least step of a trace's clock.
+pub fn resolution(clock: TraceClock) -> Span {
+    match clock {
+        TraceClock::Epoch { resolution }
+        | TraceClock::TimeOfDay { resolution }
+        | TraceClock::LocalDate { resolution }
+        | TraceClock::Relative { resolution } => resolution,
+        TraceClock::None => Span::ZERO,
+    }
+}
+
+/// Without a single pair: believe an epoch clock, place a local one by the given zone or beside the capture.
+fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given) -> Solution {
+    let (call, packet) = (calls.iter().map(|e| e.at).min(), packets.iter().map(|e| e.at).min());
+    match (clock, call, packet) {
+        (TraceClock::Epoch { resolution }, _, None) => Solution {
+            offset: Span::ZERO,
+            uncertainty: resolution,
+            method: "the trace's own clock".into(),
+            dated: true,
+        },
+        (TraceClock::Epoch { .. }, ..) => Solution {
+            offset: Span::ZERO,
+            uncertainty: Span::seconds(1),
+            method: "assumed to be one clock: no call of the trace has a packet in the capture".into(),
+            dated: true,
+        },
+        (TraceClock::LocalDate { resolution }, ..) => Solution {
+            offset: -given.utc_offset.unwrap_or_default(),
+            uncertainty: resolution,
+            method: given.utc_offset.map_or("local time taken as UTC (no --tz)", |_| "zone as given with --tz").into(),
+            dated: true,
+        },
+        (TraceClock::TimeOfDay { resolution }, Some(call), Some(packet)) => {
+            // Time zones differ from UTC by quarters of an hour: the nearest such offset lays the log on
+            // the capture, a wrong hour would lay it beside.
+            let quarter = 900 * SECOND;
+            let raw = (packet - call).0;
+            let offset = given.utc_offset.map_or_else(
+                || Span(raw.div_euclid(quarter) * quarter + if raw.rem_euclid(quarter) * 2 > quarter { quarter } else { 0 }),
+                |zone| {
+                    let days = (raw + zone.0 + 43_200 * SECOND).div_euclid(86_400 * SECOND);
+                    Span(days * 86_400 * SECOND - zone.0)
+                },
+            );
+            Solution {
+                offset,
+                uncertainty: Span(quarter / 2).max(resolution),
+                method: "guessed from the first times of both inputs: no call of the trace has a packet in the capture".into(),
+                dated: true,
+            }
+        }
+        (TraceClock::Relative { .. } | TraceClock::None, Some(call), Some(packet)) => Solution {
+            offset: packet - call,
+            uncertainty: Span::seconds(60),
+            method: "guessed: both inputs are taken to begin together".into(),
+            dated: true,
+        },
+        _ => Solution { offset: Span::ZERO, uncertainty: Span::ZERO, method: "the trace's own clock, which has no date".into(), dated: false },
+    }
+}
+
+/// Packet time minus call time for everything that may be the same action.
+fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Span> {
+    let mut seen: HashMap<Key, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
+    for event in calls {
+        let What::Call(call) = &event.what else { continue };
+        match &call.op {
+            Op::Connect { to: Address::Inet(to), .. } if dns_ports.contains(&to.port) => {
+                push(&mut seen.entry(Key::Resolver(*to)).or_default().0, event.at);
+            }
+            Op::Connect { to: Address::Inet(to), .. } => push(&mut seen.entry(Key::Syn(*to)).or_default().0, event.at),
+            Op::Send { fd, messages } => {
+                let peer = fd.note.as_ref().and_then(|n| n.peer);
+                for message in messages {
+                    let (Some(to), Some(dns)) = (message.peer.or(peer), message.dns.first()) else { continue };
+                    push(&mut seen.entry(Key::Query(to, dns.id)).or_default().0, event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut last_query: HashMap<(Endpoint, Endpoint), Timestamp> = HashMap::new();
+    for event in packets {
+        match &event.what {
+            What::Packet(Packet::Dns { flow, message, .. }) if !message.response => {
+                if let Some(entry) = seen.get_mut(&Key::Query(flow.dst, message.id)) {
+                    push(&mut entry.1, event.at);
+                }
+                // Only the first query of a socket follows its connect.
+                if last_query.insert((flow.src, flow.dst), event.at).is_none()
+                    && let Some(entry) = seen.get_mut(&Key::Resolver(flow.dst))
+                {
+                    push(&mut entry.1, event.at);
+                }
+            }
+            What::Packet(Packet::Tcp { flow, flags, .. }) if flags.syn && !flags.ack => {
+                if let Some(entry) = seen.get_mut(&Key::Syn(flow.dst)) {
+                    push(&mut entry.1, event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut keys: Vec<_> = seen.into_iter().collect();
+    keys.sort_by_key(|(_, (calls, packets))| (calls.first().copied(), packets.first().copied()));
+    let mut all = Vec::new();
+    for (_, (calls, packets)) in keys {
+        for call in &calls {
+            all.extend(packets.iter().map(|packet| *packet - *call));
+        }
+        if all.len() > PAIRS {
+            break;
+        }
+    }
+    all
+}
+
+fn push(list: &mut Vec<Timestamp>, at: Timestamp) {
+    if list.len() < PAIRS_PER_KEY {
+        list.push(at);
+    }
+}
+
+/// The offset that most differences agree on within `window`: its least difference (a call comes before
+/// its packet), the spread of the agreeing ones, and how many they are. An epoch clock prefers the
+/// offset nearest zero among equals, any other the earliest.
+fn densest(differences: &[Span], window: Span, clock: TraceClock) -> Option<(Span, Span, usize)> {
+    let mut sorted = differences.to_vec();
+    sorted.sort_unstable();
+    let mut best: Option<(Span, Span, usize)> = None;
+    let mut end = 0;
+    for (start, low) in sorted.iter().enumerate() {
+        while end < sorted.len() && sorted[end] - *low <= window {
+            end += 1;
+        }
+        let votes = end - start;
+        let better = best.is_none_or(|(offset, _, most)| {
+            votes > most
+                || votes == most && matches!(clock, TraceClock::Epoch { .. }) && low.abs() < offset.abs()
+        });
+        if better {
+            best = Some((*low, sorted[end - 1] - *low, votes));
+        }
+    }
+    best
+}
+
+/// In words, the zone that an offset of a local clock amounts to.
+fn zone_of(clock: TraceClock, offset: Span) -> String {
+    if !matches!(clock, TraceClock::TimeOfDay { .. } | TraceClock::LocalDate { .. }) {
+        return String::new();
+    }
+    let quarter = 900 * SECOND;
+    let day = 86_400 * SECOND;
+    let east = (-offset.0).rem_euclid(day);
+    let rounded = (east + quarter / 2).div_euclid(quarter) * quarter;
+    let signed = if rounded > day / 2 { rounded - day } else { rounded };
+    let minutes = signed / (60 * SECOND);
+    let sign = if minutes < 0 { '-' } else { '+' };
+    format!("; the log is in UTC{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+}

@@ -1,0 +1,254 @@
+//! Who caused what: packets, calls and tasks joined into queries, lookups and connection attempts.
+//!
+//! Pure. The whole case is in memory, ordered by [`crate::merge`], so every rule may look back and
+//! ahead; memory grows with the packets and calls that matter, not with the size of the files.
+//!
+//! Order of work: [`process`] says which threads belong together, [`socket`] replays the calls into
+//! sockets, [`sent`] lists the DNS messages that calls sent, [`connect`] builds connection attempts,
+//! [`query`] finds the call of each query and the answer to it, [`lookup`] groups queries by the name
+//! they serve, [`service`] lists waits for unix-socket name services.
+
+pub mod connect;
+pub mod lookup;
+pub mod process;
+pub mod query;
+pub mod response;
+pub mod sent;
+pub mod service;
+pub mod socket;
+
+use crate::event::dns::{Question, Rcode};
+use crate::event::{Event, Task};
+use crate::flow::{Endpoint, Transport};
+use crate::input::{CaptureFacts, TraceFacts};
+use crate::time::{Span, Timestamp};
+use std::net::IpAddr;
+
+/// Position of an event in the ordered list.
+pub type EventId = usize;
+/// Position of a process in [`process::Processes`].
+pub type ProcessId = usize;
+/// Position of a socket's association in [`socket::Sockets`].
+pub type AssociationId = usize;
+
+/// Everything the join reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// All events, ordered by [`crate::merge::order`].
+    pub events: &'a [Event],
+    /// The captures.
+    pub captures: &'a [CaptureFacts],
+    /// The traces.
+    pub traces: &'a [TraceFacts],
+    /// Ports that DNS servers listen on: 53 and what `--dns-port` adds.
+    pub dns_ports: &'a [u16],
+    /// How far a call's time may be off from a packet's: clock resolution and uncertainty together.
+    pub tolerance: Span,
+    /// The search list of resolv.conf, where it is known.
+    pub search: &'a [String],
+    /// How long the stub resolver waits for a first answer (resolv.conf's `timeout`).
+    pub patience: Span,
+}
+
+impl Evidence<'_> {
+    /// Whether there is a capture at all.
+    pub fn has_capture(&self) -> bool {
+        !self.captures.is_empty()
+    }
+
+    /// Whether there is a trace at all.
+    pub fn has_trace(&self) -> bool {
+        !self.traces.is_empty()
+    }
+
+    /// Whether this is a DNS server's port.
+    pub fn is_dns_port(&self, port: u16) -> bool {
+        self.dns_ports.contains(&port)
+    }
+
+    /// Time of the last event.
+    pub fn end(&self) -> Timestamp {
+        self.events.last().map_or(Timestamp::default(), |e| e.at)
+    }
+}
+
+/// How the cause of a packet is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// The sending call itself, by its socket or its very payload.
+    Call,
+    /// The packet's socket is known exactly; its sending call was not traced.
+    Socket,
+    /// Concluded from destination, order and time.
+    Inferred,
+}
+
+/// The system call that caused a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// How we know.
+    pub how: How,
+    /// The call: for [`How::Call`] the sending one, else the connect or bind of the socket.
+    pub call: Option<EventId>,
+}
+
+/// Whose packet it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// A traced task's.
+    Traced,
+    /// Some other process's.
+    Untraced,
+    /// Nobody can say: there is no trace.
+    Unknown,
+}
+
+/// One DNS query message sent to one resolver.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// What it asks.
+    pub question: Question,
+    /// Transaction id, where a packet or payload shows it.
+    pub id: Option<u16>,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The asking socket's end on the wire, where a packet shows it.
+    pub client: Option<Endpoint>,
+    /// Who was asked, as the call says.
+    pub resolver: Endpoint,
+    /// The packet's time, or the call's where no packet left.
+    pub sent: Timestamp,
+    /// The query's packet.
+    pub packet: Option<EventId>,
+    /// What caused it.
+    pub cause: Option<Cause>,
+    /// Whose it is.
+    pub origin: Origin,
+    /// The task that asked.
+    pub task: Option<Task>,
+    /// Its process.
+    pub process: Option<ProcessId>,
+    /// Its socket.
+    pub association: Option<AssociationId>,
+    /// What became of it.
+    pub state: State,
+    /// No message was seen at all: a connect to a resolver in a log without sends stands for it.
+    pub implied: bool,
+    /// When the client stopped waiting for it; set by [`lookup`].
+    pub until: Timestamp,
+}
+
+/// What became of a query.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Answered.
+    Answered(Answer),
+    /// No answer, and one was due; perhaps an ICMP error said why.
+    Unanswered {
+        /// The ICMP error, or the error that the client's call returned.
+        refused: Option<Refusal>,
+    },
+    /// Nobody can say: the answer came from elsewhere, or the capture ended before one was due.
+    Open,
+    /// A call sent it, but no packet left the host.
+    NeverSent {
+        /// The ICMP error or neighbour search that shows why.
+        refused: Option<Refusal>,
+    },
+}
+
+/// An answer to a query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// When it arrived.
+    pub at: Timestamp,
+    /// Its packet or the call that received it.
+    pub event: EventId,
+    /// Response code.
+    pub rcode: Rcode,
+    /// It was cut; the client has to ask again over TCP.
+    pub truncated: bool,
+    /// Number of answer records.
+    pub records: u16,
+    /// It came after the client had given up on the query; set by [`lookup`].
+    pub late: bool,
+    /// Addresses in it.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Answer {
+    /// The name or type does not exist.
+    pub fn negative(&self) -> bool {
+        self.rcode == Rcode::NXDOMAIN || self.rcode == Rcode::NOERROR && self.records == 0 && !self.truncated
+    }
+}
+
+/// An error that says why a query or SYN cannot be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When it came.
+    pub at: Timestamp,
+    /// The ICMP packet, or the call that returned the error.
+    pub event: EventId,
+    /// The far end refused (port unreachable, prohibited), rather than not being reachable.
+    pub refused: bool,
+}
+
+impl Query {
+    /// The answer, if there is one.
+    pub fn answer(&self) -> Option<&Answer> {
+        match &self.state {
+            State::Answered(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// The error that came instead of an answer.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self.state {
+            State::Unanswered { refused } | State::NeverSent { refused } => refused,
+            _ => None,
+        }
+    }
+
+    /// Whether a packet went out, or must have (no capture to tell).
+    pub fn on_wire(&self) -> bool {
+        !matches!(self.state, State::NeverSent { .. })
+    }
+
+    /// How long the client waited for it.
+    pub fn waited(&self) -> Span {
+        (self.until - self.sent).max(Span::ZERO)
+    }
+}
+
+/// Everything the join found.
+#[derive(Debug)]
+pub struct Joined {
+    /// Which threads belong together.
+    pub processes: process::Processes,
+    /// The sockets of the trace.
+    pub sockets: socket::Sockets,
+    /// Every query, in order of time.
+    pub queries: Vec<Query>,
+    /// Every lookup, in order of its beginning.
+    pub lookups: Vec<lookup::Lookup>,
+    /// Every connection attempt of a stream socket, in order of time.
+    pub connections: Vec<connect::Connection>,
+    /// Waits for unix-socket name services, in order of time.
+    pub services: Vec<service::ServiceWait>,
+    /// Responses that answer no query of the case.
+    pub unsolicited: usize,
+}
+
+/// Joins a case.
+pub fn join(evidence: &Evidence) -> Joined {
+    let processes = process::Processes::conclude(evidence.events);
+    let mut sockets = socket::Sockets::replay(evidence, &processes);
+    let sent = sent::list(evidence, &processes, &sockets);
+    let mut connections = connect::attempts(evidence, &processes, &mut sockets);
+    let (mut queries, unsolicited) = query::queries(evidence, &processes, &mut sockets, sent, &connections);
+    let services = service::waits(evidence, &processes, &sockets);
+    let lookups = lookup::group(evidence, &mut queries, &mut connections);
+    Joined { processes, sockets, queries, lookups, connections, services, unsolicited }
+}

@@ -1,0 +1,354 @@
+//! Connection attempts: `connect` calls of stream sockets and the SYNs they caused.
+
+mod syn;
+
+use super::process::Processes;
+use super::socket::{Association, Sockets};
+use super::{AssociationId, Cause, EventId, Evidence, How, Origin, ProcessId, Refusal};
+use crate::event::{Call, Op, Outcome, SocketFamily, SocketStyle, Task, What};
+use crate::flow::Endpoint;
+use crate::time::{Span, Timestamp};
+use std::collections::HashMap;
+pub use syn::SynFlow;
+
+/// One connection attempt of a stream socket.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Where to, as the call says; without a trace, as the SYN says.
+    pub to: Endpoint,
+    /// Where the SYN went, if one was seen: NAT may have changed it.
+    pub wire_to: Option<Endpoint>,
+    /// The local end.
+    pub from: Option<Endpoint>,
+    /// The task that connected.
+    pub task: Option<Task>,
+    /// Its process.
+    pub process: Option<ProcessId>,
+    /// Its socket.
+    pub association: Option<AssociationId>,
+    /// Whose it is.
+    pub origin: Origin,
+    /// What it is for.
+    pub role: Role,
+    /// When `connect` was called.
+    pub called: Option<Timestamp>,
+    /// The SYNs, first and retransmitted.
+    pub syns: Vec<EventId>,
+    /// Time of the first SYN.
+    pub first_syn: Option<Timestamp>,
+    /// How it ended.
+    pub outcome: Ending,
+    /// When that was known.
+    pub ended: Option<Timestamp>,
+    /// The packet or call that ended it.
+    pub ended_by: Option<EventId>,
+    /// What caused the SYN.
+    pub cause: Option<Cause>,
+    /// The lookup that gave its address; set by [`super::lookup`].
+    pub lookup: Option<usize>,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The server the client wants.
+    Server,
+    /// DNS over TCP or TLS.
+    Resolver,
+    /// Another process's, while there is a trace.
+    Other,
+}
+
+/// How a connection attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// SYN-ACK, or the call said so.
+    Connected,
+    /// RST, or `ECONNREFUSED`.
+    Refused,
+    /// ICMP, or `EHOSTUNREACH`/`ENETUNREACH`, after a SYN had left.
+    Unreachable,
+    /// Nobody answered and the client gave up.
+    TimedOut,
+    /// The call failed and no SYN ever left.
+    NoSyn,
+    /// Nobody knows yet.
+    Open,
+}
+
+impl Connection {
+    /// The moment the account before this attempt ends: its first SYN, else its failure, else its call.
+    pub fn reached(&self) -> Option<Timestamp> {
+        self.first_syn.or(self.ended).or(self.called)
+    }
+}
+
+/// A neighbour search delays a SYN by up to three seconds, one ARP request each (`ucast_solicit`,
+/// `mcast_solicit` = 3, `retrans_time` = 1 s; arp(7)), a little more before the error.
+const NEIGHBOUR_SEARCH: Span = Span::millis(3_500);
+
+/// DNS over TLS (RFC 7858).
+const DNS_OVER_TLS: u16 = 853;
+
+/// Builds the connection attempts of a case.
+pub fn attempts(evidence: &Evidence, processes: &Processes, sockets: &mut Sockets) -> Vec<Connection> {
+    let mut flows = syn::flows(evidence);
+    let index = syn::Index::new(&flows);
+    let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
+    let order = candidates(sockets);
+    let mut flow_of: HashMap<AssociationId, (usize, How)> = HashMap::new();
+    // Exact ends first, so that a guess never takes a SYN that belongs to somebody.
+    for exact in [true, false] {
+        for &a in &order {
+            if flow_of.contains_key(&a) || sockets.list[a].exact != exact {
+                continue;
+            }
+            if let Some((flow, how)) = index.find(&flows, &taken, &sockets.list[a], exact, evidence.tolerance) {
+                taken[flow] = Some((a, how));
+                flow_of.insert(a, (flow, how));
+            }
+        }
+    }
+    let mut list = Vec::new();
+    for a in order {
+        let found = flow_of.get(&a).copied();
+        if !is_stream(evidence, sockets, a, found.is_some()) {
+            if let Some((flow, _)) = found {
+                taken[flow] = None;
+            }
+            continue;
+        }
+        if let Some((flow, _)) = found {
+            sockets.list[a].local = Some(flows[flow].client);
+            sockets.list[a].style = SocketStyle::Stream;
+        }
+        let flow = found.map(|(f, how)| (&mut flows[f], how));
+        list.push(of_call(evidence, processes, sockets, a, flow));
+    }
+    for (f, flow) in flows.into_iter().enumerate() {
+        if taken[f].is_none() {
+            list.push(of_wire(evidence, flow));
+        }
+    }
+    list.sort_by_key(|c| (c.called.or(c.first_syn), c.syns.first().copied()));
+    list
+}
+
+/// Associations that may be connection attempts, in order of their calls.
+fn candidates(sockets: &Sockets) -> Vec<AssociationId> {
+    let mut order: Vec<AssociationId> = (0..sockets.list.len())
+        .filter(|a| {
+            let s = &sockets.list[*a];
+            s.connect.is_some()
+                && s.peer.is_some()
+                && s.family != Some(SocketFamily::Unix)
+                && matches!(s.style, SocketStyle::Stream | SocketStyle::Unknown)
+        })
+        .collect();
+    order.sort_by_key(|a| (sockets.list[*a].opened, sockets.list[*a].connect));
+    order
+}
+
+/// Whether an association of unknown style is a stream socket's. `getaddrinfo` sorts addresses by
+/// connecting a *datagram* socket to the real target (RFC 6724), which a connect-only log shows like
+/// the real thing; only result and sequence differ.
+fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: bool) -> bool {
+    let this = &sockets.list[a];
+    if this.style != SocketStyle::Unknown {
+        return this.style == SocketStyle::Stream;
+    }
+    let (Some(peer), Some(call)) = (this.peer, this.connect.and_then(|c| call_of(evidence, c))) else { return false };
+    match &call.outcome {
+        Outcome::Failed(error) => match &**error {
+            "EINPROGRESS" | "ECONNREFUSED" | "ETIMEDOUT" | "EALREADY" | "EINTR" => true,
+            _ => has_syn || !evidence.is_dns_port(peer.port) && !this.reconnected,
+        },
+        _ if evidence.is_dns_port(peer.port) => false,
+        _ if has_syn => true,
+        _ if this.reconnected || peer.port == 0 => false,
+        // It succeeded, and the capture would have shown its SYN.
+        _ if evidence.has_capture() => false,
+        _ => {
+            let later = &sockets.list[a + 1..];
+            !later.iter().take(64).any(|s| s.process == this.process && s.peer == Some(peer))
+        }
+    }
+}
+
+fn call_of<'a>(evidence: &Evidence<'a>, id: EventId) -> Option<&'a Call> {
+    match &evidence.events[id].what {
+        What::Call(call) => Some(call),
+        _ => None,
+    }
+}
+
+/// The attempt that a `connect` call began.
+fn of_call(
+    evidence: &Evidence,
+    processes: &Processes,
+    sockets: &Sockets,
+    a: AssociationId,
+    flow: Option<(&mut SynFlow, How)>,
+) -> Connection {
+    let this = &sockets.list[a];
+    let to = this.peer.unwrap_or(Endpoint::new([0, 0, 0, 0].into(), 0));
+    let mut connection = Connection {
+        to,
+        wire_to: None,
+        from: this.local,
+        task: Some(processes.complete(&this.task)),
+        process: Some(this.process),
+        association: Some(a),
+        origin: Origin::Traced,
+        role: role(evidence, to, Origin::Traced),
+        called: Some(this.opened),
+        syns: Vec::new(),
+        first_syn: None,
+        outcome: Ending::Open,
+        ended: None,
+        ended_by: None,
+        cause: Some(Cause { how: How::Call, call: this.connect }),
+        lookup: None,
+    };
+    if let Some((flow, how)) = flow {
+        connection.wire_to = Some(flow.server);
+        connection.from = Some(flow.client);
+        connection.cause = Some(Cause { how, call: this.connect });
+        connection.first_syn = Some(flow.first);
+        connection.syns = std::mem::take(&mut flow.syns);
+        (connection.outcome, connection.ended, connection.ended_by) = (flow.ending, flow.ended, flow.ended_by);
+    }
+    if connection.outcome == Ending::Open || connection.outcome == Ending::TimedOut {
+        by_calls(evidence, this, sockets.calls(a), &mut connection);
+    }
+    connection
+}
+
+/// What the calls say about an attempt whose end no packet shows.
+fn by_calls(evidence: &Evidence, this: &Association, later: &[EventId], connection: &mut Connection) {
+    let Some(id) = this.connect else { return };
+    let Some(call) = call_of(evidence, id) else { return };
+    let sent = connection.first_syn.is_some();
+    // Without a capture nobody can say that no SYN left.
+    let silent = evidence.has_capture() && !sent;
+    let exit = call.exited;
+    let (outcome, ended) = match &call.outcome {
+        Outcome::Returned(_) => (Ending::Connected, exit.or(Some(this.opened))),
+        Outcome::Failed(error) if &**error == "EINPROGRESS" || &**error == "EINTR" => {
+            return by_later_calls(evidence, this, later, connection, silent);
+        }
+        Outcome::Failed(error) => (ending_of(error, silent), exit.or(Some(this.opened))),
+        Outcome::Unknown => (Ending::Open, None),
+    };
+    (connection.outcome, connection.ended, connection.ended_by) = (outcome, ended, Some(id));
+}
+
+/// An attempt that went on in the background: `SO_ERROR`, the first use of the socket, or its end.
+fn by_later_calls(
+    evidence: &Evidence,
+    this: &Association,
+    later: &[EventId],
+    connection: &mut Connection,
+    silent: bool,
+) {
+    let from = this.connect.unwrap_or(0);
+    let closed = (this.closed < Timestamp(i64::MAX)).then_some(this.closed);
+    for &id in later.iter().filter(|id| **id > from) {
+        let event = &evidence.events[id];
+        let What::Call(call) = &event.what else { continue };
+        match &call.op {
+            Op::SocketError { error, .. } => {
+                let outcome = error.as_ref().map_or(Ending::Connected, |e| ending_of(e, silent));
+                (connection.outcome, connection.ended, connection.ended_by) = (outcome, Some(event.at), Some(id));
+                return;
+            }
+            Op::PeerName { .. } | Op::Send { .. } if call.outcome.value().is_some() => {
+                (connection.outcome, connection.ended, connection.ended_by) =
+                    (Ending::Connected, Some(event.at), Some(id));
+                return;
+            }
+            Op::Send { .. } | Op::Receive { .. } => {
+                if let Outcome::Failed(error) = &call.outcome
+                    && let outcome @ (Ending::Refused | Ending::Unreachable | Ending::NoSyn | Ending::TimedOut) =
+                        ending_of(error, silent)
+                    && &**error != "EAGAIN"
+                {
+                    (connection.outcome, connection.ended, connection.ended_by) =
+                        (outcome, Some(event.at), Some(id));
+                    return;
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(closed) = closed {
+        connection.outcome = if silent { Ending::NoSyn } else { Ending::TimedOut };
+        connection.ended = Some(closed);
+    } else if silent {
+        connection.outcome = Ending::NoSyn;
+    }
+}
+
+/// What an error of `connect` (or `SO_ERROR`) means.
+fn ending_of(error: &str, silent: bool) -> Ending {
+    match error {
+        "ECONNREFUSED" => Ending::Refused,
+        "ETIMEDOUT" if !silent => Ending::TimedOut,
+        _ if silent => Ending::NoSyn,
+        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EPERM" | "EADDRNOTAVAIL" => Ending::Unreachable,
+        _ => Ending::Open,
+    }
+}
+
+/// An attempt that no call shows.
+fn of_wire(evidence: &Evidence, flow: SynFlow) -> Connection {
+    let origin = if evidence.has_trace() { Origin::Untraced } else { Origin::Unknown };
+    // Nobody answered for longer than the longest early retransmission gap: given up or black-holed.
+    let outcome = match flow.ending {
+        Ending::Open if evidence.end() - flow.last > Span::seconds(4) => Ending::TimedOut,
+        ending => ending,
+    };
+    Connection {
+        to: flow.server,
+        wire_to: Some(flow.server),
+        from: Some(flow.client),
+        task: None,
+        process: None,
+        association: None,
+        origin,
+        role: role(evidence, flow.server, origin),
+        called: None,
+        first_syn: Some(flow.first),
+        outcome,
+        ended: flow.ended,
+        ended_by: flow.ended_by,
+        syns: flow.syns,
+        cause: None,
+        lookup: None,
+    }
+}
+
+fn role(evidence: &Evidence, to: Endpoint, origin: Origin) -> Role {
+    if evidence.is_dns_port(to.port) || to.port == DNS_OVER_TLS {
+        Role::Resolver
+    } else if origin == Origin::Untraced {
+        Role::Other
+    } else {
+        Role::Server
+    }
+}
+
+/// Whether an ICMP error means that the far end refused, or that it cannot be reached.
+pub(super) fn refusal(at: Timestamp, event: EventId, kind: crate::event::IcmpKind) -> Option<Refusal> {
+    use crate::event::IcmpKind::{HostUnreachable, NetUnreachable, Other, PortUnreachable, Prohibited, TimeExceeded, TooBig};
+    match kind {
+        PortUnreachable | Prohibited => Some(Refusal { at, event, refused: true }),
+        HostUnreachable | NetUnreachable | TimeExceeded | Other(_) => Some(Refusal { at, event, refused: false }),
+        TooBig => None,
+    }
+}
+
+/// How long after its call a SYN may still leave.
+pub(super) fn departure_limit(call_lasted: Option<Span>) -> Span {
+    call_lasted.unwrap_or_default().max(NEIGHBOUR_SEARCH)
+}

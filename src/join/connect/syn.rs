@@ -1,0 +1,141 @@
+//! SYNs of the capture, grouped into attempts, with what answered them.
+
+use super::{Ending, departure_limit, refusal};
+use crate::event::{Packet, What};
+use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::join::socket::Association;
+use crate::join::{AssociationId, EventId, Evidence, How};
+use crate::time::{Span, Timestamp};
+use std::collections::HashMap;
+
+/// The SYNs of one attempt: one flow, one sequence number.
+#[derive(Clone, Debug)]
+pub struct SynFlow {
+    /// Who connects.
+    pub client: Endpoint,
+    /// To whom.
+    pub server: Endpoint,
+    /// Initial sequence number.
+    pub seq: u32,
+    /// Time of the first SYN.
+    pub first: Timestamp,
+    /// Time of the last SYN.
+    pub last: Timestamp,
+    /// All SYNs.
+    pub syns: Vec<EventId>,
+    /// How it ended, as far as packets show.
+    pub ending: Ending,
+    /// When.
+    pub ended: Option<Timestamp>,
+    /// By which packet.
+    pub ended_by: Option<EventId>,
+}
+
+/// Groups SYNs, SYN-ACKs, RSTs and ICMP errors into attempts, in order of their first SYN.
+pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
+    let mut list: Vec<SynFlow> = Vec::new();
+    let mut latest: HashMap<FiveTuple, usize> = HashMap::new();
+    for (id, event) in evidence.events.iter().enumerate() {
+        match &event.what {
+            What::Packet(Packet::Tcp { flow, flags, seq, ack }) => {
+                if flags.syn && !flags.ack && !flags.rst {
+                    match latest.get(flow).map(|i| &mut list[*i]).filter(|f| f.seq == *seq) {
+                        Some(known) => {
+                            known.syns.push(id);
+                            known.last = event.at;
+                        }
+                        None => {
+                            latest.insert(*flow, list.len());
+                            list.push(SynFlow {
+                                client: flow.src,
+                                server: flow.dst,
+                                seq: *seq,
+                                first: event.at,
+                                last: event.at,
+                                syns: vec![id],
+                                ending: Ending::Open,
+                                ended: None,
+                                ended_by: None,
+                            });
+                        }
+                    }
+                } else if let Some(i) = latest.get(&flow.reversed()) {
+                    let known = &mut list[*i];
+                    // A SYN-ACK or RST that acknowledges something else answers an older attempt.
+                    let answers = !flags.ack || *ack == known.seq.wrapping_add(1) || !flags.syn;
+                    if flags.syn && flags.ack && answers && known.ending != Ending::Connected {
+                        // Also after a forged RST: what counts is that the connection came up.
+                        (known.ending, known.ended, known.ended_by) = (Ending::Connected, Some(event.at), Some(id));
+                    } else if flags.rst && answers && known.ending == Ending::Open {
+                        (known.ending, known.ended, known.ended_by) = (Ending::Refused, Some(event.at), Some(id));
+                    }
+                }
+            }
+            What::Packet(Packet::Icmp { kind, quote: Some(quote), .. }) if quote.flow.transport == Transport::Tcp => {
+                let Some(i) = latest.get(&quote.flow) else { continue };
+                let known = &mut list[*i];
+                if known.ending == Ending::Open
+                    && quote.seq.is_none_or(|s| s == known.seq)
+                    && refusal(event.at, id, *kind).is_some()
+                {
+                    (known.ending, known.ended, known.ended_by) = (Ending::Unreachable, Some(event.at), Some(id));
+                }
+            }
+            _ => {}
+        }
+    }
+    list
+}
+
+/// Finds the SYNs of a call among the flows.
+pub struct Index {
+    by_server: HashMap<Endpoint, Vec<usize>>,
+    by_client_port: HashMap<u16, Vec<usize>>,
+}
+
+impl Index {
+    /// Indexes flows by both of their ends.
+    pub fn new(flows: &[SynFlow]) -> Self {
+        let mut this = Self { by_server: HashMap::new(), by_client_port: HashMap::new() };
+        for (i, flow) in flows.iter().enumerate() {
+            this.by_server.entry(flow.server).or_default().push(i);
+            this.by_client_port.entry(flow.client.port).or_default().push(i);
+        }
+        this
+    }
+
+    /// The flow of an association. With a known local end the port decides, whatever NAT made of the
+    /// destination; without, the first free SYN to the same destination after the call.
+    pub fn find(
+        &self,
+        flows: &[SynFlow],
+        taken: &[Option<(AssociationId, How)>],
+        association: &Association,
+        exact: bool,
+        tolerance: Span,
+    ) -> Option<(usize, How)> {
+        let peer = association.peer?;
+        let from = association.opened - tolerance;
+        let until = association.opened + departure_limit(None) + tolerance;
+        let free = |i: &&usize| taken[**i].is_none() && flows[**i].first >= from && flows[**i].first <= until;
+        if exact {
+            let local = association.local?;
+            let same_port = self.by_client_port.get(&local.port)?;
+            let start = same_port.partition_point(|i| flows[*i].first < from);
+            // A failed connect resets the local address but keeps the port: compare ports, prefer the
+            // same destination, accept another one (NAT) only from the same address.
+            let near = || same_port[start..].iter().take_while(|i| flows[**i].first <= until).filter(free);
+            return near()
+                .find(|i| flows[**i].server == peer)
+                .or_else(|| near().find(|i| flows[**i].client == local && flows[**i].server.port != 0))
+                .map(|i| (*i, How::Call));
+        }
+        let same_server = self.by_server.get(&peer)?;
+        let start = same_server.partition_point(|i| flows[*i].first < from);
+        same_server[start..]
+            .iter()
+            .take_while(|i| flows[**i].first <= until)
+            .find(free)
+            .map(|i| (*i, How::Inferred))
+    }
+}

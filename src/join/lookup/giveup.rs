@@ -1,0 +1,160 @@
+//! When the client stopped waiting for each query.
+
+use super::Lookup;
+use crate::event::{Op, Outcome, What};
+use crate::flow::Transport;
+use crate::join::connect::{Connection, Role};
+use crate::join::{Evidence, Query, State};
+use crate::time::{Span, Timestamp};
+use std::collections::HashMap;
+
+/// Queries sent within this are one batch: A and AAAA of one `sendmmsg`, or one question to all
+/// resolvers (musl). No stub resolver's timeout is shorter.
+pub const TOGETHER: Span = Span::millis(50);
+
+/// Settles `until`, lateness, and the difference between unanswered and open.
+pub fn settle(evidence: &Evidence, queries: &mut [Query], lookups: &mut [Lookup], connections: &[Connection]) {
+    let timeouts = timeouts(evidence);
+    let next = NextCalls::new(evidence);
+    for lookup in lookups.iter_mut() {
+        let end = end_of(evidence, queries, lookup, connections, &timeouts, &next);
+        for position in 0..lookup.queries.len() {
+            let q = lookup.queries[position];
+            let (until, elsewhere) = until(queries, lookup, position, end);
+            close(evidence, &mut queries[q], until, elsewhere);
+        }
+        lookup.ended = lookup.queries.iter().map(|q| queries[*q].until).max().unwrap_or(lookup.began);
+    }
+}
+
+/// When the client stopped waiting for one query, and whether because the answer came elsewhere.
+fn until(queries: &[Query], lookup: &Lookup, position: usize, end: Timestamp) -> (Timestamp, bool) {
+    let this = &queries[lookup.queries[position]];
+    let same = |other: &&Query| {
+        other.question.kind == this.question.kind && other.question.name.folded() == this.question.name.folded()
+    };
+    let later = || lookup.queries[position + 1..].iter().map(|q| &queries[*q]);
+    // Asked again, and not in the same breath: the client had given up on this one.
+    let replaced = later().filter(same).find(|o| o.sent - this.sent > TOGETHER).map(|o| o.sent);
+    // A client that turns to another name is through with this one.
+    let moved_on = later().find(|o| o.question.name.folded() != this.question.name.folded()).map(|o| o.sent);
+    let gave_up = [replaced, moved_on].into_iter().flatten().min().unwrap_or(end).min(end.max(this.sent));
+    let own = this.answer().map(|a| a.at);
+    let refused = this.refusal().map(|r| r.at).filter(|_| this.on_wire());
+    let elsewhere = lookup
+        .queries
+        .iter()
+        .map(|q| &queries[*q])
+        .filter(same)
+        .filter(|o| o.sent - this.sent <= TOGETHER && this.sent - o.sent <= TOGETHER && o.resolver != this.resolver)
+        .filter_map(|o| o.answer().filter(|a| !a.truncated && a.rcode.0 != 2 && a.rcode.0 != 5).map(|a| a.at))
+        .min();
+    let mut until = gave_up.max(this.sent);
+    let mut by_other = false;
+    for (at, other) in [(own, false), (refused, false), (elsewhere, true)] {
+        if let Some(at) = at.filter(|at| *at < until) {
+            until = at.max(this.sent);
+            by_other = other;
+        }
+    }
+    (until, by_other)
+}
+
+/// Writes what is now known into the query.
+fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, elsewhere: bool) {
+    query.until = until;
+    match &mut query.state {
+        State::Answered(answer) => answer.late = answer.at > until,
+        state @ (State::Open | State::Unanswered { refused: None }) => {
+            // Whoever waited for as long as a stub resolver does has been left unanswered. Half a second
+            // is less than the shortest of their timeouts (1 s).
+            let waited = until - query.sent;
+            let cut_short = elsewhere || waited < Span::millis(500) || at_the_end(evidence, until) && waited < evidence.patience - Span::millis(200);
+            *state = if cut_short { State::Open } else { State::Unanswered { refused: None } };
+        }
+        State::Unanswered { .. } | State::NeverSent { .. } => {}
+    }
+}
+
+fn at_the_end(evidence: &Evidence, at: Timestamp) -> bool {
+    evidence.end() - at < Span::millis(100) && !evidence.has_trace()
+}
+
+/// When a lookup was over: everything answered, else the client's last wait timed out, else its next
+/// move, else as long as a stub resolver would wait.
+fn end_of(
+    evidence: &Evidence,
+    queries: &[Query],
+    lookup: &Lookup,
+    connections: &[Connection],
+    timeouts: &HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
+    next: &NextCalls,
+) -> Timestamp {
+    let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else { return lookup.began };
+    let tcp = lookup.queries.iter().any(|q| queries[*q].transport == Transport::Tcp);
+    let limit = last.sent + if tcp { Span::seconds(140) } else { Span::seconds(16) };
+    // The client's own wait call says best when it gave up.
+    let timed_out = lookup
+        .tasks
+        .iter()
+        .filter_map(|t| timeouts.get(&t.tid))
+        .flatten()
+        .filter(|(from, to)| *to > last.sent && *from < limit && *from >= last.sent - Span::millis(50))
+        .map(|(_, to)| *to)
+        .min();
+    if let Some(at) = timed_out {
+        return at;
+    }
+    // The connection that used the answer.
+    let used = connections
+        .iter()
+        .filter(|c| c.process == lookup.process && c.role == Role::Server)
+        .filter_map(|c| c.called.or(c.first_syn))
+        .filter(|at| *at >= last.sent)
+        .min();
+    let moved = last.task.as_ref().and_then(|t| next.after(t.tid, last.sent + Span::millis(100) + evidence.tolerance));
+    let patience = last.sent + evidence.patience;
+    let asked = [used, moved].into_iter().flatten().min().filter(|at| *at <= limit);
+    asked.unwrap_or(patience).min(evidence.end().max(last.sent))
+}
+
+/// Wait calls that ran into their timeout, by thread.
+fn timeouts(evidence: &Evidence) -> HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>> {
+    let mut list: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>> = HashMap::new();
+    for event in evidence.events {
+        let What::Call(call) = &event.what else { continue };
+        let Op::Wait { timeout: Some(timeout), fds, .. } = &call.op else { continue };
+        // A wait for one descriptor that returned nothing after at least a good part of a second is a
+        // stub resolver's; event loops poll many, or for less.
+        if call.outcome == Outcome::Returned(0) && fds.len() == 1 && *timeout >= Span::millis(500) {
+            let to = call.exited.unwrap_or(event.at + *timeout);
+            list.entry(call.task.tid).or_default().push((event.at, to));
+        }
+    }
+    list
+}
+
+/// The calls of each thread, to find the next one after a moment.
+struct NextCalls {
+    by_thread: HashMap<Option<u32>, Vec<Timestamp>>,
+}
+
+impl NextCalls {
+    fn new(evidence: &Evidence) -> Self {
+        let mut by_thread: HashMap<Option<u32>, Vec<Timestamp>> = HashMap::new();
+        for event in evidence.events {
+            let tid = match &event.what {
+                What::Call(call) => call.task.tid,
+                What::Life(life) => life.task.tid,
+                What::Packet(_) => continue,
+            };
+            by_thread.entry(tid).or_default().push(event.at);
+        }
+        Self { by_thread }
+    }
+
+    fn after(&self, tid: Option<u32>, at: Timestamp) -> Option<Timestamp> {
+        let list = self.by_thread.get(&tid)?;
+        list.get(list.partition_point(|t| *t < at)).copied()
+    }
+}

@@ -1,0 +1,196 @@
+//! Which threads belong to one process.
+//!
+//! A strace log rarely says so (no `clone` lines), yet file descriptors and lookups belong to processes:
+//! curl, node, the JVM and Go resolve in one thread and connect in another.
+
+use super::ProcessId;
+use crate::event::{Change, Event, Op, Task, What};
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A process and what is known about it.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// Its pid; `None` when the trace does not tell.
+    pub pid: Option<u32>,
+    /// The pid was concluded from order and exits rather than read.
+    pub concluded: bool,
+    /// The process that started it.
+    pub parent: Option<ProcessId>,
+    /// First and last sign of life.
+    pub seen: Option<(Timestamp, Timestamp)>,
+    /// When it ended, if that was seen.
+    pub ended: Option<Timestamp>,
+}
+
+/// All processes of a trace.
+#[derive(Clone, Debug, Default)]
+pub struct Processes {
+    list: Vec<Process>,
+    by_thread: HashMap<Option<u32>, ProcessId>,
+    comms: HashMap<Option<u32>, Arc<str>>,
+}
+
+/// What the trace says about one thread, collected in one pass.
+#[derive(Default)]
+struct Signs {
+    first: Timestamp,
+    last: Timestamp,
+    pid: Option<u32>,
+    leader: bool,
+    parent: Option<u32>,
+    thread: bool,
+    ended: Option<Timestamp>,
+}
+
+impl Processes {
+    /// Concludes the processes from everything the trace says: explicit pids, clones, `SIGCHLD`s (which
+    /// name processes, never threads), execs; and, where it says nothing, from the order of thread ids: a
+    /// thread belongs to the nearest living process with a smaller id.
+    pub fn conclude(events: &[Event]) -> Self {
+        let (signs, comms) = collect(events);
+        let mut this = Self { comms, ..Self::default() };
+        let mut leaders: BTreeMap<u32, ProcessId> = BTreeMap::new();
+        let mut order: Vec<(&Option<u32>, &Signs)> = signs.iter().collect();
+        order.sort_by_key(|(tid, signs)| (signs.first, **tid));
+        for (position, (tid, sign)) in order.iter().enumerate() {
+            let leads = sign.leader || position == 0 || sign.pid.is_some() && sign.pid == **tid;
+            if leads && !sign.thread {
+                let parent = sign.parent.or_else(|| nearest(&leaders, **tid));
+                let parent = parent.and_then(|p| this.by_thread.get(&Some(p)).copied());
+                let id = this.list.len();
+                this.list.push(Process { pid: **tid, concluded: sign.pid.is_none(), parent, ..Process::default() });
+                this.by_thread.insert(**tid, id);
+                if let Some(tid) = tid {
+                    leaders.insert(*tid, id);
+                }
+            }
+        }
+        for (tid, sign) in &order {
+            let id = match this.by_thread.get(*tid) {
+                Some(id) => *id,
+                None => {
+                    let explicit = sign.pid.or(if sign.thread { sign.parent } else { None });
+                    let id = explicit
+                        .and_then(|pid| this.by_thread.get(&Some(pid)).copied())
+                        .or_else(|| nearest(&leaders, **tid).and_then(|pid| leaders.get(&pid).copied()));
+                    let id = id.unwrap_or_else(|| {
+                        this.list.push(Process { pid: sign.pid, ..Process::default() });
+                        this.list.len() - 1
+                    });
+                    this.by_thread.insert(**tid, id);
+                    id
+                }
+            };
+            let process = &mut this.list[id];
+            process.seen = Some(process.seen.map_or((sign.first, sign.last), |(first, last)| {
+                (first.min(sign.first), last.max(sign.last))
+            }));
+            if process.pid == **tid {
+                process.ended = sign.ended;
+            }
+        }
+        this
+    }
+
+    /// The process of a task.
+    pub fn of(&self, task: &Task) -> ProcessId {
+        self.by_thread.get(&task.tid).copied().unwrap_or(0)
+    }
+
+    /// One process.
+    pub fn get(&self, id: ProcessId) -> Option<&Process> {
+        self.list.get(id)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether the trace has no task at all.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The task with everything that is known by the end: its process and the last name it had.
+    pub fn complete(&self, task: &Task) -> Task {
+        let process = self.get(self.of(task));
+        Task {
+            pid: task.pid.or_else(|| process.and_then(|p| p.pid)),
+            tid: task.tid,
+            comm: task.comm.clone().or_else(|| self.comms.get(&task.tid).cloned()),
+        }
+    }
+
+    /// Whether `ancestor` is `process` or one of the processes that led to it.
+    pub fn led_to(&self, ancestor: ProcessId, process: ProcessId) -> bool {
+        let mut at = Some(process);
+        for _ in 0..=self.list.len() {
+            match at {
+                Some(id) if id == ancestor => return true,
+                Some(id) => at = self.get(id).and_then(|p| p.parent),
+                None => return false,
+            }
+        }
+        false
+    }
+}
+
+/// The greatest leader below a thread id.
+fn nearest(leaders: &BTreeMap<u32, ProcessId>, tid: Option<u32>) -> Option<u32> {
+    leaders.range(..tid?).next_back().map(|(pid, _)| *pid)
+}
+
+fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, HashMap<Option<u32>, Arc<str>>) {
+    let mut signs: HashMap<Option<u32>, Signs> = HashMap::new();
+    let mut comms = HashMap::new();
+    let mut dead: Vec<u32> = Vec::new();
+    for event in events {
+        let (task, end) = match &event.what {
+            What::Call(call) => (&call.task, call.exited.unwrap_or(event.at)),
+            What::Life(life) => (&life.task, event.at),
+            What::Packet(_) => continue,
+        };
+        if let Some(comm) = &task.comm {
+            comms.insert(task.tid, comm.clone());
+        }
+        let sign = signs.entry(task.tid).or_insert_with(|| Signs { first: event.at, ..Signs::default() });
+        sign.last = sign.last.max(end);
+        sign.pid = sign.pid.or(task.pid);
+        match &event.what {
+            What::Call(call) => match &call.op {
+                Op::Exec { .. } if call.outcome.value() == Some(0) => sign.leader |= task.pid.is_none(),
+                Op::Clone { thread, .. } => {
+                    if let Some(child) = call.outcome.value().and_then(|v| u32::try_from(v).ok()).filter(|c| *c > 0) {
+                        let child = signs
+                            .entry(Some(child))
+                            .or_insert_with(|| Signs { first: event.at, last: event.at, ..Signs::default() });
+                        child.parent = task.tid;
+                        child.thread = *thread;
+                        child.leader |= !thread;
+                    }
+                }
+                _ => {}
+            },
+            What::Life(life) => match &life.change {
+                Change::ChildDied(pid) => dead.push(*pid),
+                Change::Exited(_) | Change::Killed(_) => sign.ended = Some(event.at),
+                Change::Born { parent, thread } => {
+                    sign.parent = sign.parent.or(*parent);
+                    sign.thread |= *thread == Some(true);
+                    sign.leader |= *thread == Some(false);
+                }
+                Change::Signal(_) => {}
+            },
+            What::Packet(_) => {}
+        }
+    }
+    for pid in dead {
+        if let Some(sign) = signs.get_mut(&Some(pid)) {
+            sign.leader = true;
+        }
+    }
+    (signs, comms)
+}

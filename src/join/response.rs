@@ -1,0 +1,168 @@
+//! What became of each query: answers, ICMP errors, errors that the client's own calls returned.
+
+use super::connect::refusal;
+use super::query::same_question;
+use super::socket::Sockets;
+use super::{Answer, EventId, Evidence, Query, Refusal, State};
+use crate::event::dns::{Message, Question};
+use crate::event::{Address, Op, Outcome, Packet, Service, What};
+use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::time::{Span, Timestamp};
+use std::collections::HashMap;
+
+/// After this much silence a query counts as unanswered even when nobody saw the client give up.
+/// It is the stub resolver's own default wait (`RES_TIMEOUT`, resolv.conf(5)), less a little slack.
+const SLACK: Span = Span::millis(200);
+
+/// The queries that one response may answer: one socket's to one resolver with one id.
+type Key = (Transport, Endpoint, Endpoint, u16);
+
+/// Answers queries and settles what the rest are. Returns the number of responses that answer nothing.
+pub fn answer(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) -> usize {
+    let mut index: HashMap<Key, Vec<usize>> = HashMap::new();
+    let mut by_flow: HashMap<FiveTuple, Vec<usize>> = HashMap::new();
+    let mut by_port: HashMap<(u16, u16), Vec<usize>> = HashMap::new();
+    for (i, q) in queries.iter().enumerate() {
+        if let (Some(client), Some(id)) = (q.client, q.id) {
+            index.entry((q.transport, client, q.resolver, id)).or_default().push(i);
+            by_flow.entry(FiveTuple { transport: q.transport, src: client, dst: q.resolver }).or_default().push(i);
+            by_port.entry((client.port, id)).or_default().push(i);
+        }
+    }
+    let mut unsolicited = 0;
+    for (id, event) in evidence.events.iter().enumerate() {
+        match &event.what {
+            What::Packet(Packet::Dns { flow, service: Service::Unicast, message })
+                if message.response && evidence.is_dns_port(flow.src.port) =>
+            {
+                let key = (flow.transport, flow.dst, flow.src, message.id);
+                let list = index.get(&key).or_else(|| by_port.get(&(flow.dst.port, message.id)));
+                let exact = index.contains_key(&key);
+                if !list.is_some_and(|list| settle(queries, list, id, event.at, message, exact, flow.src)) {
+                    unsolicited += 1;
+                }
+            }
+            What::Packet(Packet::Icmp { kind, quote: Some(quote), .. }) if quote.flow.transport == Transport::Udp => {
+                if let (Some(list), Some(why)) = (by_flow.get(&quote.flow), refusal(event.at, id, *kind)) {
+                    refuse(queries, list, why, quote.dns_id, quote.question.as_ref());
+                }
+            }
+            _ => {}
+        }
+    }
+    if !evidence.has_capture() || queries.iter().any(|q| q.packet.is_none()) {
+        from_calls(evidence, sockets, queries);
+    }
+    judge(evidence, queries);
+    unsolicited
+}
+
+/// Gives a response to the latest identical open query. Under NAT (`!exact`) the resolver must be the one
+/// that the call named, and a query without a packet is proven by its answer.
+fn settle(
+    queries: &mut [Query],
+    list: &[usize],
+    event: EventId,
+    at: Timestamp,
+    message: &Message,
+    exact: bool,
+    from: Endpoint,
+) -> bool {
+    let end = list.partition_point(|i| queries[*i].sent <= at);
+    let found = list[..end].iter().rev().copied().find(|i| {
+        let q = &queries[*i];
+        !matches!(q.state, State::Answered(_))
+            && same_question(Some(&q.question), message.question.as_ref())
+            && (exact || q.resolver == from)
+    });
+    let Some(i) = found else { return false };
+    queries[i].state = State::Answered(answer_of(event, at, message));
+    true
+}
+
+fn answer_of(event: EventId, at: Timestamp, message: &Message) -> Answer {
+    Answer {
+        at,
+        event,
+        rcode: message.rcode,
+        truncated: message.truncated,
+        records: message.answers,
+        late: false,
+        addresses: message.addresses.clone(),
+    }
+}
+
+/// Marks the latest query that an ICMP error can be about.
+fn refuse(queries: &mut [Query], list: &[usize], why: Refusal, id: Option<u16>, question: Option<&Question>) {
+    let end = list.partition_point(|i| queries[*i].sent <= why.at);
+    let found = list[..end].iter().rev().copied().find(|i| {
+        let q = &queries[*i];
+        let same = id.is_none_or(|id| q.id == Some(id)) && same_question(Some(&q.question), question);
+        same && q.refusal().is_none() && !matches!(q.state, State::Answered(_))
+    });
+    if let Some(i) = found {
+        let state = &mut queries[i].state;
+        *state = match state {
+            State::NeverSent { .. } => State::NeverSent { refused: Some(why) },
+            _ => State::Unanswered { refused: Some(why) },
+        };
+    }
+}
+
+/// Takes answers and errors from what the client's own calls received, where no packet shows them.
+fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) {
+    let mut by_association: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (i, q) in queries.iter().enumerate().filter(|(_, q)| q.packet.is_none()) {
+        if let Some(a) = q.association {
+            by_association.entry(a).or_default().push(i);
+        }
+    }
+    for (id, event) in evidence.events.iter().enumerate() {
+        let What::Call(call) = &event.what else { continue };
+        let Some(list) = sockets.of(id).and_then(|a| by_association.get(&a)) else { continue };
+        let at = call.exited.unwrap_or(event.at);
+        match (&call.op, &call.outcome) {
+            (Op::Receive { messages, .. }, outcome) if outcome.value().is_some() => {
+                for message in messages {
+                    for dns in message.dns.iter().filter(|m| m.response) {
+                        received(queries, list, id, at, dns, message.peer);
+                    }
+                }
+            }
+            (Op::Receive { .. } | Op::Send { .. }, Outcome::Failed(error)) => {
+                let refused = match &**error {
+                    "ECONNREFUSED" | "EPERM" | "EACCES" => true,
+                    "EHOSTUNREACH" | "ENETUNREACH" => false,
+                    _ => continue,
+                };
+                refuse(queries, list, Refusal { at, event: id, refused }, None, None);
+            }
+            (Op::Connect { to: Address::Unspecified, .. }, _) => {}
+            _ => {}
+        }
+    }
+}
+
+fn received(queries: &mut [Query], list: &[usize], event: EventId, at: Timestamp, dns: &Message, from: Option<Endpoint>) {
+    let end = list.partition_point(|i| queries[*i].sent <= at);
+    let found = list[..end].iter().rev().copied().find(|i| {
+        let q = &queries[*i];
+        q.id == Some(dns.id)
+            && !matches!(q.state, State::Answered(_))
+            && same_question(Some(&q.question), dns.question.as_ref())
+            && from.is_none_or(|from| from == q.resolver)
+    });
+    if let Some(i) = found {
+        queries[i].state = State::Answered(answer_of(event, at, dns));
+    }
+}
+
+/// Settles the queries that nothing answered: unanswered, unless observation ended before an answer was due.
+fn judge(evidence: &Evidence, queries: &mut [Query]) {
+    let end = evidence.end();
+    for q in queries.iter_mut() {
+        if q.state == State::Open && end - q.sent >= evidence.patience - SLACK {
+            q.state = State::Unanswered { refused: None };
+        }
+    }
+}

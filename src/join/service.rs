@@ -1,0 +1,93 @@
+//! Waits for name services that answer over a unix socket: avahi, nscd, systemd-resolved, sssd.
+
+use super::process::Processes;
+use super::socket::{Association, Sockets};
+use super::{EventId, Evidence, ProcessId};
+use crate::event::{Op, Outcome, Task, What};
+use crate::time::Timestamp;
+
+/// One connection to a name service and the wait for it.
+#[derive(Clone, Debug)]
+pub struct ServiceWait {
+    /// The service's name.
+    pub service: &'static str,
+    /// Path of its socket.
+    pub path: Box<str>,
+    /// Who waited.
+    pub task: Task,
+    /// Its process.
+    pub process: ProcessId,
+    /// The connect.
+    pub began: Timestamp,
+    /// The close of the socket, the last use of it, or the next call of the task.
+    pub ended: Timestamp,
+    /// The calls that show it.
+    pub calls: Vec<EventId>,
+    /// No call on the socket shows the end; the task's next call does.
+    pub inferred: bool,
+}
+
+/// Sockets that name services listen on: avahi-daemon, nscd, systemd-resolved's varlink, sssd, winbind.
+const SERVICES: &[(&str, &str)] = &[
+    ("/avahi-daemon/socket", "avahi"),
+    ("/nscd/socket", "nscd"),
+    ("/.nscd_socket", "nscd"),
+    ("/io.systemd.Resolve", "systemd-resolved"),
+    ("/sss/pipes/nss", "sssd"),
+    ("/winbindd/pipe", "winbind"),
+    ("/nslcd/socket", "nslcd"),
+];
+
+/// The name service behind a unix socket's path.
+pub fn name_of(path: &str) -> Option<&'static str> {
+    SERVICES.iter().find(|(end, _)| path.ends_with(end)).map(|(_, name)| *name)
+}
+
+/// Lists the waits for name services. A connect that failed at once (every glibc client tries nscd
+/// twice and gets `ENOENT`) is no wait.
+pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Vec<ServiceWait> {
+    let mut list = Vec::new();
+    for (a, association) in sockets.list.iter().enumerate() {
+        let (Some(path), Some(connect)) = (&association.path, association.connect) else { continue };
+        let Some(service) = name_of(path) else { continue };
+        let What::Call(call) = &evidence.events[connect].what else { continue };
+        if matches!(&call.outcome, Outcome::Failed(error) if &**error != "EINPROGRESS" && &**error != "EAGAIN") {
+            continue;
+        }
+        let calls: Vec<EventId> = std::iter::once(connect)
+            .chain(sockets.calls(a).iter().copied().filter(|c| *c > connect))
+            .collect();
+        let (ended, inferred) = end(evidence, association, connect, &calls);
+        list.push(ServiceWait {
+            service,
+            path: path.clone(),
+            task: processes.complete(&association.task),
+            process: association.process,
+            began: association.opened,
+            ended,
+            calls,
+            inferred,
+        });
+    }
+    list.sort_by_key(|w| w.began);
+    list
+}
+
+/// When the wait ended: the last call on the socket, else the task's next call of any kind.
+fn end(evidence: &Evidence, association: &Association, connect: EventId, calls: &[EventId]) -> (Timestamp, bool) {
+    let last = calls.iter().rev().find_map(|id| match &evidence.events[*id].what {
+        What::Call(call) if *id != connect && !matches!(call.op, Op::Send { .. } | Op::Connect { .. }) => {
+            Some(call.exited.unwrap_or(evidence.events[*id].at))
+        }
+        _ => None,
+    });
+    if let Some(last) = last {
+        return (last, false);
+    }
+    let next = evidence.events[connect + 1..].iter().find(|e| match &e.what {
+        What::Call(call) => call.task.tid == association.task.tid,
+        What::Life(life) => life.task.tid == association.task.tid && !matches!(life.change, crate::event::Change::ChildDied(_) | crate::event::Change::Signal(_)),
+        What::Packet(_) => false,
+    });
+    (next.map_or(association.opened, |e| e.at), true)
+}

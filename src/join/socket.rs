@@ -1,0 +1,376 @@
+//! The sockets of a trace, replayed from its calls.
+//!
+//! What a packet is joined to is not a socket but an [`Association`]: one socket while it is tied to one
+//! remote end. `connect` on a datagram socket starts a new one, `AF_UNSPEC` ends it, and strace's
+//! `-yy` annotation of the old one may live on in the log as a lie.
+
+use super::process::Processes;
+use super::{AssociationId, Evidence, EventId, ProcessId};
+use crate::event::{Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketStyle, Task, What};
+use crate::flow::Endpoint;
+use crate::time::Timestamp;
+use std::collections::HashMap;
+
+/// One socket while it is tied to one remote end (or to none).
+#[derive(Clone, Debug)]
+pub struct Association {
+    /// The process that owns the socket.
+    pub process: ProcessId,
+    /// The task that created the association.
+    pub task: Task,
+    /// The descriptor's number then.
+    pub fd: i32,
+    /// Socket family, where known.
+    pub family: Option<SocketFamily>,
+    /// Socket style; `Unknown` in logs without `socket` lines.
+    pub style: SocketStyle,
+    /// The kernel's name for the socket: inode or cookie.
+    pub identity: Option<u64>,
+    /// When it began.
+    pub opened: Timestamp,
+    /// When it ended; [`Timestamp`] maximum while nobody saw the end.
+    pub closed: Timestamp,
+    /// Remote end given to `connect`.
+    pub peer: Option<Endpoint>,
+    /// Path given to `connect` on a unix socket.
+    pub path: Option<Box<str>>,
+    /// Local end, where the trace or a matched packet shows it.
+    pub local: Option<Endpoint>,
+    /// The local end comes from the trace itself, not from a packet.
+    pub exact: bool,
+    /// The `connect` call.
+    pub connect: Option<EventId>,
+    /// Another `connect` on the same socket ended this association, so it was a datagram socket's.
+    pub reconnected: bool,
+}
+
+impl Association {
+    /// Whether the association was alive then.
+    pub fn alive(&self, at: Timestamp, tolerance: crate::time::Span) -> bool {
+        self.opened - tolerance <= at && at <= self.closed + tolerance
+    }
+}
+
+/// All associations, and which call worked on which.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// In order of creation.
+    pub list: Vec<Association>,
+    /// For every event: its association + 1, or 0.
+    of_event: Vec<u32>,
+    /// For every association: the calls that worked on it after it was opened, in order.
+    calls: Vec<Vec<EventId>>,
+}
+
+/// A file descriptor that is open now.
+#[derive(Clone)]
+struct Open {
+    association: AssociationId,
+}
+
+struct Replay<'a> {
+    processes: &'a Processes,
+    table: HashMap<(ProcessId, i32), Open>,
+    /// How many descriptors refer to each association.
+    references: Vec<u32>,
+    list: Vec<Association>,
+    of_event: Vec<u32>,
+}
+
+/// The end of what nobody saw end.
+const NEVER: Timestamp = Timestamp(i64::MAX);
+
+impl Sockets {
+    /// Replays the calls of all traces.
+    pub fn replay(evidence: &Evidence, processes: &Processes) -> Self {
+        let mut replay =
+            Replay { processes, table: HashMap::new(), references: Vec::new(), list: Vec::new(), of_event: vec![0; evidence.events.len()] };
+        for (id, event) in evidence.events.iter().enumerate() {
+            match &event.what {
+                What::Call(call) => replay.call(id, event, call),
+                What::Life(life) => {
+                    if let crate::event::Change::Exited(_) | crate::event::Change::Killed(_) = life.change {
+                        replay.exit(&life.task, event.at);
+                    }
+                }
+                What::Packet(_) => {}
+            }
+        }
+        let mut calls = vec![Vec::new(); replay.list.len()];
+        for (id, association) in replay.of_event.iter().enumerate().filter(|(_, n)| **n != 0) {
+            calls[*association as usize - 1].push(id);
+        }
+        Self { list: replay.list, of_event: replay.of_event, calls }
+    }
+
+    /// The calls that worked on an association, in order.
+    pub fn calls(&self, association: AssociationId) -> &[EventId] {
+        self.calls.get(association).map_or(&[], Vec::as_slice)
+    }
+
+    /// The association that a call worked on.
+    pub fn of(&self, event: EventId) -> Option<AssociationId> {
+        match self.of_event.get(event) {
+            Some(0) | None => None,
+            Some(n) => Some(*n as usize - 1),
+        }
+    }
+}
+
+impl Replay<'_> {
+    fn call(&mut self, id: EventId, event: &Event, call: &Call) {
+        let process = self.processes.of(&call.task);
+        match &call.op {
+            Op::Socket { kind, fd } => {
+                if fd.number >= 0 {
+                    self.close(process, fd.number, event.at);
+                    let association = self.open(process, &call.task, fd, event.at);
+                    self.list[association].family = Some(kind.family);
+                    self.list[association].style = kind.style;
+                    self.mark(id, association);
+                }
+            }
+            Op::Accept { new, .. } => {
+                if new.number >= 0 {
+                    self.close(process, new.number, event.at);
+                }
+            }
+            Op::Close { fd } => {
+                if let Some(association) = self.find(process, fd) {
+                    self.mark(id, association);
+                }
+                self.close(process, fd.number, event.at);
+            }
+            Op::Duplicate { fd, new } => {
+                if let Some(association) = self.find(process, fd)
+                    && *new >= 0
+                {
+                    if *new != fd.number {
+                        self.close(process, *new, event.at);
+                    }
+                    self.table.insert((process, *new), Open { association });
+                    self.references[association] += 1;
+                }
+            }
+            Op::Connect { fd, to } => {
+                let association = self.connect(process, call, id, event.at, fd, to);
+                self.mark(id, association);
+            }
+            op => {
+                let Some(fd) = op.fd() else { return };
+                if fd.note.as_ref().is_some_and(|n| n.not_a_socket) {
+                    return;
+                }
+                let known = self.find(process, fd);
+                let association = match (known, op) {
+                    (Some(association), _) => association,
+                    // A send on a descriptor that nobody saw open still shows a socket.
+                    (None, Op::Send { .. } | Op::Receive { .. } | Op::Bind { .. } | Op::LocalName { .. } | Op::PeerName { .. }) => {
+                        self.open(process, &call.task, fd, event.at)
+                    }
+                    _ => return,
+                };
+                self.learn(association, fd, op);
+                self.fast_open(association, id, event.at, op);
+                self.mark(id, association);
+            }
+        }
+    }
+
+    fn mark(&mut self, event: EventId, association: AssociationId) {
+        self.of_event[event] = u32::try_from(association + 1).unwrap_or(0);
+    }
+
+    /// The open association of a descriptor: this process's, or inherited from those that led to it.
+    fn find(&mut self, process: ProcessId, fd: &Fd) -> Option<AssociationId> {
+        let mut at = Some(process);
+        for _ in 0..8 {
+            let Some(id) = at else { break };
+            if let Some(open) = self.table.get(&(id, fd.number)) {
+                let known = self.list[open.association].identity;
+                let said = fd.note.as_ref().and_then(|n| n.identity);
+                if known.is_some() && said.is_some() && known != said {
+                    // Another socket has taken the number since: its opening was not traced.
+                    if id == process {
+                        return None;
+                    }
+                } else {
+                    return Some(open.association);
+                }
+            }
+            at = self.processes.get(id).and_then(|p| p.parent);
+        }
+        None
+    }
+
+    fn open(&mut self, process: ProcessId, task: &Task, fd: &Fd, at: Timestamp) -> AssociationId {
+        let note = fd.note.as_deref();
+        let kind = note.and_then(|n| n.socket);
+        self.list.push(Association {
+            process,
+            task: task.clone(),
+            fd: fd.number,
+            family: kind.map(|k: SocketKind| k.family),
+            style: kind.map_or(SocketStyle::Unknown, |k| k.style),
+            identity: note.and_then(|n| n.identity),
+            opened: at,
+            closed: NEVER,
+            peer: note.and_then(|n| n.peer),
+            path: None,
+            local: note.and_then(|n| n.local).filter(|l| l.port != 0),
+            exact: note.and_then(|n| n.local).is_some_and(|l| l.port != 0),
+            connect: None,
+            reconnected: false,
+        });
+        let association = self.list.len() - 1;
+        self.references.push(1);
+        if let Some(before) = self.table.insert((process, fd.number), Open { association }) {
+            self.references[before.association] = self.references[before.association].saturating_sub(1);
+        }
+        association
+    }
+
+    fn connect(
+        &mut self,
+        process: ProcessId,
+        call: &Call,
+        id: EventId,
+        at: Timestamp,
+        fd: &Fd,
+        to: &Address,
+    ) -> AssociationId {
+        let before = self.find(process, fd);
+        let association = match before {
+            // A fresh or merely bound socket: this connect ties it.
+            Some(a) if self.list[a].connect.is_none() && self.list[a].peer.is_none() => a,
+            // A second connect on a stream socket asks for the result of the first.
+            Some(a) if self.list[a].style == SocketStyle::Stream && self.list[a].peer == inet(to) && inet(to).is_some() => {
+                return a;
+            }
+            Some(a) => {
+                let old = &mut self.list[a];
+                old.closed = at;
+                old.reconnected = true;
+                let (family, style, identity) = (old.family, old.style, old.identity);
+                let bare = Fd::bare(fd.number);
+                let new = self.open(process, &call.task, &bare, at);
+                let next = &mut self.list[new];
+                next.family = family;
+                next.style = style;
+                next.identity = identity;
+                new
+            }
+            None => {
+                let bare = Fd { number: fd.number, note: fd.note.clone().map(|n| Box::new(FdNote { peer: None, ..*n })) };
+                self.open(process, &call.task, &bare, at)
+            }
+        };
+        let this = &mut self.list[association];
+        this.connect = Some(id);
+        this.opened = at;
+        this.task = call.task.clone();
+        match to {
+            Address::Inet(to) => {
+                this.peer = Some(*to);
+                this.family = Some(SocketFamily::Inet);
+            }
+            Address::Unix(path) => {
+                this.path = Some(path.clone());
+                this.family = Some(SocketFamily::Unix);
+            }
+            Address::Unspecified | Address::Other(_) => this.connect = None,
+        }
+        if let Some(note) = &fd.note {
+            if let Some(kind) = note.socket
+                && this.style == SocketStyle::Unknown
+            {
+                this.style = kind.style;
+            }
+            if note.exact && note.local.is_some_and(|l| l.port != 0) {
+                this.local = note.local;
+                this.exact = true;
+            }
+            this.identity = this.identity.or(note.identity);
+        }
+        association
+    }
+
+    /// Takes what a later call says about its socket, unless it is a stale annotation.
+    fn learn(&mut self, association: AssociationId, fd: &Fd, op: &Op) {
+        let this = &mut self.list[association];
+        match op {
+            Op::Bind { local: Address::Inet(local), .. } if local.port != 0 => {
+                this.local = Some(*local);
+                this.exact = true;
+            }
+            Op::LocalName { local: Address::Inet(local), .. } if local.port != 0 => {
+                this.local = Some(*local);
+                this.exact = true;
+            }
+            Op::PeerName { peer: Address::Inet(peer), .. } => this.peer = this.peer.or(Some(*peer)),
+            Op::SocketStyleIs { style, .. } => this.style = *style,
+            _ => {}
+        }
+        let Some(note) = &fd.note else { return };
+        if let Some(kind) = note.socket {
+            this.family = this.family.or(Some(kind.family));
+            if this.style == SocketStyle::Unknown {
+                this.style = kind.style;
+            }
+        }
+        this.identity = this.identity.or(note.identity);
+        let current = note.exact || note.peer == this.peer;
+        if let Some(local) = note.local
+            && local.port != 0
+            && (!this.exact || note.exact)
+            && current
+        {
+            this.local = Some(local);
+            this.exact = true;
+        }
+    }
+
+    /// TCP Fast Open connects with `sendto(…, MSG_FASTOPEN, address)`: no `connect` call is made.
+    fn fast_open(&mut self, association: AssociationId, id: EventId, at: Timestamp, op: &Op) {
+        let this = &mut self.list[association];
+        if let Op::Send { messages, .. } = op
+            && this.style == SocketStyle::Stream
+            && this.peer.is_none()
+            && this.connect.is_none()
+            && let Some(to) = messages.iter().find_map(|m| m.peer)
+        {
+            this.peer = Some(to);
+            this.connect = Some(id);
+            this.opened = at;
+        }
+    }
+
+    fn close(&mut self, process: ProcessId, fd: i32, at: Timestamp) {
+        if let Some(open) = self.table.remove(&(process, fd)) {
+            // A duplicate keeps the socket alive.
+            let left = self.references[open.association].saturating_sub(1);
+            self.references[open.association] = left;
+            if left == 0 {
+                self.list[open.association].closed = at;
+            }
+        }
+    }
+
+    fn exit(&mut self, task: &Task, at: Timestamp) {
+        let process = self.processes.of(task);
+        if self.processes.get(process).is_none_or(|p| p.pid != task.tid) {
+            return;
+        }
+        let gone: Vec<i32> = self.table.keys().filter(|(p, _)| *p == process).map(|(_, fd)| *fd).collect();
+        for fd in gone {
+            self.close(process, fd, at);
+        }
+    }
+}
+
+fn inet(address: &Address) -> Option<Endpoint> {
+    match address {
+        Address::Inet(endpoint) => Some(*endpoint),
+        _ => None,
+    }
+}
