@@ -20,9 +20,12 @@
 pub mod clock;
 pub mod decode;
 pub mod event;
+pub mod explain;
 pub mod flow;
 pub mod input;
 pub mod join;
 pub mod merge;
+pub mod report;
 pub mod source;
 pub mod time;
+pub mod timetable;

@@ -1,12 +1,13 @@
 //! When the client stopped waiting for each query.
 
 use super::Lookup;
-use crate::event::{Op, Outcome, What};
+use crate::event::{Call, Op, Outcome, What};
 use crate::flow::Transport;
 use crate::join::connect::{Connection, Role};
-use crate::join::{Evidence, Query, State};
+use crate::join::{Evidence, ProcessId, Query, State};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// Queries sent within this are one batch: A and AAAA of one `sendmmsg`, or one question to all
 /// resolvers (musl). No stub resolver's timeout is shorter.
@@ -14,10 +15,9 @@ pub const TOGETHER: Span = Span::millis(50);
 
 /// Settles `until`, lateness, and the difference between unanswered and open.
 pub fn settle(evidence: &Evidence, queries: &mut [Query], lookups: &mut [Lookup], connections: &[Connection]) {
-    let timeouts = timeouts(evidence);
-    let next = NextCalls::new(evidence);
+    let moves = Moves::new(evidence, connections);
     for lookup in lookups.iter_mut() {
-        let end = end_of(evidence, queries, lookup, connections, &timeouts, &next);
+        let end = end_of(evidence, queries, lookup, &moves);
         for position in 0..lookup.queries.len() {
             let q = lookup.queries[position];
             let (until, elsewhere) = until(queries, lookup, position, end);
@@ -82,79 +82,90 @@ fn at_the_end(evidence: &Evidence, at: Timestamp) -> bool {
 
 /// When a lookup was over: everything answered, else the client's last wait timed out, else its next
 /// move, else as long as a stub resolver would wait.
-fn end_of(
-    evidence: &Evidence,
-    queries: &[Query],
-    lookup: &Lookup,
-    connections: &[Connection],
-    timeouts: &HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
-    next: &NextCalls,
-) -> Timestamp {
+fn end_of(evidence: &Evidence, queries: &[Query], lookup: &Lookup, moves: &Moves) -> Timestamp {
     let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else { return lookup.began };
     let tcp = lookup.queries.iter().any(|q| queries[*q].transport == Transport::Tcp);
-    let limit = last.sent + if tcp { Span::seconds(140) } else { Span::seconds(16) };
+    let limit = last.sent + if tcp { TCP_PATIENCE } else { UDP_PATIENCE };
     // The client's own wait call says best when it gave up.
-    let timed_out = lookup
-        .tasks
-        .iter()
-        .filter_map(|t| timeouts.get(&t.tid))
-        .flatten()
-        .filter(|(from, to)| *to > last.sent && *from < limit && *from >= last.sent - Span::millis(50))
+    let waits = lookup.tasks.iter().filter_map(|t| moves.timeouts.get(&t.tid)).flatten();
+    let timed_out = waits
+        .filter(|(from, to)| *to > last.sent && *from < limit && *from >= last.sent - TOGETHER)
         .map(|(_, to)| *to)
         .min();
     if let Some(at) = timed_out {
         return at;
     }
-    // The connection that used the answer.
-    let used = connections
-        .iter()
-        .filter(|c| c.process == lookup.process && c.role == Role::Server)
-        .filter_map(|c| c.called.or(c.first_syn))
-        .filter(|at| *at >= last.sent)
-        .min();
-    let moved = last.task.as_ref().and_then(|t| next.after(t.tid, last.sent + Span::millis(100) + evidence.tolerance));
-    let patience = last.sent + evidence.patience;
-    let asked = [used, moved].into_iter().flatten().min().filter(|at| *at <= limit);
-    asked.unwrap_or(patience).min(evidence.end().max(last.sent))
+    // The connection that used the answer, or whatever the task did next.
+    let used = moves.connection_after((lookup.process, last.client.map(|c| c.ip)), last.sent);
+    let settled = last.sent + Span::millis(100) + evidence.tolerance;
+    let moved = last.task.as_ref().and_then(|t| after(moves.calls.get(&t.tid)?, settled));
+    let next = [used, moved].into_iter().flatten().min().filter(|at| *at <= limit);
+    next.unwrap_or(last.sent + evidence.patience).min(evidence.end().max(last.sent))
 }
 
-/// Wait calls that ran into their timeout, by thread.
-fn timeouts(evidence: &Evidence) -> HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>> {
-    let mut list: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>> = HashMap::new();
-    for event in evidence.events {
-        let What::Call(call) = &event.what else { continue };
-        let Op::Wait { timeout: Some(timeout), fds, .. } = &call.op else { continue };
+/// The longest single wait of a stub resolver over UDP: c-ares' last, about 15 s (measured).
+const UDP_PATIENCE: Span = Span::seconds(16);
+/// TCP to a black-holed resolver hung 134.9 s (measured; `tcp_syn_retries` = 6).
+const TCP_PATIENCE: Span = Span::seconds(140);
+
+/// Whose connections: a process's, or without a trace a host's.
+type Mover = (Option<ProcessId>, Option<IpAddr>);
+
+/// What tasks did, to find what they did next.
+struct Moves {
+    /// Wait calls that ran into their timeout, by thread.
+    timeouts: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
+    /// Times of all calls and of ends, by thread.
+    calls: HashMap<Option<u32>, Vec<Timestamp>>,
+    /// Connects to servers.
+    connections: HashMap<Mover, Vec<Timestamp>>,
+}
+
+impl Moves {
+    fn new(evidence: &Evidence, connections: &[Connection]) -> Self {
+        let mut this = Self { timeouts: HashMap::new(), calls: HashMap::new(), connections: HashMap::new() };
+        for event in evidence.events {
+            match &event.what {
+                What::Call(call) => {
+                    this.calls.entry(call.task.tid).or_default().push(event.at);
+                    this.wait(event.at, call);
+                }
+                What::Life(life) => this.calls.entry(life.task.tid).or_default().push(event.at),
+                What::Packet(_) => {}
+            }
+        }
+        for c in connections.iter().filter(|c| c.role == Role::Server) {
+            let host = c.process.is_none().then(|| c.from.map(|f| f.ip)).flatten();
+            if let Some(at) = c.called.or(c.first_syn) {
+                this.connections.entry((c.process, host)).or_default().push(at);
+            }
+        }
+        for list in this.connections.values_mut() {
+            list.sort_unstable();
+        }
+        this
+    }
+
+    fn wait(&mut self, entered: Timestamp, call: &Call) {
         // A wait for one descriptor that returned nothing after at least a good part of a second is a
         // stub resolver's; event loops poll many, or for less.
-        if call.outcome == Outcome::Returned(0) && fds.len() == 1 && *timeout >= Span::millis(500) {
-            let to = call.exited.unwrap_or(event.at + *timeout);
-            list.entry(call.task.tid).or_default().push((event.at, to));
+        if let Op::Wait { timeout: Some(timeout), fds, .. } = &call.op
+            && call.outcome == Outcome::Returned(0)
+            && fds.len() == 1
+            && *timeout >= Span::millis(500)
+        {
+            let to = call.exited.unwrap_or(entered + *timeout);
+            self.timeouts.entry(call.task.tid).or_default().push((entered, to));
         }
     }
-    list
+
+    fn connection_after(&self, (process, host): Mover, at: Timestamp) -> Option<Timestamp> {
+        let host = if process.is_none() { host } else { None };
+        after(self.connections.get(&(process, host))?, at)
+    }
 }
 
-/// The calls of each thread, to find the next one after a moment.
-struct NextCalls {
-    by_thread: HashMap<Option<u32>, Vec<Timestamp>>,
-}
-
-impl NextCalls {
-    fn new(evidence: &Evidence) -> Self {
-        let mut by_thread: HashMap<Option<u32>, Vec<Timestamp>> = HashMap::new();
-        for event in evidence.events {
-            let tid = match &event.what {
-                What::Call(call) => call.task.tid,
-                What::Life(life) => life.task.tid,
-                What::Packet(_) => continue,
-            };
-            by_thread.entry(tid).or_default().push(event.at);
-        }
-        Self { by_thread }
-    }
-
-    fn after(&self, tid: Option<u32>, at: Timestamp) -> Option<Timestamp> {
-        let list = self.by_thread.get(&tid)?;
-        list.get(list.partition_point(|t| *t < at)).copied()
-    }
+/// The first time at or after a moment.
+fn after(list: &[Timestamp], at: Timestamp) -> Option<Timestamp> {
+    list.get(list.partition_point(|t| *t < at)).copied()
 }

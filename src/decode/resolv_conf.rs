@@ -1,0 +1,109 @@
+//! resolv.conf(5), as glibc reads it.
+
+use crate::timetable::Patience;
+use std::net::IpAddr;
+
+/// `MAXNS` of glibc's `<resolv.h>`: further name servers are ignored.
+pub const MAX_NAMESERVERS: usize = 3;
+/// `RES_MAXRETRANS` and `RES_MAXRETRY` of glibc's `<resolv.h>`: larger values are capped.
+const MAX_TIMEOUT: i64 = 30;
+/// See [`MAX_TIMEOUT`].
+const MAX_ATTEMPTS: usize = 5;
+/// `RES_MAXNDOTS`.
+const MAX_NDOTS: u32 = 15;
+/// Names in a search list that are kept; more would only be a hostile file.
+const MAX_SEARCH: usize = 64;
+
+/// What a stub resolver is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolvConf {
+    /// Every name server, in order, with the line that names it; glibc uses the first three.
+    pub nameservers: Vec<(IpAddr, usize)>,
+    /// Search list.
+    pub search: Vec<String>,
+    /// Options as written.
+    pub options: Vec<String>,
+}
+
+impl ResolvConf {
+    /// Reads the file's text. Unknown keywords and odd lines are ignored, as glibc does.
+    pub fn parse(text: &str) -> Self {
+        let mut this = Self::default();
+        for (number, line) in text.lines().enumerate() {
+            // A comment begins a line, or follows the values on it.
+            let line = line.split(['#', ';']).next().unwrap_or("");
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") => {
+                    let address = words.next().map(|a| a.split('%').next().unwrap_or(a));
+                    if let Some(Ok(address)) = address.map(str::parse) {
+                        this.nameservers.push((address, number + 1));
+                    }
+                }
+                // The last of `search` and `domain` wins.
+                Some("search") => this.search = words.take(MAX_SEARCH).map(domain).collect(),
+                Some("domain") => this.search = words.take(1).map(domain).collect(),
+                Some("options") => this.options.extend(words.map(str::to_owned)),
+                _ => {}
+            }
+        }
+        this
+    }
+
+    /// The name servers that glibc asks.
+    pub fn used(&self) -> &[(IpAddr, usize)] {
+        &self.nameservers[..self.nameservers.len().min(MAX_NAMESERVERS)]
+    }
+
+    /// Timeout and attempts, with glibc's caps.
+    pub fn patience(&self) -> Patience {
+        let default = Patience::default();
+        let timeout: i64 = self.number("timeout").unwrap_or(default.timeout);
+        let attempts = self.number("attempts").unwrap_or(default.attempts);
+        Patience { timeout: timeout.clamp(1, MAX_TIMEOUT), attempts: attempts.clamp(1, MAX_ATTEMPTS) }
+    }
+
+    /// `ndots`, 1 by default.
+    pub fn ndots(&self) -> u32 {
+        self.number("ndots").unwrap_or(1).min(MAX_NDOTS)
+    }
+
+    /// Whether an option without a value is set.
+    pub fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|o| o == option)
+    }
+
+    fn number<T: std::str::FromStr>(&self, option: &str) -> Option<T> {
+        self.options.iter().rev().find_map(|o| o.strip_prefix(option)?.strip_prefix(':')?.parse().ok())
+    }
+}
+
+fn domain(word: &str) -> String {
+    word.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_servers_search_and_options() {
+        let conf = ResolvConf::parse(
+            "# a comment\nnameserver 10.0.1.93\nnameserver fe80::1%eth0 ; home\nsearch a.example. b.example\n\
+             options ndots:3 timeout:99 attempts:0 rotate\nnameserver nonsense\n",
+        );
+        assert_eq!(conf.nameservers.len(), 2);
+        assert_eq!(conf.nameservers[1].1, 3);
+        assert_eq!(conf.search, ["a.example", "b.example"]);
+        assert_eq!(conf.patience(), Patience { timeout: 30, attempts: 1 });
+        assert_eq!(conf.ndots(), 3);
+        assert!(conf.has("rotate"));
+    }
+
+    #[test]
+    fn an_empty_file_has_the_defaults() {
+        let conf = ResolvConf::parse("");
+        assert_eq!(conf.patience(), Patience::default());
+        assert!(conf.used().is_empty());
+    }
+}

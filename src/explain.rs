@@ -1,0 +1,36 @@
+//! What it means: the account before each server connect, the findings, and the report made of them.
+//!
+//! Pure. [`ledger`] cuts time into entries that each have one owner, [`finding`] draws conclusions,
+//! [`assemble`] writes both into the report's plain types, [`verdict`] says the first sentence.
+
+pub mod assemble;
+pub mod cite;
+pub mod client;
+pub mod finding;
+pub mod ledger;
+pub mod resolver;
+pub mod verdict;
+
+use crate::decode::resolv_conf::ResolvConf;
+use crate::flow::Endpoint;
+use crate::join::{Evidence, Joined};
+use crate::time::Timestamp;
+
+/// Everything an explanation may look at.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// The inputs.
+    pub evidence: Evidence<'a>,
+    /// What the join made of them.
+    pub joined: &'a Joined,
+    /// The zero of all times: the command's start, else the first event of the trace, else of the capture.
+    pub started: Timestamp,
+    /// Whether times have a real date.
+    pub dated: bool,
+    /// resolv.conf, where it is known, and where it was read.
+    pub config: Option<(&'a str, &'a ResolvConf)>,
+    /// The client's `/etc/hosts`, where it is known.
+    pub hosts: Option<&'a str>,
+    /// Only this server's connections get an account.
+    pub target: Option<Endpoint>,
+}

@@ -1,0 +1,287 @@
+//! The report's plain types, made from what the join and the account say.
+
+use super::ledger::{Account, Index, Kind, Line, Subject, window};
+use super::{Case, cite, client, finding, ledger, resolver, verdict};
+use crate::clock::Solution;
+use crate::join::connect::{Connection, Ending, Role};
+use crate::join::lookup::{Lookup, Outcome};
+use crate::join::{Query, State};
+use crate::report::{self, Report};
+use crate::time::Timestamp;
+use std::cmp::Reverse;
+
+/// How many elements the bounded lists keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of lookups, connections and delays each.
+    pub list: usize,
+}
+
+impl Limits {
+    /// Enough for any case a person reads, little enough for a machine to hold.
+    pub const BOUNDED: Self = Self { list: 1_000 };
+    /// `--all`.
+    pub const ALL: Self = Self { list: usize::MAX };
+}
+
+/// Makes the report of a case.
+pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
+    let index = Index::new(case);
+    let (accounts, left_out) = accounts(case, &index, limits);
+    let findings = finding::all(case, &accounts);
+    let joined = case.joined;
+    let lookups = joined.lookups.len();
+    let connections = joined.connections.len();
+    Report {
+        schema: report::SCHEMA.into(),
+        started: case.dated.then(|| rfc3339(case.started)),
+        summary: verdict::sentences(case, &accounts, &findings),
+        inputs: inputs(case, clock),
+        resolver_config: case.config.map(|(path, conf)| report::ResolverConfig {
+            path: path.into(),
+            nameservers: conf.nameservers.iter().map(|(a, _)| a.to_string()).collect(),
+            search: conf.search.clone(),
+            options: conf.options.clone(),
+        }),
+        resolvers: resolver::rows(case),
+        lookups: joined.lookups.iter().take(limits.list).enumerate().map(|(l, x)| lookup(case, l, x)).collect(),
+        connections: joined
+            .connections
+            .iter()
+            .take(limits.list)
+            .enumerate()
+            .map(|(c, x)| connection(case, c, x))
+            .collect(),
+        delays: accounts.iter().map(|a| delay(case, a)).collect(),
+        findings: findings.into_iter().map(|f| f.report).collect(),
+        duplicates_removed: case.evidence.captures.iter().map(|c| c.duplicates).sum(),
+        omitted: report::Omitted {
+            lookups: lookups.saturating_sub(limits.list),
+            connections: connections.saturating_sub(limits.list),
+            delays: left_out,
+        },
+        warnings: warnings(case),
+    }
+}
+
+/// The accounts of the slowest subjects, slowest first, and how many others there are.
+fn accounts(case: &Case, index: &Index, limits: Limits) -> (Vec<Account>, usize) {
+    let mut subjects: Vec<(Reverse<crate::time::Span>, usize, Subject)> = window::subjects(case, index)
+        .into_iter()
+        .enumerate()
+        .filter_map(|(n, s)| {
+            let (from, to) = window::bounds(case, index, s)?;
+            let after = match s {
+                Subject::Connection(c) => after_syn(&case.joined.connections[c]).unwrap_or_default(),
+                Subject::Lookup(_) => crate::time::Span::ZERO,
+            };
+            Some((Reverse((to - from) + after), n, s))
+        })
+        .collect();
+    subjects.sort_unstable_by_key(|(slow, n, _)| (*slow, *n));
+    let left_out = subjects.len().saturating_sub(limits.list);
+    let kept = subjects.into_iter().take(limits.list);
+    (kept.filter_map(|(_, _, s)| ledger::account(case, index, s)).collect(), left_out)
+}
+
+/// From the first SYN to the end of the attempt.
+pub fn after_syn(connection: &Connection) -> Option<crate::time::Span> {
+    let ended = connection.ended.filter(|_| connection.outcome != Ending::Open)?;
+    Some((ended - connection.first_syn?).max(crate::time::Span::ZERO))
+}
+
+/// RFC 3339 in UTC, to the microsecond.
+fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(at.0))
+        .map_or_else(|_| format!("@{}", at.0), |t| format!("{t:.6}"))
+}
+
+fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
+    let evidence = &case.evidence;
+    report::Inputs {
+        captures: evidence
+            .captures
+            .iter()
+            .map(|c| report::Capture {
+                path: c.path.clone(),
+                packets: c.packets,
+                undecodable: c.undecodable,
+                dropped: c.dropped,
+            })
+            .collect(),
+        traces: evidence
+            .traces
+            .iter()
+            .map(|t| report::Trace {
+                path: t.path.clone(),
+                style: t.style.clone(),
+                calls: t.calls,
+                skipped_lines: t.skipped_lines,
+            })
+            .collect(),
+        clock: clock.first().map_or_else(
+            || report::Clock { method: "one input, one clock".into(), ..report::Clock::default() },
+            |s| report::Clock {
+                offset_s: cite::seconds(s.offset.as_seconds()),
+                uncertainty_s: cite::seconds(s.uncertainty.as_seconds()),
+                method: s.method.clone(),
+            },
+        ),
+    }
+}
+
+/// Id of a lookup in the report.
+pub fn lookup_id(lookup: usize) -> String {
+    format!("L{}", lookup + 1)
+}
+
+/// Id of a connection in the report.
+pub fn connection_id(connection: usize) -> String {
+    format!("C{}", connection + 1)
+}
+
+fn lookup(case: &Case, l: usize, lookup: &Lookup) -> report::Lookup {
+    report::Lookup {
+        id: lookup_id(l),
+        name: lookup.name.to_string(),
+        kind: if lookup.reverse.is_some() { "reverse" } else { "forward" }.into(),
+        tasks: lookup.tasks.iter().map(cite::task).collect(),
+        began: case.dated.then(|| rfc3339(lookup.began)),
+        began_s: cite::since(case, lookup.began),
+        seconds: cite::seconds((lookup.ended - lookup.began).as_seconds()),
+        addresses: lookup.addresses.iter().map(ToString::to_string).collect(),
+        outcome: match lookup.outcome {
+            Outcome::Answered => "answered",
+            Outcome::Negative => "negative",
+            Outcome::Failed => "failed",
+            Outcome::Open => "open",
+        }
+        .into(),
+        client: client::of(case, lookup).into(),
+        searched: lookup.searched.iter().map(ToString::to_string).collect(),
+        queries: lookup
+            .queries
+            .iter()
+            .take(cite::MAX_CITED)
+            .map(|q| query(case, &case.joined.queries[*q]))
+            .collect(),
+    }
+}
+
+fn query(case: &Case, q: &Query) -> report::Query {
+    report::Query {
+        resolver: q.resolver.to_string(),
+        transport: q.transport.to_string(),
+        question: q.question.to_string(),
+        sent_s: cite::since(case, q.sent),
+        state: state(q).into(),
+        rcode: q.answer().map(|a| a.rcode.to_string()),
+        waited_s: cite::seconds(q.waited().as_seconds()),
+        cause: q.cause.map(|c| cite::cause(case, c)),
+        packet: q.packet.map(|p| cite::place(case, p)),
+        answer: q.answer().map(|a| cite::place(case, a.event)),
+    }
+}
+
+/// A query's state in one word or two.
+pub fn state(q: &Query) -> &'static str {
+    match &q.state {
+        State::Answered(answer) if answer.late => "late",
+        State::Answered(_) => "answered",
+        State::Unanswered { refused: Some(_) } => "refused",
+        State::Unanswered { refused: None } => "unanswered",
+        State::Open => "open",
+        State::NeverSent { .. } => "never sent",
+    }
+}
+
+/// An attempt's outcome in one word.
+pub fn outcome(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Connected => "connected",
+        Ending::Refused => "refused",
+        Ending::Unreachable => "unreachable",
+        Ending::TimedOut => "timed-out",
+        Ending::NoSyn => "no-syn",
+        Ending::Open => "open",
+    }
+}
+
+fn connection(case: &Case, c: usize, x: &Connection) -> report::Connection {
+    let ended_by = x.ended_by.filter(|e| matches!(case.evidence.events[*e].what, crate::event::What::Packet(_)));
+    let connected = x.outcome == Ending::Connected;
+    report::Connection {
+        id: connection_id(c),
+        to: x.to.to_string(),
+        wire_to: x.wire_to.map(|w| w.to_string()),
+        from: x.from.map(|f| f.to_string()),
+        task: x.task.as_ref().map(cite::task),
+        role: match x.role {
+            Role::Server => "server",
+            Role::Resolver => "resolver",
+            Role::Other => "other",
+        }
+        .into(),
+        called_s: x.called.map(|at| cite::since(case, at)),
+        syn_s: x.first_syn.map(|at| cite::since(case, at)),
+        syns: x.syns.len() as u64,
+        outcome: outcome(x.outcome).into(),
+        connect_seconds: after_syn(x).filter(|_| connected).map(|s| cite::seconds(s.as_seconds())),
+        lookup: x.lookup.map(lookup_id),
+        cause: x.cause.map(|cause| cite::cause(case, cause)),
+        packets: cite::places(case, x.syns.iter().chain(&ended_by)),
+    }
+}
+
+fn delay(case: &Case, account: &Account) -> report::Delay {
+    let since = |at: Option<Timestamp>| at.map(|at| cite::seconds((account.to - at).as_seconds()));
+    let (connection, lookup, after) = match account.subject {
+        Subject::Connection(c) => {
+            let x = &case.joined.connections[c];
+            (Some(connection_id(c)), x.lookup.map(lookup_id), after_syn(x))
+        }
+        Subject::Lookup(l) => (None, Some(lookup_id(l)), None),
+    };
+    report::Delay {
+        subject: if connection.is_some() { "connection" } else { "lookup" }.into(),
+        connection,
+        lookup,
+        since_start_s: cite::seconds(account.total().as_seconds()),
+        since_first_query_s: since(account.first_query),
+        since_first_lookup_s: since(account.first_lookup),
+        after_syn_s: after.map(|s| cite::seconds(s.as_seconds())),
+        entries: account.lines.iter().map(|l| entry(case, l)).collect(),
+    }
+}
+
+fn entry(case: &Case, line: &Line) -> report::Entry {
+    report::Entry {
+        kind: line.kind.name().into(),
+        party: line.party.map(|p| p.to_string()),
+        question: verdict::one_question(case, line),
+        queries: line.queries.len() as u64,
+        seconds: cite::seconds(line.span.as_seconds()),
+        inferred: line.inferred,
+        note: note(line),
+        calls: cite::places(case, &line.calls),
+        packets: cite::places(case, &line.packets),
+    }
+}
+
+fn note(line: &Line) -> Option<String> {
+    match (line.kind, line.unread) {
+        (Kind::Running, _) if line.start_up => Some("starting up".into()),
+        (_, Some(resolver)) => Some(format!("an answer of {resolver} lay unread meanwhile")),
+        _ => None,
+    }
+}
+
+fn warnings(case: &Case) -> Vec<String> {
+    let evidence = &case.evidence;
+    let mut list: Vec<String> = Vec::new();
+    for warnings in evidence.captures.iter().map(|c| &c.warnings).chain(evidence.traces.iter().map(|t| &t.warnings)) {
+        list.extend(warnings.iter().cloned());
+    }
+    list.extend(finding::coverage::remarks(case));
+    list
+}

@@ -1,0 +1,69 @@
+//! Evidence in words: `FILE:N`, and the plain types of the report.
+
+use super::Case;
+use crate::event::{self, What};
+use crate::join::{Cause, EventId, How};
+use crate::report;
+use crate::time::Timestamp;
+
+/// How many places one line of the report cites; the rest can be found from these.
+pub const MAX_CITED: usize = 200;
+
+/// `FILE:N` of an event.
+pub fn place(case: &Case, event: EventId) -> String {
+    let place = case.evidence.events[event].place;
+    format!("{}:{}", path(case, place.input), place.number)
+}
+
+/// `FILE:N` of several events, without repetition, in order.
+pub fn places<'a>(case: &Case, events: impl IntoIterator<Item = &'a EventId>) -> Vec<String> {
+    let mut list: Vec<EventId> = events.into_iter().copied().collect();
+    list.sort_unstable();
+    let mut cited: Vec<String> = list.into_iter().map(|e| place(case, e)).collect();
+    cited.dedup();
+    cited.truncate(MAX_CITED);
+    cited
+}
+
+/// Calls and packets of a mixed list, apart.
+pub fn split(case: &Case, events: impl IntoIterator<Item = EventId>) -> (Vec<String>, Vec<String>) {
+    let (mut packets, mut calls) = (Vec::new(), Vec::new());
+    for event in events {
+        match case.evidence.events[event].what {
+            What::Packet(_) => packets.push(event),
+            _ => calls.push(event),
+        }
+    }
+    (places(case, &calls), places(case, &packets))
+}
+
+fn path<'a>(case: &Case<'a>, input: u16) -> &'a str {
+    let captures = case.evidence.captures.iter().find(|c| c.input == input).map(|c| c.path.as_str());
+    let traces = case.evidence.traces.iter().find(|t| t.input == input).map(|t| t.path.as_str());
+    captures.or(traces).unwrap_or("?")
+}
+
+/// Seconds since the start of the case.
+pub fn since(case: &Case, at: Timestamp) -> f64 {
+    seconds((at - case.started).as_seconds())
+}
+
+/// Seconds rounded to the nanosecond, so that JSON shows no noise of floating point.
+pub fn seconds(value: f64) -> f64 {
+    (value * 1e9).round() / 1e9
+}
+
+/// A task of the report.
+pub fn task(task: &event::Task) -> report::Task {
+    report::Task { pid: task.pid, tid: task.tid, comm: task.comm.as_deref().map(str::to_owned) }
+}
+
+/// A cause of the report.
+pub fn cause(case: &Case, cause: Cause) -> report::Cause {
+    let how = match cause.how {
+        How::Call => "call",
+        How::Socket => "socket",
+        How::Inferred => "inferred",
+    };
+    report::Cause { how: how.into(), call: cause.call.map(|c| place(case, c)) }
+}

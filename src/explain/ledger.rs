@@ -1,0 +1,242 @@
+//! The account before a server connect, and of a lookup that no connect followed.
+//!
+//! A window is cut into entries that do not overlap and add up to it exactly. [`claims`] lists who may
+//! own which moments, [`window`] says where an account begins and ends; here each moment is given to the
+//! strongest claim on it, and what nobody claims is `running` or `unexplained`.
+
+pub mod claims;
+pub mod index;
+pub mod window;
+
+use super::Case;
+use crate::flow::Endpoint;
+use crate::join::EventId;
+use crate::time::{Span, Timestamp};
+use claims::Claim;
+pub use index::Index;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Whose account it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A server connection attempt, by its position among the connections.
+    Connection(usize),
+    /// A lookup that no connect followed, by its position among the lookups.
+    Lookup(usize),
+}
+
+/// What the client was waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// An answer that had not come when it gave up.
+    ResolverSilent,
+    /// An answer that came.
+    ResolverAnswer,
+    /// Negative answers to names of the search list.
+    SearchDomains,
+    /// An ICMP refusal.
+    ResolverRefused,
+    /// A packet that could not leave.
+    ResolverUnreachable,
+    /// TCP to the resolver.
+    ResolverTcp,
+    /// A unix-socket service.
+    NameService,
+    /// An earlier attempt of the same story, or this one's own failure without a SYN.
+    AttemptFailed,
+    /// Nothing on the network, as far as calls show.
+    Running,
+    /// Nobody knows.
+    Unexplained,
+}
+
+impl Kind {
+    /// The stable name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResolverSilent => "resolver-silent",
+            Self::ResolverAnswer => "resolver-answer",
+            Self::SearchDomains => "search-domains",
+            Self::ResolverRefused => "resolver-refused",
+            Self::ResolverUnreachable => "resolver-unreachable",
+            Self::ResolverTcp => "resolver-tcp",
+            Self::NameService => "name-service",
+            Self::AttemptFailed => "attempt-failed",
+            Self::Running => "running",
+            Self::Unexplained => "unexplained",
+        }
+    }
+
+    /// Whether the client waited for somebody else.
+    pub fn is_wait(self) -> bool {
+        !matches!(self, Self::Running | Self::Unexplained)
+    }
+}
+
+/// Whom an entry is charged to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// A resolver or a server.
+    Endpoint(Endpoint),
+    /// A name service on this host.
+    Service(&'static str),
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.fmt(f),
+            Self::Service(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One entry of an account.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What for.
+    pub kind: Kind,
+    /// On whom.
+    pub party: Option<Party>,
+    /// Queries behind it, by position.
+    pub queries: BTreeSet<usize>,
+    /// How long in all.
+    pub span: Span,
+    /// No waiting call shows it.
+    pub inferred: bool,
+    /// An answer lay unread while the client waited here.
+    pub unread: Option<Endpoint>,
+    /// Evidence: calls.
+    pub calls: BTreeSet<EventId>,
+    /// Evidence: packets.
+    pub packets: BTreeSet<EventId>,
+    /// It lies before the first name-service activity.
+    pub start_up: bool,
+}
+
+/// The account of one subject.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Whose.
+    pub subject: Subject,
+    /// Where the window begins.
+    pub from: Timestamp,
+    /// Where it ends: first SYN, failure, or the lookup's end.
+    pub to: Timestamp,
+    /// The first query in the window by a traced task.
+    pub first_query: Option<Timestamp>,
+    /// The first name-service activity in the window.
+    pub first_lookup: Option<Timestamp>,
+    /// The entries, in order of their first moment.
+    pub lines: Vec<Line>,
+}
+
+impl Account {
+    /// Length of the window.
+    pub fn total(&self) -> Span {
+        self.to - self.from
+    }
+
+    /// How long the client waited for others.
+    pub fn waited(&self) -> Span {
+        self.lines.iter().filter(|l| l.kind.is_wait()).map(|l| l.span).sum()
+    }
+}
+
+/// Draws up the account of one subject.
+pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> {
+    let (from, to) = window::bounds(case, index, subject)?;
+    let claims = claims::list(case, index, subject, from, to);
+    let (first_query, first_lookup) = window::first_activity(case, index, subject, from, to);
+    let mut account = Account { subject, from, to, first_query, first_lookup, lines: Vec::new() };
+    for (start, end, owner) in sweep(&claims, from, to) {
+        match owner {
+            Some(claim) => charge(&mut account, &claims[claim], start, end),
+            None => leftover(case, &mut account, start, end),
+        }
+    }
+    Some(account)
+}
+
+/// Gives every moment of the window to the strongest claim on it: the greatest rank, then the one that
+/// began last (the client's latest question is what it waits for).
+fn sweep(claims: &[Claim], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp, Option<usize>)> {
+    let mut edges: Vec<(Timestamp, bool, usize)> = Vec::with_capacity(claims.len() * 2);
+    for (i, claim) in claims.iter().enumerate() {
+        let (start, end) = (claim.from.max(from), claim.to.min(to));
+        if start < end {
+            edges.push((start, true, i));
+            edges.push((end, false, i));
+        }
+    }
+    edges.sort_unstable_by_key(|(at, begins, i)| (*at, *begins, *i));
+    let mut active: BTreeSet<(u8, Timestamp, usize)> = BTreeSet::new();
+    let mut pieces = Vec::new();
+    let mut at = from;
+    for (edge, begins, i) in edges {
+        if edge > at {
+            pieces.push((at, edge, active.last().map(|(_, _, i)| *i)));
+            at = edge;
+        }
+        let key = (claims[i].rank, claims[i].began, i);
+        if begins {
+            active.insert(key);
+        } else {
+            active.remove(&key);
+        }
+    }
+    if to > at {
+        pieces.push((at, to, None));
+    }
+    pieces
+}
+
+fn charge(account: &mut Account, claim: &Claim, start: Timestamp, end: Timestamp) {
+    let found = account.lines.iter().position(|l| l.kind == claim.kind && l.party == claim.party);
+    let i = found.unwrap_or_else(|| {
+        account.lines.push(Line {
+            kind: claim.kind,
+            party: claim.party,
+            queries: BTreeSet::new(),
+            span: Span::ZERO,
+            inferred: false,
+            unread: None,
+            calls: BTreeSet::new(),
+            packets: BTreeSet::new(),
+            start_up: false,
+        });
+        account.lines.len() - 1
+    });
+    let line = &mut account.lines[i];
+    line.span = line.span + (end - start);
+    line.inferred |= claim.inferred;
+    line.unread = line.unread.or(claim.unread);
+    line.queries.extend(claim.query);
+    line.calls.extend(claim.calls.iter().copied());
+    line.packets.extend(claim.packets.iter().copied());
+}
+
+/// Time that nobody claims. With the waiting calls in the trace, or before any name-service activity,
+/// the program was running or asleep on its own; else nobody knows.
+fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp) {
+    let before = account.first_lookup.is_none_or(|first| end <= first);
+    let traced = case.evidence.has_trace();
+    let waits_seen = case.evidence.traces.iter().any(|t| t.sees.waits || t.sees.everything);
+    let kind = if traced && (before || waits_seen) { Kind::Running } else { Kind::Unexplained };
+    let found = account.lines.iter().position(|l| l.kind == kind && l.start_up == before);
+    match found {
+        Some(i) => account.lines[i].span = account.lines[i].span + (end - start),
+        None => account.lines.push(Line {
+            kind,
+            party: None,
+            queries: BTreeSet::new(),
+            span: end - start,
+            inferred: false,
+            unread: None,
+            calls: BTreeSet::new(),
+            packets: BTreeSet::new(),
+            start_up: before,
+        }),
+    }
+}

@@ -1,0 +1,285 @@
+//! Who may own which moments of an account.
+
+use super::index::{Asker, is_own};
+use super::{Index, Kind, Party, Subject};
+use crate::event::What;
+use crate::explain::Case;
+use crate::flow::{Endpoint, Transport};
+use crate::join::connect::{Connection, Ending, Role};
+use crate::join::lookup::Lookup;
+use crate::join::{EventId, How, Query, State};
+use crate::time::{Span, Timestamp};
+use std::collections::BTreeSet;
+
+/// A claim to a span of time.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// From.
+    pub from: Timestamp,
+    /// To.
+    pub to: Timestamp,
+    /// Greater ranks win.
+    pub rank: u8,
+    /// When what it claims for began: among equal ranks the latest wins.
+    pub began: Timestamp,
+    /// What for.
+    pub kind: Kind,
+    /// Whom it is charged to.
+    pub party: Option<Party>,
+    /// The query behind it.
+    pub query: Option<usize>,
+    /// No waiting call shows it.
+    pub inferred: bool,
+    /// A resolver whose answer lay unread meanwhile.
+    pub unread: Option<Endpoint>,
+    /// Evidence: calls.
+    pub calls: Vec<EventId>,
+    /// Evidence: packets.
+    pub packets: Vec<EventId>,
+}
+
+/// The subject's own lookup.
+const OWN_LOOKUP: u8 = 5;
+/// Earlier attempts of the same story.
+const OWN_ATTEMPT: u8 = 4;
+/// Whatever else the same task looked up.
+const SAME_TASK: u8 = 3;
+/// Whatever else its process looked up.
+const SAME_PROCESS: u8 = 2;
+/// What the processes that led to it looked up.
+const LED_TO: u8 = 1;
+
+/// All claims to a subject's window.
+pub fn list(case: &Case, index: &Index, subject: Subject, from: Timestamp, to: Timestamp) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    let first = case.joined.lookups.partition_point(|l| l.began < from);
+    for (l, lookup) in case.joined.lookups.iter().enumerate().skip(first) {
+        if lookup.began > to {
+            break;
+        }
+        if let Some(rank) = rank_of_lookup(case, index, subject, l, to) {
+            of_lookup(case, index, lookup, rank, &mut claims);
+        }
+    }
+    of_services(case, index, subject, from, to, &mut claims);
+    of_connections(case, index, subject, from, to, &mut claims);
+    claims
+}
+
+/// How strong a lookup's claim is. One that was still going on when the connect was called cannot be
+/// what the connect waited for, unless it is its own.
+fn rank_of_lookup(case: &Case, index: &Index, subject: Subject, l: usize, to: Timestamp) -> Option<u8> {
+    let joined = case.joined;
+    let lookup = &joined.lookups[l];
+    if !lookup.queries.iter().any(|q| is_own(&joined.queries[*q])) {
+        return None;
+    }
+    let (own, task) = match subject {
+        Subject::Lookup(own) => (Some(own), None),
+        Subject::Connection(c) => (joined.connections[c].lookup, joined.connections[c].task.as_ref()),
+    };
+    if own == Some(l) || own.is_some_and(|o| joined.lookups[o].name.folded() == lookup.name.folded() && joined.lookups[o].process == lookup.process) {
+        return Some(OWN_LOOKUP);
+    }
+    if lookup.ended > to + case.evidence.tolerance + Span::millis(1) {
+        return None;
+    }
+    let (asker, theirs) = (index.asker_of(case, subject), index.asker_of_lookup(case, l));
+    match (asker, theirs) {
+        (Asker::Process(p), Asker::Process(o)) if p == o => {
+            let same = task.is_some_and(|t| lookup.tasks.iter().any(|x| x.tid == t.tid));
+            Some(if same { SAME_TASK } else { SAME_PROCESS })
+        }
+        (Asker::Process(p), Asker::Process(_)) => {
+            let born = joined.processes.get(p).and_then(|p| p.seen).map(|(first, _)| first)?;
+            (lookup.ended <= born + Span::millis(100)).then_some(LED_TO)
+        }
+        (Asker::Host(_), Asker::Host(_)) => Some(SAME_PROCESS),
+        _ => None,
+    }
+}
+
+/// One claim per query of a lookup: from its sending until the client stopped waiting for it.
+fn of_lookup(case: &Case, index: &Index, lookup: &Lookup, rank: u8, claims: &mut Vec<Claim>) {
+    let waits_seen = case.evidence.traces.iter().any(|t| t.sees.waits || t.sees.everything);
+    for &q in &lookup.queries {
+        let query = &case.joined.queries[q];
+        let kind = kind_of(case, lookup, query);
+        let mut calls: Vec<EventId> = query.cause.and_then(|c| c.call).into_iter().collect();
+        if let Some(task) = &query.task {
+            calls.extend(index.waits_in(task.tid, query.sent, query.until));
+        }
+        let answer = query.answer().map(|a| a.event).or(query.refusal().map(|r| r.event));
+        let (mut packets, mut more) = (Vec::from_iter(query.packet), Vec::new());
+        if let Some(event) = answer {
+            match case.evidence.events[event].what {
+                What::Packet(_) => packets.push(event),
+                _ => more.push(event),
+            }
+        }
+        calls.extend(more);
+        let inferred =
+            query.implied || !waits_seen || query.cause.is_none_or(|c| c.how == How::Inferred);
+        claims.push(Claim {
+            from: query.sent,
+            to: query.until,
+            rank,
+            began: query.sent,
+            kind,
+            party: Some(Party::Endpoint(query.resolver)),
+            query: Some(q),
+            inferred,
+            unread: unread(case, lookup, query),
+            calls,
+            packets,
+        });
+    }
+}
+
+/// What waiting for a query is called.
+fn kind_of(case: &Case, lookup: &Lookup, query: &Query) -> Kind {
+    if query.transport == Transport::Tcp {
+        return Kind::ResolverTcp;
+    }
+    match &query.state {
+        State::NeverSent { .. } => Kind::ResolverUnreachable,
+        State::Unanswered { refused: Some(why) } if why.refused => Kind::ResolverRefused,
+        State::Unanswered { refused: Some(_) } => Kind::ResolverUnreachable,
+        State::Unanswered { refused: None } | State::Open => Kind::ResolverSilent,
+        State::Answered(answer) if answer.late => Kind::ResolverSilent,
+        State::Answered(answer) if answer.negative() && is_searched(case, lookup, query) => Kind::SearchDomains,
+        State::Answered(_) => Kind::ResolverAnswer,
+    }
+}
+
+/// Whether a query asked for a name of the search list that was tried in vain before another one.
+fn is_searched(case: &Case, lookup: &Lookup, query: &Query) -> bool {
+    let _ = case;
+    lookup.searched.contains(&query.question.name.folded())
+}
+
+/// Another resolver of the same lookup whose answer to this very question had arrived too late and lay
+/// unread while the client waited here.
+fn unread(case: &Case, lookup: &Lookup, query: &Query) -> Option<Endpoint> {
+    lookup.queries.iter().map(|q| &case.joined.queries[*q]).find_map(|other| {
+        let answer = other.answer().filter(|a| a.late && a.at >= query.sent && a.at < query.until)?;
+        let same = other.question.kind == query.question.kind && other.resolver != query.resolver;
+        (same && !answer.truncated).then_some(other.resolver)
+    })
+}
+
+fn of_services(case: &Case, index: &Index, subject: Subject, from: Timestamp, to: Timestamp, claims: &mut Vec<Claim>) {
+    let asker = index.asker_of(case, subject);
+    let task = match subject {
+        Subject::Connection(c) => case.joined.connections[c].task.as_ref().map(|t| t.tid),
+        Subject::Lookup(l) => case.joined.lookups[l].tasks.first().map(|t| t.tid),
+    };
+    for wait in case.joined.services.iter().filter(|s| s.ended > from && s.began < to) {
+        let rank = match asker {
+            Asker::Process(p) if p == wait.process && task == Some(wait.task.tid) => SAME_TASK,
+            Asker::Process(p) if p == wait.process => SAME_PROCESS,
+            Asker::Process(_) => LED_TO,
+            Asker::Host(_) => continue,
+        };
+        claims.push(Claim {
+            from: wait.began,
+            to: wait.ended,
+            rank,
+            began: wait.began,
+            kind: Kind::NameService,
+            party: Some(Party::Service(wait.service)),
+            query: None,
+            inferred: wait.inferred,
+            unread: None,
+            calls: wait.calls.clone(),
+            packets: Vec::new(),
+        });
+    }
+}
+
+/// TCP to resolvers, earlier attempts of the same story, and this attempt's own failure.
+fn of_connections(case: &Case, index: &Index, subject: Subject, from: Timestamp, to: Timestamp, claims: &mut Vec<Claim>) {
+    let joined = case.joined;
+    let Some(list) = index.connections.get(&index.asker_of(case, subject)) else { return };
+    let at = |c: &usize| {
+        let c = &joined.connections[*c];
+        c.called.or(c.first_syn).unwrap_or(c.ended.unwrap_or(from))
+    };
+    let start = list.partition_point(|c| at(c) < from);
+    for &c in list[start..].iter().take_while(|c| at(c) <= to) {
+        let other = &joined.connections[c];
+        let own = subject == Subject::Connection(c);
+        let began = at(&c);
+        let (kind, rank, end) = match other.role {
+            Role::Resolver => {
+                let carried = last_answer(case, other);
+                (Kind::ResolverTcp, OWN_LOOKUP, carried.or(other.ended).unwrap_or(to))
+            }
+            Role::Server if own && other.first_syn.is_none() => (Kind::AttemptFailed, OWN_ATTEMPT, to),
+            Role::Server if !own && same_story(joined, subject, other) => {
+                (Kind::AttemptFailed, OWN_ATTEMPT, failed_at(other, to))
+            }
+            _ => continue,
+        };
+        claims.push(Claim {
+            from: began,
+            to: end,
+            rank,
+            began,
+            kind,
+            party: Some(Party::Endpoint(other.to)),
+            query: None,
+            inferred: other.cause.is_none_or(|c| c.how == How::Inferred),
+            unread: None,
+            calls: other.cause.and_then(|c| c.call).into_iter().collect(),
+            packets: other.syns.iter().copied().chain(other.ended_by.filter(|e| is_packet(case, *e))).collect(),
+        });
+    }
+}
+
+fn is_packet(case: &Case, event: EventId) -> bool {
+    matches!(case.evidence.events[event].what, What::Packet(_))
+}
+
+/// When the last DNS answer over a connection to a resolver came.
+fn last_answer(case: &Case, connection: &Connection) -> Option<Timestamp> {
+    if connection.outcome != Ending::Connected {
+        return None;
+    }
+    let from = connection.called.or(connection.first_syn)?;
+    let queries = &case.joined.queries;
+    let start = queries.partition_point(|q| q.sent < from);
+    queries[start..]
+        .iter()
+        .take_while(|q| q.sent - from < Span::seconds(140))
+        .filter(|q| q.transport == Transport::Tcp && q.client == connection.from)
+        .map(|q| q.answer().map_or(q.until, |a| a.at))
+        .max()
+}
+
+/// Whether an earlier attempt belongs to the subject's story: the same lookup gave both addresses, or
+/// both go to the same place.
+fn same_story(joined: &crate::join::Joined, subject: Subject, other: &Connection) -> bool {
+    let Subject::Connection(c) = subject else { return false };
+    let this = &joined.connections[c];
+    if other.outcome == Ending::Connected {
+        return false;
+    }
+    let same_name = match (this.lookup, other.lookup) {
+        (Some(a), Some(b)) => a == b || joined.lookups[a].name.folded() == joined.lookups[b].name.folded(),
+        _ => false,
+    };
+    same_name || this.to == other.to || this.lookup.is_none() && other.lookup.is_none() && this.to.port == other.to.port
+}
+
+fn failed_at(attempt: &Connection, to: Timestamp) -> Timestamp {
+    match attempt.outcome {
+        Ending::Refused | Ending::Unreachable | Ending::NoSyn | Ending::TimedOut => attempt.ended.unwrap_or(to),
+        Ending::Open | Ending::Connected => to,
+    }
+}
+
+/// The resolvers that queries of an entry went to.
+pub fn resolvers(case: &Case, queries: &BTreeSet<usize>) -> BTreeSet<Endpoint> {
+    queries.iter().map(|q| case.joined.queries[*q].resolver).collect()
+}

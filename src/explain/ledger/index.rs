@@ -1,0 +1,113 @@
+//! Lists to look things up by who did them.
+
+use super::Subject;
+use crate::event::{Op, Outcome, What};
+use crate::explain::Case;
+use crate::join::connect::Role;
+use crate::join::{EventId, Origin, ProcessId, Query};
+use crate::time::{Span, Timestamp};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Who asks and connects: a process of the trace, or a host where no trace tells processes apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// A traced process.
+    Process(ProcessId),
+    /// A host's address.
+    Host(Option<IpAddr>),
+}
+
+/// What the accounts of all subjects look up.
+pub struct Index {
+    /// Connections by asker, in order of time.
+    pub connections: HashMap<Asker, Vec<usize>>,
+    /// Lookups by asker, in order of time.
+    pub lookups: HashMap<Asker, Vec<usize>>,
+    /// The first attempt to reach a server.
+    pub first_server: Option<usize>,
+    /// Wait calls that lasted, by thread: entry, exit, call.
+    pub waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp, EventId)>>,
+    server_calls: HashMap<Asker, Timestamp>,
+}
+
+impl Index {
+    /// Builds the lists.
+    pub fn new(case: &Case) -> Self {
+        let mut this = Self {
+            connections: HashMap::new(),
+            lookups: HashMap::new(),
+            first_server: None,
+            waits: HashMap::new(),
+            server_calls: HashMap::new(),
+        };
+        for (c, connection) in case.joined.connections.iter().enumerate() {
+            let asker = connection.process.map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process);
+            this.connections.entry(asker).or_default().push(c);
+            if connection.role == Role::Server {
+                this.first_server = this.first_server.or(Some(c));
+                if let Some(at) = connection.called.or(connection.first_syn) {
+                    let last = this.server_calls.entry(asker).or_insert(at);
+                    *last = (*last).max(at);
+                }
+            }
+        }
+        for l in 0..case.joined.lookups.len() {
+            let asker = this.asker_of_lookup(case, l);
+            this.lookups.entry(asker).or_default().push(l);
+        }
+        for (id, event) in case.evidence.events.iter().enumerate() {
+            let What::Call(call) = &event.what else { continue };
+            let lasted = call.exited.map_or(Span::ZERO, |exit| exit - event.at);
+            let timed_out = matches!(call.outcome, Outcome::Returned(0));
+            if matches!(call.op, Op::Wait { .. }) && (lasted > Span::millis(1) || timed_out) {
+                let exit = call.exited.unwrap_or(event.at);
+                this.waits.entry(call.task.tid).or_default().push((event.at, exit, id));
+            }
+        }
+        this
+    }
+
+    /// Who is behind a query.
+    pub fn asker_of_query(&self, query: &Query) -> Asker {
+        query.process.map_or(Asker::Host(query.client.map(|c| c.ip)), Asker::Process)
+    }
+
+    /// Who is behind a lookup.
+    pub fn asker_of_lookup(&self, case: &Case, lookup: usize) -> Asker {
+        let first = case.joined.lookups[lookup].queries.first();
+        first.map_or(Asker::Host(None), |q| self.asker_of_query(&case.joined.queries[*q]))
+    }
+
+    /// Who is behind a subject.
+    pub fn asker_of(&self, case: &Case, subject: Subject) -> Asker {
+        match subject {
+            Subject::Lookup(l) => self.asker_of_lookup(case, l),
+            Subject::Connection(c) => {
+                let connection = &case.joined.connections[c];
+                connection.process.map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process)
+            }
+        }
+    }
+
+    /// Whether this asker tried to reach a server at or after a moment. Without a trace a client may use
+    /// another source address for DNS than for the server, so any host counts.
+    pub fn server_after(&self, asker: Asker, at: Timestamp) -> bool {
+        match asker {
+            Asker::Process(_) => self.server_calls.get(&asker).is_some_and(|last| *last >= at),
+            Asker::Host(_) => self.server_calls.iter().any(|(who, last)| matches!(who, Asker::Host(_)) && *last >= at),
+        }
+    }
+
+    /// Wait calls of a thread that overlap a span of time.
+    pub fn waits_in(&self, tid: Option<u32>, from: Timestamp, to: Timestamp) -> impl Iterator<Item = EventId> + '_ {
+        let list = self.waits.get(&tid).map_or(&[][..], Vec::as_slice);
+        let start = list.partition_point(|(entry, _, _)| *entry < from - Span::millis(5));
+        list[start..].iter().take_while(move |(entry, _, _)| *entry < to).map(|(_, _, id)| *id)
+    }
+}
+
+/// Whether a query counts as the client's own in an account.
+pub fn is_own(query: &Query) -> bool {
+    query.origin != Origin::Untraced
+}

@@ -1,0 +1,82 @@
+//! Where an account begins and ends.
+
+use super::{Index, Subject};
+use crate::explain::Case;
+use crate::join::connect::{Connection, Role};
+use crate::join::{Origin, Query};
+use crate::time::Timestamp;
+
+/// The subjects of a case: every attempt to reach a server, and every lookup that no such attempt of
+/// the same asker followed.
+pub fn subjects(case: &Case, index: &Index) -> Vec<Subject> {
+    let joined = case.joined;
+    let mut list: Vec<Subject> = Vec::new();
+    for (c, connection) in joined.connections.iter().enumerate() {
+        if is_subject(case, connection) {
+            list.push(Subject::Connection(c));
+        }
+    }
+    for (l, lookup) in joined.lookups.iter().enumerate() {
+        let origin = lookup.queries.first().map(|q| joined.queries[*q].origin);
+        let ours = matches!(origin, Some(Origin::Traced | Origin::Unknown));
+        let followed = index.server_after(index.asker_of_lookup(case, l), lookup.began);
+        if ours && !followed && case.target.is_none() {
+            list.push(Subject::Lookup(l));
+        }
+    }
+    list
+}
+
+fn is_subject(case: &Case, connection: &Connection) -> bool {
+    connection.role == Role::Server
+        && connection.reached().is_some()
+        && case.target.is_none_or(|t| {
+            let same = |e: crate::flow::Endpoint| e.port == t.port && (t.ip.is_unspecified() || e.ip == t.ip);
+            same(connection.to) || connection.wire_to.is_some_and(same)
+        })
+}
+
+/// The window of a subject. The first server connect of a case begins with the case; later ones begin
+/// where their own lookup began, else at their own call, so that a service's 400th connect is not
+/// charged with days.
+pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp, Timestamp)> {
+    let joined = case.joined;
+    let (own, to, first) = match subject {
+        Subject::Connection(c) => {
+            let connection = &joined.connections[c];
+            let to = connection.reached()?;
+            let called = connection.called.unwrap_or(to).min(to);
+            let lookup = connection.lookup.map(|l| joined.lookups[l].began);
+            (lookup.unwrap_or(called).min(called), to, index.first_server == Some(c))
+        }
+        Subject::Lookup(l) => {
+            let lookup = &joined.lookups[l];
+            (lookup.began, lookup.ended, index.first_server.is_none() && l == 0)
+        }
+    };
+    let from = if first { case.started.min(own) } else { own };
+    Some((from, to.max(from)))
+}
+
+/// The first query in the window by a traced task (by anybody, without a trace), and the first
+/// name-service activity of any kind.
+pub fn first_activity(
+    case: &Case,
+    index: &Index,
+    subject: Subject,
+    from: Timestamp,
+    to: Timestamp,
+) -> (Option<Timestamp>, Option<Timestamp>) {
+    let asker = index.asker_of(case, subject);
+    let ours = |q: &Query| match q.origin {
+        Origin::Traced => true,
+        Origin::Unknown => index.asker_of_query(q) == asker,
+        Origin::Untraced => false,
+    };
+    let queries = &case.joined.queries;
+    let start = queries.partition_point(|q| q.sent < from);
+    let query = queries[start..].iter().take_while(|q| q.sent <= to).find(|q| ours(q)).map(|q| q.sent);
+    let services = &case.joined.services;
+    let service = services.iter().map(|s| s.began).find(|at| *at >= from && *at <= to);
+    (query, [query, service].into_iter().flatten().min())
+}

@@ -1,0 +1,280 @@
+//! The answer in a few sentences: what a colleague would say who has read both logs.
+
+use super::Case;
+use super::assemble::after_syn;
+use super::finding::Finding;
+use super::ledger::{Account, Kind, Line, Party, Subject};
+use crate::event::dns::RecordType;
+use crate::join::connect::{Connection, Ending};
+use crate::join::lookup::{Lookup, Outcome};
+use crate::time::Span;
+use std::collections::BTreeSet;
+
+/// Shorter waits are not worth a sentence.
+const WORTH_SAYING: Span = Span::millis(100);
+
+/// The sentences; the first names the culprit.
+pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec<String> {
+    let Some(account) = accounts.first() else { return vec![nothing(case)] };
+    let mut list = vec![first(case, account)];
+    list.extend(second(case, account));
+    let _ = findings;
+    list
+}
+
+fn nothing(case: &Case) -> String {
+    let (queries, connections) = (case.joined.queries.len(), case.joined.connections.len());
+    match (queries, connections) {
+        (0, 0) => "There is no DNS query and no connection attempt in these inputs.".into(),
+        _ => "No connection to a server and no lookup of the traced program is in these inputs.".into(),
+    }
+}
+
+/// The first sentence: who was waited for, for how long, before what.
+fn first(case: &Case, account: &Account) -> String {
+    let waits = ranked(account);
+    let total = span(account.total());
+    let who = subject_name(case, account);
+    let Some(worst) = waits.first() else { return at_once(case, account, &who) };
+    let same: Vec<&Line> = waits.iter().copied().filter(|l| l.kind == worst.kind).collect();
+    let time: Span = same.iter().map(|l| l.span).sum();
+    let culprit = culprit(case, &same);
+    match account.subject {
+        Subject::Connection(c) => {
+            let x = &case.joined.connections[c];
+            let what = match x.first_syn {
+                Some(_) => format!("sent its SYN to {} after {total}", x.to),
+                None => format!("never got a SYN to {} out; its attempt ended after {total}", x.to),
+            };
+            format!("{who} {what}; {} of that it waited {culprit}.", share(time, account.total()))
+        }
+        Subject::Lookup(l) => {
+            let lookup = &case.joined.lookups[l];
+            let end = match lookup.outcome {
+                Outcome::Answered => "got its answer",
+                Outcome::Negative => "was told that there is no such name",
+                Outcome::Failed | Outcome::Open => "gave up",
+            };
+            format!(
+                "{who} looked up {} and {end} after {total}; {} of that it waited {culprit}.",
+                spoken_name(lookup),
+                share(time, account.total())
+            )
+        }
+    }
+}
+
+fn share(time: Span, total: Span) -> String {
+    if total - time < WORTH_SAYING { "nearly all".into() } else { span(time) }
+}
+
+/// Waits worth saying, longest first.
+fn ranked(account: &Account) -> Vec<&Line> {
+    let mut list: Vec<&Line> =
+        account.lines.iter().filter(|l| l.kind.is_wait() && l.span >= WORTH_SAYING).collect();
+    list.sort_by_key(|l| std::cmp::Reverse(l.span));
+    list
+}
+
+/// Whom the client waited for, in words.
+fn culprit(case: &Case, lines: &[&Line]) -> String {
+    let parties: Vec<String> = lines.iter().filter_map(|l| l.party).map(party).collect();
+    let names = join_names(&parties);
+    let many = parties.len() > 1;
+    let kind = lines.first().map_or(Kind::Unexplained, |l| l.kind);
+    let question = lines.first().and_then(|l| one_type(case, l));
+    let answered_other = lines.iter().any(|l| answered_something(case, l));
+    let resolver = if many { format!("the {} name servers {names}", count(parties.len())) } else { format!("name server {names}") };
+    match kind {
+        Kind::ResolverSilent => match question.filter(|_| answered_other) {
+            Some(kind) => format!("for {resolver}, which {} {kind}", if many { "answer other questions but not" } else { "answers other questions but not" }),
+            None if answered_other => format!("for answers of {resolver} that were lost or came too late"),
+            None => format!("for {resolver}, which never answered"),
+        },
+        Kind::ResolverAnswer => format!("for slow answers of {resolver}"),
+        Kind::SearchDomains => format!("while {resolver} denied names of the search list"),
+        Kind::ResolverRefused => format!("for {resolver}, which refused the query"),
+        Kind::ResolverUnreachable => format!("for {resolver}, to which no packet could be delivered"),
+        Kind::ResolverTcp => format!("for DNS over TCP to {names}"),
+        Kind::NameService => format!("for the name service {names} on this host"),
+        Kind::AttemptFailed => format!("for {names}, which did not let it connect"),
+        Kind::Running | Kind::Unexplained => "for nothing that the inputs show".into(),
+    }
+}
+
+/// Whether the resolver of a silent line answered something else of the same client.
+fn answered_something(case: &Case, line: &Line) -> bool {
+    let Some(Party::Endpoint(resolver)) = line.party else { return false };
+    case.joined.queries.iter().any(|q| {
+        q.resolver == resolver && q.origin != crate::join::Origin::Untraced && q.answer().is_some_and(|a| !a.late)
+    })
+}
+
+/// What to say about the rest of the time.
+fn second(case: &Case, account: &Account) -> Vec<String> {
+    let mut list = Vec::new();
+    let waits = ranked(account);
+    if let Some(worst) = waits.first() {
+        let others: Vec<String> = waits
+            .iter()
+            .filter(|l| l.kind != worst.kind)
+            .take(3)
+            .map(|l| format!("{} {}", span(l.span), culprit(case, &[l])))
+            .collect();
+        if !others.is_empty() {
+            list.push(format!("Beside that it waited {}.", join_names(&others)));
+        }
+    }
+    if let Subject::Connection(c) = account.subject {
+        list.extend(after(&case.joined.connections[c]));
+    }
+    list
+}
+
+/// After the SYN.
+fn after(x: &Connection) -> Option<String> {
+    let again = x.syns.len().saturating_sub(1);
+    let repeats = match again {
+        0 => String::new(),
+        1 => ", after one retransmission".into(),
+        n => format!(", after {n} retransmissions"),
+    };
+    let took = after_syn(x);
+    match (x.outcome, took) {
+        (Ending::Connected, Some(took)) if took >= WORTH_SAYING => {
+            Some(format!("The server {} answered the SYN only {} later{repeats}.", x.to, span(took)))
+        }
+        (Ending::Connected, Some(took)) => Some(format!("The server answered the SYN in {}.", span(took))),
+        (Ending::Refused, Some(took)) => Some(format!("The server {} refused the connection {} after the SYN.", x.to, span(took))),
+        (Ending::TimedOut, _) if x.first_syn.is_some() => {
+            let n = x.syns.len();
+            Some(format!("Nothing answered {} to {}.", if n == 1 { "its SYN".into() } else { format!("its {n} SYNs") }, x.to))
+        }
+        (Ending::Unreachable, _) => Some(format!("The network reported {} unreachable.", x.to)),
+        _ => None,
+    }
+}
+
+/// Nothing was waited for: say so, and what came of the attempt.
+fn at_once(case: &Case, account: &Account, who: &str) -> String {
+    let total = span(account.total());
+    match account.subject {
+        Subject::Connection(c) => {
+            let x = &case.joined.connections[c];
+            match (x.first_syn, x.called) {
+                (Some(_), _) => {
+                    let slow = after_syn(x).filter(|t| *t >= WORTH_SAYING).or_else(|| {
+                        (x.outcome == Ending::TimedOut).then_some(Span::seconds(1))
+                    });
+                    if slow.is_some() {
+                        format!(
+                            "The delay came after the SYN: {who} sent it to {} after {total}, and the server did not answer it.",
+                            x.to
+                        )
+                        .replace("did not answer it", if x.outcome == Ending::Connected { "was slow to answer" } else { "did not answer" })
+                    } else {
+                        format!("Nothing held {who} up: its SYN to {} left after {total}.", x.to)
+                    }
+                }
+                (None, _) if !case.evidence.has_capture() => {
+                    format!("{who} called connect to {} after {total}; no wait for a name service is in the trace.", x.to)
+                }
+                (None, _) => format!("{who} tried to connect to {}, but no SYN ever left.", x.to),
+            }
+        }
+        Subject::Lookup(l) => {
+            let lookup = &case.joined.lookups[l];
+            let how = match lookup.outcome {
+                Outcome::Answered => "was answered",
+                Outcome::Negative => "was denied: there is no such name",
+                Outcome::Failed => "failed",
+                Outcome::Open => "was still open at the end",
+            };
+            format!("{who}'s lookup of {} {how} after {}; no connection followed.", spoken_name(lookup), span(lookup.ended - lookup.began))
+        }
+    }
+}
+
+/// The task that connected or asked, or "the client".
+fn subject_name(case: &Case, account: &Account) -> String {
+    let task = match account.subject {
+        Subject::Connection(c) => case.joined.connections[c].task.as_ref(),
+        Subject::Lookup(l) => case.joined.lookups[l].tasks.first(),
+    };
+    task.and_then(|t| t.comm.as_deref()).map_or_else(|| "the client".into(), escape).to_string()
+}
+
+/// A name in words: the address for a reverse lookup.
+pub fn spoken_name(lookup: &Lookup) -> String {
+    match lookup.reverse {
+        Some(address) => format!("the name of {address}"),
+        None if &*lookup.name.0 == "?" => "a name that the trace does not show".into(),
+        None => lookup.name.to_string(),
+    }
+}
+
+/// The question behind a line, when its queries ask only one.
+pub fn one_question(case: &Case, line: &Line) -> Option<String> {
+    let questions: BTreeSet<String> = line
+        .queries
+        .iter()
+        .map(|q| &case.joined.queries[*q])
+        .filter(|q| &*q.question.name.0 != "?")
+        .map(|q| q.question.to_string())
+        .collect();
+    match questions.len() {
+        1 => questions.into_iter().next(),
+        _ => None,
+    }
+}
+
+fn one_type(case: &Case, line: &Line) -> Option<RecordType> {
+    let kinds: BTreeSet<_> = line.queries.iter().filter_map(|q| case.joined.queries[*q].question.kind).collect();
+    if kinds.len() == 1 { kinds.into_iter().next() } else { None }
+}
+
+fn party(party: Party) -> String {
+    match party {
+        Party::Endpoint(e) if e.port == 53 => e.ip.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn join_names(names: &[String]) -> String {
+    match names {
+        [] => "nobody".into(),
+        [one] => one.clone(),
+        [init @ .., last] => format!("{} and {last}", init.join(", ")),
+    }
+}
+
+fn count(n: usize) -> String {
+    ["no", "one", "two", "three", "four", "five", "six"].get(n).map_or_else(|| n.to_string(), |w| (*w).to_string())
+}
+
+/// A span of time as people say it: two or three digits and a unit.
+pub fn span(span: Span) -> String {
+    let s = span.as_seconds();
+    let size = s.abs();
+    if size >= 10.0 {
+        format!("{s:.1} s")
+    } else if size >= 1.0 {
+        format!("{s:.2} s")
+    } else if size >= 0.0995 {
+        format!("{:.0} ms", s * 1e3)
+    } else if size >= 0.000_995 {
+        format!("{:.1} ms", s * 1e3)
+    } else {
+        format!("{:.0} µs", s * 1e6)
+    }
+}
+
+/// Text of tracees and logs made safe: control, bidi and other format characters as `\u{…}`.
+pub fn escape(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let unsafe_format = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}');
+            if c.is_control() || unsafe_format { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] }
+        })
+        .collect()
+}

@@ -1,0 +1,340 @@
+//! The report: plain types, the public JSON contract `presyn.report/1`.
+//!
+//! `*_s` are seconds from [`Report::started`] unless the name says a duration (`seconds`, `waited_s`,
+//! `connect_seconds`). What is unknown is `null`, never 0. Lists are bounded; [`Omitted`] counts what was
+//! left out.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Version of the contract; a change that breaks a reader raises the number.
+pub const SCHEMA: &str = "presyn.report/1";
+
+/// Everything presyn has to say about a case.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// RFC 3339; the zero of all `*_s`. `null` when no input has a date.
+    pub started: Option<String>,
+    /// The answer in a few sentences, the first naming the culprit.
+    pub summary: Vec<String>,
+    /// What was read.
+    pub inputs: Inputs,
+    /// The resolver configuration, where it is known.
+    pub resolver_config: Option<ResolverConfig>,
+    /// Per resolver, transport and origin.
+    pub resolvers: Vec<Resolver>,
+    /// In order of their beginning.
+    pub lookups: Vec<Lookup>,
+    /// Stream sockets only: a UDP connect is never one.
+    pub connections: Vec<Connection>,
+    /// The account before each server connect, slowest first.
+    pub delays: Vec<Delay>,
+    /// Conclusions, in order of the seconds they cost.
+    pub findings: Vec<Finding>,
+    /// Copies of packets that were removed.
+    pub duplicates_removed: u64,
+    /// What was left out of the lists.
+    pub omitted: Omitted,
+    /// What the reader should know about the inputs.
+    pub warnings: Vec<String>,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Inputs {
+    /// Captures.
+    pub captures: Vec<Capture>,
+    /// Traces.
+    pub traces: Vec<Trace>,
+    /// The clock between them.
+    pub clock: Clock,
+}
+
+/// A capture that was read.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Capture {
+    /// Path as given.
+    pub path: String,
+    /// Packets read.
+    pub packets: u64,
+    /// Packets that could not be decoded.
+    pub undecodable: u64,
+    /// Packets dropped while capturing; `null` when the file does not say.
+    pub dropped: Option<u64>,
+}
+
+/// A trace that was read.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Trace {
+    /// Path as given.
+    pub path: String,
+    /// strace's options as far as its output shows.
+    pub style: String,
+    /// Calls read.
+    pub calls: u64,
+    /// Lines that are no strace output.
+    pub skipped_lines: u64,
+}
+
+/// The clock between trace and capture.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Clock {
+    /// Seconds added to the trace's times.
+    pub offset_s: f64,
+    /// The offset may be wrong by this much.
+    pub uncertainty_s: f64,
+    /// How it was found.
+    pub method: String,
+}
+
+/// resolv.conf(5) as read.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct ResolverConfig {
+    /// Where it was read from.
+    pub path: String,
+    /// Name servers in order.
+    pub nameservers: Vec<String>,
+    /// Search list.
+    pub search: Vec<String>,
+    /// Options as written.
+    pub options: Vec<String>,
+}
+
+/// One resolver as asked over one transport by one kind of asker. Counts are messages:
+/// `answered + unanswered + open = queries`; `refused` is part of `unanswered`, `late` part of `answered`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Resolver {
+    /// Address.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// `udp` or `tcp`.
+    pub transport: String,
+    /// `traced`, `untraced` (another process in the same capture) or `unknown` (no trace).
+    pub origin: String,
+    /// Query messages on the wire; without a capture, in the calls.
+    pub queries: u64,
+    /// With an answer.
+    pub answered: u64,
+    /// Without one, although one was due.
+    pub unanswered: u64,
+    /// Nobody can say.
+    pub open: u64,
+    /// Of the unanswered: an ICMP error came instead.
+    pub refused: u64,
+    /// Of the answered: after the client had given up.
+    pub late: u64,
+    /// A call, no packet; not part of `queries`.
+    pub never_sent: u64,
+    /// Socket, id, name and type.
+    pub transactions: u64,
+    /// Of these, without any answer.
+    pub transactions_unanswered: u64,
+    /// Answers by response code.
+    pub rcodes: BTreeMap<String, u64>,
+    /// Response times.
+    pub rtt_s: Rtt,
+    /// Seconds that clients waited for it, overlapping waits counted once.
+    pub waited_s: f64,
+    /// Who asked.
+    pub asked_by: Vec<Task>,
+}
+
+/// Response times in seconds.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Rtt {
+    /// Median.
+    pub median: Option<f64>,
+    /// Longest.
+    pub max: Option<f64>,
+}
+
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct Task {
+    /// Process.
+    pub pid: Option<u32>,
+    /// Thread.
+    pub tid: Option<u32>,
+    /// Name.
+    pub comm: Option<String>,
+}
+
+/// Everything done to resolve one name or address.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Lookup {
+    /// `L1`, `L2`, …
+    pub id: String,
+    /// The name asked for; for a reverse lookup the `in-addr.arpa` name.
+    pub name: String,
+    /// `forward` or `reverse`.
+    pub kind: String,
+    /// Who asked.
+    pub tasks: Vec<Task>,
+    /// RFC 3339.
+    pub began: Option<String>,
+    /// Seconds since the start of the case.
+    pub began_s: f64,
+    /// How long it took.
+    pub seconds: f64,
+    /// What was found.
+    pub addresses: Vec<String>,
+    /// `answered`, `negative`, `failed` or `open`.
+    pub outcome: String,
+    /// The stub resolver: `glibc`, `musl`, `go`, `c-ares`, `java` or `unknown`.
+    pub client: String,
+    /// Names of the search list tried before.
+    pub searched: Vec<String>,
+    /// Its queries, in order.
+    pub queries: Vec<Query>,
+}
+
+/// One query.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Query {
+    /// Whom it asked.
+    pub resolver: String,
+    /// `udp` or `tcp`.
+    pub transport: String,
+    /// Type and name.
+    pub question: String,
+    /// When it was sent.
+    pub sent_s: f64,
+    /// `answered`, `late`, `unanswered`, `refused`, `open` or `never sent`.
+    pub state: String,
+    /// Response code of the answer.
+    pub rcode: Option<String>,
+    /// How long the client waited for it.
+    pub waited_s: f64,
+    /// What caused it.
+    pub cause: Option<Cause>,
+    /// Its packet, `FILE:N`.
+    pub packet: Option<String>,
+    /// The answer's packet or call, `FILE:N`.
+    pub answer: Option<String>,
+}
+
+/// The call that caused a packet.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Cause {
+    /// `call`, `socket` or `inferred`.
+    pub how: String,
+    /// `FILE:N`.
+    pub call: Option<String>,
+}
+
+/// A connection attempt.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Connection {
+    /// `C1`, `C2`, …
+    pub id: String,
+    /// Where to, as the call said.
+    pub to: String,
+    /// Where to, as the packet said.
+    pub wire_to: Option<String>,
+    /// Local end.
+    pub from: Option<String>,
+    /// Who connected.
+    pub task: Option<Task>,
+    /// `server`, `resolver` or `other`.
+    pub role: String,
+    /// When `connect` was called.
+    pub called_s: Option<f64>,
+    /// When the first SYN left.
+    pub syn_s: Option<f64>,
+    /// SYNs, retransmissions included.
+    pub syns: u64,
+    /// `connected`, `refused`, `unreachable`, `timed-out`, `no-syn` or `open`.
+    pub outcome: String,
+    /// First SYN to connected.
+    pub connect_seconds: Option<f64>,
+    /// The lookup that gave the address.
+    pub lookup: Option<String>,
+    /// What caused the SYN.
+    pub cause: Option<Cause>,
+    /// Its SYNs and what answered them, `FILE:N`.
+    pub packets: Vec<String>,
+}
+
+/// The account before a server connect, or of a lookup that failed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Delay {
+    /// `connection` or `lookup`.
+    pub subject: String,
+    /// The connection's id.
+    pub connection: Option<String>,
+    /// The lookup's id.
+    pub lookup: Option<String>,
+    /// Length of the window: from the start of the case for its first server connect, from the connect's
+    /// own lookup or call for later ones. The entries add up to it.
+    pub since_start_s: f64,
+    /// From the first query in the window by a traced task; one that never left counts.
+    pub since_first_query_s: Option<f64>,
+    /// From the first name-service activity, unix sockets included.
+    pub since_first_lookup_s: Option<f64>,
+    /// From the SYN to connected, or to the end of the attempt.
+    pub after_syn_s: Option<f64>,
+    /// The account.
+    pub entries: Vec<Entry>,
+}
+
+/// One line of the account.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Entry {
+    /// `resolver-silent`, `resolver-answer`, `search-domains`, `resolver-refused`, `resolver-unreachable`,
+    /// `resolver-tcp`, `name-service`, `attempt-failed`, `running` or `unexplained`.
+    pub kind: String,
+    /// Whom it was charged to.
+    pub party: Option<String>,
+    /// The questions, when they are one.
+    pub question: Option<String>,
+    /// Queries behind it.
+    pub queries: u64,
+    /// How long.
+    pub seconds: f64,
+    /// No waiting call shows it; packets, order or the timetable do.
+    pub inferred: bool,
+    /// What else is to be said.
+    pub note: Option<String>,
+    /// The calls, `FILE:N`.
+    pub calls: Vec<String>,
+    /// The packets, `FILE:N`.
+    pub packets: Vec<String>,
+}
+
+/// A conclusion.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Finding {
+    /// Stable id.
+    pub id: String,
+    /// `high`, `medium`, `low` or `info`.
+    pub severity: String,
+    /// The connection or lookup it is about.
+    pub subject: Option<String>,
+    /// One line.
+    pub title: String,
+    /// Some lines.
+    pub detail: String,
+    /// What it cost.
+    pub seconds: Option<f64>,
+    /// What to do.
+    pub remedy: Option<String>,
+    /// Evidence, `FILE:N`.
+    pub calls: Vec<String>,
+    /// Evidence, `FILE:N`.
+    pub packets: Vec<String>,
+}
+
+/// How many elements of each list were left out.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub struct Omitted {
+    /// Of `lookups`.
+    pub lookups: usize,
+    /// Of `connections`.
+    pub connections: usize,
+    /// Of `delays`.
+    pub delays: usize,
+}
