@@ -1,2 +1,8 @@
 //! Bytes or text to values. Pure: what is read here came from a source, and everything in it is
 //! hostile.
+
+pub mod dns;
+pub mod duplicate;
+pub mod fragment;
+pub mod packet;
+pub mod stream;
