@@ -46,10 +46,7 @@ pub(super) fn read(message: &[u8], at: usize) -> Option<(Name, usize)> {
                 if text.is_empty() {
                     text.push('.');
                 }
-                return Some((
-                    Name(text.into_boxed_str()),
-                    end.unwrap_or(position + 1),
-                ));
+                return Some((Name(text.into_boxed_str()), end.unwrap_or(position + 1)));
             }
             1..=63 => {
                 wire += 1 + length;
@@ -156,7 +153,10 @@ mod tests {
 
     #[test]
     fn cut_names_keep_their_beginning() {
-        assert_eq!(read_cut(b"\x03www\x07exam", 0).unwrap().0.0.as_ref(), "www.exam");
+        assert_eq!(
+            read_cut(b"\x03www\x07exam", 0).unwrap().0.0.as_ref(),
+            "www.exam"
+        );
         let whole = read_cut(b"\x03www\x00\x00", 0).unwrap();
         assert_eq!((whole.0.0.as_ref(), whole.1), ("www", Some(5)));
     }
