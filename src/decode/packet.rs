@@ -210,10 +210,9 @@ impl Decoder {
 
     /// What a tunnel carries.
     fn nested(&mut self, at: Timestamp, layer: Layer<'_>, depth: usize, sink: &mut Sink<'_>) {
-        match link::settle(layer) {
-            Layer::Ip(data) => self.ip(at, data, depth + 1, sink),
-            // Neighbours of some other link.
-            _ => {}
+        // Anything but IP concerns neighbours of some other link.
+        if let Layer::Ip(data) = link::settle(layer) {
+            self.ip(at, data, depth + 1, sink);
         }
     }
 
@@ -262,7 +261,7 @@ impl Decoder {
 
     fn tcp(&mut self, packet: &IpPacket<'_>, sink: &mut Sink<'_>) {
         let mut fixed = [0; TCP_HEADER];
-        let Some((tcp, data)) = tcp_header(packet.payload, &mut fixed) else {
+        let Some((tcp, data)) = tcp_header(packet, &mut fixed) else {
             self.counters.undecodable += 1;
             return;
         };
@@ -326,15 +325,16 @@ const TCP_HEADER: usize = 20;
 /// The TCP header and the payload. A capture may have cut the options, or all behind the flags: the header is
 /// then completed in `fixed`, and there is no payload.
 fn tcp_header<'a>(
-    data: &'a [u8],
+    packet: &IpPacket<'a>,
     fixed: &'a mut [u8; TCP_HEADER],
 ) -> Option<(TcpHeaderSlice<'a>, &'a [u8])> {
+    let data = packet.payload;
     if let Ok(header) = TcpHeaderSlice::from_slice(data) {
         let length = header.slice().len();
         return Some((header, &data[length..]));
     }
     // Up to the flags everything must be there, and a data offset that can be.
-    if data.len() < 14 || data[12] >> 4 < 5 {
+    if packet.missing == 0 || data.len() < 14 || data[12] >> 4 < 5 {
         return None;
     }
     let there = data.len().min(TCP_HEADER);

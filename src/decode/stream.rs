@@ -371,15 +371,10 @@ mod tests {
             ];
             assert_eq!(ids(&[twice, twice].concat()), [1, 2, 3], "{cut}");
         }
-        let bytes: Vec<_> = (0..all.len())
-            .map(|i| {
-                (
-                    u32::MAX - 5_u32.wrapping_sub(i as u32),
-                    false,
-                    &all[i..=i],
-                    0,
-                )
-            })
+        let bytes: Vec<_> = (u32::MAX - 5..=u32::MAX)
+            .chain(0..)
+            .zip(all.chunks(1))
+            .map(|(seq, byte)| (seq, false, byte, 0))
             .collect();
         assert_eq!(
             ids(&[&[(u32::MAX - 6, true, &b""[..], 0)], &bytes[..]].concat()),

@@ -189,7 +189,9 @@ pub(super) fn is_dull(data: &[u8], wanted: impl Fn(u16) -> bool) -> bool {
             _,
             protocol,
             ..,
-        ] if fragment & 0x3f == 0 && *low == 0 => (*protocol, usize::from(first & 0x0f) * 4),
+        ] if fragment.trailing_zeros() >= 6 && *low == 0 => {
+            (*protocol, usize::from(first & 0x0f) * 4)
+        }
         [0x60..=0x6f, _, _, _, _, _, protocol, ..] => (*protocol, 40),
         _ => return false,
     };
@@ -198,7 +200,12 @@ pub(super) fn is_dull(data: &[u8], wanted: impl Fn(u16) -> bool) -> bool {
     };
     let ports = || wanted(u16::from_be_bytes([s0, s1])) || wanted(u16::from_be_bytes([d0, d1]));
     match protocol {
-        protocol::TCP => data.get(at + 13).is_some_and(|flags| flags & 0x07 == 0) && !ports(),
+        // FIN, SYN and RST are the lowest three bits.
+        protocol::TCP => {
+            data.get(at + 13)
+                .is_some_and(|flags| flags.trailing_zeros() >= 3)
+                && !ports()
+        }
         // The header has 8 bytes, and a candidate exactly one question.
         protocol::UDP => {
             data.get(at + 12..at + 14)

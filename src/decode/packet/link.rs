@@ -152,8 +152,8 @@ fn family(data: &[u8]) -> Option<Layer<'_>> {
     Some(match number {
         // AF_INET everywhere; AF_INET6 on Linux, NetBSD and OpenBSD, FreeBSD, Darwin.
         2 | 10 | 24 | 28 | 30 => Layer::Ip(data),
-        _ => match u16::try_from(u32::from_be_bytes(*family)) {
-            Ok(kind @ (ethertype::IPV4 | ethertype::IPV6)) => Layer::EtherType(kind, data),
+        _ => match word(family, 2) {
+            Some(kind @ (ethertype::IPV4 | ethertype::IPV6)) => Layer::EtherType(kind, data),
             _ => Layer::Other,
         },
     })
@@ -219,17 +219,20 @@ fn wlan(data: &[u8]) -> Option<Layer<'_>> {
 fn pktap(data: &[u8]) -> Option<Opened<'_>> {
     let field =
         |at: usize| -> Option<u32> { Some(u32::from_le_bytes(*data.get(at..)?.first_chunk()?)) };
-    let inner = || {
+    let header = || {
         let length = usize::try_from(field(0)?).ok()?;
         let link = i32::try_from(field(8)?).ok()?;
         // 108 bytes is the header's least length; PKTAP within PKTAP does not exist.
         (length >= 108 && link != 149 && link != 258).then_some(())?;
-        open(link, data.get(length..)?)
+        Some((link, data.get(length..)?))
     };
-    Some(inner().unwrap_or(Opened {
-        layer: Layer::Broken,
-        interface: None,
-    }))
+    match header() {
+        Some((link, frame)) => open(link, frame),
+        None => Some(Opened {
+            layer: Layer::Broken,
+            interface: None,
+        }),
+    }
 }
 
 /// Linux netfilter log: attributes, one of which (`NFULA_PAYLOAD`, 9) is the IP packet. Lengths and types

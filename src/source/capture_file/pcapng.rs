@@ -273,7 +273,7 @@ impl Interface {
         let nanos = match self.resolution {
             Resolution::Nanos(each) => i128::from(units) * i128::from(each),
             Resolution::PerSecond(parts) => {
-                let whole = u128::from(units) * SECOND.unsigned_abs() as u128;
+                let whole = u128::from(units) * u128::from(SECOND.unsigned_abs());
                 i128::try_from(whole / parts).unwrap_or(i128::MAX)
             }
         };
