@@ -2,3 +2,8 @@
 //! hostile.
 
 pub mod resolv_conf;
+pub mod dns;
+pub mod duplicate;
+pub mod fragment;
+pub mod packet;
+pub mod stream;

@@ -1,0 +1,242 @@
+//! IPv4 and IPv6 fragments put together again, within bounds.
+
+use crate::time::{Span, Timestamp};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// How long a datagram waits for its fragments: what Linux waits (`ipfrag_time`, ip(7)).
+const PATIENCE: Span = Span::seconds(30);
+
+/// The longest payload of a datagram.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// How many fragments one datagram may have: 64 kB in pieces of the least MTU (RFC 791: 68 bytes carry 48)
+/// are more, but nobody sends DNS so.
+const MAX_PIECES: usize = 256;
+
+/// How many incomplete datagrams are kept.
+const MAX_DATAGRAMS: usize = 256;
+
+/// How many bytes of incomplete datagrams are kept.
+const MAX_HELD: usize = 4 << 20;
+
+/// What the fragments of one datagram have in common (RFC 791 section 3.2, RFC 8200 section 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Source.
+    pub src: IpAddr,
+    /// Destination.
+    pub dst: IpAddr,
+    /// Identification.
+    pub id: u32,
+    /// Protocol of what was fragmented.
+    pub protocol: u8,
+}
+
+/// One fragment.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment<'a> {
+    /// Its datagram.
+    pub key: Key,
+    /// Where its data begin in the datagram, in bytes.
+    pub offset: usize,
+    /// More fragments follow.
+    pub more: bool,
+    /// Its data.
+    pub data: &'a [u8],
+}
+
+/// The datagrams that are not whole yet.
+#[derive(Debug, Default)]
+pub struct Fragments {
+    waiting: HashMap<Key, Datagram>,
+    held: usize,
+    given_up: u64,
+}
+
+#[derive(Debug)]
+struct Datagram {
+    since: Timestamp,
+    pieces: Vec<(usize, Vec<u8>)>,
+    bytes: usize,
+    /// Length of the whole, once the last fragment was seen.
+    end: Option<usize>,
+}
+
+impl Fragments {
+    /// Adds a fragment; the datagram's payload when this one completed it.
+    pub fn add(&mut self, at: Timestamp, fragment: Fragment<'_>) -> Option<Vec<u8>> {
+        let Fragment {
+            key, offset, data, ..
+        } = fragment;
+        let end = offset + data.len();
+        // All but the last fragment carry a multiple of 8 bytes (RFC 791 section 3.2).
+        if data.is_empty() || end > MAX_DATAGRAM || (fragment.more && !data.len().is_multiple_of(8))
+        {
+            self.given_up += 1;
+            return None;
+        }
+        if self
+            .waiting
+            .get(&key)
+            .is_some_and(|d| (at - d.since).abs() > PATIENCE)
+        {
+            self.give_up(key);
+        }
+        if !self.waiting.contains_key(&key) && self.waiting.len() >= MAX_DATAGRAMS {
+            self.give_up_oldest();
+        }
+        let datagram = self.waiting.entry(key).or_insert_with(|| Datagram {
+            since: at,
+            pieces: Vec::new(),
+            bytes: 0,
+            end: None,
+        });
+        if datagram.pieces.len() >= MAX_PIECES {
+            self.give_up(key);
+            return None;
+        }
+        if !fragment.more {
+            datagram.end = datagram.end.or(Some(end));
+        }
+        datagram.bytes += data.len();
+        self.held += data.len();
+        datagram.pieces.push((offset, data.to_vec()));
+        if let Some(whole) = datagram.assemble() {
+            self.held -= datagram.bytes;
+            self.waiting.remove(&key);
+            return Some(whole);
+        }
+        while self.held > MAX_HELD {
+            self.give_up_oldest();
+        }
+        None
+    }
+
+    /// Datagrams dropped because they were damaged or too many.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    /// Datagrams of which a part never came.
+    pub fn incomplete(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn give_up_oldest(&mut self) {
+        let oldest = self.waiting.iter().min_by_key(|(key, d)| (d.since, key.id));
+        match oldest.map(|(key, _)| *key) {
+            Some(key) => self.give_up(key),
+            None => self.held = 0,
+        }
+    }
+
+    fn give_up(&mut self, key: Key) {
+        if let Some(datagram) = self.waiting.remove(&key) {
+            self.held -= datagram.bytes;
+            self.given_up += 1;
+        }
+    }
+}
+
+impl Datagram {
+    /// The whole, when no byte is missing. Where fragments overlap the first in order of offset wins.
+    fn assemble(&mut self) -> Option<Vec<u8>> {
+        let end = self.end.filter(|end| self.bytes >= *end)?;
+        self.pieces.sort_by_key(|(offset, _)| *offset);
+        let mut covered = 0;
+        for (offset, data) in &self.pieces {
+            if *offset > covered {
+                return None;
+            }
+            covered = covered.max(offset + data.len());
+        }
+        if covered < end {
+            return None;
+        }
+        let mut whole = Vec::with_capacity(end);
+        for (offset, data) in &self.pieces {
+            let known = whole.len().saturating_sub(*offset);
+            whole.extend_from_slice(data.get(known..).unwrap_or_default());
+        }
+        whole.truncate(end);
+        Some(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn fragment(id: u32, offset: usize, more: bool, data: &[u8]) -> Fragment<'_> {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let key = Key {
+            src: ip,
+            dst: ip,
+            id,
+            protocol: 17,
+        };
+        Fragment {
+            key,
+            offset,
+            more,
+            data,
+        }
+    }
+
+    #[test]
+    fn fragments_in_any_order_make_the_whole() {
+        let mut fragments = Fragments::default();
+        let at = Timestamp(0);
+        assert!(fragments.add(at, fragment(1, 16, false, b"end")).is_none());
+        assert!(
+            fragments
+                .add(at, fragment(2, 0, true, b"xxxxxxxx"))
+                .is_none()
+        );
+        assert!(
+            fragments
+                .add(at, fragment(1, 8, true, b"23456789"))
+                .is_none()
+        );
+        assert!(
+            fragments
+                .add(at, fragment(1, 8, true, b"23456789"))
+                .is_none()
+        );
+        let whole = fragments
+            .add(at, fragment(1, 0, true, b"01234567"))
+            .unwrap();
+        assert_eq!(whole, b"0123456723456789end");
+        assert_eq!((fragments.incomplete(), fragments.held), (1, 8));
+    }
+
+    #[test]
+    fn what_came_too_late_is_another_datagram() {
+        let mut fragments = Fragments::default();
+        fragments.add(Timestamp(0), fragment(1, 0, true, b"01234567"));
+        let late = Timestamp(0) + Span::seconds(31);
+        assert!(fragments.add(late, fragment(1, 8, false, b"end")).is_none());
+        assert_eq!(fragments.given_up(), 1);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut fragments = Fragments::default();
+        let big = vec![0; 60_000];
+        for id in 0..2000 {
+            fragments.add(Timestamp(0), fragment(id, 0, true, &big));
+        }
+        assert!(fragments.held <= MAX_HELD && fragments.waiting.len() <= MAX_DATAGRAMS);
+        for offset in 0..2000 {
+            fragments.add(Timestamp(0), fragment(5000, offset * 8, true, b"01234567"));
+        }
+        assert!(
+            fragments
+                .waiting
+                .values()
+                .all(|d| d.pieces.len() <= MAX_PIECES)
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! The classic pcap format (<https://www.ietf.org/archive/id/draft-gharris-opsawg-pcap-00.html>).
+
+use super::buffer::Buffer;
+use super::format::Classic;
+use super::reading::Reading;
+use crate::time::Timestamp;
+use std::io::Read;
+
+/// Length of the file header.
+const FILE_HEADER: usize = 24;
+
+/// The longest packet that libpcap writes for nearly all link types (`MAXIMUM_SNAPLEN`, pcap-int.h).
+const MAX_PACKET: usize = 262_144;
+
+/// The longest packet believed even if the file's header announces more.
+const MAX_ANNOUNCED: usize = 16 << 20;
+
+/// Reads all records. What stops it is said to `reading`.
+pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, format: Classic, reading: &mut Reading<'_>) {
+    let number = |bytes: &[u8], at: usize| -> u32 {
+        let bytes = bytes
+            .get(at..)
+            .and_then(<[u8]>::first_chunk)
+            .copied()
+            .unwrap_or_default();
+        if format.big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        }
+    };
+    let header = buffer.peek(FILE_HEADER);
+    if header.len() < FILE_HEADER {
+        return reading.ended_early(buffer, "the file ends inside its header");
+    }
+    let announced = usize::try_from(number(header, 16)).unwrap_or(MAX_ANNOUNCED);
+    let longest = announced.clamp(MAX_PACKET, MAX_ANNOUNCED);
+    // The upper bits tell about the frame check sequence.
+    let link = (number(header, 20) & 0x03ff_ffff).cast_signed();
+    buffer.consume(FILE_HEADER);
+    loop {
+        if buffer.is_at_end() {
+            return;
+        }
+        let header = buffer.peek(format.record_header);
+        if header.len() < format.record_header {
+            return reading.ended_early(buffer, "the file ends inside a packet's header");
+        }
+        let seconds = i64::from(number(header, 0));
+        let fraction = i64::from(number(header, 4));
+        let captured = number(header, 8);
+        let original_length = number(header, 12);
+        let length = usize::try_from(captured).unwrap_or(usize::MAX);
+        if length > longest {
+            let problem = format!("a packet of {captured} bytes cannot be; the rest is not read");
+            return reading.damage(buffer.offset(), &problem);
+        }
+        let record = buffer.peek(format.record_header + length);
+        let Some(data) = record
+            .get(format.record_header..)
+            .filter(|data| data.len() == length)
+        else {
+            return reading.ended_early(buffer, "the file ends inside a packet");
+        };
+        // A fraction of a second or more is some writer's mistake; it adds up all the same.
+        let nanos = fraction * if format.nanoseconds { 1 } else { 1000 };
+        let at = Timestamp::new(seconds, nanos);
+        reading.frame(at, link, None, data, original_length);
+        buffer.consume(format.record_header + length);
+    }
+}

@@ -1,0 +1,283 @@
+//! pcapng (<https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html>).
+
+use super::buffer::Buffer;
+use super::reading::Reading;
+use crate::time::{SECOND, Timestamp};
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// Block types.
+mod block {
+    pub const SECTION: u32 = 0x0a0d_0d0a;
+    pub const INTERFACE: u32 = 1;
+    pub const OBSOLETE_PACKET: u32 = 2;
+    pub const SIMPLE_PACKET: u32 = 3;
+    pub const STATISTICS: u32 = 5;
+    pub const ENHANCED_PACKET: u32 = 6;
+}
+
+/// Option codes of the blocks that use them.
+mod option {
+    pub const IF_TSRESOL: u16 = 9;
+    pub const IF_TSOFFSET: u16 = 14;
+    pub const ISB_IFDROP: u16 = 5;
+    pub const ISB_OSDROP: u16 = 7;
+}
+
+/// The longest block that is looked into; longer ones are skipped unless they should hold a packet.
+const MAX_BLOCK: usize = 16 << 20;
+
+/// How many interfaces one section may describe.
+const MAX_INTERFACES: usize = 65_536;
+
+/// An interface as its description block says.
+struct Interface {
+    link: i32,
+    snaplen: u32,
+    resolution: Resolution,
+    /// Seconds to add to all times.
+    offset: i64,
+}
+
+/// Units of time.
+enum Resolution {
+    /// This many nanoseconds each (1 s to 1 ns).
+    Nanos(i64),
+    /// This many in a second (finer than 1 ns, or a power of two).
+    PerSecond(u128),
+}
+
+/// One section: its byte order and interfaces.
+#[derive(Default)]
+struct Section {
+    big_endian: bool,
+    interfaces: Vec<Interface>,
+    /// How many interfaces the sections before it had.
+    earlier: usize,
+}
+
+/// Reads all blocks. What stops it is said to `reading`.
+pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, reading: &mut Reading<'_>) {
+    let mut section = Section::default();
+    let mut drops = BTreeMap::new();
+    loop {
+        if buffer.is_at_end() {
+            return;
+        }
+        let Some(header) = buffer.peek(12).first_chunk::<12>().copied() else {
+            return reading.ended_early(buffer, "the file ends inside a block's header");
+        };
+        if header[..4] == block::SECTION.to_be_bytes() {
+            let big_endian = match header[8..] {
+                [0x1a, 0x2b, 0x3c, 0x4d] => true,
+                [0x4d, 0x3c, 0x2b, 0x1a] => false,
+                _ => return reading.damage(buffer.offset(), "a section without a byte order"),
+            };
+            section = Section {
+                big_endian,
+                interfaces: Vec::new(),
+                earlier: section.earlier + section.interfaces.len(),
+            };
+        }
+        let kind = section.long(&header, 0);
+        let length = section.long(&header, 4);
+        if length < 12 || length % 4 != 0 {
+            let problem = format!("a block of {length} bytes cannot be; the rest is not read");
+            return reading.damage(buffer.offset(), &problem);
+        }
+        let wanted = matches!(kind, 1..=3 | 5 | 6);
+        let size = usize::try_from(length).unwrap_or(usize::MAX);
+        if !wanted {
+            if !buffer.skip(u64::from(length)) {
+                return reading.ended_early(buffer, "the file ends inside a block");
+            }
+            continue;
+        }
+        if size > MAX_BLOCK {
+            let problem = format!("a block of {length} bytes is too long; the rest is not read");
+            return reading.damage(buffer.offset(), &problem);
+        }
+        let offset = buffer.offset();
+        let bytes = buffer.peek(size);
+        if bytes.len() < size {
+            return reading.ended_early(buffer, "the file ends inside a block");
+        }
+        if section.long(bytes, size - 4) != length {
+            return reading.damage(offset, "a block's two lengths differ; the rest is not read");
+        }
+        let body = &bytes[8..size - 4];
+        match kind {
+            block::INTERFACE => section.describe(body),
+            block::STATISTICS => section.statistics(body, &mut drops, reading),
+            _ => {
+                if let Err(problem) = section.packet(kind, body, reading) {
+                    reading.damaged_frame(offset, problem);
+                }
+            }
+        }
+        buffer.consume(size);
+    }
+}
+
+impl Section {
+    fn short(&self, bytes: &[u8], at: usize) -> u16 {
+        let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        let bytes = bytes.copied().unwrap_or_default();
+        if self.big_endian {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        }
+    }
+
+    fn long(&self, bytes: &[u8], at: usize) -> u32 {
+        let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        let bytes = bytes.copied().unwrap_or_default();
+        if self.big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        }
+    }
+
+    /// Eight bytes as one number.
+    fn number(&self, bytes: &[u8]) -> Option<u64> {
+        let bytes = *bytes.first_chunk()?;
+        Some(if self.big_endian {
+            u64::from_be_bytes(bytes)
+        } else {
+            u64::from_le_bytes(bytes)
+        })
+    }
+
+    /// The options of a block: code and value.
+    fn options<'b>(&self, mut bytes: &'b [u8]) -> impl Iterator<Item = (u16, &'b [u8])> {
+        std::iter::from_fn(move || {
+            let code = self.short(bytes, 0);
+            let length = usize::from(self.short(bytes, 2));
+            let value = bytes.get(4..4 + length)?;
+            bytes = bytes
+                .get(4 + length.next_multiple_of(4)..)
+                .unwrap_or_default();
+            // 0 is the end of options.
+            (code != 0).then_some((code, value))
+        })
+    }
+
+    fn describe(&mut self, body: &[u8]) {
+        if self.interfaces.len() >= MAX_INTERFACES {
+            return;
+        }
+        let mut interface = Interface {
+            link: self.short(body, 0).into(),
+            snaplen: self.long(body, 4),
+            // Microseconds where nothing else is said.
+            resolution: Resolution::Nanos(1000),
+            offset: 0,
+        };
+        for (code, value) in self.options(body.get(8..).unwrap_or_default()) {
+            match (code, value) {
+                (option::IF_TSRESOL, &[resolution]) => interface.resolution = resolve(resolution),
+                (option::IF_TSOFFSET, value) => {
+                    interface.offset = self.number(value).unwrap_or(0).cast_signed();
+                }
+                _ => {}
+            }
+        }
+        self.interfaces.push(interface);
+    }
+
+    /// Statistics are totals since the capture began: the last of each interface counts.
+    fn statistics(&self, body: &[u8], drops: &mut BTreeMap<usize, u64>, reading: &mut Reading<'_>) {
+        let interface = usize::try_from(self.long(body, 0)).unwrap_or(usize::MAX);
+        if interface >= self.interfaces.len() {
+            return;
+        }
+        let mut dropped = None;
+        for (code, value) in self.options(body.get(12..).unwrap_or_default()) {
+            if matches!(code, option::ISB_IFDROP | option::ISB_OSDROP) {
+                let count = self.number(value).unwrap_or(0);
+                dropped = Some(count.saturating_add(dropped.unwrap_or(0)));
+            }
+        }
+        if let Some(dropped) = dropped {
+            drops.insert(self.earlier + interface, dropped);
+            reading.dropped(
+                drops
+                    .values()
+                    .fold(0, |sum, count| sum.saturating_add(*count)),
+            );
+        }
+    }
+
+    /// A block with a packet.
+    fn packet(
+        &self,
+        kind: u32,
+        body: &[u8],
+        reading: &mut Reading<'_>,
+    ) -> Result<(), &'static str> {
+        let (id, header) = match kind {
+            block::ENHANCED_PACKET => (self.long(body, 0), 20),
+            block::OBSOLETE_PACKET => (self.short(body, 0).into(), 20),
+            _ => (0, 4),
+        };
+        let id = usize::try_from(id).unwrap_or(usize::MAX);
+        let interface = self
+            .interfaces
+            .get(id)
+            .ok_or("a packet of an interface that nothing describes")?;
+        let data = body
+            .get(header..)
+            .ok_or("a packet block without a packet")?;
+        let (at, captured, original) = if kind == block::SIMPLE_PACKET {
+            // It has no time: the last known is the best there is.
+            let original = self.long(body, 0);
+            let snaplen = match interface.snaplen {
+                0 => u32::MAX,
+                snaplen => snaplen,
+            };
+            let there = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            (reading.last(), original.min(snaplen).min(there), original)
+        } else {
+            let units = u64::from(self.long(body, 4)) << 32 | u64::from(self.long(body, 8));
+            (
+                interface.time(units),
+                self.long(body, 12),
+                self.long(body, 16),
+            )
+        };
+        let data = usize::try_from(captured)
+            .ok()
+            .and_then(|captured| data.get(..captured))
+            .ok_or("a packet longer than its block")?;
+        let known = u32::try_from(self.earlier + id).ok();
+        reading.frame(at, interface.link, known, data, original);
+        Ok(())
+    }
+}
+
+/// The `if_tsresol` byte: a negative power of 10, or of 2 if the first bit says so.
+fn resolve(byte: u8) -> Resolution {
+    let power = u32::from(byte & 0x7f);
+    match byte {
+        0..=9 => Resolution::Nanos(10_i64.pow(9 - power)),
+        // Beyond 10^-38 or 2^-127 no 64-bit count leaves 0.
+        10..=0x7f => Resolution::PerSecond(10_u128.checked_pow(power).unwrap_or(u128::MAX)),
+        _ => Resolution::PerSecond(1 << power),
+    }
+}
+
+impl Interface {
+    fn time(&self, units: u64) -> Timestamp {
+        let nanos = match self.resolution {
+            Resolution::Nanos(each) => i128::from(units) * i128::from(each),
+            Resolution::PerSecond(parts) => {
+                let whole = u128::from(units) * u128::from(SECOND.unsigned_abs());
+                i128::try_from(whole / parts).unwrap_or(i128::MAX)
+            }
+        };
+        let nanos = nanos.saturating_add(i128::from(self.offset) * i128::from(SECOND));
+        Timestamp(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
+    }
+}

@@ -1,0 +1,165 @@
+//! What the formats have in common: frames go to the decoder, damage goes to the facts.
+
+use super::buffer::Buffer;
+use super::filter::Filter;
+use crate::decode::packet::{Decoder, Frame};
+use crate::event::{Event, Place, What};
+use crate::input::CaptureFacts;
+use crate::time::Timestamp;
+use std::io::Read;
+
+/// How many warnings one file may give.
+const MAX_WARNINGS: usize = 20;
+
+/// A file being read.
+pub(super) struct Reading<'a> {
+    pub facts: CaptureFacts,
+    pub decoder: Decoder,
+    pub filter: Option<Filter>,
+    pub sink: &'a mut dyn FnMut(Event),
+    more_warnings: u64,
+}
+
+impl<'a> Reading<'a> {
+    pub fn new(
+        facts: CaptureFacts,
+        decoder: Decoder,
+        filter: Option<Filter>,
+        sink: &'a mut dyn FnMut(Event),
+    ) -> Self {
+        Self {
+            facts,
+            decoder,
+            filter,
+            sink,
+            more_warnings: 0,
+        }
+    }
+
+    /// Takes one frame.
+    pub fn frame(
+        &mut self,
+        at: Timestamp,
+        link: i32,
+        interface: Option<u32>,
+        data: &[u8],
+        original_length: u32,
+    ) {
+        self.facts.packets += 1;
+        self.facts.first.get_or_insert(at);
+        self.facts.last = Some(at);
+        if let Some(filter) = &mut self.filter
+            && !filter.keeps(link, data)
+        {
+            return;
+        }
+        let place = Place {
+            input: self.facts.input,
+            number: self.facts.packets,
+        };
+        let frame = Frame {
+            at,
+            link,
+            interface,
+            data,
+            original_length,
+        };
+        let sink = &mut *self.sink;
+        self.decoder.decode(frame, &mut |packet| {
+            sink(Event {
+                at,
+                place,
+                what: What::Packet(packet),
+            });
+        });
+    }
+
+    /// Time of the last frame.
+    pub fn last(&self) -> Timestamp {
+        self.facts.last.unwrap_or_default()
+    }
+
+    /// How many packets the file says were dropped.
+    pub fn dropped(&mut self, count: u64) {
+        self.facts.dropped = Some(count);
+    }
+
+    /// Adds a warning about the whole file.
+    pub fn warn(&mut self, problem: &str) {
+        if self.facts.warnings.len() < MAX_WARNINGS {
+            self.facts
+                .warnings
+                .push(format!("{}: {problem}", self.facts.path));
+        } else {
+            self.more_warnings += 1;
+        }
+    }
+
+    /// Says that the packet after those read cannot be read.
+    pub fn damage(&mut self, offset: u64, problem: &str) {
+        self.facts.damaged = true;
+        let number = self.facts.packets + 1;
+        self.warn(&format!("packet {number} at byte {offset}: {problem}"));
+    }
+
+    /// Says that this frame cannot be read, and counts it, so that numbers stay Wireshark's.
+    pub fn damaged_frame(&mut self, offset: u64, problem: &str) {
+        self.damage(offset, problem);
+        self.facts.packets += 1;
+        self.facts.undecodable += 1;
+    }
+
+    /// Says that the file ended, or could not be read further, where it should not.
+    pub fn ended_early<R: Read>(&mut self, buffer: &Buffer<R>, problem: &str) {
+        match buffer.failure() {
+            Some(error) => self.damage(buffer.offset(), &format!("{problem} ({error})")),
+            None => self.damage(buffer.offset(), problem),
+        }
+    }
+
+    /// The facts, with everything that was counted on the way.
+    pub fn finish(mut self) -> CaptureFacts {
+        let counters = self.decoder.counters();
+        self.facts.undecodable += counters.undecodable;
+        self.facts.duplicates = counters.duplicates;
+        for (link, count) in &counters.unsupported {
+            let name = link_name(*link);
+            self.warn(&format!(
+                "{count} packets not read: presyn does not know link type {link}{name}"
+            ));
+        }
+        let refused: Vec<i32> = self.filter.iter().flat_map(Filter::refused).collect();
+        for link in refused {
+            let name = link_name(link);
+            self.warn(&format!(
+                "packets of link type {link}{name} not read: the filter cannot be used on them"
+            ));
+        }
+        if counters.incomplete_datagrams > 0 {
+            self.warn(&format!(
+                "{} fragmented datagrams are not complete in the capture (a filter by port drops all \
+                 fragments but the first)",
+                counters.incomplete_datagrams
+            ));
+        }
+        if counters.bounds > 0 {
+            self.warn(&format!(
+                "{} fragments, parts of TCP streams or nested packets were lost or too many",
+                counters.bounds
+            ));
+        }
+        if self.more_warnings > 0 {
+            let more = format!("{}: {} more warnings", self.facts.path, self.more_warnings);
+            self.facts.warnings.push(more);
+        }
+        self.facts
+    }
+}
+
+/// libpcap's name of a link type, in brackets.
+fn link_name(link: i32) -> String {
+    pcap::Linktype(link)
+        .get_name()
+        .map(|name| format!(" ({name})"))
+        .unwrap_or_default()
+}
