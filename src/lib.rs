@@ -25,6 +25,8 @@ pub mod flow;
 pub mod input;
 pub mod join;
 pub mod merge;
+pub mod pipeline;
+pub mod render;
 pub mod report;
 pub mod source;
 pub mod time;

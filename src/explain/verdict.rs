@@ -201,7 +201,7 @@ fn subject_name(case: &Case, account: &Account) -> String {
         Subject::Connection(c) => case.joined.connections[c].task.as_ref(),
         Subject::Lookup(l) => case.joined.lookups[l].tasks.first(),
     };
-    task.and_then(|t| t.comm.as_deref()).map_or_else(|| "the client".into(), escape).to_string()
+    task.and_then(|t| t.comm.as_deref()).unwrap_or("the client").to_owned()
 }
 
 /// A name in words: the address for a reverse lookup.
@@ -267,14 +267,4 @@ pub fn span(span: Span) -> String {
     } else {
         format!("{:.0} µs", s * 1e6)
     }
-}
-
-/// Text of tracees and logs made safe: control, bidi and other format characters as `\u{…}`.
-pub fn escape(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let unsafe_format = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}');
-            if c.is_control() || unsafe_format { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] }
-        })
-        .collect()
 }

@@ -1,0 +1,121 @@
+//! From events to a report: the pure middle of the house, the same for live and recorded cases.
+
+use crate::clock::{self, Given, Solution};
+use crate::decode::resolv_conf::ResolvConf;
+use crate::event::{Event, What};
+use crate::explain::assemble::{self, Limits};
+use crate::explain::Case;
+use crate::flow::Endpoint;
+use crate::input::{CaptureFacts, TraceFacts};
+use crate::join::{self, Evidence};
+use crate::merge;
+use crate::report::Report;
+use crate::time::{Span, Timestamp};
+
+/// What the sources delivered.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Captures.
+    pub captures: Vec<CaptureFacts>,
+    /// Events of all captures.
+    pub packets: Vec<Event>,
+    /// Traces, each with its events in its own clock.
+    pub traces: Vec<(TraceFacts, Vec<Event>)>,
+    /// resolv.conf's path and text.
+    pub resolv_conf: Option<(String, String)>,
+    /// Text of the client's `/etc/hosts`.
+    pub hosts: Option<String>,
+    /// The command's start, where the case stores it.
+    pub started: Option<Timestamp>,
+    /// Trace and capture have one clock by construction (live).
+    pub one_clock: bool,
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Ports that DNS servers listen on, 53 among them.
+    pub dns_ports: Vec<u16>,
+    /// What the user said about the clock.
+    pub clock: Given,
+    /// Only these processes and threads.
+    pub pids: Vec<u32>,
+    /// Only this server's connections get an account.
+    pub target: Option<Endpoint>,
+    /// How much the lists hold.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            dns_ports: vec![53],
+            clock: Given::default(),
+            pids: Vec::new(),
+            target: None,
+            limits: Limits::BOUNDED,
+        }
+    }
+}
+
+/// Solves the clock, orders, joins and explains.
+pub fn report(gathered: Gathered, settings: &Settings) -> Report {
+    let Gathered { captures, mut packets, traces, resolv_conf, hosts, started, one_clock } = gathered;
+    let conf = resolv_conf.as_ref().map(|(path, text)| (path.as_str(), ResolvConf::parse(text)));
+    let mut solutions: Vec<Solution> = Vec::new();
+    let mut facts: Vec<TraceFacts> = Vec::new();
+    let mut tolerance = Span::ZERO;
+    let mut calls: Vec<Event> = Vec::new();
+    for (trace, mut events) in traces {
+        if !one_clock {
+            let solution = clock::solve(trace.clock, &events, &packets, &settings.dns_ports, settings.clock);
+            merge::shift(&mut events, solution.offset);
+            tolerance = Ord::max(tolerance, clock::resolution(trace.clock) + solution.uncertainty);
+            solutions.push(solution);
+        }
+        calls.append(&mut events);
+        facts.push(trace);
+    }
+    if !settings.pids.is_empty() {
+        calls.retain(|e| concerns(&settings.pids, e));
+    }
+    // The command's start is its first call: a capture usually begins earlier, with others' packets.
+    let first = |events: &[Event]| events.iter().map(|e| e.at).min();
+    let started = started.or_else(|| first(&calls)).or_else(|| first(&packets)).unwrap_or_default();
+    let mut events = calls;
+    events.append(&mut packets);
+    merge::order(&mut events);
+    let search = conf.as_ref().map_or(&[][..], |(_, c)| &c.search);
+    let patience = conf.as_ref().map_or_else(Default::default, |(_, c)| c.patience());
+    let evidence = Evidence {
+        events: &events,
+        captures: &captures,
+        traces: &facts,
+        dns_ports: &settings.dns_ports,
+        // A capture and a trace of one host agree to within what a call takes.
+        tolerance: if facts.is_empty() || captures.is_empty() { Span::ZERO } else { tolerance + Span::millis(1) },
+        search,
+        patience: Span::seconds(patience.timeout),
+    };
+    let joined = join::join(&evidence);
+    let case = Case {
+        evidence,
+        joined: &joined,
+        started,
+        dated: solutions.iter().all(|s| s.dated),
+        config: conf.as_ref().map(|(path, c)| (*path, c)),
+        hosts: hosts.as_deref(),
+        target: settings.target,
+    };
+    assemble::report(&case, &solutions, settings.limits)
+}
+
+/// Whether an event belongs to one of the chosen processes or threads.
+fn concerns(pids: &[u32], event: &Event) -> bool {
+    let task = match &event.what {
+        What::Call(call) => &call.task,
+        What::Life(life) => &life.task,
+        What::Packet(_) => return true,
+    };
+    [task.tid, task.pid].into_iter().flatten().any(|id| pids.contains(&id))
+}

@@ -1,0 +1,5 @@
+//! The report written out, one file per format. Pure: everything goes to a `Write`.
+
+pub mod json;
+pub mod safe;
+pub mod text;
