@@ -1,2 +1,4 @@
 //! Everything that touches the system. What comes out are [`crate::event::Event`]s and facts about
 //! the input ([`crate::input`]).
+
+pub mod strace_log;
