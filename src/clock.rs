@@ -52,14 +52,26 @@ enum Key {
 }
 
 /// Solves the offset between a trace (`calls`, events of one trace) and the capture (`packets`).
-pub fn solve(clock: TraceClock, calls: &[Event], packets: &[Event], dns_ports: &[u16], given: Given) -> Solution {
+pub fn solve(
+    clock: TraceClock,
+    calls: &[Event],
+    packets: &[Event],
+    dns_ports: &[u16],
+    given: Given,
+) -> Solution {
     if let Some(offset) = given.offset {
-        return Solution { offset, uncertainty: Span::ZERO, method: "as given with --clock-offset".into(), dated: true };
+        return Solution {
+            offset,
+            uncertainty: Span::ZERO,
+            method: "as given with --clock-offset".into(),
+            dated: true,
+        };
     }
     let resolution = resolution(clock);
     let pairs = differences(calls, packets, dns_ports);
     if let Some((offset, width, votes)) = densest(&pairs, resolution + CALL_TO_PACKET, clock) {
-        let same = matches!(clock, TraceClock::Epoch { .. }) && offset.abs() <= SAME_CLOCK.max(resolution);
+        let same =
+            matches!(clock, TraceClock::Epoch { .. }) && offset.abs() <= SAME_CLOCK.max(resolution);
         let spare = Span((resolution.0 - width.0).max(0)).max(width.min(CALL_TO_PACKET));
         if same && resolution < Span::millis(500) {
             return Solution {
@@ -72,7 +84,10 @@ pub fn solve(clock: TraceClock, calls: &[Event], packets: &[Event], dns_ports: &
         return Solution {
             offset,
             uncertainty: spare,
-            method: format!("solved from {votes} calls and their packets{}", zone_of(clock, offset)),
+            method: format!(
+                "solved from {votes} calls and their packets{}",
+                zone_of(clock, offset)
+            ),
             dated: true,
         };
     }
@@ -92,7 +107,10 @@ pub fn resolution(clock: TraceClock) -> Span {
 
 /// Without a single pair: believe an epoch clock, place a local one by the given zone or beside the capture.
 fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given) -> Solution {
-    let (call, packet) = (calls.iter().map(|e| e.at).min(), packets.iter().map(|e| e.at).min());
+    let (call, packet) = (
+        calls.iter().map(|e| e.at).min(),
+        packets.iter().map(|e| e.at).min(),
+    );
     match (clock, call, packet) {
         (TraceClock::Epoch { resolution }, _, None) => Solution {
             offset: Span::ZERO,
@@ -103,13 +121,20 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
         (TraceClock::Epoch { .. }, ..) => Solution {
             offset: Span::ZERO,
             uncertainty: Span::seconds(1),
-            method: "assumed to be one clock: no call of the trace has a packet in the capture".into(),
+            method: "assumed to be one clock: no call of the trace has a packet in the capture"
+                .into(),
             dated: true,
         },
         (TraceClock::LocalDate { resolution }, ..) => Solution {
             offset: -given.utc_offset.unwrap_or_default(),
             uncertainty: resolution,
-            method: given.utc_offset.map_or("local time taken as UTC (no --tz)", |_| "zone as given with --tz").into(),
+            method: given
+                .utc_offset
+                .map_or(
+                    "local time taken as UTC (no --tz)",
+                    |_| "zone as given with --tz",
+                )
+                .into(),
             dated: true,
         },
         (TraceClock::TimeOfDay { resolution }, Some(call), Some(packet)) => {
@@ -118,7 +143,16 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             let quarter = 900 * SECOND;
             let raw = (packet - call).0;
             let offset = given.utc_offset.map_or_else(
-                || Span(raw.div_euclid(quarter) * quarter + if raw.rem_euclid(quarter) * 2 > quarter { quarter } else { 0 }),
+                || {
+                    Span(
+                        raw.div_euclid(quarter) * quarter
+                            + if raw.rem_euclid(quarter) * 2 > quarter {
+                                quarter
+                            } else {
+                                0
+                            },
+                    )
+                },
                 |zone| {
                     let days = (raw + zone.0 + 43_200 * SECOND).div_euclid(86_400 * SECOND);
                     Span(days * 86_400 * SECOND - zone.0)
@@ -137,7 +171,12 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             method: "guessed: both inputs are taken to begin together".into(),
             dated: true,
         },
-        _ => Solution { offset: Span::ZERO, uncertainty: Span::ZERO, method: "the trace's own clock, which has no date".into(), dated: false },
+        _ => Solution {
+            offset: Span::ZERO,
+            uncertainty: Span::ZERO,
+            method: "the trace's own clock, which has no date".into(),
+            dated: false,
+        },
     }
 }
 
@@ -145,17 +184,30 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
 fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Span> {
     let mut seen: HashMap<Key, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
     for event in calls {
-        let What::Call(call) = &event.what else { continue };
+        let What::Call(call) = &event.what else {
+            continue;
+        };
         match &call.op {
-            Op::Connect { to: Address::Inet(to), .. } if dns_ports.contains(&to.port) => {
+            Op::Connect {
+                to: Address::Inet(to),
+                ..
+            } if dns_ports.contains(&to.port) => {
                 push(&mut seen.entry(Key::Resolver(*to)).or_default().0, event.at);
             }
-            Op::Connect { to: Address::Inet(to), .. } => push(&mut seen.entry(Key::Syn(*to)).or_default().0, event.at),
+            Op::Connect {
+                to: Address::Inet(to),
+                ..
+            } => push(&mut seen.entry(Key::Syn(*to)).or_default().0, event.at),
             Op::Send { fd, messages } => {
                 let peer = fd.note.as_ref().and_then(|n| n.peer);
                 for message in messages {
-                    let (Some(to), Some(dns)) = (message.peer.or(peer), message.dns.first()) else { continue };
-                    push(&mut seen.entry(Key::Query(to, dns.id)).or_default().0, event.at);
+                    let (Some(to), Some(dns)) = (message.peer.or(peer), message.dns.first()) else {
+                        continue;
+                    };
+                    push(
+                        &mut seen.entry(Key::Query(to, dns.id)).or_default().0,
+                        event.at,
+                    );
                 }
             }
             _ => {}
@@ -218,7 +270,9 @@ fn densest(differences: &[Span], window: Span, clock: TraceClock) -> Option<(Spa
         let votes = end - start;
         let better = best.is_none_or(|(offset, _, most)| {
             votes > most
-                || votes == most && matches!(clock, TraceClock::Epoch { .. }) && low.abs() < offset.abs()
+                || votes == most
+                    && matches!(clock, TraceClock::Epoch { .. })
+                    && low.abs() < offset.abs()
         });
         if better {
             best = Some((*low, sorted[end - 1] - *low, votes));
@@ -229,15 +283,26 @@ fn densest(differences: &[Span], window: Span, clock: TraceClock) -> Option<(Spa
 
 /// In words, the zone that an offset of a local clock amounts to.
 fn zone_of(clock: TraceClock, offset: Span) -> String {
-    if !matches!(clock, TraceClock::TimeOfDay { .. } | TraceClock::LocalDate { .. }) {
+    if !matches!(
+        clock,
+        TraceClock::TimeOfDay { .. } | TraceClock::LocalDate { .. }
+    ) {
         return String::new();
     }
     let quarter = 900 * SECOND;
     let day = 86_400 * SECOND;
     let east = (-offset.0).rem_euclid(day);
     let rounded = (east + quarter / 2).div_euclid(quarter) * quarter;
-    let signed = if rounded > day / 2 { rounded - day } else { rounded };
+    let signed = if rounded > day / 2 {
+        rounded - day
+    } else {
+        rounded
+    };
     let minutes = signed / (60 * SECOND);
     let sign = if minutes < 0 { '-' } else { '+' };
-    format!("; the log is in UTC{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+    format!(
+        "; the log is in UTC{sign}{:02}:{:02}",
+        minutes.abs() / 60,
+        minutes.abs() % 60
+    )
 }

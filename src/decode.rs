@@ -1,9 +1,11 @@
 //! Bytes or text to values. Pure: what is read here came from a source, and everything in it is
 //! hostile.
 
-pub mod resolv_conf;
 pub mod dns;
 pub mod duplicate;
 pub mod fragment;
 pub mod packet;
+pub mod resolv_conf;
+pub mod sockaddr;
+pub mod strace;
 pub mod stream;

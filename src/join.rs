@@ -179,7 +179,8 @@ pub struct Answer {
 impl Answer {
     /// The name or type does not exist.
     pub fn negative(&self) -> bool {
-        self.rcode == Rcode::NXDOMAIN || self.rcode == Rcode::NOERROR && self.records == 0 && !self.truncated
+        self.rcode == Rcode::NXDOMAIN
+            || self.rcode == Rcode::NOERROR && self.records == 0 && !self.truncated
     }
 }
 
@@ -247,8 +248,17 @@ pub fn join(evidence: &Evidence) -> Joined {
     let mut sockets = socket::Sockets::replay(evidence, &processes);
     let sent = sent::list(evidence, &processes, &sockets);
     let mut connections = connect::attempts(evidence, &processes, &mut sockets);
-    let (mut queries, unsolicited) = query::queries(evidence, &processes, &mut sockets, sent, &connections);
+    let (mut queries, unsolicited) =
+        query::queries(evidence, &processes, &mut sockets, sent, &connections);
     let services = service::waits(evidence, &processes, &sockets);
     let lookups = lookup::group(evidence, &mut queries, &mut connections);
-    Joined { processes, sockets, queries, lookups, connections, services, unsolicited }
+    Joined {
+        processes,
+        sockets,
+        queries,
+        lookups,
+        connections,
+        services,
+        unsolicited,
+    }
 }

@@ -3,8 +3,8 @@
 use crate::clock::{self, Given, Solution};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, What};
-use crate::explain::assemble::{self, Limits};
 use crate::explain::Case;
+use crate::explain::assemble::{self, Limits};
 use crate::flow::Endpoint;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::join::{self, Evidence};
@@ -60,17 +60,36 @@ impl Default for Settings {
 
 /// Solves the clock, orders, joins and explains.
 pub fn report(gathered: Gathered, settings: &Settings) -> Report {
-    let Gathered { captures, mut packets, traces, resolv_conf, hosts, started, one_clock } = gathered;
-    let conf = resolv_conf.as_ref().map(|(path, text)| (path.as_str(), ResolvConf::parse(text)));
+    let Gathered {
+        captures,
+        mut packets,
+        traces,
+        resolv_conf,
+        hosts,
+        started,
+        one_clock,
+    } = gathered;
+    let conf = resolv_conf
+        .as_ref()
+        .map(|(path, text)| (path.as_str(), ResolvConf::parse(text)));
     let mut solutions: Vec<Solution> = Vec::new();
     let mut facts: Vec<TraceFacts> = Vec::new();
     let mut tolerance = Span::ZERO;
     let mut calls: Vec<Event> = Vec::new();
     for (trace, mut events) in traces {
         if !one_clock {
-            let solution = clock::solve(trace.clock, &events, &packets, &settings.dns_ports, settings.clock);
+            let solution = clock::solve(
+                trace.clock,
+                &events,
+                &packets,
+                &settings.dns_ports,
+                settings.clock,
+            );
             merge::shift(&mut events, solution.offset);
-            tolerance = Ord::max(tolerance, clock::resolution(trace.clock) + solution.uncertainty);
+            tolerance = Ord::max(
+                tolerance,
+                clock::resolution(trace.clock) + solution.uncertainty,
+            );
             solutions.push(solution);
         }
         calls.append(&mut events);
@@ -81,19 +100,28 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
     }
     // The command's start is its first call: a capture usually begins earlier, with others' packets.
     let first = |events: &[Event]| events.iter().map(|e| e.at).min();
-    let started = started.or_else(|| first(&calls)).or_else(|| first(&packets)).unwrap_or_default();
+    let started = started
+        .or_else(|| first(&calls))
+        .or_else(|| first(&packets))
+        .unwrap_or_default();
     let mut events = calls;
     events.append(&mut packets);
     merge::order(&mut events);
     let search = conf.as_ref().map_or(&[][..], |(_, c)| &c.search);
-    let patience = conf.as_ref().map_or_else(Default::default, |(_, c)| c.patience());
+    let patience = conf
+        .as_ref()
+        .map_or_else(Default::default, |(_, c)| c.patience());
     let evidence = Evidence {
         events: &events,
         captures: &captures,
         traces: &facts,
         dns_ports: &settings.dns_ports,
         // A capture and a trace of one host agree to within what a call takes.
-        tolerance: if facts.is_empty() || captures.is_empty() { Span::ZERO } else { tolerance + Span::millis(1) },
+        tolerance: if facts.is_empty() || captures.is_empty() {
+            Span::ZERO
+        } else {
+            tolerance + Span::millis(1)
+        },
         search,
         patience: Span::seconds(patience.timeout),
     };
@@ -117,5 +145,8 @@ fn concerns(pids: &[u32], event: &Event) -> bool {
         What::Life(life) => &life.task,
         What::Packet(_) => return true,
     };
-    [task.tid, task.pid].into_iter().flatten().any(|id| pids.contains(&id))
+    [task.tid, task.pid]
+        .into_iter()
+        .flatten()
+        .any(|id| pids.contains(&id))
 }

@@ -2,3 +2,5 @@
 //! the input ([`crate::input`]).
 
 pub mod capture_file;
+pub mod inputs;
+pub mod strace_log;

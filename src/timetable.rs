@@ -14,7 +14,10 @@ pub struct Patience {
 impl Default for Patience {
     /// `RES_TIMEOUT` 5 and `RES_DFLRETRY` 2 of glibc's `<resolv.h>`.
     fn default() -> Self {
-        Self { timeout: 5, attempts: 2 }
+        Self {
+            timeout: 5,
+            attempts: 2,
+        }
     }
 }
 
@@ -32,7 +35,10 @@ pub fn glibc(patience: Patience, server: usize, servers: usize) -> Span {
 
 /// All waits of glibc over unanswering servers, in order: server index and wait.
 pub fn glibc_rounds(patience: Patience, servers: usize) -> Vec<(usize, Span)> {
-    (0..patience.attempts).flat_map(|_| 0..servers).map(|server| (server, glibc(patience, server, servers))).collect()
+    (0..patience.attempts)
+        .flat_map(|_| 0..servers)
+        .map(|server| (server, glibc(patience, server, servers)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -42,7 +48,10 @@ mod tests {
     #[test]
     fn glibc_with_one_two_and_three_servers() {
         let waits = |servers| -> Vec<i64> {
-            glibc_rounds(Patience::default(), servers).into_iter().map(|(_, w)| w.0 / 1_000_000_000).collect()
+            glibc_rounds(Patience::default(), servers)
+                .into_iter()
+                .map(|(_, w)| w.0 / 1_000_000_000)
+                .collect()
         };
         assert_eq!(waits(1), [5, 5]);
         assert_eq!(waits(2), [5, 5, 5, 5]);
@@ -51,6 +60,16 @@ mod tests {
 
     #[test]
     fn a_wait_is_never_shorter_than_a_second() {
-        assert_eq!(glibc(Patience { timeout: 1, attempts: 1 }, 1, 3), Span::seconds(1));
+        assert_eq!(
+            glibc(
+                Patience {
+                    timeout: 1,
+                    attempts: 1
+                },
+                1,
+                3
+            ),
+            Span::seconds(1)
+        );
     }
 }

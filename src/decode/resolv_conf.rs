@@ -60,7 +60,10 @@ impl ResolvConf {
         let default = Patience::default();
         let timeout: i64 = self.number("timeout").unwrap_or(default.timeout);
         let attempts = self.number("attempts").unwrap_or(default.attempts);
-        Patience { timeout: timeout.clamp(1, MAX_TIMEOUT), attempts: attempts.clamp(1, MAX_ATTEMPTS) }
+        Patience {
+            timeout: timeout.clamp(1, MAX_TIMEOUT),
+            attempts: attempts.clamp(1, MAX_ATTEMPTS),
+        }
     }
 
     /// `ndots`, 1 by default.
@@ -74,7 +77,10 @@ impl ResolvConf {
     }
 
     fn number<T: std::str::FromStr>(&self, option: &str) -> Option<T> {
-        self.options.iter().rev().find_map(|o| o.strip_prefix(option)?.strip_prefix(':')?.parse().ok())
+        self.options
+            .iter()
+            .rev()
+            .find_map(|o| o.strip_prefix(option)?.strip_prefix(':')?.parse().ok())
     }
 }
 
@@ -95,7 +101,13 @@ mod tests {
         assert_eq!(conf.nameservers.len(), 2);
         assert_eq!(conf.nameservers[1].1, 3);
         assert_eq!(conf.search, ["a.example", "b.example"]);
-        assert_eq!(conf.patience(), Patience { timeout: 30, attempts: 1 });
+        assert_eq!(
+            conf.patience(),
+            Patience {
+                timeout: 30,
+                attempts: 1
+            }
+        );
         assert_eq!(conf.ndots(), 3);
         assert!(conf.has("rotate"));
     }

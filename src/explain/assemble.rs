@@ -39,12 +39,22 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         inputs: inputs(case, clock),
         resolver_config: case.config.map(|(path, conf)| report::ResolverConfig {
             path: path.into(),
-            nameservers: conf.nameservers.iter().map(|(a, _)| a.to_string()).collect(),
+            nameservers: conf
+                .nameservers
+                .iter()
+                .map(|(a, _)| a.to_string())
+                .collect(),
             search: conf.search.clone(),
             options: conf.options.clone(),
         }),
         resolvers: resolver::rows(case),
-        lookups: joined.lookups.iter().take(limits.list).enumerate().map(|(l, x)| lookup(case, l, x)).collect(),
+        lookups: joined
+            .lookups
+            .iter()
+            .take(limits.list)
+            .enumerate()
+            .map(|(l, x)| lookup(case, l, x))
+            .collect(),
         connections: joined
             .connections
             .iter()
@@ -66,27 +76,36 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
 
 /// The accounts of the slowest subjects, slowest first, and how many others there are.
 fn accounts(case: &Case, index: &Index, limits: Limits) -> (Vec<Account>, usize) {
-    let mut subjects: Vec<(Reverse<crate::time::Span>, usize, Subject)> = window::subjects(case, index)
-        .into_iter()
-        .enumerate()
-        .filter_map(|(n, s)| {
-            let (from, to) = window::bounds(case, index, s)?;
-            let after = match s {
-                Subject::Connection(c) => after_syn(&case.joined.connections[c]).unwrap_or_default(),
-                Subject::Lookup(_) => crate::time::Span::ZERO,
-            };
-            Some((Reverse((to - from) + after), n, s))
-        })
-        .collect();
+    let mut subjects: Vec<(Reverse<crate::time::Span>, usize, Subject)> =
+        window::subjects(case, index)
+            .into_iter()
+            .enumerate()
+            .filter_map(|(n, s)| {
+                let (from, to) = window::bounds(case, index, s)?;
+                let after = match s {
+                    Subject::Connection(c) => {
+                        after_syn(&case.joined.connections[c]).unwrap_or_default()
+                    }
+                    Subject::Lookup(_) => crate::time::Span::ZERO,
+                };
+                Some((Reverse((to - from) + after), n, s))
+            })
+            .collect();
     subjects.sort_unstable_by_key(|(slow, n, _)| (*slow, *n));
     let left_out = subjects.len().saturating_sub(limits.list);
     let kept = subjects.into_iter().take(limits.list);
-    (kept.filter_map(|(_, _, s)| ledger::account(case, index, s)).collect(), left_out)
+    (
+        kept.filter_map(|(_, _, s)| ledger::account(case, index, s))
+            .collect(),
+        left_out,
+    )
 }
 
 /// From the first SYN to the end of the attempt.
 pub fn after_syn(connection: &Connection) -> Option<crate::time::Span> {
-    let ended = connection.ended.filter(|_| connection.outcome != Ending::Open)?;
+    let ended = connection
+        .ended
+        .filter(|_| connection.outcome != Ending::Open)?;
     Some((ended - connection.first_syn?).max(crate::time::Span::ZERO))
 }
 
@@ -120,7 +139,10 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
             })
             .collect(),
         clock: clock.first().map_or_else(
-            || report::Clock { method: "one input, one clock".into(), ..report::Clock::default() },
+            || report::Clock {
+                method: "one input, one clock".into(),
+                ..report::Clock::default()
+            },
             |s| report::Clock {
                 offset_s: cite::seconds(s.offset.as_seconds()),
                 uncertainty_s: cite::seconds(s.uncertainty.as_seconds()),
@@ -144,7 +166,12 @@ fn lookup(case: &Case, l: usize, lookup: &Lookup) -> report::Lookup {
     report::Lookup {
         id: lookup_id(l),
         name: lookup.name.to_string(),
-        kind: if lookup.reverse.is_some() { "reverse" } else { "forward" }.into(),
+        kind: if lookup.reverse.is_some() {
+            "reverse"
+        } else {
+            "forward"
+        }
+        .into(),
         tasks: lookup.tasks.iter().map(cite::task).collect(),
         began: case.dated.then(|| rfc3339(lookup.began)),
         began_s: cite::since(case, lookup.began),
@@ -208,7 +235,9 @@ pub fn outcome(ending: Ending) -> &'static str {
 }
 
 fn connection(case: &Case, c: usize, x: &Connection) -> report::Connection {
-    let ended_by = x.ended_by.filter(|e| matches!(case.evidence.events[*e].what, crate::event::What::Packet(_)));
+    let ended_by = x
+        .ended_by
+        .filter(|e| matches!(case.evidence.events[*e].what, crate::event::What::Packet(_)));
     let connected = x.outcome == Ending::Connected;
     report::Connection {
         id: connection_id(c),
@@ -226,7 +255,9 @@ fn connection(case: &Case, c: usize, x: &Connection) -> report::Connection {
         syn_s: x.first_syn.map(|at| cite::since(case, at)),
         syns: x.syns.len() as u64,
         outcome: outcome(x.outcome).into(),
-        connect_seconds: after_syn(x).filter(|_| connected).map(|s| cite::seconds(s.as_seconds())),
+        connect_seconds: after_syn(x)
+            .filter(|_| connected)
+            .map(|s| cite::seconds(s.as_seconds())),
         lookup: x.lookup.map(lookup_id),
         cause: x.cause.map(|cause| cite::cause(case, cause)),
         packets: cite::places(case, x.syns.iter().chain(&ended_by)),
@@ -238,12 +269,21 @@ fn delay(case: &Case, account: &Account) -> report::Delay {
     let (connection, lookup, after) = match account.subject {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
-            (Some(connection_id(c)), x.lookup.map(lookup_id), after_syn(x))
+            (
+                Some(connection_id(c)),
+                x.lookup.map(lookup_id),
+                after_syn(x),
+            )
         }
         Subject::Lookup(l) => (None, Some(lookup_id(l)), None),
     };
     report::Delay {
-        subject: if connection.is_some() { "connection" } else { "lookup" }.into(),
+        subject: if connection.is_some() {
+            "connection"
+        } else {
+            "lookup"
+        }
+        .into(),
         connection,
         lookup,
         since_start_s: cite::seconds(account.total().as_seconds()),
@@ -279,7 +319,12 @@ fn note(line: &Line) -> Option<String> {
 fn warnings(case: &Case) -> Vec<String> {
     let evidence = &case.evidence;
     let mut list: Vec<String> = Vec::new();
-    for warnings in evidence.captures.iter().map(|c| &c.warnings).chain(evidence.traces.iter().map(|t| &t.warnings)) {
+    for warnings in evidence
+        .captures
+        .iter()
+        .map(|c| &c.warnings)
+        .chain(evidence.traces.iter().map(|t| &t.warnings))
+    {
         list.extend(warnings.iter().cloned());
     }
     list.extend(finding::coverage::remarks(case));

@@ -38,8 +38,18 @@ pub fn split(case: &Case, events: impl IntoIterator<Item = EventId>) -> (Vec<Str
 }
 
 fn path<'a>(case: &Case<'a>, input: u16) -> &'a str {
-    let captures = case.evidence.captures.iter().find(|c| c.input == input).map(|c| c.path.as_str());
-    let traces = case.evidence.traces.iter().find(|t| t.input == input).map(|t| t.path.as_str());
+    let captures = case
+        .evidence
+        .captures
+        .iter()
+        .find(|c| c.input == input)
+        .map(|c| c.path.as_str());
+    let traces = case
+        .evidence
+        .traces
+        .iter()
+        .find(|t| t.input == input)
+        .map(|t| t.path.as_str());
     captures.or(traces).unwrap_or("?")
 }
 
@@ -55,7 +65,11 @@ pub fn seconds(value: f64) -> f64 {
 
 /// A task of the report.
 pub fn task(task: &event::Task) -> report::Task {
-    report::Task { pid: task.pid, tid: task.tid, comm: task.comm.as_deref().map(str::to_owned) }
+    report::Task {
+        pid: task.pid,
+        tid: task.tid,
+        comm: task.comm.as_deref().map(str::to_owned),
+    }
 }
 
 /// A cause of the report.
@@ -65,5 +79,8 @@ pub fn cause(case: &Case, cause: Cause) -> report::Cause {
         How::Socket => "socket",
         How::Inferred => "inferred",
     };
-    report::Cause { how: how.into(), call: cause.call.map(|c| place(case, c)) }
+    report::Cause {
+        how: how.into(),
+        call: cause.call.map(|c| place(case, c)),
+    }
 }

@@ -25,20 +25,30 @@ pub fn of(case: &Case, lookup: &Lookup) -> &'static str {
     if resolvers.len() > 1 && clients.len() == 1 && parallel(&case.joined.queries, lookup) {
         return "musl";
     }
-    let comm = queries.iter().find_map(|q| q.task.as_ref()?.comm.as_deref());
+    let comm = queries
+        .iter()
+        .find_map(|q| q.task.as_ref()?.comm.as_deref());
     let ids: HashSet<_> = queries.iter().map(|q| q.id).collect();
     let own_sockets = clients.len() == queries.len() && queries.len() > 1;
     if own_sockets && ids.len() == queries.len() && written(case, &queries) {
         return "go";
     }
     let retried = queries.iter().enumerate().any(|(i, q)| {
-        queries[..i].iter().any(|o| o.question == q.question && q.sent - o.sent > Span::seconds(1))
+        queries[..i]
+            .iter()
+            .any(|o| o.question == q.question && q.sent - o.sent > Span::seconds(1))
     });
     if retried && own_sockets && ids.len() < queries.len() {
-        return if resolvers.len() == queries.len() { "unknown" } else { "c-ares" };
+        return if resolvers.len() == queries.len() {
+            "unknown"
+        } else {
+            "c-ares"
+        };
     }
     let shared = queries.iter().enumerate().any(|(i, q)| {
-        queries[..i].iter().any(|o| o.client == q.client && o.question.kind != q.question.kind)
+        queries[..i]
+            .iter()
+            .any(|o| o.client == q.client && o.question.kind != q.question.kind)
     });
     let paired = shared || retried && ids.len() < queries.len();
     match (paired, comm.is_some_and(|c| c.contains("java"))) {
@@ -51,5 +61,7 @@ pub fn of(case: &Case, lookup: &Lookup) -> &'static str {
 /// Whether the queries were sent by calls that the trace does not show as sends (`write`).
 fn written(case: &Case, queries: &[&Query]) -> bool {
     case.evidence.has_trace()
-        && queries.iter().all(|q| q.cause.is_some_and(|c| c.how != crate::join::How::Call))
+        && queries
+            .iter()
+            .all(|q| q.cause.is_some_and(|c| c.how != crate::join::How::Call))
 }

@@ -97,7 +97,13 @@ pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
     let context = Context { case, accounts };
     let mut drafts: Vec<Draft> = ALL.iter().flat_map(|(_, find)| find(&context)).collect();
     drafts.sort_by(|a, b| (b.cost, b.severity).cmp(&(a.cost, a.severity)));
-    drafts.into_iter().map(|draft| Finding { report: write(case, &draft), draft }).collect()
+    drafts
+        .into_iter()
+        .map(|draft| Finding {
+            report: write(case, &draft),
+            draft,
+        })
+        .collect()
 }
 
 fn write(case: &Case, draft: &Draft) -> report::Finding {

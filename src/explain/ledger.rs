@@ -140,7 +140,11 @@ impl Account {
 
     /// How long the client waited for others.
     pub fn waited(&self) -> Span {
-        self.lines.iter().filter(|l| l.kind.is_wait()).map(|l| l.span).sum()
+        self.lines
+            .iter()
+            .filter(|l| l.kind.is_wait())
+            .map(|l| l.span)
+            .sum()
     }
 }
 
@@ -149,7 +153,14 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
     let (from, to) = window::bounds(case, index, subject)?;
     let claims = claims::list(case, index, subject, from, to);
     let (first_query, first_lookup) = window::first_activity(case, index, subject, from, to);
-    let mut account = Account { subject, from, to, first_query, first_lookup, lines: Vec::new() };
+    let mut account = Account {
+        subject,
+        from,
+        to,
+        first_query,
+        first_lookup,
+        lines: Vec::new(),
+    };
     for (start, end, owner) in sweep(&claims, from, to) {
         match owner {
             Some(claim) => charge(&mut account, &claims[claim], start, end),
@@ -161,7 +172,11 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
 
 /// Gives every moment of the window to the strongest claim on it: the greatest rank, then the one that
 /// began last (the client's latest question is what it waits for).
-fn sweep(claims: &[Claim], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp, Option<usize>)> {
+fn sweep(
+    claims: &[Claim],
+    from: Timestamp,
+    to: Timestamp,
+) -> Vec<(Timestamp, Timestamp, Option<usize>)> {
     let mut edges: Vec<(Timestamp, bool, usize)> = Vec::with_capacity(claims.len() * 2);
     for (i, claim) in claims.iter().enumerate() {
         let (start, end) = (claim.from.max(from), claim.to.min(to));
@@ -193,7 +208,10 @@ fn sweep(claims: &[Claim], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Ti
 }
 
 fn charge(account: &mut Account, claim: &Claim, start: Timestamp, end: Timestamp) {
-    let found = account.lines.iter().position(|l| l.kind == claim.kind && l.party == claim.party);
+    let found = account
+        .lines
+        .iter()
+        .position(|l| l.kind == claim.kind && l.party == claim.party);
     let i = found.unwrap_or_else(|| {
         account.lines.push(Line {
             kind: claim.kind,
@@ -222,9 +240,20 @@ fn charge(account: &mut Account, claim: &Claim, start: Timestamp, end: Timestamp
 fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp) {
     let before = account.first_lookup.is_none_or(|first| end <= first);
     let traced = case.evidence.has_trace();
-    let waits_seen = case.evidence.traces.iter().any(|t| t.sees.waits || t.sees.everything);
-    let kind = if traced && (before || waits_seen) { Kind::Running } else { Kind::Unexplained };
-    let found = account.lines.iter().position(|l| l.kind == kind && l.start_up == before);
+    let waits_seen = case
+        .evidence
+        .traces
+        .iter()
+        .any(|t| t.sees.waits || t.sees.everything);
+    let kind = if traced && (before || waits_seen) {
+        Kind::Running
+    } else {
+        Kind::Unexplained
+    };
+    let found = account
+        .lines
+        .iter()
+        .position(|l| l.kind == kind && l.start_up == before);
     match found {
         Some(i) => account.lines[i].span = account.lines[i].span + (end - start),
         None => account.lines.push(Line {

@@ -13,7 +13,13 @@ const MAX_TASKS: usize = 20;
 /// One row's key, in the order of the table.
 type Key = (Origin, Endpoint, Transport);
 /// What makes queries one transaction.
-type Transaction = (Option<Endpoint>, Option<AssociationId>, Option<u16>, Box<str>, Option<u16>);
+type Transaction = (
+    Option<Endpoint>,
+    Option<AssociationId>,
+    Option<u16>,
+    Box<str>,
+    Option<u16>,
+);
 
 /// The rows, those of traced tasks first.
 pub fn rows(case: &Case) -> Vec<report::Resolver> {
@@ -25,8 +31,10 @@ pub fn rows(case: &Case) -> Vec<report::Resolver> {
         order.entry(key).or_insert(next);
         groups.entry(key).or_default().push(query);
     }
-    let mut rows: Vec<(Origin, usize, report::Resolver)> =
-        groups.into_iter().map(|(key, queries)| (key.0, order[&key], row(key, &queries))).collect();
+    let mut rows: Vec<(Origin, usize, report::Resolver)> = groups
+        .into_iter()
+        .map(|(key, queries)| (key.0, order[&key], row(key, &queries)))
+        .collect();
     rows.sort_by_key(|(origin, first, _)| (*origin, *first));
     rows.into_iter().map(|(_, _, row)| row).collect()
 }
@@ -44,7 +52,11 @@ fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolv
         }
         let key = (
             q.client,
-            if q.client.is_some() && origin != Origin::Traced { None } else { q.association },
+            if q.client.is_some() && origin != Origin::Traced {
+                None
+            } else {
+                q.association
+            },
             q.id,
             q.question.name.folded().0,
             q.question.kind.map(|k| k.0),
@@ -52,7 +64,11 @@ fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolv
         *transactions.entry(key).or_default() |= q.answer().is_some();
     }
     rtts.sort_unstable();
-    let mut tasks: BTreeSet<report::Task> = queries.iter().filter_map(|q| q.task.as_ref()).map(cite::task).collect();
+    let mut tasks: BTreeSet<report::Task> = queries
+        .iter()
+        .filter_map(|q| q.task.as_ref())
+        .map(cite::task)
+        .collect();
     while tasks.len() > MAX_TASKS {
         tasks.pop_last();
     }
@@ -74,7 +90,8 @@ fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolv
         late: count(&|q| q.answer().is_some_and(|a| a.late)),
         never_sent: count(&|q| !q.on_wire() && !q.implied),
         transactions: transactions.len() as u64,
-        transactions_unanswered: transactions.values().filter(|answered| !**answered).count() as u64,
+        transactions_unanswered: transactions.values().filter(|answered| !**answered).count()
+            as u64,
         rcodes,
         rtt_s: report::Rtt {
             median: median(&rtts).map(|s| cite::seconds(s.as_seconds())),
@@ -97,7 +114,8 @@ fn median(sorted: &[Span]) -> Option<Span> {
 
 /// Time during which somebody waited for these queries: overlapping waits count once.
 pub fn waited(queries: &[&Query]) -> Span {
-    let mut spans: Vec<(Timestamp, Timestamp)> = queries.iter().map(|q| (q.sent, q.until)).collect();
+    let mut spans: Vec<(Timestamp, Timestamp)> =
+        queries.iter().map(|q| (q.sent, q.until)).collect();
     spans.sort_unstable();
     let mut total = Span::ZERO;
     let mut reached = Timestamp(i64::MIN);

@@ -15,7 +15,9 @@ const WORTH_SAYING: Span = Span::millis(100);
 
 /// The sentences; the first names the culprit.
 pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec<String> {
-    let Some(account) = accounts.first() else { return vec![nothing(case)] };
+    let Some(account) = accounts.first() else {
+        return vec![nothing(case)];
+    };
     let mut list = vec![first(case, account)];
     list.extend(second(case, account));
     let _ = findings;
@@ -26,7 +28,8 @@ fn nothing(case: &Case) -> String {
     let (queries, connections) = (case.joined.queries.len(), case.joined.connections.len());
     match (queries, connections) {
         (0, 0) => "There is no DNS query and no connection attempt in these inputs.".into(),
-        _ => "No connection to a server and no lookup of the traced program is in these inputs.".into(),
+        _ => "No connection to a server and no lookup of the traced program is in these inputs."
+            .into(),
     }
 }
 
@@ -35,8 +38,14 @@ fn first(case: &Case, account: &Account) -> String {
     let waits = ranked(account);
     let total = span(account.total());
     let who = subject_name(case, account);
-    let Some(worst) = waits.first() else { return at_once(case, account, &who) };
-    let same: Vec<&Line> = waits.iter().copied().filter(|l| l.kind == worst.kind).collect();
+    let Some(worst) = waits.first() else {
+        return at_once(case, account, &who);
+    };
+    let same: Vec<&Line> = waits
+        .iter()
+        .copied()
+        .filter(|l| l.kind == worst.kind)
+        .collect();
     let time: Span = same.iter().map(|l| l.span).sum();
     let culprit = culprit(case, &same);
     match account.subject {
@@ -44,9 +53,15 @@ fn first(case: &Case, account: &Account) -> String {
             let x = &case.joined.connections[c];
             let what = match x.first_syn {
                 Some(_) => format!("sent its SYN to {} after {total}", x.to),
-                None => format!("never got a SYN to {} out; its attempt ended after {total}", x.to),
+                None => format!(
+                    "never got a SYN to {} out; its attempt ended after {total}",
+                    x.to
+                ),
             };
-            format!("{who} {what}; {} of that it waited {culprit}.", share(time, account.total()))
+            format!(
+                "{who} {what}; {} of that it waited {culprit}.",
+                share(time, account.total())
+            )
         }
         Subject::Lookup(l) => {
             let lookup = &case.joined.lookups[l];
@@ -65,13 +80,20 @@ fn first(case: &Case, account: &Account) -> String {
 }
 
 fn share(time: Span, total: Span) -> String {
-    if total - time < WORTH_SAYING { "nearly all".into() } else { span(time) }
+    if total - time < WORTH_SAYING {
+        "nearly all".into()
+    } else {
+        span(time)
+    }
 }
 
 /// Waits worth saying, longest first.
 fn ranked(account: &Account) -> Vec<&Line> {
-    let mut list: Vec<&Line> =
-        account.lines.iter().filter(|l| l.kind.is_wait() && l.span >= WORTH_SAYING).collect();
+    let mut list: Vec<&Line> = account
+        .lines
+        .iter()
+        .filter(|l| l.kind.is_wait() && l.span >= WORTH_SAYING)
+        .collect();
     list.sort_by_key(|l| std::cmp::Reverse(l.span));
     list
 }
@@ -84,17 +106,32 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
     let kind = lines.first().map_or(Kind::Unexplained, |l| l.kind);
     let question = lines.first().and_then(|l| one_type(case, l));
     let answered_other = lines.iter().any(|l| answered_something(case, l));
-    let resolver = if many { format!("the {} name servers {names}", count(parties.len())) } else { format!("name server {names}") };
+    let resolver = if many {
+        format!("the {} name servers {names}", count(parties.len()))
+    } else {
+        format!("name server {names}")
+    };
     match kind {
         Kind::ResolverSilent => match question.filter(|_| answered_other) {
-            Some(kind) => format!("for {resolver}, which {} {kind}", if many { "answer other questions but not" } else { "answers other questions but not" }),
-            None if answered_other => format!("for answers of {resolver} that were lost or came too late"),
+            Some(kind) => format!(
+                "for {resolver}, which {} {kind}",
+                if many {
+                    "answer other questions but not"
+                } else {
+                    "answers other questions but not"
+                }
+            ),
+            None if answered_other => {
+                format!("for answers of {resolver} that were lost or came too late")
+            }
             None => format!("for {resolver}, which never answered"),
         },
         Kind::ResolverAnswer => format!("for slow answers of {resolver}"),
         Kind::SearchDomains => format!("while {resolver} denied names of the search list"),
         Kind::ResolverRefused => format!("for {resolver}, which refused the query"),
-        Kind::ResolverUnreachable => format!("for {resolver}, to which no packet could be delivered"),
+        Kind::ResolverUnreachable => {
+            format!("for {resolver}, to which no packet could be delivered")
+        }
         Kind::ResolverTcp => format!("for DNS over TCP to {names}"),
         Kind::NameService => format!("for the name service {names} on this host"),
         Kind::AttemptFailed => format!("for {names}, which did not let it connect"),
@@ -104,9 +141,13 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
 
 /// Whether the resolver of a silent line answered something else of the same client.
 fn answered_something(case: &Case, line: &Line) -> bool {
-    let Some(Party::Endpoint(resolver)) = line.party else { return false };
+    let Some(Party::Endpoint(resolver)) = line.party else {
+        return false;
+    };
     case.joined.queries.iter().any(|q| {
-        q.resolver == resolver && q.origin != crate::join::Origin::Untraced && q.answer().is_some_and(|a| !a.late)
+        q.resolver == resolver
+            && q.origin != crate::join::Origin::Untraced
+            && q.answer().is_some_and(|a| !a.late)
     })
 }
 
@@ -141,14 +182,30 @@ fn after(x: &Connection) -> Option<String> {
     };
     let took = after_syn(x);
     match (x.outcome, took) {
-        (Ending::Connected, Some(took)) if took >= WORTH_SAYING => {
-            Some(format!("The server {} answered the SYN only {} later{repeats}.", x.to, span(took)))
+        (Ending::Connected, Some(took)) if took >= WORTH_SAYING => Some(format!(
+            "The server {} answered the SYN only {} later{repeats}.",
+            x.to,
+            span(took)
+        )),
+        (Ending::Connected, Some(took)) => {
+            Some(format!("The server answered the SYN in {}.", span(took)))
         }
-        (Ending::Connected, Some(took)) => Some(format!("The server answered the SYN in {}.", span(took))),
-        (Ending::Refused, Some(took)) => Some(format!("The server {} refused the connection {} after the SYN.", x.to, span(took))),
+        (Ending::Refused, Some(took)) => Some(format!(
+            "The server {} refused the connection {} after the SYN.",
+            x.to,
+            span(took)
+        )),
         (Ending::TimedOut, _) if x.first_syn.is_some() => {
             let n = x.syns.len();
-            Some(format!("Nothing answered {} to {}.", if n == 1 { "its SYN".into() } else { format!("its {n} SYNs") }, x.to))
+            Some(format!(
+                "Nothing answered {} to {}.",
+                if n == 1 {
+                    "its SYN".into()
+                } else {
+                    format!("its {n} SYNs")
+                },
+                x.to
+            ))
         }
         (Ending::Unreachable, _) => Some(format!("The network reported {} unreachable.", x.to)),
         _ => None,
@@ -163,9 +220,9 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             let x = &case.joined.connections[c];
             match (x.first_syn, x.called) {
                 (Some(_), _) => {
-                    let slow = after_syn(x).filter(|t| *t >= WORTH_SAYING).or_else(|| {
-                        (x.outcome == Ending::TimedOut).then_some(Span::seconds(1))
-                    });
+                    let slow = after_syn(x)
+                        .filter(|t| *t >= WORTH_SAYING)
+                        .or_else(|| (x.outcome == Ending::TimedOut).then_some(Span::seconds(1)));
                     if slow.is_some() {
                         format!(
                             "The delay came after the SYN: {who} sent it to {} after {total}, and the server did not answer it.",
@@ -173,11 +230,17 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                         )
                         .replace("did not answer it", if x.outcome == Ending::Connected { "was slow to answer" } else { "did not answer" })
                     } else {
-                        format!("Nothing held {who} up: its SYN to {} left after {total}.", x.to)
+                        format!(
+                            "Nothing held {who} up: its SYN to {} left after {total}.",
+                            x.to
+                        )
                     }
                 }
                 (None, _) if !case.evidence.has_capture() => {
-                    format!("{who} called connect to {} after {total}; no wait for a name service is in the trace.", x.to)
+                    format!(
+                        "{who} called connect to {} after {total}; no wait for a name service is in the trace.",
+                        x.to
+                    )
                 }
                 (None, _) => format!("{who} tried to connect to {}, but no SYN ever left.", x.to),
             }
@@ -190,7 +253,11 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 Outcome::Failed => "failed",
                 Outcome::Open => "was still open at the end",
             };
-            format!("{who}'s lookup of {} {how} after {}; no connection followed.", spoken_name(lookup), span(lookup.ended - lookup.began))
+            format!(
+                "{who}'s lookup of {} {how} after {}; no connection followed.",
+                spoken_name(lookup),
+                span(lookup.ended - lookup.began)
+            )
         }
     }
 }
@@ -201,7 +268,9 @@ fn subject_name(case: &Case, account: &Account) -> String {
         Subject::Connection(c) => case.joined.connections[c].task.as_ref(),
         Subject::Lookup(l) => case.joined.lookups[l].tasks.first(),
     };
-    task.and_then(|t| t.comm.as_deref()).unwrap_or("the client").to_owned()
+    task.and_then(|t| t.comm.as_deref())
+        .unwrap_or("the client")
+        .to_owned()
 }
 
 /// A name in words: the address for a reverse lookup.
@@ -229,8 +298,16 @@ pub fn one_question(case: &Case, line: &Line) -> Option<String> {
 }
 
 fn one_type(case: &Case, line: &Line) -> Option<RecordType> {
-    let kinds: BTreeSet<_> = line.queries.iter().filter_map(|q| case.joined.queries[*q].question.kind).collect();
-    if kinds.len() == 1 { kinds.into_iter().next() } else { None }
+    let kinds: BTreeSet<_> = line
+        .queries
+        .iter()
+        .filter_map(|q| case.joined.queries[*q].question.kind)
+        .collect();
+    if kinds.len() == 1 {
+        kinds.into_iter().next()
+    } else {
+        None
+    }
 }
 
 fn party(party: Party) -> String {
@@ -249,7 +326,9 @@ fn join_names(names: &[String]) -> String {
 }
 
 fn count(n: usize) -> String {
-    ["no", "one", "two", "three", "four", "five", "six"].get(n).map_or_else(|| n.to_string(), |w| (*w).to_string())
+    ["no", "one", "two", "three", "four", "five", "six"]
+        .get(n)
+        .map_or_else(|| n.to_string(), |w| (*w).to_string())
 }
 
 /// A span of time as people say it: two or three digits and a unit.

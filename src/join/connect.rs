@@ -91,7 +91,11 @@ const NEIGHBOUR_SEARCH: Span = Span::millis(3_500);
 const DNS_OVER_TLS: u16 = 853;
 
 /// Builds the connection attempts of a case.
-pub fn attempts(evidence: &Evidence, processes: &Processes, sockets: &mut Sockets) -> Vec<Connection> {
+pub fn attempts(
+    evidence: &Evidence,
+    processes: &Processes,
+    sockets: &mut Sockets,
+) -> Vec<Connection> {
     let mut flows = syn::flows(evidence);
     let index = syn::Index::new(&flows);
     let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
@@ -103,7 +107,9 @@ pub fn attempts(evidence: &Evidence, processes: &Processes, sockets: &mut Socket
             if flow_of.contains_key(&a) || sockets.list[a].exact != exact {
                 continue;
             }
-            if let Some((flow, how)) = index.find(&flows, &taken, &sockets.list[a], exact, evidence.tolerance) {
+            if let Some((flow, how)) =
+                index.find(&flows, &taken, &sockets.list[a], exact, evidence.tolerance)
+            {
                 taken[flow] = Some((a, how));
                 flow_of.insert(a, (flow, how));
             }
@@ -157,7 +163,10 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
     if this.style != SocketStyle::Unknown {
         return this.style == SocketStyle::Stream;
     }
-    let (Some(peer), Some(call)) = (this.peer, this.connect.and_then(|c| call_of(evidence, c))) else { return false };
+    let (Some(peer), Some(call)) = (this.peer, this.connect.and_then(|c| call_of(evidence, c)))
+    else {
+        return false;
+    };
     match &call.outcome {
         Outcome::Failed(error) => match &**error {
             "EINPROGRESS" | "ECONNREFUSED" | "ETIMEDOUT" | "EALREADY" | "EINTR" => true,
@@ -170,7 +179,10 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
         _ if evidence.has_capture() => false,
         _ => {
             let later = &sockets.list[a + 1..];
-            !later.iter().take(64).any(|s| s.process == this.process && s.peer == Some(peer))
+            !later
+                .iter()
+                .take(64)
+                .any(|s| s.process == this.process && s.peer == Some(peer))
         }
     }
 }
@@ -207,16 +219,23 @@ fn of_call(
         outcome: Ending::Open,
         ended: None,
         ended_by: None,
-        cause: Some(Cause { how: How::Call, call: this.connect }),
+        cause: Some(Cause {
+            how: How::Call,
+            call: this.connect,
+        }),
         lookup: None,
     };
     if let Some((flow, how)) = flow {
         connection.wire_to = Some(flow.server);
         connection.from = Some(flow.client);
-        connection.cause = Some(Cause { how, call: this.connect });
+        connection.cause = Some(Cause {
+            how,
+            call: this.connect,
+        });
         connection.first_syn = Some(flow.first);
         connection.syns = std::mem::take(&mut flow.syns);
-        (connection.outcome, connection.ended, connection.ended_by) = (flow.ending, flow.ended, flow.ended_by);
+        (connection.outcome, connection.ended, connection.ended_by) =
+            (flow.ending, flow.ended, flow.ended_by);
     }
     if connection.outcome == Ending::Open || connection.outcome == Ending::TimedOut {
         by_calls(evidence, this, sockets.calls(a), &mut connection);
@@ -225,9 +244,16 @@ fn of_call(
 }
 
 /// What the calls say about an attempt whose end no packet shows.
-fn by_calls(evidence: &Evidence, this: &Association, later: &[EventId], connection: &mut Connection) {
+fn by_calls(
+    evidence: &Evidence,
+    this: &Association,
+    later: &[EventId],
+    connection: &mut Connection,
+) {
     let Some(id) = this.connect else { return };
-    let Some(call) = call_of(evidence, id) else { return };
+    let Some(call) = call_of(evidence, id) else {
+        return;
+    };
     let sent = connection.first_syn.is_some();
     // Without a capture nobody can say that no SYN left.
     let silent = evidence.has_capture() && !sent;
@@ -255,11 +281,16 @@ fn by_later_calls(
     let closed = (this.closed < Timestamp(i64::MAX)).then_some(this.closed);
     for &id in later.iter().filter(|id| **id > from) {
         let event = &evidence.events[id];
-        let What::Call(call) = &event.what else { continue };
+        let What::Call(call) = &event.what else {
+            continue;
+        };
         match &call.op {
             Op::SocketError { error, .. } => {
-                let outcome = error.as_ref().map_or(Ending::Connected, |e| ending_of(e, silent));
-                (connection.outcome, connection.ended, connection.ended_by) = (outcome, Some(event.at), Some(id));
+                let outcome = error
+                    .as_ref()
+                    .map_or(Ending::Connected, |e| ending_of(e, silent));
+                (connection.outcome, connection.ended, connection.ended_by) =
+                    (outcome, Some(event.at), Some(id));
                 return;
             }
             Op::PeerName { .. } | Op::Send { .. } if call.outcome.value().is_some() => {
@@ -269,8 +300,10 @@ fn by_later_calls(
             }
             Op::Send { .. } | Op::Receive { .. } => {
                 if let Outcome::Failed(error) = &call.outcome
-                    && let outcome @ (Ending::Refused | Ending::Unreachable | Ending::NoSyn | Ending::TimedOut) =
-                        ending_of(error, silent)
+                    && let outcome @ (Ending::Refused
+                    | Ending::Unreachable
+                    | Ending::NoSyn
+                    | Ending::TimedOut) = ending_of(error, silent)
                     && &**error != "EAGAIN"
                 {
                     (connection.outcome, connection.ended, connection.ended_by) =
@@ -282,7 +315,11 @@ fn by_later_calls(
         }
     }
     if let Some(closed) = closed {
-        connection.outcome = if silent { Ending::NoSyn } else { Ending::TimedOut };
+        connection.outcome = if silent {
+            Ending::NoSyn
+        } else {
+            Ending::TimedOut
+        };
         connection.ended = Some(closed);
     } else if silent {
         connection.outcome = Ending::NoSyn;
@@ -295,14 +332,20 @@ fn ending_of(error: &str, silent: bool) -> Ending {
         "ECONNREFUSED" => Ending::Refused,
         "ETIMEDOUT" if !silent => Ending::TimedOut,
         _ if silent => Ending::NoSyn,
-        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EPERM" | "EADDRNOTAVAIL" => Ending::Unreachable,
+        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EPERM" | "EADDRNOTAVAIL" => {
+            Ending::Unreachable
+        }
         _ => Ending::Open,
     }
 }
 
 /// An attempt that no call shows.
 fn of_wire(evidence: &Evidence, flow: SynFlow) -> Connection {
-    let origin = if evidence.has_trace() { Origin::Untraced } else { Origin::Unknown };
+    let origin = if evidence.has_trace() {
+        Origin::Untraced
+    } else {
+        Origin::Unknown
+    };
     // Nobody answered for longer than the longest early retransmission gap: given up or black-holed.
     let outcome = match flow.ending {
         Ending::Open if evidence.end() - flow.last > Span::seconds(4) => Ending::TimedOut,
@@ -339,11 +382,25 @@ fn role(evidence: &Evidence, to: Endpoint, origin: Origin) -> Role {
 }
 
 /// Whether an ICMP error means that the far end refused, or that it cannot be reached.
-pub(super) fn refusal(at: Timestamp, event: EventId, kind: crate::event::IcmpKind) -> Option<Refusal> {
-    use crate::event::IcmpKind::{HostUnreachable, NetUnreachable, Other, PortUnreachable, Prohibited, TimeExceeded, TooBig};
+pub(super) fn refusal(
+    at: Timestamp,
+    event: EventId,
+    kind: crate::event::IcmpKind,
+) -> Option<Refusal> {
+    use crate::event::IcmpKind::{
+        HostUnreachable, NetUnreachable, Other, PortUnreachable, Prohibited, TimeExceeded, TooBig,
+    };
     match kind {
-        PortUnreachable | Prohibited => Some(Refusal { at, event, refused: true }),
-        HostUnreachable | NetUnreachable | TimeExceeded | Other(_) => Some(Refusal { at, event, refused: false }),
+        PortUnreachable | Prohibited => Some(Refusal {
+            at,
+            event,
+            refused: true,
+        }),
+        HostUnreachable | NetUnreachable | TimeExceeded | Other(_) => Some(Refusal {
+            at,
+            event,
+            refused: false,
+        }),
         TooBig => None,
     }
 }

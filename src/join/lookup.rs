@@ -52,7 +52,11 @@ pub enum Outcome {
 
 /// Groups queries into lookups, settles when the client stopped waiting for each query, and ties
 /// connections to the lookup that gave their address.
-pub fn group(evidence: &Evidence, queries: &mut [Query], connections: &mut [Connection]) -> Vec<Lookup> {
+pub fn group(
+    evidence: &Evidence,
+    queries: &mut [Query],
+    connections: &mut [Connection],
+) -> Vec<Lookup> {
     let mut lookups = grouping::group(evidence, queries);
     giveup::settle(evidence, queries, &mut lookups, connections);
     for lookup in &mut lookups {
@@ -109,14 +113,25 @@ fn tie(lookups: &[Lookup], connections: &mut [Connection]) {
     let mut by_address: HashMap<IpAddr, Vec<usize>> = HashMap::new();
     for (l, lookup) in lookups.iter().enumerate() {
         for address in lookup.addresses.iter().chain(&lookup.reverse) {
-            by_address.entry(address.to_canonical()).or_default().push(l);
+            by_address
+                .entry(address.to_canonical())
+                .or_default()
+                .push(l);
         }
     }
     for c in connections.iter_mut().filter(|c| c.role != Role::Resolver) {
-        let Some(list) = by_address.get(&c.to.ip) else { continue };
-        let Some(at) = c.called.or(c.first_syn) else { continue };
+        let Some(list) = by_address.get(&c.to.ip) else {
+            continue;
+        };
+        let Some(at) = c.called.or(c.first_syn) else {
+            continue;
+        };
         let own = |l: &&usize| lookups[**l].began <= at && same_client(&lookups[**l], c);
-        let forward = list.iter().rev().filter(own).find(|l| lookups[**l].reverse.is_none());
+        let forward = list
+            .iter()
+            .rev()
+            .filter(own)
+            .find(|l| lookups[**l].reverse.is_none());
         c.lookup = forward.or_else(|| list.iter().rev().find(own)).copied();
     }
 }

@@ -50,7 +50,10 @@ impl Processes {
     /// thread belongs to the nearest living process with a smaller id.
     pub fn conclude(events: &[Event]) -> Self {
         let (signs, comms) = collect(events);
-        let mut this = Self { comms, ..Self::default() };
+        let mut this = Self {
+            comms,
+            ..Self::default()
+        };
         let mut leaders: BTreeMap<u32, ProcessId> = BTreeMap::new();
         let mut order: Vec<(&Option<u32>, &Signs)> = signs.iter().collect();
         order.sort_by_key(|(tid, signs)| (signs.first, **tid));
@@ -60,7 +63,12 @@ impl Processes {
                 let parent = sign.parent.or_else(|| nearest(&leaders, **tid));
                 let parent = parent.and_then(|p| this.by_thread.get(&Some(p)).copied());
                 let id = this.list.len();
-                this.list.push(Process { pid: **tid, concluded: sign.pid.is_none(), parent, ..Process::default() });
+                this.list.push(Process {
+                    pid: **tid,
+                    concluded: sign.pid.is_none(),
+                    parent,
+                    ..Process::default()
+                });
                 this.by_thread.insert(**tid, id);
                 if let Some(tid) = tid {
                     leaders.insert(*tid, id);
@@ -74,9 +82,14 @@ impl Processes {
                     let explicit = sign.pid.or(if sign.thread { sign.parent } else { None });
                     let id = explicit
                         .and_then(|pid| this.by_thread.get(&Some(pid)).copied())
-                        .or_else(|| nearest(&leaders, **tid).and_then(|pid| leaders.get(&pid).copied()));
+                        .or_else(|| {
+                            nearest(&leaders, **tid).and_then(|pid| leaders.get(&pid).copied())
+                        });
                     let id = id.unwrap_or_else(|| {
-                        this.list.push(Process { pid: sign.pid, ..Process::default() });
+                        this.list.push(Process {
+                            pid: sign.pid,
+                            ..Process::default()
+                        });
                         this.list.len() - 1
                     });
                     this.by_thread.insert(**tid, id);
@@ -84,9 +97,13 @@ impl Processes {
                 }
             };
             let process = &mut this.list[id];
-            process.seen = Some(process.seen.map_or((sign.first, sign.last), |(first, last)| {
-                (first.min(sign.first), last.max(sign.last))
-            }));
+            process.seen = Some(
+                process
+                    .seen
+                    .map_or((sign.first, sign.last), |(first, last)| {
+                        (first.min(sign.first), last.max(sign.last))
+                    }),
+            );
             if process.pid == **tid {
                 process.ended = sign.ended;
             }
@@ -120,7 +137,10 @@ impl Processes {
         Task {
             pid: task.pid.or_else(|| process.and_then(|p| p.pid)),
             tid: task.tid,
-            comm: task.comm.clone().or_else(|| self.comms.get(&task.tid).cloned()),
+            comm: task
+                .comm
+                .clone()
+                .or_else(|| self.comms.get(&task.tid).cloned()),
         }
     }
 
@@ -156,17 +176,29 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, HashMap<Option<u32
         if let Some(comm) = &task.comm {
             comms.insert(task.tid, comm.clone());
         }
-        let sign = signs.entry(task.tid).or_insert_with(|| Signs { first: event.at, ..Signs::default() });
+        let sign = signs.entry(task.tid).or_insert_with(|| Signs {
+            first: event.at,
+            ..Signs::default()
+        });
         sign.last = sign.last.max(end);
         sign.pid = sign.pid.or(task.pid);
         match &event.what {
             What::Call(call) => match &call.op {
-                Op::Exec { .. } if call.outcome.value() == Some(0) => sign.leader |= task.pid.is_none(),
+                Op::Exec { .. } if call.outcome.value() == Some(0) => {
+                    sign.leader |= task.pid.is_none()
+                }
                 Op::Clone { thread, .. } => {
-                    if let Some(child) = call.outcome.value().and_then(|v| u32::try_from(v).ok()).filter(|c| *c > 0) {
-                        let child = signs
-                            .entry(Some(child))
-                            .or_insert_with(|| Signs { first: event.at, last: event.at, ..Signs::default() });
+                    if let Some(child) = call
+                        .outcome
+                        .value()
+                        .and_then(|v| u32::try_from(v).ok())
+                        .filter(|c| *c > 0)
+                    {
+                        let child = signs.entry(Some(child)).or_insert_with(|| Signs {
+                            first: event.at,
+                            last: event.at,
+                            ..Signs::default()
+                        });
                         child.parent = task.tid;
                         child.thread = *thread;
                         child.leader |= !thread;

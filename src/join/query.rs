@@ -57,7 +57,15 @@ pub fn queries(
     let mut matched = vec![false; sent.len()];
     by_payload(evidence, sockets, &sent, &wire, &mut senders, &mut matched);
     by_port(evidence, sockets, &wire, &mut senders);
-    over_tcp(evidence, sockets, connections, &sent, &wire, &mut senders, &mut matched);
+    over_tcp(
+        evidence,
+        sockets,
+        connections,
+        &sent,
+        &wire,
+        &mut senders,
+        &mut matched,
+    );
     by_connect(evidence, sockets, &sent, &wire, &mut senders, &mut matched);
 
     let mut queries: Vec<Query> = Vec::with_capacity(wire.len());
@@ -68,7 +76,11 @@ pub fn queries(
         }
     }
     for (sent, matched) in sent.into_iter().zip(matched) {
-        if !matched && (sent.message.is_some() || !evidence.has_capture() || seen_by_capture(evidence, sent.at)) {
+        if !matched
+            && (sent.message.is_some()
+                || !evidence.has_capture()
+                || seen_by_capture(evidence, sent.at))
+        {
             queries.push(from_call(evidence, processes, sockets, sent));
         }
     }
@@ -80,11 +92,25 @@ pub fn queries(
 fn on_wire<'a>(evidence: &Evidence<'a>) -> Vec<OnWire<'a>> {
     let mut list = Vec::new();
     for (event, e) in evidence.events.iter().enumerate() {
-        let What::Packet(Packet::Dns { flow, service, message }) = &e.what else { continue };
+        let What::Packet(Packet::Dns {
+            flow,
+            service,
+            message,
+        }) = &e.what
+        else {
+            continue;
+        };
         let candidate = *service == Service::Candidate;
-        let asked = candidate || *service == Service::Unicast && evidence.is_dns_port(flow.dst.port);
+        let asked =
+            candidate || *service == Service::Unicast && evidence.is_dns_port(flow.dst.port);
         if !message.response && asked {
-            list.push(OnWire { event, at: e.at, flow: *flow, message, candidate });
+            list.push(OnWire {
+                event,
+                at: e.at,
+                flow: *flow,
+                message,
+                candidate,
+            });
         }
     }
     list
@@ -92,7 +118,9 @@ fn on_wire<'a>(evidence: &Evidence<'a>) -> Vec<OnWire<'a>> {
 
 /// Whether two questions may be the same; either may have been cut short.
 pub(super) fn same_question(a: Option<&Question>, b: Option<&Question>) -> bool {
-    let (Some(a), Some(b)) = (a, b) else { return true };
+    let (Some(a), Some(b)) = (a, b) else {
+        return true;
+    };
     if a.kind.is_some() && b.kind.is_some() && a.kind != b.kind {
         return false;
     }
@@ -106,7 +134,9 @@ pub(super) fn same_question(a: Option<&Question>, b: Option<&Question>) -> bool 
 }
 
 fn starts_with(long: &str, short: &str) -> bool {
-    long.as_bytes().get(..short.len()).is_some_and(|head| head.eq_ignore_ascii_case(short.as_bytes()))
+    long.as_bytes()
+        .get(..short.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(short.as_bytes()))
 }
 
 /// Joins packets to the very calls whose payload they carry.
@@ -120,32 +150,58 @@ fn by_payload(
 ) {
     let mut exact: HashMap<(Endpoint, u16), Vec<usize>> = HashMap::new();
     let mut anywhere: HashMap<u16, Vec<usize>> = HashMap::new();
-    for (i, s) in sent.iter().enumerate().filter(|(_, s)| s.transport == Transport::Udp) {
+    for (i, s) in sent
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.transport == Transport::Udp)
+    {
         let Some(message) = &s.message else { continue };
         exact.entry((s.resolver, message.id)).or_default().push(i);
         anywhere.entry(message.id).or_default().push(i);
     }
     // First where call and packet name the same resolver, then where NAT stands between them.
     for through_nat in [false, true] {
-        for (w, packet) in wire.iter().enumerate().filter(|(_, p)| p.flow.transport == Transport::Udp) {
+        for (w, packet) in wire
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| p.flow.transport == Transport::Udp)
+        {
             if senders[w].is_some() {
                 continue;
             }
-            let list = if through_nat { anywhere.get(&packet.message.id) } else { exact.get(&(packet.flow.dst, packet.message.id)) };
+            let list = if through_nat {
+                anywhere.get(&packet.message.id)
+            } else {
+                exact.get(&(packet.flow.dst, packet.message.id))
+            };
             let Some(list) = list else { continue };
             let end = list.partition_point(|i| sent[*i].at <= packet.at + evidence.tolerance);
             let earliest = packet.at - HELD_BACK - evidence.tolerance;
-            let found = list[..end].iter().rev().take_while(|i| sent[**i].at >= earliest).find(|i| {
-                let s = &sent[**i];
-                let local = s.association.and_then(|a| sockets.list[a].local.filter(|_| sockets.list[a].exact));
-                !matched[**i]
-                    && same_question(s.message.as_ref().and_then(|m| m.question.as_ref()), packet.message.question.as_ref())
-                    && local.map_or(!through_nat, |l| l.port == packet.flow.src.port)
-            });
+            let found = list[..end]
+                .iter()
+                .rev()
+                .take_while(|i| sent[**i].at >= earliest)
+                .find(|i| {
+                    let s = &sent[**i];
+                    let local = s
+                        .association
+                        .and_then(|a| sockets.list[a].local.filter(|_| sockets.list[a].exact));
+                    !matched[**i]
+                        && same_question(
+                            s.message.as_ref().and_then(|m| m.question.as_ref()),
+                            packet.message.question.as_ref(),
+                        )
+                        && local.map_or(!through_nat, |l| l.port == packet.flow.src.port)
+                });
             if let Some(&i) = found {
                 matched[i] = true;
                 let s = &sent[i];
-                senders[w] = Some(Sender { how: How::Call, call: Some(s.call), association: s.association, resolver: s.resolver });
+                senders[w] = Some(Sender {
+                    how: How::Call,
+                    call: Some(s.call),
+                    association: s.association,
+                    resolver: s.resolver,
+                });
                 if let Some(a) = s.association
                     && sockets.list[a].local.is_none()
                 {
@@ -157,7 +213,12 @@ fn by_payload(
 }
 
 /// Joins packets to sockets whose local port is known and that were open then.
-fn by_port(evidence: &Evidence, sockets: &Sockets, wire: &[OnWire], senders: &mut [Option<Sender>]) {
+fn by_port(
+    evidence: &Evidence,
+    sockets: &Sockets,
+    wire: &[OnWire],
+    senders: &mut [Option<Sender>],
+) {
     let mut ports: HashMap<u16, Vec<AssociationId>> = HashMap::new();
     for (a, s) in sockets.list.iter().enumerate() {
         if let Some(local) = s.local.filter(|_| s.style != SocketStyle::Stream) {
@@ -171,18 +232,28 @@ fn by_port(evidence: &Evidence, sockets: &Sockets, wire: &[OnWire], senders: &mu
         if senders[w].is_some() || packet.flow.transport != Transport::Udp {
             continue;
         }
-        let Some(list) = ports.get(&packet.flow.src.port) else { continue };
-        let end = list.partition_point(|a| sockets.list[*a].opened <= packet.at + evidence.tolerance);
+        let Some(list) = ports.get(&packet.flow.src.port) else {
+            continue;
+        };
+        let end =
+            list.partition_point(|a| sockets.list[*a].opened <= packet.at + evidence.tolerance);
         let owner = list[..end].iter().rev().copied().find(|a| {
             let s = &sockets.list[*a];
-            let far = s.peer.is_none_or(|peer| peer == packet.flow.dst || packet.candidate && evidence.is_dns_port(peer.port));
+            let far = s.peer.is_none_or(|peer| {
+                peer == packet.flow.dst || packet.candidate && evidence.is_dns_port(peer.port)
+            });
             far && s.alive(packet.at, evidence.tolerance)
         });
         if let Some(a) = owner {
             let s = &sockets.list[a];
             let resolver = s.peer.unwrap_or(packet.flow.dst);
             if evidence.is_dns_port(resolver.port) {
-                senders[w] = Some(Sender { how: How::Socket, call: s.connect, association: Some(a), resolver });
+                senders[w] = Some(Sender {
+                    how: How::Socket,
+                    call: s.connect,
+                    association: Some(a),
+                    resolver,
+                });
             }
         }
     }
@@ -205,14 +276,30 @@ fn over_tcp(
         }
     }
     let mut calls: HashMap<AssociationId, Vec<usize>> = HashMap::new();
-    for (i, s) in sent.iter().enumerate().filter(|(_, s)| s.transport == Transport::Tcp) {
+    for (i, s) in sent
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.transport == Transport::Tcp)
+    {
         if let Some(a) = s.association {
             calls.entry(a).or_default().push(i);
         }
     }
-    for (w, packet) in wire.iter().enumerate().filter(|(_, p)| p.flow.transport == Transport::Tcp) {
-        let Some(owners) = by_client.get(&packet.flow.src) else { continue };
-        let Some(&a) = owners.iter().rev().find(|a| sockets.list[**a].alive(packet.at, evidence.tolerance)) else { continue };
+    for (w, packet) in wire
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.flow.transport == Transport::Tcp)
+    {
+        let Some(owners) = by_client.get(&packet.flow.src) else {
+            continue;
+        };
+        let Some(&a) = owners
+            .iter()
+            .rev()
+            .find(|a| sockets.list[**a].alive(packet.at, evidence.tolerance))
+        else {
+            continue;
+        };
         let own = calls.get(&a).map_or(&[][..], Vec::as_slice);
         let call = own.iter().copied().find(|i| {
             let message = sent[*i].message.as_ref();
@@ -222,7 +309,11 @@ fn over_tcp(
             matched[i] = true;
         }
         senders[w] = Some(Sender {
-            how: if call.is_some() { How::Call } else { How::Socket },
+            how: if call.is_some() {
+                How::Call
+            } else {
+                How::Socket
+            },
             call: call.map(|i| sent[i].call).or(sockets.list[a].connect),
             association: Some(a),
             resolver: sockets.list[a].peer.unwrap_or(packet.flow.dst),
@@ -248,12 +339,20 @@ fn by_connect(
     }
     for (i, s) in sent.iter().enumerate().filter(|(_, s)| s.message.is_none()) {
         let Some(a) = s.association else { continue };
-        let Some(packets) = free.get(&s.resolver) else { continue };
+        let Some(packets) = free.get(&s.resolver) else {
+            continue;
+        };
         let known = sockets.list[a].local;
-        let (from, until) = (s.at - evidence.tolerance, s.at + CONNECT_TO_QUERY + evidence.tolerance);
+        let (from, until) = (
+            s.at - evidence.tolerance,
+            s.at + CONNECT_TO_QUERY + evidence.tolerance,
+        );
         let first = packets.iter().copied().find(|w| {
             let p = &wire[*w];
-            senders[*w].is_none() && p.at >= from && p.at <= until && known.is_none_or(|l| l.port == p.flow.src.port)
+            senders[*w].is_none()
+                && p.at >= from
+                && p.at <= until
+                && known.is_none_or(|l| l.port == p.flow.src.port)
         });
         // Its packets may have been joined by port already.
         let spoken = known.is_some() && senders.iter().flatten().any(|x| x.association == Some(a));
@@ -268,7 +367,12 @@ fn by_connect(
                 break;
             }
             if senders[w].is_none() && p.flow.src == client {
-                senders[w] = Some(Sender { how: How::Inferred, call: Some(s.call), association: Some(a), resolver: s.resolver });
+                senders[w] = Some(Sender {
+                    how: How::Inferred,
+                    call: Some(s.call),
+                    association: Some(a),
+                    resolver: s.resolver,
+                });
             }
         }
     }
@@ -291,7 +395,10 @@ fn from_packet(
         resolver: sender.map_or(packet.flow.dst, |s| s.resolver),
         sent: packet.at,
         packet: Some(packet.event),
-        cause: sender.map(|s| Cause { how: s.how, call: s.call }),
+        cause: sender.map(|s| Cause {
+            how: s.how,
+            call: s.call,
+        }),
         origin: match sender {
             Some(_) => Origin::Traced,
             None if evidence.has_trace() => Origin::Untraced,
@@ -319,12 +426,19 @@ fn from_call(evidence: &Evidence, processes: &Processes, sockets: &Sockets, sent
         resolver: sent.resolver,
         sent: sent.at,
         packet: None,
-        cause: Some(Cause { how: if implied { How::Inferred } else { How::Call }, call: Some(sent.call) }),
+        cause: Some(Cause {
+            how: if implied { How::Inferred } else { How::Call },
+            call: Some(sent.call),
+        }),
         origin: Origin::Traced,
         process: task.as_ref().map(|t| processes.of(t)),
         task: task.map(|t| processes.complete(&t)),
         association: sent.association,
-        state: if unseen { State::NeverSent { refused: None } } else { State::Open },
+        state: if unseen {
+            State::NeverSent { refused: None }
+        } else {
+            State::Open
+        },
         implied,
         until: sent.at,
     }
@@ -351,5 +465,9 @@ fn task_of(
 }
 
 fn no_question() -> Question {
-    Question { name: Name("?".into()), kind: None, cut: true }
+    Question {
+        name: Name("?".into()),
+        kind: None,
+        cut: true,
+    }
 }

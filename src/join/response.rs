@@ -24,26 +24,48 @@ pub fn answer(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) -> 
     let mut by_port: HashMap<(u16, u16), Vec<usize>> = HashMap::new();
     for (i, q) in queries.iter().enumerate() {
         if let (Some(client), Some(id)) = (q.client, q.id) {
-            index.entry((q.transport, client, q.resolver, id)).or_default().push(i);
-            by_flow.entry(FiveTuple { transport: q.transport, src: client, dst: q.resolver }).or_default().push(i);
+            index
+                .entry((q.transport, client, q.resolver, id))
+                .or_default()
+                .push(i);
+            by_flow
+                .entry(FiveTuple {
+                    transport: q.transport,
+                    src: client,
+                    dst: q.resolver,
+                })
+                .or_default()
+                .push(i);
             by_port.entry((client.port, id)).or_default().push(i);
         }
     }
     let mut unsolicited = 0;
     for (id, event) in evidence.events.iter().enumerate() {
         match &event.what {
-            What::Packet(Packet::Dns { flow, service: Service::Unicast, message })
-                if message.response && evidence.is_dns_port(flow.src.port) =>
-            {
+            What::Packet(Packet::Dns {
+                flow,
+                service: Service::Unicast,
+                message,
+            }) if message.response && evidence.is_dns_port(flow.src.port) => {
                 let key = (flow.transport, flow.dst, flow.src, message.id);
-                let list = index.get(&key).or_else(|| by_port.get(&(flow.dst.port, message.id)));
+                let list = index
+                    .get(&key)
+                    .or_else(|| by_port.get(&(flow.dst.port, message.id)));
                 let exact = index.contains_key(&key);
-                if !list.is_some_and(|list| settle(queries, list, id, event.at, message, exact, flow.src)) {
+                if !list.is_some_and(|list| {
+                    settle(queries, list, id, event.at, message, exact, flow.src)
+                }) {
                     unsolicited += 1;
                 }
             }
-            What::Packet(Packet::Icmp { kind, quote: Some(quote), .. }) if quote.flow.transport == Transport::Udp => {
-                if let (Some(list), Some(why)) = (by_flow.get(&quote.flow), refusal(event.at, id, *kind)) {
+            What::Packet(Packet::Icmp {
+                kind,
+                quote: Some(quote),
+                ..
+            }) if quote.flow.transport == Transport::Udp => {
+                if let (Some(list), Some(why)) =
+                    (by_flow.get(&quote.flow), refusal(event.at, id, *kind))
+                {
                     refuse(queries, list, why, quote.dns_id, quote.question.as_ref());
                 }
             }
@@ -93,11 +115,18 @@ fn answer_of(event: EventId, at: Timestamp, message: &Message) -> Answer {
 }
 
 /// Marks the latest query that an ICMP error can be about.
-fn refuse(queries: &mut [Query], list: &[usize], why: Refusal, id: Option<u16>, question: Option<&Question>) {
+fn refuse(
+    queries: &mut [Query],
+    list: &[usize],
+    why: Refusal,
+    id: Option<u16>,
+    question: Option<&Question>,
+) {
     let end = list.partition_point(|i| queries[*i].sent <= why.at);
     let found = list[..end].iter().rev().copied().find(|i| {
         let q = &queries[*i];
-        let same = id.is_none_or(|id| q.id == Some(id)) && same_question(Some(&q.question), question);
+        let same =
+            id.is_none_or(|id| q.id == Some(id)) && same_question(Some(&q.question), question);
         same && q.refusal().is_none() && !matches!(q.state, State::Answered(_))
     });
     if let Some(i) = found {
@@ -112,14 +141,22 @@ fn refuse(queries: &mut [Query], list: &[usize], why: Refusal, id: Option<u16>, 
 /// Takes answers and errors from what the client's own calls received, where no packet shows them.
 fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) {
     let mut by_association: HashMap<usize, Vec<usize>> = HashMap::new();
-    for (i, q) in queries.iter().enumerate().filter(|(_, q)| q.packet.is_none()) {
+    for (i, q) in queries
+        .iter()
+        .enumerate()
+        .filter(|(_, q)| q.packet.is_none())
+    {
         if let Some(a) = q.association {
             by_association.entry(a).or_default().push(i);
         }
     }
     for (id, event) in evidence.events.iter().enumerate() {
-        let What::Call(call) = &event.what else { continue };
-        let Some(list) = sockets.of(id).and_then(|a| by_association.get(&a)) else { continue };
+        let What::Call(call) = &event.what else {
+            continue;
+        };
+        let Some(list) = sockets.of(id).and_then(|a| by_association.get(&a)) else {
+            continue;
+        };
         let at = call.exited.unwrap_or(event.at);
         match (&call.op, &call.outcome) {
             (Op::Receive { messages, .. }, outcome) if outcome.value().is_some() => {
@@ -135,15 +172,38 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) {
                     "EHOSTUNREACH" | "ENETUNREACH" => false,
                     _ => continue,
                 };
-                refuse(queries, list, Refusal { at, event: id, refused }, None, None);
+                refuse(
+                    queries,
+                    list,
+                    Refusal {
+                        at,
+                        event: id,
+                        refused,
+                    },
+                    None,
+                    None,
+                );
             }
-            (Op::Connect { to: Address::Unspecified, .. }, _) => {}
+            (
+                Op::Connect {
+                    to: Address::Unspecified,
+                    ..
+                },
+                _,
+            ) => {}
             _ => {}
         }
     }
 }
 
-fn received(queries: &mut [Query], list: &[usize], event: EventId, at: Timestamp, dns: &Message, from: Option<Endpoint>) {
+fn received(
+    queries: &mut [Query],
+    list: &[usize],
+    event: EventId,
+    at: Timestamp,
+    dns: &Message,
+    from: Option<Endpoint>,
+) {
     let end = list.partition_point(|i| queries[*i].sent <= at);
     let found = list[..end].iter().rev().copied().find(|i| {
         let q = &queries[*i];

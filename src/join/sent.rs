@@ -2,7 +2,7 @@
 
 use super::process::Processes;
 use super::socket::Sockets;
-use super::{AssociationId, Evidence, EventId, ProcessId};
+use super::{AssociationId, EventId, Evidence, ProcessId};
 use crate::event::dns;
 use crate::event::{Op, SocketStyle, What};
 use crate::flow::{Endpoint, Transport};
@@ -34,18 +34,31 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
     let mut all = Vec::new();
     let mut spoken = vec![false; processes.len().max(1)];
     for (id, event) in evidence.events.iter().enumerate() {
-        let What::Call(call) = &event.what else { continue };
-        let Op::Send { fd, messages } = &call.op else { continue };
+        let What::Call(call) = &event.what else {
+            continue;
+        };
+        let Op::Send { fd, messages } = &call.op else {
+            continue;
+        };
         let association = sockets.of(id);
         let known = association.map(|a| &sockets.list[a]);
-        let peer = known.and_then(|a| a.peer).or_else(|| fd.note.as_ref().and_then(|n| n.peer));
+        let peer = known
+            .and_then(|a| a.peer)
+            .or_else(|| fd.note.as_ref().and_then(|n| n.peer));
         let stream = known.is_some_and(|a| a.style == SocketStyle::Stream);
-        if call.outcome.value().is_none() && !matches!(call.outcome, crate::event::Outcome::Unknown) {
+        if call.outcome.value().is_none() && !matches!(call.outcome, crate::event::Outcome::Unknown)
+        {
             // A send that failed handed nothing over.
             continue;
         }
         for message in messages.iter().filter(|m| m.taken) {
-            let Some(resolver) = message.peer.or(peer).filter(|to| evidence.is_dns_port(to.port)) else { continue };
+            let Some(resolver) = message
+                .peer
+                .or(peer)
+                .filter(|to| evidence.is_dns_port(to.port))
+            else {
+                continue;
+            };
             for dns in message.dns.iter().filter(|m| !m.response) {
                 spoken[processes.of(&call.task)] = true;
                 all.push(Sent {
@@ -54,20 +67,30 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
                     association,
                     process: processes.of(&call.task),
                     resolver,
-                    transport: if stream { Transport::Tcp } else { Transport::Udp },
+                    transport: if stream {
+                        Transport::Tcp
+                    } else {
+                        Transport::Udp
+                    },
                     message: Some(dns.clone()),
                 });
             }
         }
     }
     for (a, association) in sockets.list.iter().enumerate() {
-        let (Some(call), Some(resolver), false) =
-            (association.connect, association.peer, spoken[association.process])
-        else {
+        let (Some(call), Some(resolver), false) = (
+            association.connect,
+            association.peer,
+            spoken[association.process],
+        ) else {
             continue;
         };
-        let failed = matches!(&evidence.events[call].what, What::Call(c) if c.outcome.value().is_none());
-        if evidence.is_dns_port(resolver.port) && association.style != SocketStyle::Stream && !failed {
+        let failed =
+            matches!(&evidence.events[call].what, What::Call(c) if c.outcome.value().is_none());
+        if evidence.is_dns_port(resolver.port)
+            && association.style != SocketStyle::Stream
+            && !failed
+        {
             all.push(Sent {
                 call,
                 at: association.opened,

@@ -40,7 +40,10 @@ const SERVICES: &[(&str, &str)] = &[
 
 /// The name service behind a unix socket's path.
 pub fn name_of(path: &str) -> Option<&'static str> {
-    SERVICES.iter().find(|(end, _)| path.ends_with(end)).map(|(_, name)| *name)
+    SERVICES
+        .iter()
+        .find(|(end, _)| path.ends_with(end))
+        .map(|(_, name)| *name)
 }
 
 /// Lists the waits for name services. A connect that failed at once (every glibc client tries nscd
@@ -48,10 +51,17 @@ pub fn name_of(path: &str) -> Option<&'static str> {
 pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Vec<ServiceWait> {
     let mut list = Vec::new();
     for (a, association) in sockets.list.iter().enumerate() {
-        let (Some(path), Some(connect)) = (&association.path, association.connect) else { continue };
-        let Some(service) = name_of(path) else { continue };
-        let What::Call(call) = &evidence.events[connect].what else { continue };
-        if matches!(&call.outcome, Outcome::Failed(error) if &**error != "EINPROGRESS" && &**error != "EAGAIN") {
+        let (Some(path), Some(connect)) = (&association.path, association.connect) else {
+            continue;
+        };
+        let Some(service) = name_of(path) else {
+            continue;
+        };
+        let What::Call(call) = &evidence.events[connect].what else {
+            continue;
+        };
+        if matches!(&call.outcome, Outcome::Failed(error) if &**error != "EINPROGRESS" && &**error != "EAGAIN")
+        {
             continue;
         }
         let calls: Vec<EventId> = std::iter::once(connect)
@@ -74,20 +84,38 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
 }
 
 /// When the wait ended: the last call on the socket, else the task's next call of any kind.
-fn end(evidence: &Evidence, association: &Association, connect: EventId, calls: &[EventId]) -> (Timestamp, bool) {
-    let last = calls.iter().rev().find_map(|id| match &evidence.events[*id].what {
-        What::Call(call) if *id != connect && !matches!(call.op, Op::Send { .. } | Op::Connect { .. }) => {
-            Some(call.exited.unwrap_or(evidence.events[*id].at))
-        }
-        _ => None,
-    });
+fn end(
+    evidence: &Evidence,
+    association: &Association,
+    connect: EventId,
+    calls: &[EventId],
+) -> (Timestamp, bool) {
+    let last = calls
+        .iter()
+        .rev()
+        .find_map(|id| match &evidence.events[*id].what {
+            What::Call(call)
+                if *id != connect && !matches!(call.op, Op::Send { .. } | Op::Connect { .. }) =>
+            {
+                Some(call.exited.unwrap_or(evidence.events[*id].at))
+            }
+            _ => None,
+        });
     if let Some(last) = last {
         return (last, false);
     }
-    let next = evidence.events[connect + 1..].iter().find(|e| match &e.what {
-        What::Call(call) => call.task.tid == association.task.tid,
-        What::Life(life) => life.task.tid == association.task.tid && !matches!(life.change, crate::event::Change::ChildDied(_) | crate::event::Change::Signal(_)),
-        What::Packet(_) => false,
-    });
+    let next = evidence.events[connect + 1..]
+        .iter()
+        .find(|e| match &e.what {
+            What::Call(call) => call.task.tid == association.task.tid,
+            What::Life(life) => {
+                life.task.tid == association.task.tid
+                    && !matches!(
+                        life.change,
+                        crate::event::Change::ChildDied(_) | crate::event::Change::Signal(_)
+                    )
+            }
+            What::Packet(_) => false,
+        });
     (next.map_or(association.opened, |e| e.at), true)
 }

@@ -5,8 +5,10 @@
 //! `-yy` annotation of the old one may live on in the log as a lie.
 
 use super::process::Processes;
-use super::{AssociationId, Evidence, EventId, ProcessId};
-use crate::event::{Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketStyle, Task, What};
+use super::{AssociationId, EventId, Evidence, ProcessId};
+use crate::event::{
+    Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketStyle, Task, What,
+};
 use crate::flow::Endpoint;
 use crate::time::Timestamp;
 use std::collections::HashMap;
@@ -83,13 +85,20 @@ const NEVER: Timestamp = Timestamp(i64::MAX);
 impl Sockets {
     /// Replays the calls of all traces.
     pub fn replay(evidence: &Evidence, processes: &Processes) -> Self {
-        let mut replay =
-            Replay { processes, table: HashMap::new(), references: Vec::new(), list: Vec::new(), of_event: vec![0; evidence.events.len()] };
+        let mut replay = Replay {
+            processes,
+            table: HashMap::new(),
+            references: Vec::new(),
+            list: Vec::new(),
+            of_event: vec![0; evidence.events.len()],
+        };
         for (id, event) in evidence.events.iter().enumerate() {
             match &event.what {
                 What::Call(call) => replay.call(id, event, call),
                 What::Life(life) => {
-                    if let crate::event::Change::Exited(_) | crate::event::Change::Killed(_) = life.change {
+                    if let crate::event::Change::Exited(_) | crate::event::Change::Killed(_) =
+                        life.change
+                    {
                         replay.exit(&life.task, event.at);
                     }
                 }
@@ -100,7 +109,11 @@ impl Sockets {
         for (id, association) in replay.of_event.iter().enumerate().filter(|(_, n)| **n != 0) {
             calls[*association as usize - 1].push(id);
         }
-        Self { list: replay.list, of_event: replay.of_event, calls }
+        Self {
+            list: replay.list,
+            of_event: replay.of_event,
+            calls,
+        }
     }
 
     /// The calls that worked on an association, in order.
@@ -165,9 +178,14 @@ impl Replay<'_> {
                 let association = match (known, op) {
                     (Some(association), _) => association,
                     // A send on a descriptor that nobody saw open still shows a socket.
-                    (None, Op::Send { .. } | Op::Receive { .. } | Op::Bind { .. } | Op::LocalName { .. } | Op::PeerName { .. }) => {
-                        self.open(process, &call.task, fd, event.at)
-                    }
+                    (
+                        None,
+                        Op::Send { .. }
+                        | Op::Receive { .. }
+                        | Op::Bind { .. }
+                        | Op::LocalName { .. }
+                        | Op::PeerName { .. },
+                    ) => self.open(process, &call.task, fd, event.at),
                     _ => return,
                 };
                 self.learn(association, fd, op);
@@ -224,8 +242,12 @@ impl Replay<'_> {
         });
         let association = self.list.len() - 1;
         self.references.push(1);
-        if let Some(before) = self.table.insert((process, fd.number), Open { association }) {
-            self.references[before.association] = self.references[before.association].saturating_sub(1);
+        if let Some(before) = self
+            .table
+            .insert((process, fd.number), Open { association })
+        {
+            self.references[before.association] =
+                self.references[before.association].saturating_sub(1);
         }
         association
     }
@@ -244,7 +266,11 @@ impl Replay<'_> {
             // A fresh or merely bound socket: this connect ties it.
             Some(a) if self.list[a].connect.is_none() && self.list[a].peer.is_none() => a,
             // A second connect on a stream socket asks for the result of the first.
-            Some(a) if self.list[a].style == SocketStyle::Stream && self.list[a].peer == inet(to) && inet(to).is_some() => {
+            Some(a)
+                if self.list[a].style == SocketStyle::Stream
+                    && self.list[a].peer == inet(to)
+                    && inet(to).is_some() =>
+            {
                 return a;
             }
             Some(a) => {
@@ -261,7 +287,13 @@ impl Replay<'_> {
                 new
             }
             None => {
-                let bare = Fd { number: fd.number, note: fd.note.clone().map(|n| Box::new(FdNote { peer: None, ..*n })) };
+                let bare = Fd {
+                    number: fd.number,
+                    note: fd
+                        .note
+                        .clone()
+                        .map(|n| Box::new(FdNote { peer: None, ..*n })),
+                };
                 self.open(process, &call.task, &bare, at)
             }
         };
@@ -299,15 +331,24 @@ impl Replay<'_> {
     fn learn(&mut self, association: AssociationId, fd: &Fd, op: &Op) {
         let this = &mut self.list[association];
         match op {
-            Op::Bind { local: Address::Inet(local), .. } if local.port != 0 => {
+            Op::Bind {
+                local: Address::Inet(local),
+                ..
+            } if local.port != 0 => {
                 this.local = Some(*local);
                 this.exact = true;
             }
-            Op::LocalName { local: Address::Inet(local), .. } if local.port != 0 => {
+            Op::LocalName {
+                local: Address::Inet(local),
+                ..
+            } if local.port != 0 => {
                 this.local = Some(*local);
                 this.exact = true;
             }
-            Op::PeerName { peer: Address::Inet(peer), .. } => this.peer = this.peer.or(Some(*peer)),
+            Op::PeerName {
+                peer: Address::Inet(peer),
+                ..
+            } => this.peer = this.peer.or(Some(*peer)),
             Op::SocketStyleIs { style, .. } => this.style = *style,
             _ => {}
         }
@@ -358,10 +399,19 @@ impl Replay<'_> {
 
     fn exit(&mut self, task: &Task, at: Timestamp) {
         let process = self.processes.of(task);
-        if self.processes.get(process).is_none_or(|p| p.pid != task.tid) {
+        if self
+            .processes
+            .get(process)
+            .is_none_or(|p| p.pid != task.tid)
+        {
             return;
         }
-        let gone: Vec<i32> = self.table.keys().filter(|(p, _)| *p == process).map(|(_, fd)| *fd).collect();
+        let gone: Vec<i32> = self
+            .table
+            .keys()
+            .filter(|(p, _)| *p == process)
+            .map(|(_, fd)| *fd)
+            .collect();
         for fd in gone {
             self.close(process, fd, at);
         }

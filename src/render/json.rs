@@ -11,6 +11,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 /// Writes the JSON schema of the report.
 pub fn write_schema(out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &schemars::schema_for!(Report)).map_err(io::Error::from)?;
+    serde_json::to_writer_pretty(&mut *out, &schemars::schema_for!(Report))
+        .map_err(io::Error::from)?;
     out.write_all(b"\n")
 }

@@ -31,7 +31,13 @@ mod tests {
 
     #[test]
     fn escapes_what_a_terminal_would_obey_and_nothing_else() {
-        assert_eq!(escape("a\u{1b}[31mb\n\u{202e}c"), "a\\u{1b}[31mb\\u{a}\\u{202e}c");
-        assert!(matches!(escape("zk1.example.lab Ünïcode"), Cow::Borrowed(_)));
+        assert_eq!(
+            escape("a\u{1b}[31mb\n\u{202e}c"),
+            "a\\u{1b}[31mb\\u{a}\\u{202e}c"
+        );
+        assert!(matches!(
+            escape("zk1.example.lab Ünïcode"),
+            Cow::Borrowed(_)
+        ));
     }
 }

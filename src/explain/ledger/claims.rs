@@ -50,7 +50,13 @@ const SAME_PROCESS: u8 = 2;
 const LED_TO: u8 = 1;
 
 /// All claims to a subject's window.
-pub fn list(case: &Case, index: &Index, subject: Subject, from: Timestamp, to: Timestamp) -> Vec<Claim> {
+pub fn list(
+    case: &Case,
+    index: &Index,
+    subject: Subject,
+    from: Timestamp,
+    to: Timestamp,
+) -> Vec<Claim> {
     let mut claims = Vec::new();
     let first = case.joined.lookups.partition_point(|l| l.began < from);
     for (l, lookup) in case.joined.lookups.iter().enumerate().skip(first) {
@@ -68,7 +74,13 @@ pub fn list(case: &Case, index: &Index, subject: Subject, from: Timestamp, to: T
 
 /// How strong a lookup's claim is. One that was still going on when the connect was called cannot be
 /// what the connect waited for, unless it is its own.
-fn rank_of_lookup(case: &Case, index: &Index, subject: Subject, l: usize, to: Timestamp) -> Option<u8> {
+fn rank_of_lookup(
+    case: &Case,
+    index: &Index,
+    subject: Subject,
+    l: usize,
+    to: Timestamp,
+) -> Option<u8> {
     let joined = case.joined;
     let lookup = &joined.lookups[l];
     if !lookup.queries.iter().any(|q| is_own(&joined.queries[*q])) {
@@ -76,22 +88,37 @@ fn rank_of_lookup(case: &Case, index: &Index, subject: Subject, l: usize, to: Ti
     }
     let (own, task) = match subject {
         Subject::Lookup(own) => (Some(own), None),
-        Subject::Connection(c) => (joined.connections[c].lookup, joined.connections[c].task.as_ref()),
+        Subject::Connection(c) => (
+            joined.connections[c].lookup,
+            joined.connections[c].task.as_ref(),
+        ),
     };
-    if own == Some(l) || own.is_some_and(|o| joined.lookups[o].name.folded() == lookup.name.folded() && joined.lookups[o].process == lookup.process) {
+    if own == Some(l)
+        || own.is_some_and(|o| {
+            joined.lookups[o].name.folded() == lookup.name.folded()
+                && joined.lookups[o].process == lookup.process
+        })
+    {
         return Some(OWN_LOOKUP);
     }
     if lookup.ended > to + case.evidence.tolerance + Span::millis(1) {
         return None;
     }
-    let (asker, theirs) = (index.asker_of(case, subject), index.asker_of_lookup(case, l));
+    let (asker, theirs) = (
+        index.asker_of(case, subject),
+        index.asker_of_lookup(case, l),
+    );
     match (asker, theirs) {
         (Asker::Process(p), Asker::Process(o)) if p == o => {
             let same = task.is_some_and(|t| lookup.tasks.iter().any(|x| x.tid == t.tid));
             Some(if same { SAME_TASK } else { SAME_PROCESS })
         }
         (Asker::Process(p), Asker::Process(_)) => {
-            let born = joined.processes.get(p).and_then(|p| p.seen).map(|(first, _)| first)?;
+            let born = joined
+                .processes
+                .get(p)
+                .and_then(|p| p.seen)
+                .map(|(first, _)| first)?;
             (lookup.ended <= born + Span::millis(100)).then_some(LED_TO)
         }
         (Asker::Host(_), Asker::Host(_)) => Some(SAME_PROCESS),
@@ -101,7 +128,11 @@ fn rank_of_lookup(case: &Case, index: &Index, subject: Subject, l: usize, to: Ti
 
 /// One claim per query of a lookup: from its sending until the client stopped waiting for it.
 fn of_lookup(case: &Case, index: &Index, lookup: &Lookup, rank: u8, claims: &mut Vec<Claim>) {
-    let waits_seen = case.evidence.traces.iter().any(|t| t.sees.waits || t.sees.everything);
+    let waits_seen = case
+        .evidence
+        .traces
+        .iter()
+        .any(|t| t.sees.waits || t.sees.everything);
     for &q in &lookup.queries {
         let query = &case.joined.queries[q];
         let kind = kind_of(case, lookup, query);
@@ -109,7 +140,10 @@ fn of_lookup(case: &Case, index: &Index, lookup: &Lookup, rank: u8, claims: &mut
         if let Some(task) = &query.task {
             calls.extend(index.waits_in(task.tid, query.sent, query.until));
         }
-        let answer = query.answer().map(|a| a.event).or(query.refusal().map(|r| r.event));
+        let answer = query
+            .answer()
+            .map(|a| a.event)
+            .or(query.refusal().map(|r| r.event));
         let (mut packets, mut more) = (Vec::from_iter(query.packet), Vec::new());
         if let Some(event) = answer {
             match case.evidence.events[event].what {
@@ -147,7 +181,9 @@ fn kind_of(case: &Case, lookup: &Lookup, query: &Query) -> Kind {
         State::Unanswered { refused: Some(_) } => Kind::ResolverUnreachable,
         State::Unanswered { refused: None } | State::Open => Kind::ResolverSilent,
         State::Answered(answer) if answer.late => Kind::ResolverSilent,
-        State::Answered(answer) if answer.negative() && is_searched(case, lookup, query) => Kind::SearchDomains,
+        State::Answered(answer) if answer.negative() && is_searched(case, lookup, query) => {
+            Kind::SearchDomains
+        }
         State::Answered(_) => Kind::ResolverAnswer,
     }
 }
@@ -161,20 +197,39 @@ fn is_searched(case: &Case, lookup: &Lookup, query: &Query) -> bool {
 /// Another resolver of the same lookup whose answer to this very question had arrived too late and lay
 /// unread while the client waited here.
 fn unread(case: &Case, lookup: &Lookup, query: &Query) -> Option<Endpoint> {
-    lookup.queries.iter().map(|q| &case.joined.queries[*q]).find_map(|other| {
-        let answer = other.answer().filter(|a| a.late && a.at >= query.sent && a.at < query.until)?;
-        let same = other.question.kind == query.question.kind && other.resolver != query.resolver;
-        (same && !answer.truncated).then_some(other.resolver)
-    })
+    lookup
+        .queries
+        .iter()
+        .map(|q| &case.joined.queries[*q])
+        .find_map(|other| {
+            let answer = other
+                .answer()
+                .filter(|a| a.late && a.at >= query.sent && a.at < query.until)?;
+            let same =
+                other.question.kind == query.question.kind && other.resolver != query.resolver;
+            (same && !answer.truncated).then_some(other.resolver)
+        })
 }
 
-fn of_services(case: &Case, index: &Index, subject: Subject, from: Timestamp, to: Timestamp, claims: &mut Vec<Claim>) {
+fn of_services(
+    case: &Case,
+    index: &Index,
+    subject: Subject,
+    from: Timestamp,
+    to: Timestamp,
+    claims: &mut Vec<Claim>,
+) {
     let asker = index.asker_of(case, subject);
     let task = match subject {
         Subject::Connection(c) => case.joined.connections[c].task.as_ref().map(|t| t.tid),
         Subject::Lookup(l) => case.joined.lookups[l].tasks.first().map(|t| t.tid),
     };
-    for wait in case.joined.services.iter().filter(|s| s.ended > from && s.began < to) {
+    for wait in case
+        .joined
+        .services
+        .iter()
+        .filter(|s| s.ended > from && s.began < to)
+    {
         let rank = match asker {
             Asker::Process(p) if p == wait.process && task == Some(wait.task.tid) => SAME_TASK,
             Asker::Process(p) if p == wait.process => SAME_PROCESS,
@@ -198,9 +253,18 @@ fn of_services(case: &Case, index: &Index, subject: Subject, from: Timestamp, to
 }
 
 /// TCP to resolvers, earlier attempts of the same story, and this attempt's own failure.
-fn of_connections(case: &Case, index: &Index, subject: Subject, from: Timestamp, to: Timestamp, claims: &mut Vec<Claim>) {
+fn of_connections(
+    case: &Case,
+    index: &Index,
+    subject: Subject,
+    from: Timestamp,
+    to: Timestamp,
+    claims: &mut Vec<Claim>,
+) {
     let joined = case.joined;
-    let Some(list) = index.connections.get(&index.asker_of(case, subject)) else { return };
+    let Some(list) = index.connections.get(&index.asker_of(case, subject)) else {
+        return;
+    };
     let at = |c: &usize| {
         let c = &joined.connections[*c];
         c.called.or(c.first_syn).unwrap_or(c.ended.unwrap_or(from))
@@ -213,9 +277,15 @@ fn of_connections(case: &Case, index: &Index, subject: Subject, from: Timestamp,
         let (kind, rank, end) = match other.role {
             Role::Resolver => {
                 let carried = last_answer(case, other);
-                (Kind::ResolverTcp, OWN_LOOKUP, carried.or(other.ended).unwrap_or(to))
+                (
+                    Kind::ResolverTcp,
+                    OWN_LOOKUP,
+                    carried.or(other.ended).unwrap_or(to),
+                )
             }
-            Role::Server if own && other.first_syn.is_none() => (Kind::AttemptFailed, OWN_ATTEMPT, to),
+            Role::Server if own && other.first_syn.is_none() => {
+                (Kind::AttemptFailed, OWN_ATTEMPT, to)
+            }
             Role::Server if !own && same_story(joined, subject, other) => {
                 (Kind::AttemptFailed, OWN_ATTEMPT, failed_at(other, to))
             }
@@ -232,7 +302,12 @@ fn of_connections(case: &Case, index: &Index, subject: Subject, from: Timestamp,
             inferred: other.cause.is_none_or(|c| c.how == How::Inferred),
             unread: None,
             calls: other.cause.and_then(|c| c.call).into_iter().collect(),
-            packets: other.syns.iter().copied().chain(other.ended_by.filter(|e| is_packet(case, *e))).collect(),
+            packets: other
+                .syns
+                .iter()
+                .copied()
+                .chain(other.ended_by.filter(|e| is_packet(case, *e)))
+                .collect(),
         });
     }
 }
@@ -260,26 +335,37 @@ fn last_answer(case: &Case, connection: &Connection) -> Option<Timestamp> {
 /// Whether an earlier attempt belongs to the subject's story: the same lookup gave both addresses, or
 /// both go to the same place.
 fn same_story(joined: &crate::join::Joined, subject: Subject, other: &Connection) -> bool {
-    let Subject::Connection(c) = subject else { return false };
+    let Subject::Connection(c) = subject else {
+        return false;
+    };
     let this = &joined.connections[c];
     if other.outcome == Ending::Connected {
         return false;
     }
     let same_name = match (this.lookup, other.lookup) {
-        (Some(a), Some(b)) => a == b || joined.lookups[a].name.folded() == joined.lookups[b].name.folded(),
+        (Some(a), Some(b)) => {
+            a == b || joined.lookups[a].name.folded() == joined.lookups[b].name.folded()
+        }
         _ => false,
     };
-    same_name || this.to == other.to || this.lookup.is_none() && other.lookup.is_none() && this.to.port == other.to.port
+    same_name
+        || this.to == other.to
+        || this.lookup.is_none() && other.lookup.is_none() && this.to.port == other.to.port
 }
 
 fn failed_at(attempt: &Connection, to: Timestamp) -> Timestamp {
     match attempt.outcome {
-        Ending::Refused | Ending::Unreachable | Ending::NoSyn | Ending::TimedOut => attempt.ended.unwrap_or(to),
+        Ending::Refused | Ending::Unreachable | Ending::NoSyn | Ending::TimedOut => {
+            attempt.ended.unwrap_or(to)
+        }
         Ending::Open | Ending::Connected => to,
     }
 }
 
 /// The resolvers that queries of an entry went to.
 pub fn resolvers(case: &Case, queries: &BTreeSet<usize>) -> BTreeSet<Endpoint> {
-    queries.iter().map(|q| case.joined.queries[*q].resolver).collect()
+    queries
+        .iter()
+        .map(|q| case.joined.queries[*q].resolver)
+        .collect()
 }

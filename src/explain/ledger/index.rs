@@ -42,7 +42,9 @@ impl Index {
             server_calls: HashMap::new(),
         };
         for (c, connection) in case.joined.connections.iter().enumerate() {
-            let asker = connection.process.map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process);
+            let asker = connection
+                .process
+                .map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process);
             this.connections.entry(asker).or_default().push(c);
             if connection.role == Role::Server {
                 this.first_server = this.first_server.or(Some(c));
@@ -57,12 +59,17 @@ impl Index {
             this.lookups.entry(asker).or_default().push(l);
         }
         for (id, event) in case.evidence.events.iter().enumerate() {
-            let What::Call(call) = &event.what else { continue };
+            let What::Call(call) = &event.what else {
+                continue;
+            };
             let lasted = call.exited.map_or(Span::ZERO, |exit| exit - event.at);
             let timed_out = matches!(call.outcome, Outcome::Returned(0));
             if matches!(call.op, Op::Wait { .. }) && (lasted > Span::millis(1) || timed_out) {
                 let exit = call.exited.unwrap_or(event.at);
-                this.waits.entry(call.task.tid).or_default().push((event.at, exit, id));
+                this.waits
+                    .entry(call.task.tid)
+                    .or_default()
+                    .push((event.at, exit, id));
             }
         }
         this
@@ -70,13 +77,17 @@ impl Index {
 
     /// Who is behind a query.
     pub fn asker_of_query(&self, query: &Query) -> Asker {
-        query.process.map_or(Asker::Host(query.client.map(|c| c.ip)), Asker::Process)
+        query
+            .process
+            .map_or(Asker::Host(query.client.map(|c| c.ip)), Asker::Process)
     }
 
     /// Who is behind a lookup.
     pub fn asker_of_lookup(&self, case: &Case, lookup: usize) -> Asker {
         let first = case.joined.lookups[lookup].queries.first();
-        first.map_or(Asker::Host(None), |q| self.asker_of_query(&case.joined.queries[*q]))
+        first.map_or(Asker::Host(None), |q| {
+            self.asker_of_query(&case.joined.queries[*q])
+        })
     }
 
     /// Who is behind a subject.
@@ -85,7 +96,9 @@ impl Index {
             Subject::Lookup(l) => self.asker_of_lookup(case, l),
             Subject::Connection(c) => {
                 let connection = &case.joined.connections[c];
-                connection.process.map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process)
+                connection
+                    .process
+                    .map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process)
             }
         }
     }
@@ -94,16 +107,30 @@ impl Index {
     /// another source address for DNS than for the server, so any host counts.
     pub fn server_after(&self, asker: Asker, at: Timestamp) -> bool {
         match asker {
-            Asker::Process(_) => self.server_calls.get(&asker).is_some_and(|last| *last >= at),
-            Asker::Host(_) => self.server_calls.iter().any(|(who, last)| matches!(who, Asker::Host(_)) && *last >= at),
+            Asker::Process(_) => self
+                .server_calls
+                .get(&asker)
+                .is_some_and(|last| *last >= at),
+            Asker::Host(_) => self
+                .server_calls
+                .iter()
+                .any(|(who, last)| matches!(who, Asker::Host(_)) && *last >= at),
         }
     }
 
     /// Wait calls of a thread that overlap a span of time.
-    pub fn waits_in(&self, tid: Option<u32>, from: Timestamp, to: Timestamp) -> impl Iterator<Item = EventId> + '_ {
+    pub fn waits_in(
+        &self,
+        tid: Option<u32>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Iterator<Item = EventId> + '_ {
         let list = self.waits.get(&tid).map_or(&[][..], Vec::as_slice);
         let start = list.partition_point(|(entry, _, _)| *entry < from - Span::millis(5));
-        list[start..].iter().take_while(move |(entry, _, _)| *entry < to).map(|(_, _, id)| *id)
+        list[start..]
+            .iter()
+            .take_while(move |(entry, _, _)| *entry < to)
+            .map(|(_, _, id)| *id)
     }
 }
 

@@ -31,7 +31,9 @@ fn is_subject(case: &Case, connection: &Connection) -> bool {
     connection.role == Role::Server
         && connection.reached().is_some()
         && case.target.is_none_or(|t| {
-            let same = |e: crate::flow::Endpoint| e.port == t.port && (t.ip.is_unspecified() || e.ip == t.ip);
+            let same = |e: crate::flow::Endpoint| {
+                e.port == t.port && (t.ip.is_unspecified() || e.ip == t.ip)
+            };
             same(connection.to) || connection.wire_to.is_some_and(same)
         })
 }
@@ -47,11 +49,19 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             let to = connection.reached()?;
             let called = connection.called.unwrap_or(to).min(to);
             let lookup = connection.lookup.map(|l| joined.lookups[l].began);
-            (lookup.unwrap_or(called).min(called), to, index.first_server == Some(c))
+            (
+                lookup.unwrap_or(called).min(called),
+                to,
+                index.first_server == Some(c),
+            )
         }
         Subject::Lookup(l) => {
             let lookup = &joined.lookups[l];
-            (lookup.began, lookup.ended, index.first_server.is_none() && l == 0)
+            (
+                lookup.began,
+                lookup.ended,
+                index.first_server.is_none() && l == 0,
+            )
         }
     };
     let from = if first { case.started.min(own) } else { own };
@@ -75,8 +85,15 @@ pub fn first_activity(
     };
     let queries = &case.joined.queries;
     let start = queries.partition_point(|q| q.sent < from);
-    let query = queries[start..].iter().take_while(|q| q.sent <= to).find(|q| ours(q)).map(|q| q.sent);
+    let query = queries[start..]
+        .iter()
+        .take_while(|q| q.sent <= to)
+        .find(|q| ours(q))
+        .map(|q| q.sent);
     let services = &case.joined.services;
-    let service = services.iter().map(|s| s.began).find(|at| *at >= from && *at <= to);
+    let service = services
+        .iter()
+        .map(|s| s.began)
+        .find(|at| *at >= from && *at <= to);
     (query, [query, service].into_iter().flatten().min())
 }

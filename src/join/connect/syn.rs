@@ -37,9 +37,18 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
     let mut latest: HashMap<FiveTuple, usize> = HashMap::new();
     for (id, event) in evidence.events.iter().enumerate() {
         match &event.what {
-            What::Packet(Packet::Tcp { flow, flags, seq, ack }) => {
+            What::Packet(Packet::Tcp {
+                flow,
+                flags,
+                seq,
+                ack,
+            }) => {
                 if flags.syn && !flags.ack && !flags.rst {
-                    match latest.get(flow).map(|i| &mut list[*i]).filter(|f| f.seq == *seq) {
+                    match latest
+                        .get(flow)
+                        .map(|i| &mut list[*i])
+                        .filter(|f| f.seq == *seq)
+                    {
                         Some(known) => {
                             known.syns.push(id);
                             known.last = event.at;
@@ -65,20 +74,29 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                     let answers = !flags.ack || *ack == known.seq.wrapping_add(1) || !flags.syn;
                     if flags.syn && flags.ack && answers && known.ending != Ending::Connected {
                         // Also after a forged RST: what counts is that the connection came up.
-                        (known.ending, known.ended, known.ended_by) = (Ending::Connected, Some(event.at), Some(id));
+                        (known.ending, known.ended, known.ended_by) =
+                            (Ending::Connected, Some(event.at), Some(id));
                     } else if flags.rst && answers && known.ending == Ending::Open {
-                        (known.ending, known.ended, known.ended_by) = (Ending::Refused, Some(event.at), Some(id));
+                        (known.ending, known.ended, known.ended_by) =
+                            (Ending::Refused, Some(event.at), Some(id));
                     }
                 }
             }
-            What::Packet(Packet::Icmp { kind, quote: Some(quote), .. }) if quote.flow.transport == Transport::Tcp => {
-                let Some(i) = latest.get(&quote.flow) else { continue };
+            What::Packet(Packet::Icmp {
+                kind,
+                quote: Some(quote),
+                ..
+            }) if quote.flow.transport == Transport::Tcp => {
+                let Some(i) = latest.get(&quote.flow) else {
+                    continue;
+                };
                 let known = &mut list[*i];
                 if known.ending == Ending::Open
                     && quote.seq.is_none_or(|s| s == known.seq)
                     && refusal(event.at, id, *kind).is_some()
                 {
-                    (known.ending, known.ended, known.ended_by) = (Ending::Unreachable, Some(event.at), Some(id));
+                    (known.ending, known.ended, known.ended_by) =
+                        (Ending::Unreachable, Some(event.at), Some(id));
                 }
             }
             _ => {}
@@ -96,10 +114,16 @@ pub struct Index {
 impl Index {
     /// Indexes flows by both of their ends.
     pub fn new(flows: &[SynFlow]) -> Self {
-        let mut this = Self { by_server: HashMap::new(), by_client_port: HashMap::new() };
+        let mut this = Self {
+            by_server: HashMap::new(),
+            by_client_port: HashMap::new(),
+        };
         for (i, flow) in flows.iter().enumerate() {
             this.by_server.entry(flow.server).or_default().push(i);
-            this.by_client_port.entry(flow.client.port).or_default().push(i);
+            this.by_client_port
+                .entry(flow.client.port)
+                .or_default()
+                .push(i);
         }
         this
     }
@@ -117,17 +141,26 @@ impl Index {
         let peer = association.peer?;
         let from = association.opened - tolerance;
         let until = association.opened + departure_limit(None) + tolerance;
-        let free = |i: &&usize| taken[**i].is_none() && flows[**i].first >= from && flows[**i].first <= until;
+        let free = |i: &&usize| {
+            taken[**i].is_none() && flows[**i].first >= from && flows[**i].first <= until
+        };
         if exact {
             let local = association.local?;
             let same_port = self.by_client_port.get(&local.port)?;
             let start = same_port.partition_point(|i| flows[*i].first < from);
             // A failed connect resets the local address but keeps the port: compare ports, prefer the
             // same destination, accept another one (NAT) only from the same address.
-            let near = || same_port[start..].iter().take_while(|i| flows[**i].first <= until).filter(free);
+            let near = || {
+                same_port[start..]
+                    .iter()
+                    .take_while(|i| flows[**i].first <= until)
+                    .filter(free)
+            };
             return near()
                 .find(|i| flows[**i].server == peer)
-                .or_else(|| near().find(|i| flows[**i].client == local && flows[**i].server.port != 0))
+                .or_else(|| {
+                    near().find(|i| flows[**i].client == local && flows[**i].server.port != 0)
+                })
                 .map(|i| (*i, How::Call));
         }
         let same_server = self.by_server.get(&peer)?;

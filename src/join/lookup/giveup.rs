@@ -14,7 +14,12 @@ use std::net::IpAddr;
 pub const TOGETHER: Span = Span::millis(50);
 
 /// Settles `until`, lateness, and the difference between unanswered and open.
-pub fn settle(evidence: &Evidence, queries: &mut [Query], lookups: &mut [Lookup], connections: &[Connection]) {
+pub fn settle(
+    evidence: &Evidence,
+    queries: &mut [Query],
+    lookups: &mut [Lookup],
+    connections: &[Connection],
+) {
     let moves = Moves::new(evidence, connections);
     for lookup in lookups.iter_mut() {
         let end = end_of(evidence, queries, lookup, &moves);
@@ -23,7 +28,12 @@ pub fn settle(evidence: &Evidence, queries: &mut [Query], lookups: &mut [Lookup]
             let (until, elsewhere) = until(queries, lookup, position, end);
             close(evidence, &mut queries[q], until, elsewhere);
         }
-        lookup.ended = lookup.queries.iter().map(|q| queries[*q].until).max().unwrap_or(lookup.began);
+        lookup.ended = lookup
+            .queries
+            .iter()
+            .map(|q| queries[*q].until)
+            .max()
+            .unwrap_or(lookup.began);
     }
 }
 
@@ -31,14 +41,25 @@ pub fn settle(evidence: &Evidence, queries: &mut [Query], lookups: &mut [Lookup]
 fn until(queries: &[Query], lookup: &Lookup, position: usize, end: Timestamp) -> (Timestamp, bool) {
     let this = &queries[lookup.queries[position]];
     let same = |other: &&Query| {
-        other.question.kind == this.question.kind && other.question.name.folded() == this.question.name.folded()
+        other.question.kind == this.question.kind
+            && other.question.name.folded() == this.question.name.folded()
     };
     let later = || lookup.queries[position + 1..].iter().map(|q| &queries[*q]);
     // Asked again, and not in the same breath: the client had given up on this one.
-    let replaced = later().filter(same).find(|o| o.sent - this.sent > TOGETHER).map(|o| o.sent);
+    let replaced = later()
+        .filter(same)
+        .find(|o| o.sent - this.sent > TOGETHER)
+        .map(|o| o.sent);
     // A client that turns to another name is through with this one.
-    let moved_on = later().find(|o| o.question.name.folded() != this.question.name.folded()).map(|o| o.sent);
-    let gave_up = [replaced, moved_on].into_iter().flatten().min().unwrap_or(end).min(end.max(this.sent));
+    let moved_on = later()
+        .find(|o| o.question.name.folded() != this.question.name.folded())
+        .map(|o| o.sent);
+    let gave_up = [replaced, moved_on]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(end)
+        .min(end.max(this.sent));
     let own = this.answer().map(|a| a.at);
     let refused = this.refusal().map(|r| r.at).filter(|_| this.on_wire());
     let elsewhere = lookup
@@ -46,8 +67,16 @@ fn until(queries: &[Query], lookup: &Lookup, position: usize, end: Timestamp) ->
         .iter()
         .map(|q| &queries[*q])
         .filter(same)
-        .filter(|o| o.sent - this.sent <= TOGETHER && this.sent - o.sent <= TOGETHER && o.resolver != this.resolver)
-        .filter_map(|o| o.answer().filter(|a| !a.truncated && a.rcode.0 != 2 && a.rcode.0 != 5).map(|a| a.at))
+        .filter(|o| {
+            o.sent - this.sent <= TOGETHER
+                && this.sent - o.sent <= TOGETHER
+                && o.resolver != this.resolver
+        })
+        .filter_map(|o| {
+            o.answer()
+                .filter(|a| !a.truncated && a.rcode.0 != 2 && a.rcode.0 != 5)
+                .map(|a| a.at)
+        })
         .min();
     let mut until = gave_up.max(this.sent);
     let mut by_other = false;
@@ -69,8 +98,14 @@ fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, elsewhere: bo
             // Whoever waited for as long as a stub resolver does has been left unanswered. Half a second
             // is less than the shortest of their timeouts (1 s).
             let waited = until - query.sent;
-            let cut_short = elsewhere || waited < Span::millis(500) || at_the_end(evidence, until) && waited < evidence.patience - Span::millis(200);
-            *state = if cut_short { State::Open } else { State::Unanswered { refused: None } };
+            let cut_short = elsewhere
+                || waited < Span::millis(500)
+                || at_the_end(evidence, until) && waited < evidence.patience - Span::millis(200);
+            *state = if cut_short {
+                State::Open
+            } else {
+                State::Unanswered { refused: None }
+            };
         }
         State::Unanswered { .. } | State::NeverSent { .. } => {}
     }
@@ -83,11 +118,20 @@ fn at_the_end(evidence: &Evidence, at: Timestamp) -> bool {
 /// When a lookup was over: everything answered, else the client's last wait timed out, else its next
 /// move, else as long as a stub resolver would wait.
 fn end_of(evidence: &Evidence, queries: &[Query], lookup: &Lookup, moves: &Moves) -> Timestamp {
-    let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else { return lookup.began };
-    let tcp = lookup.queries.iter().any(|q| queries[*q].transport == Transport::Tcp);
+    let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else {
+        return lookup.began;
+    };
+    let tcp = lookup
+        .queries
+        .iter()
+        .any(|q| queries[*q].transport == Transport::Tcp);
     let limit = last.sent + if tcp { TCP_PATIENCE } else { UDP_PATIENCE };
     // The client's own wait call says best when it gave up.
-    let waits = lookup.tasks.iter().filter_map(|t| moves.timeouts.get(&t.tid)).flatten();
+    let waits = lookup
+        .tasks
+        .iter()
+        .filter_map(|t| moves.timeouts.get(&t.tid))
+        .flatten();
     let timed_out = waits
         .filter(|(from, to)| *to > last.sent && *from < limit && *from >= last.sent - TOGETHER)
         .map(|(_, to)| *to)
@@ -98,9 +142,17 @@ fn end_of(evidence: &Evidence, queries: &[Query], lookup: &Lookup, moves: &Moves
     // The connection that used the answer, or whatever the task did next.
     let used = moves.connection_after((lookup.process, last.client.map(|c| c.ip)), last.sent);
     let settled = last.sent + Span::millis(100) + evidence.tolerance;
-    let moved = last.task.as_ref().and_then(|t| after(moves.calls.get(&t.tid)?, settled));
-    let next = [used, moved].into_iter().flatten().min().filter(|at| *at <= limit);
-    next.unwrap_or(last.sent + evidence.patience).min(evidence.end().max(last.sent))
+    let moved = last
+        .task
+        .as_ref()
+        .and_then(|t| after(moves.calls.get(&t.tid)?, settled));
+    let next = [used, moved]
+        .into_iter()
+        .flatten()
+        .min()
+        .filter(|at| *at <= limit);
+    next.unwrap_or(last.sent + evidence.patience)
+        .min(evidence.end().max(last.sent))
 }
 
 /// The longest single wait of a stub resolver over UDP: c-ares' last, about 15 s (measured).
@@ -123,7 +175,11 @@ struct Moves {
 
 impl Moves {
     fn new(evidence: &Evidence, connections: &[Connection]) -> Self {
-        let mut this = Self { timeouts: HashMap::new(), calls: HashMap::new(), connections: HashMap::new() };
+        let mut this = Self {
+            timeouts: HashMap::new(),
+            calls: HashMap::new(),
+            connections: HashMap::new(),
+        };
         for event in evidence.events {
             match &event.what {
                 What::Call(call) => {
@@ -137,7 +193,10 @@ impl Moves {
         for c in connections.iter().filter(|c| c.role == Role::Server) {
             let host = c.process.is_none().then(|| c.from.map(|f| f.ip)).flatten();
             if let Some(at) = c.called.or(c.first_syn) {
-                this.connections.entry((c.process, host)).or_default().push(at);
+                this.connections
+                    .entry((c.process, host))
+                    .or_default()
+                    .push(at);
             }
         }
         for list in this.connections.values_mut() {
@@ -149,13 +208,20 @@ impl Moves {
     fn wait(&mut self, entered: Timestamp, call: &Call) {
         // A wait for one descriptor that returned nothing after at least a good part of a second is a
         // stub resolver's; event loops poll many, or for less.
-        if let Op::Wait { timeout: Some(timeout), fds, .. } = &call.op
+        if let Op::Wait {
+            timeout: Some(timeout),
+            fds,
+            ..
+        } = &call.op
             && call.outcome == Outcome::Returned(0)
             && fds.len() == 1
             && *timeout >= Span::millis(500)
         {
             let to = call.exited.unwrap_or(entered + *timeout);
-            self.timeouts.entry(call.task.tid).or_default().push((entered, to));
+            self.timeouts
+                .entry(call.task.tid)
+                .or_default()
+                .push((entered, to));
         }
     }
 

@@ -35,11 +35,18 @@ pub fn group(evidence: &Evidence, queries: &[Query]) -> Vec<Lookup> {
     let mut done: Vec<Draft> = Vec::new();
     let mut recent: HashMap<Asker, Vec<usize>> = HashMap::new();
     for (i, query) in queries.iter().enumerate() {
-        let asker = query.process.map_or(Asker::Host(query.client.map(|c| c.ip), query.origin), Asker::Process);
+        let asker = query.process.map_or(
+            Asker::Host(query.client.map(|c| c.ip), query.origin),
+            Asker::Process,
+        );
         let open = recent.entry(asker).or_default();
         open.retain(|d| query.sent - done[*d].last <= SAME_LOOKUP);
         let name = query.question.name.folded();
-        let found = open.iter().rev().copied().find(|d| joins(evidence, queries, &done[*d], query, &name));
+        let found = open
+            .iter()
+            .rev()
+            .copied()
+            .find(|d| joins(evidence, queries, &done[*d], query, &name));
         let d = found.unwrap_or_else(|| {
             done.push(begin(query, &name));
             open.push(done.len() - 1);
@@ -100,7 +107,13 @@ fn unknown(name: &Name) -> bool {
 }
 
 /// Whether a query belongs to a lookup.
-fn joins(evidence: &Evidence, queries: &[Query], draft: &Draft, query: &Query, name: &Name) -> bool {
+fn joins(
+    evidence: &Evidence,
+    queries: &[Query],
+    draft: &Draft,
+    query: &Query,
+    name: &Name,
+) -> bool {
     let same_task = same_task(draft, query);
     if unknown(name) || unknown(&draft.current) {
         return same_task && (unknown(name) == unknown(&draft.current));
@@ -114,7 +127,10 @@ fn joins(evidence: &Evidence, queries: &[Query], draft: &Draft, query: &Query, n
 }
 
 fn same_task(draft: &Draft, query: &Query) -> bool {
-    query.task.as_ref().is_none_or(|t| draft.lookup.tasks.iter().any(|o: &Task| o.tid == t.tid))
+    query
+        .task
+        .as_ref()
+        .is_none_or(|t| draft.lookup.tasks.iter().any(|o: &Task| o.tid == t.tid))
 }
 
 /// Whether a query for the name of this lookup continues it, or is another lookup of the same name.
@@ -124,7 +140,9 @@ fn again(queries: &[Query], draft: &Draft, query: &Query, same_task: bool) -> bo
         .queries
         .iter()
         .map(|q| &queries[*q])
-        .filter(|q| q.question.kind == query.question.kind && q.question.name.folded() == draft.current)
+        .filter(|q| {
+            q.question.kind == query.question.kind && q.question.name.folded() == draft.current
+        })
         .collect();
     let Some(last) = earlier.last() else {
         // Another type of the same name (A beside AAAA), perhaps by another thread (Go).
@@ -135,8 +153,11 @@ fn again(queries: &[Query], draft: &Draft, query: &Query, same_task: bool) -> bo
         return true;
     }
     if !same_task {
-        let pending = last.answer().is_none_or(|a| a.at > query.sent) && query.sent - last.sent < PENDING;
-        let done = last.answer().is_some_and(|a| a.at <= query.sent && !a.truncated);
+        let pending =
+            last.answer().is_none_or(|a| a.at > query.sent) && query.sent - last.sent < PENDING;
+        let done = last
+            .answer()
+            .is_some_and(|a| a.at <= query.sent && !a.truncated);
         return !pending && !done && query.id != last.id;
     }
     if query.id == last.id {
@@ -144,24 +165,44 @@ fn again(queries: &[Query], draft: &Draft, query: &Query, same_task: bool) -> bo
     }
     // A client that repeats its id within a lookup (glibc, c-ares) begins the next one with a new id.
     let repeats = earlier.len() >= 2 && earlier.iter().all(|q| q.id == last.id);
-    let parallel = earlier.len() >= 2 && earlier[earlier.len() - 1].sent - earlier[0].sent < Span::millis(20);
+    let parallel =
+        earlier.len() >= 2 && earlier[earlier.len() - 1].sent - earlier[0].sent < Span::millis(20);
     if repeats && !parallel {
         return false;
     }
     // Asked and answered: whoever asks once more is looking up once more.
-    let usable = |q: &&&Query| q.answer().is_some_and(|a| a.at <= query.sent && a.rcode.0 != 2 && a.rcode.0 != 5 && !a.truncated);
-    let by_other_client = query.task.is_none() && query.client != last.client && query.sent - last.sent < PENDING;
+    let usable = |q: &&&Query| {
+        q.answer()
+            .is_some_and(|a| a.at <= query.sent && a.rcode.0 != 2 && a.rcode.0 != 5 && !a.truncated)
+    };
+    let by_other_client =
+        query.task.is_none() && query.client != last.client && query.sent - last.sent < PENDING;
     !earlier.iter().any(|q| usable(&q)) && !by_other_client
 }
 
 /// Whether `name` is what a stub resolver asks after `draft.current` was denied: the same beginning with
 /// another search domain, or with none.
-fn is_next_of_search(evidence: &Evidence, queries: &[Query], draft: &Draft, query: &Query, name: &Name) -> bool {
+fn is_next_of_search(
+    evidence: &Evidence,
+    queries: &[Query],
+    draft: &Draft,
+    query: &Query,
+    name: &Name,
+) -> bool {
     if draft.lookup.reverse.is_some() || query.sent - draft.last > NEXT_NAME {
         return false;
     }
-    let denied = draft.lookup.queries.iter().rev().map(|q| &queries[*q]).find(|q| q.question.name.folded() == draft.current);
-    let denied = denied.is_some_and(|q| q.answer().is_some_and(|a| a.negative() && a.at <= query.sent));
+    let denied = draft
+        .lookup
+        .queries
+        .iter()
+        .rev()
+        .map(|q| &queries[*q])
+        .find(|q| q.question.name.folded() == draft.current);
+    let denied = denied.is_some_and(|q| {
+        q.answer()
+            .is_some_and(|a| a.negative() && a.at <= query.sent)
+    });
     if !denied {
         return false;
     }
@@ -169,20 +210,39 @@ fn is_next_of_search(evidence: &Evidence, queries: &[Query], draft: &Draft, quer
     if base.0.is_empty() {
         return false;
     }
-    let rest = |n: &Name| n.0.get(base.0.len()..).unwrap_or("").trim_start_matches('.').to_owned();
+    let rest = |n: &Name| {
+        n.0.get(base.0.len()..)
+            .unwrap_or("")
+            .trim_start_matches('.')
+            .to_owned()
+    };
     let (a, b) = (rest(&draft.current), rest(name));
     // With a known search list its domains decide; without, any other ending of the same host.
-    let listed = |suffix: &str| suffix.is_empty() || evidence.search.iter().any(|s| s.eq_ignore_ascii_case(suffix));
+    let listed = |suffix: &str| {
+        suffix.is_empty()
+            || evidence
+                .search
+                .iter()
+                .any(|s| s.eq_ignore_ascii_case(suffix))
+    };
     evidence.search.is_empty() || listed(&a) && listed(&b) || listed(&shortest(&a, &b))
 }
 
 fn shortest(a: &str, b: &str) -> String {
-    if a.len() < b.len() { a.to_owned() } else { b.to_owned() }
+    if a.len() < b.len() {
+        a.to_owned()
+    } else {
+        b.to_owned()
+    }
 }
 
 /// The labels that two names begin with.
 fn base(a: &Name, b: &Name) -> Name {
     let common: Vec<&str> =
-        a.0.split('.').zip(b.0.split('.')).take_while(|(x, y)| x.eq_ignore_ascii_case(y)).map(|(x, _)| x).collect();
+        a.0.split('.')
+            .zip(b.0.split('.'))
+            .take_while(|(x, y)| x.eq_ignore_ascii_case(y))
+            .map(|(x, _)| x)
+            .collect();
     Name(common.join(".").into_boxed_str())
 }

@@ -1,0 +1,134 @@
+//! What a log shows as a whole: counts, the options it was written with, what was wrong.
+
+use super::names::Kind;
+use super::prefix::Lead;
+use crate::input::Sees;
+
+/// How many warnings are kept; the rest is counted.
+const MAX_WARNINGS: usize = 20;
+
+/// Running totals of a log.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Calls read.
+    pub calls: u64,
+    /// Lines that are no strace output.
+    pub skipped: u64,
+    /// Something could not be read.
+    pub damaged: bool,
+    /// `-f`, `-Y`, `-T`, `-y`, `-yy`, `-k`, `-i`/`-n` were seen.
+    pub follows: bool,
+    /// Thread names.
+    pub names: bool,
+    /// Durations.
+    pub durations: bool,
+    /// Annotated descriptors.
+    pub annotated: bool,
+    /// Annotated with addresses.
+    pub addressed: bool,
+    /// Stack lines.
+    pub stacks: bool,
+    /// `[…]` before the call.
+    pub bracketed: bool,
+    sees: Sees,
+    memory: bool,
+    files: bool,
+    network: bool,
+    warnings: Vec<(u64, String)>,
+    more_warnings: u64,
+}
+
+impl Tally {
+    /// Counts a call.
+    pub fn call(&mut self, kind: Kind) {
+        self.calls += 1;
+        match kind {
+            Kind::Socket => self.sees.sockets = true,
+            Kind::Send | Kind::SendMsg | Kind::SendMany => self.sees.sends = true,
+            Kind::Write | Kind::WriteVector => self.sees.writes = true,
+            Kind::Poll
+            | Kind::PollSpec
+            | Kind::Select
+            | Kind::SelectSpec
+            | Kind::Epoll
+            | Kind::EpollSpec => self.sees.waits = true,
+            Kind::Close => self.sees.closes = true,
+            Kind::Clone | Kind::Fork => self.sees.clones = true,
+            Kind::Memory => self.memory = true,
+            Kind::File => self.files = true,
+            Kind::OtherNetwork | Kind::GetOption | Kind::PeerName => self.network = true,
+            _ => {}
+        }
+    }
+
+    /// Notes what stands before a call.
+    pub fn lead(&mut self, lead: &Lead<'_>) {
+        self.follows |= lead.tid.is_some();
+        self.names |= lead.comm.is_some();
+        self.bracketed |= lead.bracketed;
+    }
+
+    /// Keeps a warning, unless there are many.
+    pub fn warn(&mut self, line: u64, what: impl Into<String>) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push((line, what.into()));
+        } else {
+            self.more_warnings += 1;
+        }
+    }
+
+    /// The warnings as `FILE:LINE: what`.
+    pub fn warnings(&self, path: &str) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .warnings
+            .iter()
+            .map(|(line, what)| format!("{path}:{line}: {what}"))
+            .collect();
+        if self.more_warnings > 0 {
+            lines.push(format!("{path}: {} more warnings", self.more_warnings));
+        }
+        lines
+    }
+
+    /// Which calls the log can show. A log with memory and file calls is one of everything; one with
+    /// `socket` and calls that nobody names by hand (`setsockopt`, …) is one of `-e trace=network`, which
+    /// has the sends too.
+    pub fn sees(&self) -> Sees {
+        if self.memory && self.files {
+            return Sees {
+                sockets: true,
+                sends: true,
+                writes: true,
+                waits: true,
+                closes: true,
+                clones: true,
+                everything: true,
+            };
+        }
+        Sees {
+            sends: self.sees.sends || (self.sees.sockets && self.network),
+            sockets: self.sees.sockets || (self.sees.sends && self.network),
+            ..self.sees
+        }
+    }
+
+    /// The options of strace that explain what was seen; `times` are the clock's.
+    pub fn style(&self, times: &str) -> String {
+        let flags = [
+            (self.follows, "-f"),
+            (!times.is_empty(), times),
+            (self.durations, "-T"),
+            (self.annotated && !self.addressed, "-y"),
+            (self.addressed, "-yy"),
+            (self.names, "-Y"),
+            (self.bracketed, "-i"),
+            (self.stacks, "-k"),
+        ];
+        let seen: Vec<&str> = flags
+            .iter()
+            .filter(|(seen, _)| *seen)
+            .map(|(_, flag)| *flag)
+            .collect();
+        seen.join(" ")
+    }
+}

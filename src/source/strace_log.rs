@@ -1,0 +1,246 @@
+//! Opens strace logs: plain, gzip, zstd, single or the files of a `-ff` set, and hands their lines to
+//! [`crate::decode::strace`].
+
+use crate::decode::strace::{Guise, Reader, guise, looks_like_trace};
+use crate::event::Event;
+use crate::input::TraceFacts;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The longest line that is kept. strace's own longest (`-s 1048576` of 1024 buffers) would be longer, but
+/// a DNS message never is; the rest of a longer line is passed over.
+const MAX_LINE: usize = 1 << 20;
+
+/// How much is looked at to tell a trace from other files.
+const SNIFF: usize = 1 << 16;
+
+/// Why a log cannot be used.
+#[derive(Debug, Error)]
+pub enum StraceLogError {
+    /// It cannot be opened or read at all.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nothing in it is strace's.
+    #[error("{path}: no strace log: {looks}; {remedy}")]
+    NotATrace {
+        /// The file.
+        path: String,
+        /// What it looks like.
+        looks: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+fn unreadable(path: &Path, source: io::Error) -> StraceLogError {
+    StraceLogError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// Whether the first bytes of a file (unpacked) are those of a strace log.
+pub fn sniff(first_bytes: &[u8]) -> bool {
+    looks_like_trace(first_bytes)
+}
+
+/// Reads one log. Where there is no such file but there are files of a `strace -ff -o PATH` set, reads those.
+pub fn read(
+    path: &Path,
+    input: u16,
+    sink: &mut dyn FnMut(Event),
+) -> Result<TraceFacts, StraceLogError> {
+    if !path.exists() {
+        let set = parts_of(path);
+        if !set.is_empty() {
+            return read_set(&set, input, sink);
+        }
+    }
+    read_set(&[path.to_owned()], input, sink)
+}
+
+/// Reads several files as one trace (`strace -ff`: `base.PID`). Line numbers run on through the files in the
+/// order given, as if they were one.
+pub fn read_set(
+    paths: &[PathBuf],
+    input: u16,
+    sink: &mut dyn FnMut(Event),
+) -> Result<TraceFacts, StraceLogError> {
+    let mut reader = Reader::new(input);
+    let mut number = 0;
+    let mut first = None;
+    for path in paths {
+        let file = File::open(path).map_err(|e| unreadable(path, e))?;
+        let mut text = unpacked(file).map_err(|e| unreadable(path, e))?;
+        let tid = suffix(path).filter(|_| paths.len() > 1 || is_part(path));
+        reader.next_file(tid, sink);
+        let start =
+            lines(&mut *text, &mut reader, &mut number, sink).map_err(|e| unreadable(path, e))?;
+        if first.is_none() || looks_like_trace(&start) {
+            first = Some((path, start));
+        }
+    }
+    let Some((path, start)) = first else {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "no file given");
+        return Err(unreadable(Path::new("(nothing)"), source));
+    };
+    let name = match paths {
+        [one] => one.display().to_string(),
+        _ => format!("{}.*", path.with_extension("").display()),
+    };
+    conclude(reader, name, &start, sink)
+}
+
+/// Reads a log from anything that delivers lines; `name` is what messages call it.
+pub fn read_from(
+    name: &str,
+    mut text: impl BufRead,
+    input: u16,
+    sink: &mut dyn FnMut(Event),
+) -> Result<TraceFacts, StraceLogError> {
+    let mut reader = Reader::new(input);
+    let start =
+        lines(&mut text, &mut reader, &mut 0, sink).map_err(|e| unreadable(Path::new(name), e))?;
+    conclude(reader, name.to_owned(), &start, sink)
+}
+
+fn conclude(
+    reader: Reader,
+    path: String,
+    start: &[u8],
+    sink: &mut dyn FnMut(Event),
+) -> Result<TraceFacts, StraceLogError> {
+    if reader.calls() == 0 && !looks_like_trace(start)
+        || guise(start) == Guise::Ltrace && !looks_like_trace(start)
+    {
+        let (looks, remedy) = match guise(start) {
+            Guise::Empty => (
+                "it is empty",
+                "was strace stopped before it wrote, or did -o name another file?",
+            ),
+            Guise::Ltrace => (
+                "it looks like ltrace output",
+                "run the program under strace -f -ttt -T -yy instead",
+            ),
+            Guise::Summary => ("it is the table of strace -c", "run strace without -c"),
+            Guise::Capture => ("it is a packet capture", "give it as a capture"),
+            Guise::Binary => ("it is binary data", "give the text that strace -o wrote"),
+            Guise::Text => (
+                "no line of it is a system call",
+                "give the text that strace -o wrote",
+            ),
+        };
+        return Err(StraceLogError::NotATrace {
+            path,
+            looks,
+            remedy,
+        });
+    }
+    Ok(reader.finish(&path, sink))
+}
+
+/// Feeds every line; returns the beginning of the text.
+fn lines(
+    text: &mut dyn BufRead,
+    reader: &mut Reader,
+    number: &mut u64,
+    sink: &mut dyn FnMut(Event),
+) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let got = match (&mut *text)
+            .take(MAX_LINE as u64)
+            .read_until(b'\n', &mut line)
+        {
+            Ok(got) => got,
+            // What was read is worth reading: a log that was cut while it was packed.
+            Err(error) if *number > 0 => {
+                reader.damaged(*number, format!("cannot be read further: {error}"));
+                return Ok(start);
+            }
+            Err(error) => return Err(error),
+        };
+        if got == 0 {
+            return Ok(start);
+        }
+        *number += 1;
+        if start.len() < SNIFF {
+            start.extend_from_slice(&line[..line.len().min(SNIFF)]);
+        }
+        if got == MAX_LINE && line.last() != Some(&b'\n') {
+            reader.damaged(
+                *number,
+                "a line of more than 1 MiB; only its beginning was read",
+            );
+            text.skip_until(b'\n')?;
+        }
+        reader.line(*number, &line, sink);
+    }
+}
+
+/// Unpacks by the file's first bytes (RFC 1952, RFC 8878).
+fn unpacked(file: File) -> io::Result<Box<dyn BufRead>> {
+    let mut raw = BufReader::with_capacity(1 << 18, file);
+    let start = raw.fill_buf()?;
+    Ok(if start.starts_with(&[0x1f, 0x8b]) {
+        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(raw)))
+    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Box::new(BufReader::new(zstd::Decoder::with_buffer(raw)?))
+    } else {
+        Box::new(raw)
+    })
+}
+
+/// The thread id at the end of `base.1234`, also before `.gz` or `.zst`.
+fn suffix(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    let name = name
+        .strip_suffix(".gz")
+        .or_else(|| name.strip_suffix(".zst"))
+        .unwrap_or(name);
+    let (_, digits) = name.rsplit_once('.')?;
+    digits.parse().ok().filter(|tid| *tid > 0)
+}
+
+/// Whether a single file is one of a `-ff` set: it is named so, and has brothers or the name of a trace.
+fn is_part(path: &Path) -> bool {
+    suffix(path).is_some()
+}
+
+/// The files `path.N`, in order of N.
+fn parts_of(path: &Path) -> Vec<PathBuf> {
+    let Some(base) = path.file_name().and_then(|name| name.to_str()) else {
+        return Vec::new();
+    };
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let Ok(entries) = folder.read_dir() else {
+        return Vec::new();
+    };
+    let mut parts: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter_map(|part| {
+            let name = part.file_name()?.to_str()?;
+            let rest = name.strip_prefix(base)?.strip_prefix('.')?;
+            let digits = rest.split('.').next()?;
+            digits
+                .parse()
+                .ok()
+                .filter(|_| suffix(&part).is_some())
+                .map(|tid| (tid, part))
+        })
+        .collect();
+    parts.sort();
+    parts.into_iter().map(|(_, part)| part).collect()
+}
