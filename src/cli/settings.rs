@@ -1,0 +1,131 @@
+//! From what was typed to what is meant.
+
+use super::{Analyze, ReportArgs};
+use crate::clock::Given;
+use crate::explain::assemble::Limits;
+use crate::flow::Endpoint;
+use crate::pipeline::Settings;
+use crate::report::Report;
+use crate::source::capture_file::CaptureOptions;
+use crate::source::inputs::InputOptions;
+use crate::time::{SECOND, Span};
+use anyhow::{Context, Result, bail};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A condition of `--fail-on`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// This finding is among the findings.
+    Finding(String),
+    /// Some delay before a SYN (or of a failed lookup) is longer than this many seconds.
+    DelayOver(f64),
+}
+
+impl Condition {
+    /// Reads `FINDING` or `delay>SECONDS`.
+    pub fn parse(text: &str) -> Result<Self> {
+        if let Some(seconds) = text.strip_prefix("delay>") {
+            let seconds = seconds
+                .trim()
+                .parse()
+                .with_context(|| format!("--fail-on {text}: not a number of seconds"))?;
+            return Ok(Self::DelayOver(seconds));
+        }
+        if crate::explain::finding::pages().any(|p| p.id == text) {
+            return Ok(Self::Finding(text.into()));
+        }
+        bail!("--fail-on {text}: no such finding (presyn explain lists them), nor delay>SECONDS")
+    }
+
+    /// Whether it holds of a report.
+    pub fn holds(&self, report: &Report) -> bool {
+        match self {
+            Self::Finding(id) => report.findings.iter().any(|f| f.id == *id),
+            Self::DelayOver(seconds) => report.delays.iter().any(|d| d.since_start_s > *seconds),
+        }
+    }
+}
+
+/// Settings of an analysis.
+pub fn analyze(args: &Analyze) -> Result<(Settings, InputOptions, Vec<Condition>)> {
+    let mut settings = report(&args.report)?;
+    settings.clock = Given {
+        offset: args.clock_offset.map(seconds).transpose()?,
+        utc_offset: args.tz.as_deref().map(zone).transpose()?,
+    };
+    let inputs = InputOptions {
+        capture: CaptureOptions {
+            dns_ports: args.report.dns_port.clone(),
+            filter: args.filter.clone(),
+        },
+        resolv_conf: args.resolv_conf.clone(),
+    };
+    let conditions = args
+        .fail_on
+        .iter()
+        .map(|c| Condition::parse(c))
+        .collect::<Result<_>>()?;
+    Ok((settings, inputs, conditions))
+}
+
+/// Settings that every report shares.
+pub fn report(args: &ReportArgs) -> Result<Settings> {
+    let mut dns_ports = vec![53];
+    dns_ports.extend(args.dns_port.iter().copied().filter(|p| *p != 53));
+    Ok(Settings {
+        dns_ports,
+        pids: args.pid.clone(),
+        target: args.target.as_deref().map(target).transpose()?,
+        limits: if args.all {
+            Limits::ALL
+        } else {
+            Limits::BOUNDED
+        },
+        ..Settings::default()
+    })
+}
+
+fn seconds(value: f64) -> Result<Span> {
+    if !value.is_finite() || value.abs() > 1e10 {
+        bail!("--clock-offset {value}: not a number of seconds that makes sense");
+    }
+    // The range is checked above.
+    #[allow(clippy::cast_possible_truncation)]
+    Ok(Span((value * 1e9).round() as i64))
+}
+
+/// A zone's offset from UTC, east positive.
+fn zone(text: &str) -> Result<Span> {
+    if text.eq_ignore_ascii_case("utc") || text == "Z" {
+        return Ok(Span::ZERO);
+    }
+    if let Some(sign) = text.chars().next().filter(|c| matches!(c, '+' | '-')) {
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        let (hours, minutes) = match digits.len() {
+            1 | 2 => (digits.parse::<i64>()?, 0),
+            4 => (digits[..2].parse()?, digits[2..].parse()?),
+            _ => bail!("--tz {text}: give an offset as +HH:MM"),
+        };
+        let offset = Span::seconds(hours * 3600 + minutes * 60);
+        return Ok(if sign == '-' { -offset } else { offset });
+    }
+    let zone = jiff::tz::TimeZone::get(text)
+        .with_context(|| format!("--tz {text}: give UTC, +HH:MM or a name like Europe/Berlin"))?;
+    // The log has no date; a zone with daylight saving is taken as it is now, and pairs of events correct it.
+    let now = zone.to_offset(jiff::Timestamp::now());
+    Ok(Span(i64::from(now.seconds()) * SECOND))
+}
+
+/// `HOST:PORT`, `[V6]:PORT` or `:PORT`.
+fn target(text: &str) -> Result<Endpoint> {
+    if let Some(port) = text.strip_prefix(':') {
+        let port = port
+            .parse()
+            .with_context(|| format!("--target {text}: not a port"))?;
+        return Ok(Endpoint::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
+    }
+    let address: std::net::SocketAddr = text
+        .parse()
+        .with_context(|| format!("--target {text}: give ADDRESS:PORT, [V6]:PORT or :PORT"))?;
+    Ok(address.into())
+}

@@ -1,0 +1,109 @@
+//! The binary: parse what was typed, run it, say the exit status.
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use presyn::cli::{Analyze, Cli, Color, Command, Format, settings};
+use presyn::explain::finding;
+use presyn::pipeline;
+use presyn::render::{json, text};
+use presyn::report::Report;
+use presyn::source::inputs;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+/// Unusable input or usage.
+const UNUSABLE: u8 = 2;
+/// A report was printed, but from damaged input.
+const DAMAGED: u8 = 3;
+/// A `--fail-on` condition holds.
+const CONDITION: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!(
+                "presyn: {}",
+                presyn::render::safe::escape(&format!("{error:#}"))
+            );
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| {
+        e.downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+    })
+}
+
+fn run(cli: Cli) -> Result<u8> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let code = match cli.command {
+        Command::Analyze(args) => analyze(&args, &mut out)?,
+        Command::Explain { finding } => explain(finding.as_deref(), &mut out)?,
+        Command::Schema => {
+            json::write_schema(&mut out)?;
+            0
+        }
+    };
+    out.flush()?;
+    Ok(code)
+}
+
+fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
+    let (settings, options, conditions) = settings::analyze(args)?;
+    let gathered = inputs::gather(&args.paths, &options)?;
+    let damaged = gathered.captures.iter().any(|c| c.damaged)
+        || gathered.traces.iter().any(|(t, _)| t.damaged);
+    let report = pipeline::report(gathered, &settings);
+    write(&report, args.report.format, args.report.color, out)
+        .context("cannot write the report")?;
+    Ok(if damaged {
+        DAMAGED
+    } else if conditions.iter().any(|c| c.holds(&report)) {
+        CONDITION
+    } else {
+        0
+    })
+}
+
+fn write(report: &Report, format: Format, color: Color, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Json => json::write(report, out),
+        Format::Text => {
+            let colored = match color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => {
+                    io::stdout().is_terminal()
+                        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+                }
+            };
+            text::write(report, colored, out)
+        }
+    }
+}
+
+fn explain(id: Option<&str>, out: &mut dyn Write) -> Result<u8> {
+    let Some(id) = id else {
+        for page in finding::pages() {
+            writeln!(
+                out,
+                "{:22}{}",
+                page.id,
+                page.text.lines().next().unwrap_or("")
+            )?;
+        }
+        return Ok(0);
+    };
+    match finding::pages().find(|p| p.id == id) {
+        Some(page) => writeln!(out, "{}\n\n{}", page.id, page.text.trim())?,
+        None => bail!("no finding is called '{id}'; presyn explain lists them"),
+    }
+    Ok(0)
+}

@@ -1,0 +1,224 @@
+//! The report for people: 80 columns, the answer first, then what proves it.
+
+mod style;
+mod tables;
+
+use super::safe::escape;
+use crate::report::{Delay, Finding, Report};
+use std::io::{self, Write};
+use style::{Style, seconds, wrap};
+
+/// Width that fits a terminal and a mail.
+pub const WIDTH: usize = 80;
+
+/// How many accounts, lookups and connections are shown; JSON has the rest.
+const SHOWN: usize = 8;
+
+/// Writes the report. `colored` is for terminals.
+pub fn write(report: &Report, colored: bool, out: &mut dyn Write) -> io::Result<()> {
+    let style = Style::new(colored);
+    for (n, sentence) in report.summary.iter().enumerate() {
+        for line in wrap(sentence, WIDTH) {
+            if n == 0 {
+                writeln!(out, "{}", style.strong(&line))?
+            } else {
+                writeln!(out, "{line}")?
+            }
+        }
+    }
+    if let Some(delay) = report.delays.first() {
+        account(report, delay, &style, out)?;
+    }
+    findings(&report.findings, &style, out)?;
+    if !report.resolvers.is_empty() {
+        tables::resolvers(report, &style, out)?;
+    }
+    if report.delays.len() > 1 {
+        tables::delays(report, SHOWN, &style, out)?;
+    }
+    if !report.lookups.is_empty() {
+        tables::lookups(report, SHOWN, &style, out)?;
+    }
+    if !report.connections.is_empty() {
+        tables::connections(report, SHOWN, &style, out)?;
+    }
+    inputs(report, &style, out)
+}
+
+/// Where the time went.
+fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out)?;
+    let who = task_of(report, delay).unwrap_or_default();
+    let head = format!("Where the {} went", seconds(delay.since_start_s));
+    let gap = WIDTH
+        .saturating_sub(style::width(&head) + style::width(&who))
+        .max(2);
+    writeln!(
+        out,
+        "{}{}{}",
+        style.head(&head),
+        " ".repeat(gap),
+        style.faint(&who)
+    )?;
+    let most = delay.entries.iter().map(|e| e.seconds).fold(0.0, f64::max);
+    for entry in &delay.entries {
+        let mut label = tables::entry_label(report, entry);
+        if entry.inferred {
+            label.push_str(" (inferred)");
+        }
+        let bar = style::bar(entry.seconds, most, 14);
+        writeln!(
+            out,
+            "{:>10}  {} {}",
+            seconds(entry.seconds),
+            style::pad(&label, 52),
+            style.faint(&bar)
+        )?;
+        if let Some(note) = entry.note.as_deref().filter(|n| *n != "starting up") {
+            writeln!(out, "{:>10}  {}", "", style.faint(&escape(note)))?;
+        }
+    }
+    if let Some(line) = tables::after(report, delay) {
+        writeln!(out, "{:>10}  {line}", "then")?;
+    }
+    Ok(())
+}
+
+fn task_of(report: &Report, delay: &Delay) -> Option<String> {
+    let task = match &delay.connection {
+        Some(id) => report
+            .connections
+            .iter()
+            .find(|c| c.id == *id)?
+            .task
+            .clone(),
+        None => report
+            .lookups
+            .iter()
+            .find(|l| Some(&l.id) == delay.lookup.as_ref())?
+            .tasks
+            .first()
+            .cloned(),
+    }?;
+    Some(tables::task(&task))
+}
+
+/// What was concluded, and what to change.
+fn findings(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", style.head("Findings"))?;
+    for (n, finding) in findings.iter().enumerate() {
+        let cost = finding
+            .seconds
+            .map_or_else(String::new, |s| format!(" ({})", seconds(s)));
+        let title = format!("{}{cost}", escape(&finding.title));
+        bullet(&format!("{:>3}. ", n + 1), &title, out)?;
+        if !finding.detail.is_empty() {
+            bullet("     ", &escape(&finding.detail), out)?;
+        }
+        if let Some(remedy) = &finding.remedy {
+            bullet("  => ", &escape(remedy), out)?;
+        }
+        let places: Vec<&str> = finding
+            .packets
+            .iter()
+            .chain(&finding.calls)
+            .map(String::as_str)
+            .collect();
+        if !places.is_empty() {
+            let more = if places.len() > 3 {
+                format!(" and {} more", places.len() - 3)
+            } else {
+                String::new()
+            };
+            let shown = places[..places.len().min(3)].join(" ");
+            writeln!(
+                out,
+                "     {}",
+                style.faint(&format!("[{}] {}{more}", finding.id, escape(&shown)))
+            )?;
+        } else {
+            writeln!(out, "     {}", style.faint(&format!("[{}]", finding.id)))?;
+        }
+    }
+    Ok(())
+}
+
+fn bullet(mark: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
+    for (n, line) in wrap(text, WIDTH - mark.len()).into_iter().enumerate() {
+        let mark = if n == 0 {
+            mark.to_owned()
+        } else {
+            " ".repeat(mark.len())
+        };
+        writeln!(out, "{mark}{line}")?;
+    }
+    Ok(())
+}
+
+/// What was read, how the clocks were laid together, and what the reader should know.
+fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\n{}", style.head("Read"))?;
+    for c in &report.inputs.captures {
+        let dropped = c
+            .dropped
+            .filter(|d| *d > 0)
+            .map_or(String::new(), |d| format!(", {d} dropped"));
+        let bad = if c.undecodable > 0 {
+            format!(", {} undecodable", c.undecodable)
+        } else {
+            String::new()
+        };
+        writeln!(
+            out,
+            "  {}  {} packets{bad}{dropped}",
+            escape(&c.path),
+            c.packets
+        )?;
+    }
+    for t in &report.inputs.traces {
+        let skipped = if t.skipped_lines > 0 {
+            format!(", {} other lines", t.skipped_lines)
+        } else {
+            String::new()
+        };
+        writeln!(
+            out,
+            "  {}  {} calls, strace {}{skipped}",
+            escape(&t.path),
+            t.calls,
+            escape(&t.style)
+        )?;
+    }
+    if let Some(config) = &report.resolver_config {
+        writeln!(
+            out,
+            "  {}  name servers {}",
+            escape(&config.path),
+            escape(&config.nameservers.join(" "))
+        )?;
+    }
+    if !report.inputs.captures.is_empty() && !report.inputs.traces.is_empty() {
+        let clock = &report.inputs.clock;
+        let text = format!(
+            "clock: {} (offset {:.6} s, within {})",
+            clock.method,
+            clock.offset_s,
+            seconds(clock.uncertainty_s)
+        );
+        bullet("  ", &text, out)?;
+    }
+    for warning in &report.warnings {
+        bullet("  note: ", &escape(warning), out)?;
+    }
+    if report.duplicates_removed > 0 {
+        writeln!(
+            out,
+            "  {} copies of packets seen on another interface were removed",
+            report.duplicates_removed
+        )?;
+    }
+    Ok(())
+}

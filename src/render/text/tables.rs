@@ -1,0 +1,344 @@
+//! The tables of the text report.
+
+use super::style::{Style, fit, pad, seconds};
+use crate::render::safe::escape;
+use crate::report::{Delay, Entry, Query, Report, Task};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// What an entry of the account was spent on.
+pub fn entry_label(report: &Report, entry: &Entry) -> String {
+    let party = entry
+        .party
+        .as_deref()
+        .map(|p| short_party(&escape(p)))
+        .unwrap_or_default();
+    let count = match entry.queries {
+        0 => String::new(),
+        1 => "1 query".into(),
+        n => format!("{n} queries"),
+    };
+    let kind = entry
+        .question
+        .as_deref()
+        .and_then(|q| q.split(' ').next())
+        .unwrap_or("");
+    let what = match entry.kind.as_str() {
+        "resolver-silent" => "silent",
+        "resolver-answer" => "answered",
+        "search-domains" => "denied names of the search list",
+        "resolver-refused" => "refused",
+        "resolver-unreachable" => "unreachable",
+        "resolver-tcp" => "DNS over TCP",
+        "name-service" => "name service",
+        "attempt-failed" => "did not accept the connection",
+        "running" if entry.note.as_deref() == Some("starting up") => "starting up",
+        "running" => "running, or asleep on its own",
+        _ => "not explained",
+    };
+    let _ = report;
+    let name = if party.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{} {what}", pad(&party, 16))
+    };
+    [name, [count, kind.to_owned()].join(" ")]
+        .join("  ")
+        .trim_end()
+        .to_owned()
+}
+
+/// Port 53 goes without saying.
+fn short_party(party: &str) -> String {
+    match party.strip_suffix(":53") {
+        Some(v4) => v4.trim_matches(['[', ']']).to_owned(),
+        None => party.to_owned(),
+    }
+}
+
+/// What happened after the SYN.
+pub fn after(report: &Report, delay: &Delay) -> Option<String> {
+    let c = report
+        .connections
+        .iter()
+        .find(|c| Some(&c.id) == delay.connection.as_ref())?;
+    let repeats = match c.syns {
+        0 | 1 => String::new(),
+        n => format!(", {} retransmitted", n - 1),
+    };
+    let how = match (c.syns, delay.after_syn_s) {
+        (0, _) => match c.outcome.as_str() {
+            "connected" => "connected".into(),
+            "no-syn" => "no SYN left the host".into(),
+            other => format!("connect: {other}"),
+        },
+        (_, Some(s)) => format!("SYN{repeats}, {} in {}", c.outcome, seconds(s)),
+        (_, None) => format!("SYN{repeats}, {}", c.outcome),
+    };
+    Some(how)
+}
+
+/// A task as strace users know it.
+pub fn task(task: &Task) -> String {
+    let mut words = Vec::new();
+    if let Some(comm) = &task.comm {
+        words.push(escape(comm).into_owned());
+    }
+    match (task.pid, task.tid) {
+        (Some(pid), Some(tid)) if pid != tid => words.push(format!("pid {pid}, tid {tid}")),
+        (_, Some(tid)) | (Some(tid), None) => words.push(format!("tid {tid}")),
+        (None, None) => {}
+    }
+    words.join(" ")
+}
+
+/// Per resolver: asked, answered, unanswered, how fast, how long it was waited for.
+pub fn resolvers(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let wide = report
+        .resolvers
+        .iter()
+        .map(|r| name_of(r).len())
+        .max()
+        .unwrap_or(0)
+        .clamp(14, 30);
+    writeln!(
+        out,
+        "\n{}",
+        style.head(&format!(
+            "{} {:>6} {:>9} {:>11} {:>5} {:>9} {:>9}",
+            pad("Resolver", wide),
+            "Asked",
+            "Answered",
+            "Unanswered",
+            "Open",
+            "Median",
+            "Waited"
+        ))
+    )?;
+    for r in &report.resolvers {
+        let median = r.rtt_s.median.map_or("-".into(), seconds);
+        let line = format!(
+            "{} {:>6} {:>9} {:>11} {:>5} {:>9} {:>9}",
+            pad(&fit(&name_of(r), wide), wide),
+            r.queries,
+            r.answered,
+            r.unanswered,
+            r.open,
+            median,
+            if r.origin == "untraced" {
+                "-".into()
+            } else {
+                seconds(r.waited_s)
+            }
+        );
+        writeln!(
+            out,
+            "{}",
+            if r.unanswered > 0 && r.answered == 0 {
+                style.bad(&line)
+            } else {
+                line
+            }
+        )?;
+        let mut notes: Vec<String> = Vec::new();
+        if r.never_sent > 0 {
+            notes.push(format!(
+                "{} sent by calls, but no packet left",
+                r.never_sent
+            ));
+        }
+        if r.refused > 0 {
+            notes.push(format!("{} refused by ICMP", r.refused));
+        }
+        if r.late > 0 {
+            notes.push(format!("{} answered too late", r.late));
+        }
+        let codes: Vec<String> = r
+            .rcodes
+            .iter()
+            .filter(|(c, _)| *c != "NOERROR")
+            .map(|(code, n)| format!("{n} {code}"))
+            .collect();
+        notes.extend(codes);
+        if r.origin == "untraced" {
+            notes.push("asked by other processes".into());
+        }
+        if !notes.is_empty() {
+            writeln!(out, "  {}", style.faint(&notes.join(", ")))?;
+        }
+    }
+    Ok(())
+}
+
+fn name_of(r: &crate::report::Resolver) -> String {
+    let port = if r.port == 53 {
+        String::new()
+    } else {
+        format!(" port {}", r.port)
+    };
+    let tcp = if r.transport == "tcp" { " tcp" } else { "" };
+    format!("{}{port}{tcp}", r.address)
+}
+
+/// The other accounts, one line each.
+pub fn delays(report: &Report, shown: usize, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n{}",
+        style.head("Other connections and lookups, slowest first")
+    )?;
+    for d in report.delays.iter().skip(1).take(shown) {
+        let worst = d
+            .entries
+            .iter()
+            .max_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let why = worst.map(|e| entry_label(report, e)).unwrap_or_default();
+        let what = match &d.connection {
+            Some(id) => report
+                .connections
+                .iter()
+                .find(|c| c.id == *id)
+                .map(|c| c.to.clone()),
+            None => report
+                .lookups
+                .iter()
+                .find(|l| Some(&l.id) == d.lookup.as_ref())
+                .map(|l| l.name.clone()),
+        };
+        let what = escape(what.as_deref().unwrap_or("?")).into_owned();
+        writeln!(
+            out,
+            "{:>10}  {} {}",
+            seconds(d.since_start_s),
+            pad(&fit(&what, 34), 34),
+            fit(&collapse(&why), 31)
+        )?;
+    }
+    more(
+        report.delays.len().saturating_sub(shown + 1) + report.omitted.delays,
+        out,
+    )
+}
+
+fn collapse(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Every lookup and what became of its queries.
+pub fn lookups(
+    report: &Report,
+    shown: usize,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "\n{}", style.head("Lookups"))?;
+    for l in report.lookups.iter().take(shown) {
+        let who = l.tasks.first().map(task).unwrap_or_default();
+        let client = if l.client == "unknown" {
+            String::new()
+        } else {
+            format!(", {}", l.client)
+        };
+        let head = format!(
+            "{} {} {} in {}{client}",
+            l.id,
+            fit(&escape(&l.name), 40),
+            l.outcome,
+            seconds(l.seconds)
+        );
+        writeln!(out, "  {}  {}", head, style.faint(&who))?;
+        let mut groups: Vec<(String, Vec<&Query>)> = Vec::new();
+        let mut index: BTreeMap<String, usize> = BTreeMap::new();
+        for q in &l.queries {
+            let key = format!("{}|{}|{}", q.resolver, q.transport, q.state);
+            let at = *index.entry(key.clone()).or_insert_with(|| {
+                groups.push((key, Vec::new()));
+                groups.len() - 1
+            });
+            groups[at].1.push(q);
+        }
+        for (_, queries) in groups.iter().take(12) {
+            let q = queries[0];
+            let mut kinds: Vec<&str> = queries
+                .iter()
+                .filter_map(|q| q.question.split(' ').next())
+                .collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            let waits: Vec<String> = queries.iter().map(|q| seconds(q.waited_s)).collect();
+            let waits = if waits.len() > 4 {
+                format!("{} …", waits[..4].join(" "))
+            } else {
+                waits.join(" ")
+            };
+            let tcp = if q.transport == "tcp" { " tcp" } else { "" };
+            let party = format!("{}{tcp}", short_party(&q.resolver));
+            let line = format!(
+                "{} {:>2} × {}  {}",
+                pad(&party, 22),
+                queries.len(),
+                pad(&kinds.join("+"), 8),
+                q.state
+            );
+            writeln!(out, "     {} {}", pad(&line, 52), fit(&waits, 26))?;
+        }
+    }
+    more(
+        report.lookups.len().saturating_sub(shown) + report.omitted.lookups,
+        out,
+    )
+}
+
+/// Every connection attempt.
+pub fn connections(
+    report: &Report,
+    shown: usize,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "\n{}", style.head("Connections"))?;
+    let mut list: Vec<_> = report.connections.iter().collect();
+    // Servers first: they are what the user asked about.
+    list.sort_by_key(|c| (c.role != "server", c.role != "resolver"));
+    for c in list.iter().take(shown) {
+        let at = c
+            .syn_s
+            .or(c.called_s)
+            .map_or_else(String::new, |s| format!("at {s:.3} s"));
+        let took = c
+            .connect_seconds
+            .map_or_else(String::new, |s| format!(" in {}", seconds(s)));
+        let syns = if c.syns > 1 {
+            format!(", {} SYNs", c.syns)
+        } else {
+            String::new()
+        };
+        let role = if c.role == "server" {
+            String::new()
+        } else {
+            format!(" ({})", c.role)
+        };
+        let cause = c
+            .cause
+            .as_ref()
+            .map_or_else(String::new, |x| format!("  by {}", x.how));
+        let line = format!(
+            "{} {} {at}: {}{took}{syns}{role}",
+            c.id,
+            pad(&c.to, 24),
+            c.outcome
+        );
+        writeln!(out, "  {line}{}", style.faint(&cause))?;
+    }
+    more(
+        report.connections.len().saturating_sub(shown) + report.omitted.connections,
+        out,
+    )
+}
+
+fn more(n: usize, out: &mut dyn Write) -> io::Result<()> {
+    if n > 0 {
+        writeln!(out, "  … and {n} more (--format json --all has them)")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! The files a user names: which are captures, which are traces, which folder is a case.
+
+use super::capture_file::{self, CaptureFileError, CaptureOptions};
+use super::strace_log::{self, StraceLogError};
+use crate::pipeline::Gathered;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why a case cannot be read.
+#[derive(Debug, Error)]
+pub enum InputError {
+    /// A file cannot be opened or read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// Path as given.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is neither capture nor trace.
+    #[error(
+        "{path}: neither a packet capture nor a strace log ({seems}); give a pcap or pcapng file, a strace log, or a case folder"
+    )]
+    Neither {
+        /// Path as given.
+        path: String,
+        /// What it seems to be.
+        seems: &'static str,
+    },
+    /// A folder without anything to read.
+    #[error("{path}: the folder holds no packet capture and no strace log")]
+    NothingInFolder {
+        /// Path as given.
+        path: String,
+    },
+    /// A folder with more than one run.
+    #[error("{path}: the folder holds several {what}: {list}; name the files of one run instead")]
+    SeveralRuns {
+        /// Path as given.
+        path: String,
+        /// `captures` or `traces`.
+        what: &'static str,
+        /// Their names.
+        list: String,
+    },
+    /// More files than can be numbered.
+    #[error("too many input files")]
+    TooMany,
+    /// A capture.
+    #[error(transparent)]
+    Capture(#[from] CaptureFileError),
+    /// A trace.
+    #[error(transparent)]
+    Trace(#[from] StraceLogError),
+}
+
+/// What the user said about reading.
+#[derive(Clone, Debug, Default)]
+pub struct InputOptions {
+    /// For captures.
+    pub capture: CaptureOptions,
+    /// `--resolv-conf`.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// What a path turned out to be.
+enum Found {
+    Capture(PathBuf),
+    Trace(PathBuf),
+    /// Standard input, read into memory: its kind shows in its first bytes.
+    Stdin(Vec<u8>),
+}
+
+/// How many bytes tell what a file is.
+const SNIFF: u64 = 1 << 16;
+
+/// Reads everything the user named.
+pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, InputError> {
+    let mut gathered = Gathered::default();
+    let mut found = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            found.push(Found::Stdin(stdin()?));
+        } else if path.is_dir() {
+            folder(path, &mut found, &mut gathered)?;
+        } else {
+            found.push(file(path)?);
+        }
+    }
+    if let Some(path) = &options.resolv_conf {
+        gathered.resolv_conf = Some((path.display().to_string(), text(path)?));
+    }
+    for (input, found) in found.into_iter().enumerate() {
+        let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
+        read(found, input, options, &mut gathered)?;
+    }
+    Ok(gathered)
+}
+
+fn read(
+    found: Found,
+    input: u16,
+    options: &InputOptions,
+    gathered: &mut Gathered,
+) -> Result<(), InputError> {
+    let mut calls = Vec::new();
+    let packets = &mut gathered.packets;
+    match found {
+        Found::Capture(path) => {
+            gathered.captures.push(capture_file::read(
+                &path,
+                input,
+                &options.capture,
+                &mut |e| packets.push(e),
+            )?);
+        }
+        Found::Trace(path) => {
+            let facts = strace_log::read(&path, input, &mut |e| calls.push(e))?;
+            gathered.traces.push((facts, calls));
+        }
+        Found::Stdin(bytes) if capture_file::sniff(&bytes) => {
+            let sink = &mut |e| packets.push(e);
+            gathered.captures.push(capture_file::read_from(
+                &bytes[..],
+                "-",
+                input,
+                &options.capture,
+                sink,
+            )?);
+        }
+        Found::Stdin(bytes) => {
+            let facts = strace_log::read_from("-", &bytes[..], input, &mut |e| calls.push(e))?;
+            gathered.traces.push((facts, calls));
+        }
+    }
+    Ok(())
+}
+
+/// Standard input is spooled: the clock is solved before the first event is used.
+fn stdin() -> Result<Vec<u8>, InputError> {
+    let mut bytes = Vec::new();
+    io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|e| unreadable(Path::new("-"), e))?;
+    Ok(bytes)
+}
+
+fn file(path: &Path) -> Result<Found, InputError> {
+    if !path.exists() && path.symlink_metadata().is_err() {
+        // `strace -ff -o base` leaves base.PID files; the reader finds them.
+        let facts = strace_log::read(path, 0, &mut |_| ());
+        return match facts {
+            Ok(_) => Ok(Found::Trace(path.to_owned())),
+            Err(_) => Err(unreadable(path, io::Error::from(io::ErrorKind::NotFound))),
+        };
+    }
+    let head = head(path)?;
+    if capture_file::sniff(&head) {
+        Ok(Found::Capture(path.to_owned()))
+    } else if strace_log::sniff(&head) || head.len() as u64 == SNIFF {
+        Ok(Found::Trace(path.to_owned()))
+    } else if is_capture_name(path) {
+        // Let the capture reader say what is wrong with it.
+        Ok(Found::Capture(path.to_owned()))
+    } else {
+        Ok(Found::Trace(path.to_owned()))
+    }
+}
+
+fn is_capture_name(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    [
+        ".pcap",
+        ".pcapng",
+        ".cap",
+        ".pcap.gz",
+        ".pcapng.gz",
+        ".pcap.zst",
+        ".pcapng.zst",
+    ]
+    .iter()
+    .any(|e| name.ends_with(e))
+}
+
+fn head(path: &Path) -> Result<Vec<u8>, InputError> {
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(|e| unreadable(path, e))?;
+    file.take(SNIFF)
+        .read_to_end(&mut head)
+        .map_err(|e| unreadable(path, e))?;
+    Ok(head)
+}
+
+fn text(path: &Path) -> Result<String, InputError> {
+    let bytes = fs::read(path).map_err(|e| unreadable(path, e))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn unreadable(path: &Path, source: io::Error) -> InputError {
+    InputError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// A case folder: one capture, one trace, the host's resolver configuration. A folder made by plain
+/// `tcpdump -w` and `strace -o` is one too.
+fn folder(path: &Path, found: &mut Vec<Found>, gathered: &mut Gathered) -> Result<(), InputError> {
+    let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|e| e.path())
+        .filter(|p| p.is_file())
+        .collect();
+    files.sort();
+    let (mut captures, mut traces) = (Vec::new(), Vec::new());
+    for file in files {
+        match file.file_name().and_then(|n| n.to_str()) {
+            Some("resolv.conf") => {
+                gathered.resolv_conf = Some((file.display().to_string(), text(&file)?))
+            }
+            Some("hosts") => gathered.hosts = Some(text(&file)?),
+            _ => {
+                let head = head(&file)?;
+                if capture_file::sniff(&head) {
+                    captures.push(file);
+                } else if strace_log::sniff(&head) {
+                    traces.push(file);
+                }
+            }
+        }
+    }
+    let several = |what, list: &[PathBuf]| InputError::SeveralRuns {
+        path: path.display().to_string(),
+        what,
+        list: list
+            .iter()
+            .filter_map(|p| p.file_name())
+            .map(|n| n.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    if captures.len() > 1 {
+        return Err(several("captures", &captures));
+    }
+    if traces.len() > 1 {
+        return Err(several("traces", &traces));
+    }
+    if captures.is_empty() && traces.is_empty() {
+        return Err(InputError::NothingInFolder {
+            path: path.display().to_string(),
+        });
+    }
+    found.extend(captures.into_iter().map(Found::Capture));
+    found.extend(traces.into_iter().map(Found::Trace));
+    Ok(())
+}
