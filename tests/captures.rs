@@ -1,7 +1,7 @@
 //! Captures of other people, counted event by event against what tshark says about them.
 
 use presyn::event::{Packet, What};
-use presyn::source::capture_file::{CaptureFileError, CaptureOptions, read};
+use presyn::source::capture_file::{CaptureFileError, CaptureOptions, read, read_from};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -124,5 +124,41 @@ fn foreign_captures_are_counted_as_tshark_counts_them() {
         "{} of {total} differ:\n{}",
         wrong.len(),
         wrong.join("\n")
+    );
+}
+
+#[test]
+fn foreign_captures_with_damage_never_panic() {
+    let Some(corpus) = corpus() else { return };
+    let mut read_any = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            continue;
+        }
+        let whole = std::fs::read(&path).unwrap();
+        for round in 1..=20_usize {
+            let mut bytes = whole.clone();
+            bytes.truncate(whole.len() * round / 18);
+            // Every 61st byte or so, beginning somewhere else each time, behind the file header.
+            for at in (24 + round..bytes.len()).step_by(53 + round) {
+                bytes[at] ^= 1 << (at % 8);
+            }
+            let result = read_from(
+                &bytes[..],
+                "damaged",
+                0,
+                &CaptureOptions::default(),
+                &mut |_| {},
+            );
+            read_any += u32::from(result.is_ok());
+        }
+    }
+    assert!(
+        read_any > 1000,
+        "only {read_any} damaged captures were read at all"
     );
 }

@@ -2,7 +2,7 @@
 //!
 //! The header and the addresses are read by dns-parser. Its `Packet::parse` is not used: it refuses a
 //! whole message for one record type that it does not know (HTTPS, SVCB, RRSIG, …), and names need more
-//! bounds than it has (see [`name`]).
+//! bounds than it has (see `dns/name.rs`).
 
 mod name;
 
@@ -31,6 +31,9 @@ pub enum DnsError {
     /// The header claims nothing at all, or more than the bytes could hold.
     #[error("no DNS message: {0} questions in {1} bytes")]
     Counts(u16, usize),
+    /// Without a question the records are all there is, and they cannot be walked.
+    #[error("no DNS message: no question and unreadable records")]
+    Records,
     /// The first question cannot be read.
     #[error("the DNS question cannot be read")]
     Question,
@@ -56,6 +59,9 @@ pub fn parse(bytes: &[u8]) -> Result<Message, DnsError> {
         at = end;
     }
     message.complete = rest(bytes, &header, at, &mut message).is_some();
+    if message.question.is_none() && !message.complete {
+        return Err(DnsError::Records);
+    }
     Ok(message)
 }
 
@@ -233,3 +239,6 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..)?.first_chunk::<2>()?;
     Some(u16::from_be_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests;

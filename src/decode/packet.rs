@@ -122,7 +122,9 @@ impl Decoder {
         }
         if let (Layer::Ip(data) | Layer::Arp(data), Some(interface)) =
             (layer, opened.interface.or(frame.interface))
-            && self.duplicates.is_copy(frame.at, interface, data)
+            && self
+                .duplicates
+                .is_copy(frame.at, interface, ip::without_padding(data))
         {
             self.counters.duplicates += 1;
             return;
@@ -343,3 +345,6 @@ fn tcp_header<'a>(
     let header = TcpHeaderSlice::from_slice(fixed).ok()?;
     Some((header, &[]))
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ pub fn read_from(
     let reader = format::decompress(compression, whole).map_err(open_error)?;
     let mut buffer = Buffer::new(reader);
     let head = buffer.peek(format::HEAD);
-    let Some(format) = format::format(head) else {
+    let Some(format) = format::format(head).filter(|_| head.len() >= format::SHORTEST) else {
         let (seems, remedy) = match format::describe(head) {
             _ if compression.is_some() && buffer.failure().is_some() => {
                 ("is damaged: it cannot be decompressed", "copy it again")

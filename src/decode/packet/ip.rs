@@ -171,6 +171,21 @@ impl<'a> IpPacket<'a> {
     }
 }
 
+/// The packet without what the link layer padded: padding differs between interfaces.
+pub(super) fn without_padding(data: &[u8]) -> &[u8] {
+    let length = match data {
+        [0x45..=0x4f, _, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
+        [0x60..=0x6f, _, _, _, high, low, ..] => {
+            40 + usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        _ => 0,
+    };
+    match length {
+        0 | 40 => data,
+        length => &data[..length.min(data.len())],
+    }
+}
+
 /// Whether nothing in this IP packet can matter, told from its first bytes: an unfragmented TCP segment
 /// without SYN, FIN and RST, or a UDP datagram that does not begin like DNS, on ports that nobody asked for.
 ///

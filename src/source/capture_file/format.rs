@@ -5,6 +5,9 @@ use std::io::{Cursor, Read};
 /// How many first bytes are looked at.
 pub(super) const HEAD: usize = 4096;
 
+/// The shortest file that is a capture: the header of an empty pcap file. pcapng needs 28 bytes.
+pub(super) const SHORTEST: usize = 24;
+
 /// The file formats that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -88,7 +91,7 @@ pub fn sniff(first_bytes: &[u8]) -> bool {
     let Ok(mut reader) = decompress(Some(compression), Cursor::new(first_bytes)) else {
         return false;
     };
-    let mut head = [0; 24];
+    let mut head = [0; SHORTEST];
     let mut filled = 0;
     while let Ok(read @ 1..) = reader.read(&mut head[filled..]) {
         filled += read;
@@ -109,12 +112,12 @@ pub(super) fn describe(head: &[u8]) -> (&'static str, &'static str) {
         [b'P', b'K', 3, 4, ..] => ("is a zip archive", "unpack it first"),
         [b's', b'n', b'o', b'o', b'p', 0, ..] => ("is a snoop capture", CONVERT),
         [b'G', b'M', b'B', b'U', ..] => ("is a Network Monitor capture", CONVERT),
-        [0x0a, 0x0d, 0x0d, 0x0a, ..] => ("is a damaged pcapng capture", "record or copy it again"),
-        [0x7f, b'E', b'L', b'F', ..] => ("is a program", RECORD),
-        _ if head.len() < 24 && format(head).is_some() => (
+        _ if head.len() < SHORTEST && format(head).is_some() => (
             "is a capture cut inside its first header",
             "record or copy it again",
         ),
+        [0x0a, 0x0d, 0x0d, 0x0a, ..] => ("is a damaged pcapng capture", "record or copy it again"),
+        [0x7f, b'E', b'L', b'F', ..] => ("is a program", RECORD),
         _ if head
             .iter()
             .all(|byte| matches!(byte, 9 | 10 | 13 | 0x20..=0x7e | 0x80..)) =>
