@@ -138,7 +138,7 @@ impl Reader {
         match *body {
             Body::Call { name, args } => self.call(number, at, tid, lead.comm, name, args, sink),
             Body::Resumed { name, tail } => {
-                self.resumed(number, at, tid, lead.comm, name, tail, sink)
+                self.resumed(number, at, tid, lead.comm, name, tail, sink);
             }
             Body::Detached => {}
             Body::Signal(text) => {

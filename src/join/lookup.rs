@@ -146,12 +146,11 @@ pub fn parallel(queries: &[Query], lookup: &Lookup) -> bool {
     let mut first: HashMap<Option<RecordType>, (Timestamp, Endpoint)> = HashMap::new();
     lookup.queries.iter().any(|q| {
         let q = &queries[*q];
-        match first.get(&q.question.kind) {
-            Some((at, resolver)) => *resolver != q.resolver && q.sent - *at < giveup::TOGETHER,
-            None => {
-                first.insert(q.question.kind, (q.sent, q.resolver));
-                false
-            }
+        if let Some((at, resolver)) = first.get(&q.question.kind) {
+            *resolver != q.resolver && q.sent - *at < giveup::TOGETHER
+        } else {
+            first.insert(q.question.kind, (q.sent, q.resolver));
+            false
         }
     })
 }

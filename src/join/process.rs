@@ -76,25 +76,24 @@ impl Processes {
             }
         }
         for (tid, sign) in &order {
-            let id = match this.by_thread.get(*tid) {
-                Some(id) => *id,
-                None => {
-                    let explicit = sign.pid.or(if sign.thread { sign.parent } else { None });
-                    let id = explicit
-                        .and_then(|pid| this.by_thread.get(&Some(pid)).copied())
-                        .or_else(|| {
-                            nearest(&leaders, **tid).and_then(|pid| leaders.get(&pid).copied())
-                        });
-                    let id = id.unwrap_or_else(|| {
-                        this.list.push(Process {
-                            pid: sign.pid,
-                            ..Process::default()
-                        });
-                        this.list.len() - 1
+            let id = if let Some(id) = this.by_thread.get(*tid) {
+                *id
+            } else {
+                let explicit = sign.pid.or(if sign.thread { sign.parent } else { None });
+                let id = explicit
+                    .and_then(|pid| this.by_thread.get(&Some(pid)).copied())
+                    .or_else(|| {
+                        nearest(&leaders, **tid).and_then(|pid| leaders.get(&pid).copied())
                     });
-                    this.by_thread.insert(**tid, id);
-                    id
-                }
+                let id = id.unwrap_or_else(|| {
+                    this.list.push(Process {
+                        pid: sign.pid,
+                        ..Process::default()
+                    });
+                    this.list.len() - 1
+                });
+                this.by_thread.insert(**tid, id);
+                id
             };
             let process = &mut this.list[id];
             process.seen = Some(
@@ -185,7 +184,7 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, HashMap<Option<u32
         match &event.what {
             What::Call(call) => match &call.op {
                 Op::Exec { .. } if call.outcome.value() == Some(0) => {
-                    sign.leader |= task.pid.is_none()
+                    sign.leader |= task.pid.is_none();
                 }
                 Op::Clone { thread, .. } => {
                     if let Some(child) = call

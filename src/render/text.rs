@@ -20,9 +20,9 @@ pub fn write(report: &Report, colored: bool, out: &mut dyn Write) -> io::Result<
     for (n, sentence) in report.summary.iter().enumerate() {
         for line in wrap(sentence, WIDTH) {
             if n == 0 {
-                writeln!(out, "{}", style.strong(&line))?
+                writeln!(out, "{}", style.strong(&line))?;
             } else {
-                writeln!(out, "{line}")?
+                writeln!(out, "{line}")?;
             }
         }
     }
@@ -127,7 +127,9 @@ fn findings(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Res
             .chain(&finding.calls)
             .map(String::as_str)
             .collect();
-        if !places.is_empty() {
+        if places.is_empty() {
+            writeln!(out, "     {}", style.faint(&format!("[{}]", finding.id)))?;
+        } else {
             let more = if places.len() > 3 {
                 format!(" and {} more", places.len() - 3)
             } else {
@@ -139,8 +141,6 @@ fn findings(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Res
                 "     {}",
                 style.faint(&format!("[{}] {}{more}", finding.id, escape(&shown)))
             )?;
-        } else {
-            writeln!(out, "     {}", style.faint(&format!("[{}]", finding.id)))?;
         }
     }
     Ok(())

@@ -223,7 +223,7 @@ fn folder(path: &Path, found: &mut Vec<Found>, gathered: &mut Gathered) -> Resul
     for file in files {
         match file.file_name().and_then(|n| n.to_str()) {
             Some("resolv.conf") => {
-                gathered.resolv_conf = Some((file.display().to_string(), text(&file)?))
+                gathered.resolv_conf = Some((file.display().to_string(), text(&file)?));
             }
             Some("hosts") => gathered.hosts = Some(text(&file)?),
             _ => {

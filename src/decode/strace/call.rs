@@ -238,28 +238,24 @@ fn send(kind: Kind, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op 
     let (style, dns) = payload_hints(&fd);
     let mut names: Option<Address> = None;
     let mut messages = Vec::new();
-    match kind {
-        Kind::SendMany => {
-            for (index, (name, mut bytes, _)) in payload::headers(item(1)).into_iter().enumerate() {
-                bytes.set_length(None);
-                let taken =
-                    value.is_some_and(|count| i64::try_from(index).is_ok_and(|i| i < count));
-                messages.push(bytes.message(name.as_ref(), taken, style, dns));
-                names = names.or(name);
-            }
+    if kind == Kind::SendMany {
+        for (index, (name, mut bytes, _)) in payload::headers(item(1)).into_iter().enumerate() {
+            bytes.set_length(None);
+            let taken = value.is_some_and(|count| i64::try_from(index).is_ok_and(|i| i < count));
+            messages.push(bytes.message(name.as_ref(), taken, style, dns));
+            names = names.or(name);
         }
-        _ => {
-            let (name, bytes) = match kind {
-                Kind::SendMsg => payload::header(item(1)),
-                Kind::WriteVector => (None, payload::vector(item(1))),
-                _ => (
-                    address::read(item(4)),
-                    payload::single(item(1), items.get(2).copied()),
-                ),
-            };
-            messages.push(bytes.message(name.as_ref(), value.is_some(), style, dns));
-            names = name;
-        }
+    } else {
+        let (name, bytes) = match kind {
+            Kind::SendMsg => payload::header(item(1)),
+            Kind::WriteVector => (None, payload::vector(item(1))),
+            _ => (
+                address::read(item(4)),
+                payload::single(item(1), items.get(2).copied()),
+            ),
+        };
+        messages.push(bytes.message(name.as_ref(), value.is_some(), style, dns));
+        names = name;
     }
     if fd.note.is_none() {
         fd.note = names.as_ref().and_then(family_note);

@@ -44,29 +44,26 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                 ack,
             }) => {
                 if flags.syn && !flags.ack && !flags.rst {
-                    match latest
+                    if let Some(known) = latest
                         .get(flow)
                         .map(|i| &mut list[*i])
                         .filter(|f| f.seq == *seq)
                     {
-                        Some(known) => {
-                            known.syns.push(id);
-                            known.last = event.at;
-                        }
-                        None => {
-                            latest.insert(*flow, list.len());
-                            list.push(SynFlow {
-                                client: flow.src,
-                                server: flow.dst,
-                                seq: *seq,
-                                first: event.at,
-                                last: event.at,
-                                syns: vec![id],
-                                ending: Ending::Open,
-                                ended: None,
-                                ended_by: None,
-                            });
-                        }
+                        known.syns.push(id);
+                        known.last = event.at;
+                    } else {
+                        latest.insert(*flow, list.len());
+                        list.push(SynFlow {
+                            client: flow.src,
+                            server: flow.dst,
+                            seq: *seq,
+                            first: event.at,
+                            last: event.at,
+                            syns: vec![id],
+                            ending: Ending::Open,
+                            ended: None,
+                            ended_by: None,
+                        });
                     }
                 } else if let Some(i) = latest.get(&flow.reversed()) {
                     let known = &mut list[*i];

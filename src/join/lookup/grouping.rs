@@ -87,15 +87,15 @@ fn add(draft: &mut Draft, queries: &[Query], i: usize, name: Name) {
     }
     draft.last = query.sent.max(query.answer().map_or(query.sent, |a| a.at));
     if name != draft.current {
-        if !unknown(&draft.current) {
+        if unknown(&draft.current) {
+            lookup.name = query.question.name.clone();
+            lookup.reverse = query.question.name.reverse_of();
+        } else {
             let before = Name(draft.current.0.clone());
             if !lookup.searched.contains(&before) {
                 lookup.searched.push(before);
             }
             lookup.name = base(&draft.current, &name);
-        } else {
-            lookup.name = query.question.name.clone();
-            lookup.reverse = query.question.name.reverse_of();
         }
         draft.current = name;
     }

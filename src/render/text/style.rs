@@ -130,7 +130,7 @@ pub fn bar(value: f64, most: f64, columns: usize) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let eighths = ((value / most * 8.0 * columns as f64).round() as usize).clamp(1, 8 * columns);
     let mut text = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         text.push(PARTS[eighths % 8 - 1]);
     }
     text
