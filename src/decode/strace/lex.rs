@@ -47,7 +47,7 @@ pub fn annotation_end(text: &[u8], at: usize) -> Option<usize> {
                 }
             }
             // The path of a unix socket: <UNIX-STREAM:[1->2,"/a>b"]>
-            b'"' if text[i - 1] == b',' => {
+            b'"' if matches!(text[i - 1], b',' | b'@') => {
                 i = string_end(text, i)?;
                 continue;
             }
