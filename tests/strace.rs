@@ -1,5 +1,7 @@
 //! Whole strace logs: those beside the project and lines in every style.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use presyn::decode::strace::Reader;
 use presyn::event::{Address, Call, Event, Op, Outcome, What};
 use presyn::input::TraceFacts;

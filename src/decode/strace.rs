@@ -162,7 +162,7 @@ impl Reader {
             comm: lead.comm,
         };
         match *body {
-            Body::Call { name, args } => self.call(entry, name, args, sink),
+            Body::Call { kind, name, args } => self.call(entry, kind, name, args, sink),
             Body::Resumed { name, tail } => self.resumed(entry, name, tail, sink),
             Body::Detached => {}
             Body::Signal(text) => {
@@ -174,7 +174,7 @@ impl Reader {
                     return;
                 };
                 if let Some(pending) = self.pending.remove(&tid) {
-                    self.unknown(pending, sink);
+                    self.unknown(&pending, sink);
                 }
                 let task = self.tasks.task(tid, lead.comm);
                 self.life(number, at, task, change, sink);
@@ -193,11 +193,10 @@ impl Reader {
         }
     }
 
-    fn call(&mut self, entry: Entry<'_>, name: &[u8], args: &[u8], sink: Sink<'_>) {
+    fn call(&mut self, entry: Entry<'_>, kind: Kind, name: &[u8], args: &[u8], sink: Sink<'_>) {
         let Entry {
             number, at, tid, ..
         } = entry;
-        let kind = names::kind(name);
         self.tally.call(kind);
         let boring = kind.is_boring() || kind.is_general() && !self.may_matter(args);
         if args.last() == Some(&b'>')
@@ -212,7 +211,10 @@ impl Reader {
                 tid,
                 foreign: 0,
             };
-            let _ = self.tasks.task(tid, entry.comm);
+            if entry.comm.is_some() {
+                // Its second half may come without the name.
+                let _ = self.tasks.task(tid, entry.comm);
+            }
             self.keep(moved.or(tid), pending, sink);
             return;
         }
@@ -289,7 +291,7 @@ impl Reader {
     fn flush(&mut self, sink: Sink<'_>) {
         self.give_up_open(sink);
         for pending in std::mem::take(&mut self.pending).into_values() {
-            self.unknown(pending, sink);
+            self.unknown(&pending, sink);
         }
     }
 

@@ -143,7 +143,7 @@ mod tests {
             let to = Address::Inet(Endpoint::new([10, 0, 1, 93].into(), 53));
             assert_eq!(read(text.as_bytes()), Some(to), "{text}");
         }
-        let any = br#"{sa_family=AF_INET, sin_port=htons(0), sin_addr=htonl(INADDR_ANY)}"#;
+        let any = b"{sa_family=AF_INET, sin_port=htons(0), sin_addr=htonl(INADDR_ANY)}";
         assert_eq!(
             read(any),
             Some(Address::Inet(Endpoint::new([0, 0, 0, 0].into(), 0)))

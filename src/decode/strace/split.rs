@@ -47,17 +47,17 @@ impl Reader {
     /// Remembers an unfinished call; an older one of the same task will never be finished.
     pub(super) fn keep(&mut self, tid: Option<u32>, pending: Pending, sink: Sink<'_>) {
         if let Some(older) = self.pending.remove(&tid) {
-            self.unknown(older, sink);
+            self.unknown(&older, sink);
         }
         if self.pending.len() < MAX_PENDING {
             self.pending.insert(tid, pending);
         } else {
-            self.unknown(pending, sink);
+            self.unknown(&pending, sink);
         }
     }
 
     /// Delivers a call whose end was never seen.
-    pub(super) fn unknown(&mut self, pending: Pending, sink: Sink<'_>) {
+    pub(super) fn unknown(&mut self, pending: &Pending, sink: Sink<'_>) {
         if pending.kind != Kind::Other {
             let parsed = call::read_open(pending.kind, &pending.args);
             let entry = pending.entry();
@@ -92,7 +92,7 @@ impl Reader {
         }
         open.foreign += 1;
         if open.args.len() > MAX_FOREIGN.0 || open.foreign > MAX_FOREIGN.1 {
-            self.unknown(open, sink);
+            self.unknown(&open, sink);
         } else {
             self.open = Some(open);
         }
@@ -101,7 +101,7 @@ impl Reader {
 
     pub(super) fn give_up_open(&mut self, sink: Sink<'_>) {
         if let Some(open) = self.open.take() {
-            self.unknown(open, sink);
+            self.unknown(&open, sink);
         }
     }
 }
