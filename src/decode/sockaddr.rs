@@ -47,9 +47,9 @@ pub fn parse_data(family: u16, data: &[u8]) -> Address {
         0 => Address::Unspecified,
         1 => Address::Unix(unix_path(data)),
         2 => match data.first_chunk::<6>() {
-            Some([p, q, a, b, c, d]) => Address::Inet(Endpoint::new(
-                IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d)),
-                u16::from_be_bytes([*p, *q]),
+            Some([high, low, ip @ ..]) => Address::Inet(Endpoint::new(
+                IpAddr::V4(Ipv4Addr::from(*ip)),
+                u16::from_be_bytes([*high, *low]),
             )),
             None => short(),
         },

@@ -61,6 +61,10 @@ fn inet(items: &[&[u8]]) -> Option<Endpoint> {
         if !name.ends_with(b"_port") {
             return None;
         }
+        // `-X raw` shows the bytes in network order.
+        if let Some((bytes, _)) = lex::string(value, 2) {
+            return bytes.first_chunk().copied().map(u16::from_be_bytes);
+        }
         let value = value.strip_prefix(b"htons(").unwrap_or(value);
         u16::try_from(lex::number(value)?.0).ok()
     })?;
@@ -74,7 +78,15 @@ fn inet(items: &[&[u8]]) -> Option<Endpoint> {
 }
 
 /// `inet_addr("…")`, `inet_pton(AF_INET6, "…", &sin6_addr)`, `htonl(INADDR_ANY)`, or a bare address.
+/// `-X raw` shows the bytes in network order.
 fn host(value: &[u8]) -> Option<IpAddr> {
+    if let Some((bytes, _)) = lex::string(value, 16) {
+        let v6 = || <[u8; 16]>::try_from(&bytes[..]).ok().map(IpAddr::from);
+        return <[u8; 4]>::try_from(&bytes[..])
+            .ok()
+            .map(IpAddr::from)
+            .or_else(v6);
+    }
     if let Some(quote) = value.iter().position(|b| *b == b'"') {
         let text = lex::unescape(&value[quote + 1..], 64);
         return ip_address(std::str::from_utf8(&text).ok()?);
@@ -135,6 +147,9 @@ mod tests {
             r#"{sa_family=0x2 /* AF_INET */, sin_port=htons(53), sin_addr=inet_addr("10.0.1.93")}"#,
             r#"{sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("\x31\x30\x2e\x30\x2e\x31\x2e\x39\x33")}"#,
             r#"{sa_family=AF_INET, sa_data="\0005\n\0\1]\0\0\0\0\0\0\0\0"}"#,
+            r#"{sa_family=0x2, sin_port="\x00\x35", sin_addr="\x0a\x00\x01\x5d"}"#,
+            r#"{sa_family=0x2 /* AF_INET */, sin_port="\x00\x35" /* htons(53) */, sin_addr="\x0a\x00\x01\x5d" /* inet_addr("10.0.1.93") */}"#,
+            r#"{sa_family=0xa, sin6_port="\x00\x35", sin6_flowinfo="\x00\x00\x00\x00", sin6_addr="\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0a\x00\x01\x5d", sin6_scope_id=0}"#,
             r#"{sa_family=AF_INET6, sin6_port=htons(53), inet_pton(AF_INET6, "::ffff:10.0.1.93", &sin6_addr), sin6_flowinfo=0, sin6_scope_id=0}"#,
             r#"{sa_family=AF_INET6, sin6_port=htons(53), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "::ffff:10.0.1.93", &sin6_addr), sin6_scope_id=0}"#,
             r#"{sa_family=AF_INET6, inet_pton(AF_INET6, "::ffff:10.0.1.93", &sin6_addr), sin6_port=htons(53)}"#,
@@ -143,7 +158,7 @@ mod tests {
             let to = Address::Inet(Endpoint::new([10, 0, 1, 93].into(), 53));
             assert_eq!(read(text.as_bytes()), Some(to), "{text}");
         }
-        let any = br"{sa_family=AF_INET, sin_port=htons(0), sin_addr=htonl(INADDR_ANY)}";
+        let any = b"{sa_family=AF_INET, sin_port=htons(0), sin_addr=htonl(INADDR_ANY)}";
         assert_eq!(
             read(any),
             Some(Address::Inet(Endpoint::new([0, 0, 0, 0].into(), 0)))

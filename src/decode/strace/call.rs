@@ -27,13 +27,12 @@ pub struct Parsed {
 /// Reads a call from behind its opening bracket; `None` when no result stands there (yet).
 pub fn read(kind: Kind, args: &[u8]) -> Option<Parsed> {
     let list = lex::list(args, b')');
-    let ending = match list.rest {
-        Some(rest) => outcome::read(rest)?,
+    let ending = if let Some(rest) = list.rest {
+        outcome::read(rest)?
+    } else {
         // A bracket or quote too many in what strace copied: the last `) = ` is the result.
-        None => {
-            let at = args.windows(4).rposition(|w| w == b") = ")?;
-            outcome::read(&args[at + 1..])?
-        }
+        let at = args.windows(4).rposition(|w| w == b") = ")?;
+        outcome::read(&args[at + 1..])?
     };
     Some(Parsed {
         op: op(kind, &list.items, Some(&ending)),
@@ -239,8 +238,7 @@ fn send(kind: Kind, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op 
     let mut names: Option<Address> = None;
     let mut messages = Vec::new();
     if kind == Kind::SendMany {
-        for (index, (name, mut bytes, _)) in payload::headers(item(1)).into_iter().enumerate() {
-            bytes.set_length(None);
+        for (index, (name, bytes, _)) in payload::headers(item(1)).into_iter().enumerate() {
             let taken = value.is_some_and(|count| i64::try_from(index).is_ok_and(|i| i < count));
             messages.push(bytes.message(name.as_ref(), taken, style, dns));
             names = names.or(name);
@@ -249,10 +247,10 @@ fn send(kind: Kind, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op 
         let (name, bytes) = match kind {
             Kind::SendMsg => payload::header(item(1)),
             Kind::WriteVector => (None, payload::vector(item(1))),
-            _ => (
-                address::read(item(4)),
-                payload::single(item(1), items.get(2).copied()),
-            ),
+            _ => {
+                let bytes = payload::single(item(1), items.get(2).copied());
+                (address::read(item(4)), bytes)
+            }
         };
         messages.push(bytes.message(name.as_ref(), value.is_some(), style, dns));
         names = name;

@@ -124,22 +124,35 @@ fn time_of_day(text: &[u8]) -> Option<(i64, i64, &[u8])> {
     Some((((h * 60 + m) * 60 + s) * SECOND + fraction, step, rest))
 }
 
+/// Nanoseconds in the last digit of a fraction of this many digits.
+const STEPS: [i64; 10] = [
+    SECOND,
+    100_000_000,
+    10_000_000,
+    1_000_000,
+    100_000,
+    10_000,
+    1_000,
+    100,
+    10,
+    1,
+];
+
 /// `.123456`, if it is there.
 fn fraction(text: &[u8]) -> (i64, i64, &[u8]) {
     let Some(digits) = text.strip_prefix(b".") else {
         return (0, SECOND, text);
     };
-    let mut nanos = 0;
-    let mut step = SECOND;
+    let mut value = 0;
     let mut length = 0;
     while let Some(digit) = digits.get(length).filter(|b| b.is_ascii_digit()) {
-        if step > 1 {
-            step /= 10;
-            nanos += i64::from(digit - b'0') * step;
+        if length < STEPS.len() - 1 {
+            value = value * 10 + i64::from(digit - b'0');
         }
         length += 1;
     }
-    (nanos, step, &digits[length..])
+    let step = STEPS[length.min(STEPS.len() - 1)];
+    (value * step, step, &digits[length..])
 }
 
 fn int(text: &[u8]) -> Option<i64> {

@@ -1,7 +1,7 @@
 //! Lines that are not plainly strace's: output of the program before a call, colours, quotation marks of
 //! mails; and whether a text is a trace at all.
 
-use super::names::{self, Kind};
+use super::names::Kind;
 use super::prefix::{self, Body, Lead};
 use super::{call, clock::Reading, lex};
 
@@ -32,8 +32,8 @@ impl Shape {
 /// one; unknown names never.
 pub fn is_substantial(body: &Body<'_>, calls: u64) -> bool {
     match body {
-        Body::Call { name, args } => {
-            let known = names::kind(name) != Kind::Unknown;
+        Body::Call { kind, args, .. } => {
+            let known = *kind != Kind::Unknown;
             known && calls >= DOUBTED || has_result(args) || known && has_open_list(args)
         }
         _ => true,
@@ -110,8 +110,7 @@ pub fn line_within(text: &[u8], shape: Option<Shape>) -> Option<(Lead<'_>, Body<
             return None;
         }
         match body {
-            Body::Call { name, args } => {
-                let kind = names::kind(name);
+            Body::Call { kind, args, .. } => {
                 let known = kind != Kind::Unknown && (at == 0 || !kind.is_boring());
                 (known && (args.ends_with(b" ...>") || call::read(kind, args).is_some()))
                     .then_some((lead, body))
@@ -182,9 +181,7 @@ pub fn looks_like_trace(start: &[u8]) -> bool {
         let nuls = line.iter().take_while(|b| **b == 0).count();
         let text = without_dressing(&line[nuls..], &mut scratch);
         match prefix::line(text) {
-            Some((_, Body::Call { name, args })) => {
-                names::kind(name) != Kind::Unknown && has_result(args)
-            }
+            Some((_, Body::Call { kind, args, .. })) => kind != Kind::Unknown && has_result(args),
             Some((_, Body::End(text))) => !text.starts_with(b"exited ("),
             Some((_, Body::Resumed { .. } | Body::Signal(_) | Body::Remark(_))) => true,
             _ => false,

@@ -47,7 +47,7 @@ pub fn annotation_end(text: &[u8], at: usize) -> Option<usize> {
                 }
             }
             // The path of a unix socket: <UNIX-STREAM:[1->2,"/a>b"]>
-            b'"' if text[i - 1] == b',' => {
+            b'"' if matches!(text[i - 1], b',' | b'@') => {
                 i = string_end(text, i)?;
                 continue;
             }
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn old_double_braces_close_once() {
-        let text = r"3, {sin_family=AF_INET, sin_port=htons(53)}}, 16) = 0";
+        let text = "3, {sin_family=AF_INET, sin_port=htons(53)}}, 16) = 0";
         assert_eq!(items(text, ')').0.len(), 3);
         let nested = r#"3, {msg_name(16)={sin_family=AF_INET, sin_port=htons(53)}}, msg_iov(1)=[{"a", 1}]}, 0) = 1"#;
         assert_eq!(items(nested, ')').0.len(), 3);

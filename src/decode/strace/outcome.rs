@@ -131,14 +131,10 @@ fn error_word(text: &[u8]) -> Option<Arc<str>> {
 
 /// The duration at the end of a line (` <0.000012>`), and what stands before it.
 pub fn duration(text: &[u8]) -> Option<(Span, &[u8])> {
-    if text.last() == Some(&b'>') {
-        let from = text.len().saturating_sub(32);
-        let open = from + text[from..].iter().rposition(|b| *b == b'<')?;
-        if open > 0 && text[open - 1] != b' ' {
-            return None;
-        }
-        let span = seconds(&text[open + 1..text.len() - 1])?;
-        return Some((span, &text[..open]));
+    if text.last() == Some(&b'>')
+        && let Some(found) = duration_at_end(text)
+    {
+        return Some(found);
     }
     // A comment may follow. Look for the last ` <digit`.
     let mut end = text.len();
@@ -153,6 +149,16 @@ pub fn duration(text: &[u8]) -> Option<(Span, &[u8])> {
         end = open;
     }
     None
+}
+
+fn duration_at_end(text: &[u8]) -> Option<(Span, &[u8])> {
+    let from = text.len().saturating_sub(32);
+    let open = from + text[from..].iter().rposition(|b| *b == b'<')?;
+    if open > 0 && text[open - 1] != b' ' {
+        return None;
+    }
+    let span = seconds(&text[open + 1..text.len() - 1])?;
+    Some((span, &text[..open]))
 }
 
 /// Decimal seconds with nothing around them.

@@ -1,7 +1,7 @@
 //! The buffers of send and receive calls, and the DNS messages in them.
 
-use super::{address, lex};
 use crate::decode::dns::glimpse;
+use super::{address, lex};
 use crate::event::{Address, Message, SocketStyle, dns};
 
 /// How much of one buffer is decoded: the longest DNS message is 64 KiB (RFC 1035 section 4.2.2).
@@ -169,7 +169,7 @@ pub fn may_be_dns(args: &[u8]) -> bool {
         return false;
     };
     let mut text = &args[quote + 1..];
-    let mut head = [0_u8; HEADER + 2];
+    let mut head = [0_u8; 7 + 2];
     let mut length = 0;
     while length < head.len()
         && let Some((byte, used)) = lex::unescape_one(text)
@@ -179,7 +179,7 @@ pub fn may_be_dns(args: &[u8]) -> bool {
         text = &text[used..];
     }
     let plausible =
-        |h: &[u8]| h.len() >= HEADER && h[4] == 0 && h[5] == 1 && h[2] & 0x78 <= 0x28 && h[6] == 0;
+        |h: &[u8]| h.len() >= 7 && h[4] == 0 && h[5] == 1 && h[2] & 0x78 <= 0x28 && h[6] == 0;
     plausible(&head[..length]) || plausible(&head[2..length.max(2)])
 }
 

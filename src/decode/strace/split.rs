@@ -1,0 +1,107 @@
+//! Calls that stand on more than one line: `<unfinished ...>` and `<... resumed>`, other text in between,
+//! wrapped lines, ends that never come.
+
+use super::names::{self, Kind};
+use super::{Entry, MAX_PENDING, Pending, Reader, Sink, call, life, outcome};
+
+/// How many bytes and lines of foreign text may stand inside a call before it is given up.
+pub const MAX_FOREIGN: (usize, u32) = (1 << 16, 64);
+
+impl Reader {
+    /// The second half of a call; `exit` tells when and who.
+    pub(super) fn resumed(&mut self, exit: Entry<'_>, name: &[u8], tail: &[u8], sink: Sink<'_>) {
+        // The first lines of a log on stderr have no `[pid N]` until there is a second task.
+        let key = [exit.tid, None]
+            .into_iter()
+            .find(|key| self.pending.get(key).is_some_and(|p| *p.name == *name));
+        let Some(mut pending) = key.and_then(|key| self.pending.remove(&key)) else {
+            // It began before the log did.
+            self.tally.call(names::kind(name));
+            if let Some((lasted, _)) = outcome::duration(tail) {
+                let at = exit.at - lasted;
+                self.dull(Entry { at, ..exit }, name, tail, sink);
+            }
+            return;
+        };
+        if let Some((before, _)) = life::unfinished(tail) {
+            pending.args.extend_from_slice(before);
+            self.keep(exit.tid, pending, sink);
+            return;
+        }
+        let entry = Entry {
+            tid: exit.tid.or(pending.tid),
+            comm: exit.comm,
+            ..pending.entry()
+        };
+        let parsed = if pending.kind == Kind::Other {
+            call::read(Kind::Other, tail)
+        } else {
+            pending.args.extend_from_slice(tail);
+            call::read(pending.kind, &pending.args)
+        };
+        let parsed = parsed.unwrap_or_else(|| call::read_open(pending.kind, &pending.args));
+        let exit = self.clock.is_timed().then_some(exit.at);
+        self.complete(pending.kind, &pending.name, parsed, entry, exit, sink);
+    }
+
+    /// Remembers an unfinished call; an older one of the same task will never be finished.
+    pub(super) fn keep(&mut self, tid: Option<u32>, pending: Pending, sink: Sink<'_>) {
+        if let Some(older) = self.pending.remove(&tid) {
+            self.unknown(&older, sink);
+        }
+        if self.pending.len() < MAX_PENDING {
+            self.pending.insert(tid, pending);
+        } else {
+            self.unknown(&pending, sink);
+        }
+    }
+
+    /// Delivers a call whose end was never seen.
+    pub(super) fn unknown(&mut self, pending: &Pending, sink: Sink<'_>) {
+        if pending.kind != Kind::Other {
+            let parsed = call::read_open(pending.kind, &pending.args);
+            let entry = pending.entry();
+            self.complete(pending.kind, &pending.name, parsed, entry, None, sink);
+        }
+    }
+
+    /// Whether the text belongs to the open call: its end after a program's output (`) = 11`), or the rest
+    /// of a line that was wrapped.
+    pub(super) fn continued(&mut self, text: &[u8], sink: Sink<'_>) -> bool {
+        let Some(mut open) = self.open.take() else {
+            return false;
+        };
+        let is_end = text.trim_ascii_start().starts_with(b")");
+        let before = open.args.len();
+        open.args.push(b' ');
+        open.args.extend_from_slice(text);
+        let mut parsed = call::read(open.kind, &open.args);
+        if parsed.is_none() && is_end {
+            open.args.truncate(before);
+            // The program's output opened a bracket or a string that is not the call's.
+            parsed = outcome::read(&text.trim_ascii_start()[1..]).map(|ending| call::Parsed {
+                outcome: ending.outcome,
+                lasted: ending.lasted,
+                ..call::read_open(open.kind, &open.args)
+            });
+        }
+        if let Some(parsed) = parsed {
+            let entry = open.entry();
+            self.complete(open.kind, &open.name, parsed, entry, None, sink);
+            return true;
+        }
+        open.foreign += 1;
+        if open.args.len() > MAX_FOREIGN.0 || open.foreign > MAX_FOREIGN.1 {
+            self.unknown(&open, sink);
+        } else {
+            self.open = Some(open);
+        }
+        false
+    }
+
+    pub(super) fn give_up_open(&mut self, sink: Sink<'_>) {
+        if let Some(open) = self.open.take() {
+            self.unknown(&open, sink);
+        }
+    }
+}
