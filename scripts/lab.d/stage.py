@@ -1,0 +1,290 @@
+"""The inside of the lab: runs as root of its own namespaces, where scripts/lab has put it.
+
+stage.py CASE WORK record|hold SECONDS
+
+This process lives on the far side, the network namespace that owns the resolvers' and
+servers' addresses. It starts one child that holds the client's namespaces (network, mounts,
+host name), wires both with veth pairs, gives the client its own resolv.conf, nsswitch.conf,
+hosts and an empty /run, and then either records one client run into WORK or holds the lab up.
+Everything it starts dies with it.
+"""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import cases
+from resolver import Resolver, static_zone
+from server import Server
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+RESOLVER_NET, SERVER_NET = "10.0.1.", "192.168.110."
+CLIENT_ON_RESOLVER_NET, CLIENT_ON_SERVER_NET = "10.0.1.10", "192.168.110.50"
+# What IPv6 says about a new link comes in this time (measured), and so not into a capture.
+SETTLE_S = 0.5
+# A child of this process gets SIGKILL when it dies, however it dies.
+DIE_WITH_ME = ("setpriv", "--pdeathsig", "KILL", "--")
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/run/home", "USER": "root",
+               "LANG": "C.UTF-8"}
+
+
+class LabError(Exception):
+    """What went wrong, for the person at the terminal."""
+
+
+def run(*argv, **more):
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, **more)
+    if done.returncode:
+        raise LabError("%s: %s" % (" ".join(argv), (done.stderr or done.stdout).strip()))
+    return done.stdout
+
+
+def wait_for(what, test, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not test():
+        if time.monotonic() > end:
+            raise LabError("waited %.0f s for %s" % (seconds, what))
+        time.sleep(0.02)
+
+
+def sysctl(path, value):
+    """Best effort: a container may hold /proc/sys read-only, and no case depends on these alone."""
+    try:
+        with open("/proc/sys/net/" + path, "w") as file:
+            file.write(value)
+    except OSError:
+        pass
+
+
+class Stage:
+    def __init__(self, name, work):
+        self.case, self.name, self.work = cases.CASES[name], name, work
+        self.rows, self.rows_lock = [], threading.Lock()
+        self.children, self.client = [], None
+
+    # -- the two sides ------------------------------------------------------------------
+
+    def in_client(self, *argv):
+        return ("nsenter", "-t", str(self.client.pid), "-n", "-m", "-u", "--", *argv)
+
+    def set_up(self):
+        self.start_client_side()
+        self.wire()
+        self.furnish()
+        for address, behaviour in self.case.resolvers.items():
+            Resolver(address, behaviour, static_zone(cases.ZONE), self.log).start()
+        for target, behaviour in self.case.servers.items():
+            address, port = target.rsplit(":", 1)
+            Server(address, int(port), behaviour).start()
+        for argv in self.case.daemons:
+            self.spawn(*self.in_client(*argv))
+        if self.case.ready:
+            wait_for("the daemons", lambda: subprocess.run(
+                self.in_client("sh", "-c", self.case.ready), stdin=subprocess.DEVNULL, timeout=10).returncode == 0)
+
+    def spawn(self, *argv, **more):
+        """A child in the client's namespaces (or here) that cannot outlive this process."""
+        more.setdefault("stdin", subprocess.DEVNULL)
+        log = open(os.path.join(self.work, "daemons.log"), "a")
+        more.setdefault("stdout", log)
+        more.setdefault("stderr", log)
+        child = subprocess.Popen(DIE_WITH_ME + argv, env=ENVIRONMENT, cwd="/", **more)
+        self.children.append(child)
+        return child
+
+    def start_client_side(self):
+        self.client = subprocess.Popen(
+            ("unshare", "--net", "--mount", "--uts", "--propagation", "private", *DIE_WITH_ME, "cat"),
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/")
+        self.children.append(self.client)
+
+        def arrived():
+            if self.client.poll() is not None:
+                raise LabError("cannot make the client's namespaces")
+            with open("/proc/%d/comm" % self.client.pid) as file:
+                return file.read() == "cat\n"
+        wait_for("the client's namespaces", arrived)
+
+    def wire(self):
+        """eth0 leads to the servers, eth1 to the resolvers."""
+        pid = str(self.client.pid)
+        run("ip", "link", "set", "lo", "up")
+        sysctl("ipv6/conf/default/disable_ipv6", "1")
+        for far, near, address in (("srv", "eth0", SERVER_NET + "1"), ("dns", "eth1", RESOLVER_NET + "1")):
+            run("ip", "link", "add", far, "type", "veth", "peer", "name", near, "netns", pid)
+            run("ip", "address", "add", address + "/24", "dev", far)
+            run("ip", "link", "set", far, "up")
+        sysctl("ipv4/icmp_ratelimit", "0")  # every refused query gets its ICMP error
+        wanted = {a for a, b in self.case.resolvers.items() if b != "absent"}
+        wanted |= {t.rsplit(":", 1)[0] for t in self.case.servers}
+        for address in sorted(wanted):
+            far = "dns" if address.startswith(RESOLVER_NET) else "srv"
+            run("ip", "address", "add", address + "/24", "dev", far)
+        for target, behaviour in self.case.servers.items():
+            if behaviour == "drop":
+                # The address answers ARP; what it would send back has no way out, so a SYN stays unanswered.
+                run("ip", "rule", "add", "from", target.rsplit(":", 1)[0], "blackhole")
+        run(*self.in_client("sh", "-ec", CLIENT_NETWORK % {
+            "bridge": BRIDGE if self.case.bridge else "dev=eth1",
+            "servers": CLIENT_ON_SERVER_NET, "resolvers": CLIENT_ON_RESOLVER_NET}))
+        time.sleep(SETTLE_S)
+
+    def furnish(self):
+        """The client's own /run and name-service files, by mounts that nobody else sees."""
+        conf = os.path.join(self.work, "conf")
+        os.makedirs(conf, exist_ok=True)
+        servers = self.case.nameservers or tuple(self.case.resolvers)
+        texts = {
+            "resolv.conf": [*("nameserver " + s for s in servers), *self.case.resolv_extra],
+            "nsswitch.conf": ["passwd: files", "group: files", "hosts: " + self.case.hosts_line,
+                              "networks: files", "services: files", "protocols: files"],
+            "hosts": ["127.0.0.1 localhost client"],
+            # Only for the nscd case: one cache, nothing kept on disk.
+            "nscd.conf": ["enable-cache hosts yes", "enable-cache passwd no", "enable-cache group no",
+                          "enable-cache netgroup no", "enable-cache services no", "persistent hosts no", "paranoia no"],
+        }
+        for name, lines in texts.items():
+            with open(os.path.join(conf, name), "w") as file:
+                file.write("\n".join(lines) + "\n")
+        run(*self.in_client("sh", "-ec", FURNISH, "sh", conf, os.path.join(HERE, "clients"), os.path.join(self.work, "bin")))
+
+    def log(self, row):
+        with self.rows_lock:
+            self.rows.append(row)
+
+    def asked(self):
+        """What the scripted resolvers read and answered, by address and transport."""
+        with self.rows_lock:
+            table = {}
+            for row in self.rows:
+                entry = table.setdefault("%s/%s" % (row["resolver"], row["transport"]), {"queries": 0, "answered": 0, "questions": {}})
+                entry["queries"] += 1
+                entry["answered"] += row["answered"]
+                entry["questions"][row["question"]] = entry["questions"].get(row["question"], 0) + 1
+            return table
+
+    # -- recording ------------------------------------------------------------------------
+
+    def record(self):
+        pcap = os.path.join(self.work, "packets.pcap")
+        trace = os.path.join(self.work, "syscalls.strace")
+        capture_log = os.path.join(self.work, "tcpdump.log")
+        with open(capture_log, "w") as log:
+            capture = self.spawn(*self.in_client("tcpdump", "-i", "any", "-n", "-U", "--immediate-mode", "-Z", "root", "-w", pcap), stderr=log)
+
+        def capturing():
+            if capture.poll() is not None:
+                raise LabError("tcpdump: " + read(capture_log))
+            # Printed after the capture is active; -U has then written the file's header.
+            return "listening on" in read(capture_log) and os.path.getsize(pcap) >= 24
+        wait_for("tcpdump", capturing)
+
+        with open(os.path.join(self.work, "output.txt"), "w") as output:
+            began = time.monotonic()
+            client = self.spawn(*self.in_client(
+                "sh", "-c", 'cd /run/home && exec "$@"', "sh",
+                "strace", "-f", "-ttt", "-T", "-yy", "-e", "trace=network,poll,close", "-o", trace, *self.case.command),
+                stdout=output, stderr=output, start_new_session=True)
+            try:
+                status = client.wait(self.case.limit)
+            except subprocess.TimeoutExpired:
+                os.killpg(client.pid, signal.SIGKILL)  # its own session: strace and the client only
+                client.wait(5)
+                raise LabError("the client took more than %.0f s" % self.case.limit)
+            seconds = time.monotonic() - began
+        time.sleep(self.case.linger)
+        capture.send_signal(signal.SIGINT)
+        capture.wait(10)
+        counts = [int(n) for n in re.findall(r"^(\d+) packets", read(capture_log), re.M)]
+        if len(counts) < 3 or counts[0] != counts[1] or counts[2]:
+            raise LabError("the capture is not whole: " + read(capture_log))
+        version = subprocess.run(self.case.version, capture_output=True, text=True, timeout=30, env=ENVIRONMENT)
+        with open(os.path.join(self.work, "result.json"), "w") as file:
+            json.dump({"status": status, "seconds": round(seconds, 3), "asked": self.asked(),
+                       "version": (version.stdout or version.stderr).strip().splitlines()[0].split(" libcurl/")[0].strip()}, file)
+
+    def tear_down(self):
+        for child in reversed(self.children):
+            if child.poll() is None:
+                child.kill()
+        for child in self.children:
+            child.wait(5)
+
+
+BRIDGE = """ip link add br0 type bridge
+ip link set eth1 master br0
+ip link set eth1 up
+dev=br0
+"""
+
+# IPv6 stays on, so that clients with AI_ADDRCONFIG ask for AAAA as they do on most hosts; its own
+# chatter (duplicate address detection, router solicitations, repeated MLD reports) is kept short.
+CLIENT_NETWORK = """
+for conf in /proc/sys/net/ipv6/conf/*; do
+    echo 0 >$conf/accept_dad || :
+    echo 0 >$conf/router_solicitations || :
+    echo 10 >$conf/mldv2_unsolicited_report_interval || :
+done 2>/dev/null
+echo 1 2>/dev/null >/proc/sys/net/ipv6/mld_qrv || :
+hostname client
+%(bridge)s
+ip link set lo up
+ip link set eth0 up
+ip link set "$dev" up
+ip address add %(servers)s/24 dev eth0
+ip address add %(resolvers)s/24 dev "$dev"
+ip route add default via 192.168.110.1
+"""
+
+# $1 name-service files, $2 client sources, $3 built clients. The host's own resolv.conf may be a
+# link into /run, which is about to be covered: give the link something to point at.
+FURNISH = """
+link=$(readlink -f /etc/resolv.conf || echo /etc/resolv.conf)
+mkdir -p "$3"
+exec 3<"$1" 4<"$2" 5<"$3"
+mount -t tmpfs -o mode=0755 lab /run
+mkdir /run/conf /run/lab /run/bin /run/home /run/lock /run/nscd
+mount -c --bind /proc/self/fd/3 /run/conf
+mount -c --bind /proc/self/fd/4 /run/lab
+mount -c --bind /proc/self/fd/5 /run/bin
+case $link in /run/*) mkdir -p "${link%/*}"; : >"$link" ;; esac
+for name in resolv.conf nsswitch.conf hosts; do mount --bind "/run/conf/$name" "/etc/$name"; done
+"""
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def main():
+    name, work, mode, seconds = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit("lab: time is up"))
+    signal.alarm(max(1, int(seconds)))
+    stage = Stage(name, work)
+    try:
+        stage.set_up()
+        if mode == "record":
+            stage.record()
+        else:
+            with open(os.path.join(work, "ready.new"), "w") as file:
+                json.dump({"client": stage.client.pid}, file)
+            os.rename(file.name, os.path.join(work, "ready"))
+            while True:
+                time.sleep(0.5)
+                with open(os.path.join(work, "asked.new"), "w") as file:
+                    json.dump(stage.asked(), file, indent=1)
+                os.rename(file.name, os.path.join(work, "asked.json"))
+    except (LabError, OSError, subprocess.SubprocessError) as error:
+        sys.exit("lab: %s: %s" % (name, error))
+    finally:
+        stage.tear_down()
+
+
+if __name__ == "__main__":
+    main()
