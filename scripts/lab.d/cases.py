@@ -136,8 +136,12 @@ CASES = {
         "The first resolver answers after 8 s, when the client waits for the silent second; the next round reads it",
         (*CURL, "http://web.example.lab/"), resolvers("slow 8", "silent"), linger=2.0, needs=("curl",)),
     "nscd-in-front": Case(
-        "The client asks nscd over its unix socket; nscd's first resolver never answers",
+        "The client asks nscd over its unix socket and gives up on it after 5 s, since nscd's first resolver is silent; then it asks itself",
         (*CURL, "http://web.example.lab/"), resolvers("silent", "good"),
+        daemons=(("nscd", "-F", "-f", "/run/conf/nscd.conf"),), ready="test -S /run/nscd/socket", needs=("curl", "nscd")),
+    "nscd-slow": Case(
+        "The client asks nscd over its unix socket; nscd answers when its slow resolver has",
+        (*CURL, "http://web.example.lab/"), resolvers("slow 3"),
         daemons=(("nscd", "-F", "-f", "/run/conf/nscd.conf"),), ready="test -S /run/nscd/socket", needs=("curl", "nscd")),
     "overlapping-threads": Case(
         "Three threads look up three names at overlapping times; the first resolver never answers",

@@ -1,4 +1,4 @@
-"""The inside of the lab: runs as root of its own namespaces, where scripts/lab has put it.
+"""The inside of the lab: runs with all capabilities in its own namespaces, where scripts/lab has put it.
 
 stage.py CASE WORK record|hold SECONDS
 
@@ -27,6 +27,8 @@ RESOLVER_NET, SERVER_NET = "10.0.1.", "192.168.110."
 CLIENT_ON_RESOLVER_NET, CLIENT_ON_SERVER_NET = "10.0.1.10", "192.168.110.50"
 # What IPv6 says about a new link comes in this time (measured), and so not into a capture.
 SETTLE_S = 0.5
+# As root, tcpdump would become another user who cannot write here.
+KEEP_ROOT = ("-Z", "root") if os.geteuid() == 0 else ()
 # A child of this process gets SIGKILL when it dies, however it dies.
 DIE_WITH_ME = ("setpriv", "--pdeathsig", "KILL", "--")
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/run/home", "USER": "root",
@@ -151,7 +153,7 @@ class Stage:
         for name, lines in texts.items():
             with open(os.path.join(conf, name), "w") as file:
                 file.write("\n".join(lines) + "\n")
-        run(*self.in_client("sh", "-ec", FURNISH, "sh", conf, os.path.join(HERE, "clients"), os.path.join(self.work, "bin")))
+        run(*self.in_client(sys.executable, "-B", os.path.join(HERE, "furnish.py"), conf, os.path.join(HERE, "clients"), os.path.join(self.work, "bin")))
 
     def log(self, row):
         with self.rows_lock:
@@ -175,7 +177,7 @@ class Stage:
         trace = os.path.join(self.work, "syscalls.strace")
         capture_log = os.path.join(self.work, "tcpdump.log")
         with open(capture_log, "w") as log:
-            capture = self.spawn(*self.in_client("tcpdump", "-i", "any", "-n", "-U", "--immediate-mode", "-Z", "root", "-w", pcap), stderr=log)
+            capture = self.spawn(*self.in_client("tcpdump", "-i", "any", "-n", "-U", "--immediate-mode", *KEEP_ROOT, "-w", pcap), stderr=log)
 
         def capturing():
             if capture.poll() is not None:
@@ -240,21 +242,6 @@ ip link set "$dev" up
 ip address add %(servers)s/24 dev eth0
 ip address add %(resolvers)s/24 dev "$dev"
 ip route add default via 192.168.110.1
-"""
-
-# $1 name-service files, $2 client sources, $3 built clients. The host's own resolv.conf may be a
-# link into /run, which is about to be covered: give the link something to point at.
-FURNISH = """
-link=$(readlink -f /etc/resolv.conf || echo /etc/resolv.conf)
-mkdir -p "$3"
-exec 3<"$1" 4<"$2" 5<"$3"
-mount -t tmpfs -o mode=0755 lab /run
-mkdir /run/conf /run/lab /run/bin /run/home /run/lock /run/nscd
-mount -c --bind /proc/self/fd/3 /run/conf
-mount -c --bind /proc/self/fd/4 /run/lab
-mount -c --bind /proc/self/fd/5 /run/bin
-case $link in /run/*) mkdir -p "${link%/*}"; : >"$link" ;; esac
-for name in resolv.conf nsswitch.conf hosts; do mount --bind "/run/conf/$name" "/etc/$name"; done
 """
 
 
