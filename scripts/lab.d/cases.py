@@ -10,6 +10,8 @@ ZONE = {
     "A db.prod.example.lab": [TARGET],
     "A two.example.lab": ["192.168.110.232", TARGET],
     "A hole.example.lab": ["192.168.110.232"],
+    "A six.example.lab": ["192.168.110.231"],
+    "AAAA six.example.lab": ["fd00:110::232", "fd00:110::231"],
     "PTR 231.110.168.192.in-addr.arpa": ["web.example.lab"],
 }
 PYTHON = ("/usr/bin/python3", "-I", "-S")
@@ -143,6 +145,14 @@ CASES = {
         "The client asks nscd over its unix socket; nscd answers when its slow resolver has",
         (*CURL, "http://web.example.lab/"), resolvers("slow 3"),
         daemons=(("nscd", "-F", "-f", "/run/conf/nscd.conf"),), ready="test -S /run/nscd/socket", needs=("curl", "nscd")),
+    "ipv6": Case(
+        "Both resolvers have IPv6 addresses and the first is silent; of the server's two IPv6 addresses one drops SYNs, the client gives each address 2 s",
+        (*PYTHON, "/run/lab/connect.py", "six.example.lab", "80", "2"), {"fd00:1::93": "silent", "fd00:1::95": "good"},
+        servers={"[fd00:110::232]:80": "drop", "[fd00:110::231]:80": "http", **WEB}, version=("/usr/bin/python3", "--version")),
+    "tcp-dns-dead": Case(
+        "Every UDP answer is truncated and SYNs to the resolver's TCP port are dropped; the client is stopped after 12 s",
+        ("timeout", "12", *PYTHON, "/run/lab/connect.py", "web.example.lab", "80"), resolvers("truncate"),
+        servers={"10.0.1.93:53": "drop", **WEB}, version=("/usr/bin/python3", "--version")),
     "overlapping-threads": Case(
         "Three threads look up three names at overlapping times; the first resolver never answers",
         (*PYTHON, "/run/lab/connect_threads.py", "80", "web.example.lab", "api.example.lab", "log.example.lab"),

@@ -99,10 +99,10 @@ class Resolver:
             threading.Thread(target=self.serve_tcp, args=(tcp,), daemon=True).start()
 
     def decide(self, query, transport):
-        """(response or None, seconds to hold it back) for one message, and a log row."""
+        """(response or None, seconds to hold it back, log row) for one message."""
         question = read_question(query)
         if question is None:
-            return None, 0.0
+            return None, 0.0, {}
         ident, name, kind, end = question
         with self.lock:
             self.read += 1
@@ -124,23 +124,27 @@ class Resolver:
             records, truncated = [], True
         elif word in ("servfail", "refused", "nxdomain"):
             records, rcode = [], {"servfail": SERVFAIL, "refused": REFUSED, "nxdomain": NXDOMAIN}[word]
-        self.log({"at": time.time(), "resolver": self.address, "transport": transport, "id": ident,
-                  "question": "%s %s" % (TYPES.get(kind, "TYPE%d" % kind), name),
-                  "answered": not lost, "held_s": delay, "rcode": None if lost else rcode})
-        return (None if lost else make_answer(query, end, records, rcode, truncated)), delay
+        row = {"at": time.time(), "resolver": self.address, "transport": transport, "id": ident,
+               "question": "%s %s" % (TYPES.get(kind, "TYPE%d" % kind), name), "answered": False}
+        self.log(row)
+        return (None if lost else make_answer(query, end, records, rcode, truncated)), delay, row
 
     def serve_udp(self, sock):
         while True:
             query, peer = sock.recvfrom(4096)
-            answer, delay = self.decide(query, "udp")
+            answer, delay, row = self.decide(query, "udp")
             if answer is None:
                 continue
+
+            def send(answer=answer, peer=peer, row=row):
+                sock.sendto(answer, peer)
+                row["answered"] = True  # only what has left counts
             if delay:
-                timer = threading.Timer(delay, sock.sendto, (answer, peer))
+                timer = threading.Timer(delay, send)
                 timer.daemon = True
                 timer.start()
             else:
-                sock.sendto(answer, peer)
+                send()
 
     def serve_tcp(self, listener):
         while True:
@@ -153,10 +157,11 @@ class Resolver:
             try:
                 while True:
                     (length,) = struct.unpack("!H", read_exactly(conn, 2))
-                    answer, delay = self.decide(read_exactly(conn, length), "tcp")
+                    answer, delay, row = self.decide(read_exactly(conn, length), "tcp")
                     if answer is not None:
                         time.sleep(delay)
                         conn.sendall(struct.pack("!H", len(answer)) + answer)
+                        row["answered"] = True
             except (OSError, EOFError):
                 return
 

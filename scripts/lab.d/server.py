@@ -6,7 +6,7 @@ Behaviours (the words used in cases.py):
   accept      accepts and says nothing; closes when the client does
   reset       accepts, then resets
   closed      nobody listens: the kernel answers a SYN with RST
-  drop        answers ARP, drops every SYN (done by stage.py with a routing rule)
+  drop        the address answers ARP, the port drops every SYN (a routing rule in stage.py)
 """
 import socket
 import struct

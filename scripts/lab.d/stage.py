@@ -23,14 +23,15 @@ from resolver import Resolver, static_zone
 from server import Server
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-RESOLVER_NET, SERVER_NET = "10.0.1.", "192.168.110."
-CLIENT_ON_RESOLVER_NET, CLIENT_ON_SERVER_NET = "10.0.1.10", "192.168.110.50"
-# What IPv6 says about a new link comes in this time (measured), and so not into a capture.
+RESOLVER_NETS, SERVER_NETS = ("10.0.1.", "fd00:1::"), ("192.168.110.", "fd00:110::")
+# What IPv6 says about a new link comes in this time (measured; a bridge takes longer), and so not into a capture.
 SETTLE_S = 0.5
 # As root, tcpdump would become another user who cannot write here.
 KEEP_ROOT = ("-Z", "root") if os.geteuid() == 0 else ()
 # A child of this process gets SIGKILL when it dies, however it dies.
 DIE_WITH_ME = ("setpriv", "--pdeathsig", "KILL", "--")
+# A daemon that changes its user loses that signal: give it a process namespace, whose first process keeps it.
+IN_A_BOX = ("unshare", "--pid", "--fork", "--kill-child", "sh", "-c", '"$@" & wait', "sh")
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/run/home", "USER": "root",
                "LANG": "C.UTF-8"}
 
@@ -67,7 +68,7 @@ class Stage:
     def __init__(self, name, work):
         self.case, self.name, self.work = cases.CASES[name], name, work
         self.rows, self.rows_lock = [], threading.Lock()
-        self.children, self.client = [], None
+        self.children, self.client, self.traced = [], None, None
 
     # -- the two sides ------------------------------------------------------------------
 
@@ -81,10 +82,9 @@ class Stage:
         for address, behaviour in self.case.resolvers.items():
             Resolver(address, behaviour, static_zone(cases.ZONE), self.log).start()
         for target, behaviour in self.case.servers.items():
-            address, port = target.rsplit(":", 1)
-            Server(address, int(port), behaviour).start()
+            Server(*split(target), behaviour).start()
         for argv in self.case.daemons:
-            self.spawn(*self.in_client(*argv))
+            self.spawn(*self.in_client(*IN_A_BOX, *argv))
         if self.case.ready:
             wait_for("the daemons", lambda: subprocess.run(
                 self.in_client("sh", "-c", self.case.ready), stdin=subprocess.DEVNULL, timeout=10).returncode == 0)
@@ -116,25 +116,31 @@ class Stage:
         """eth0 leads to the servers, eth1 to the resolvers."""
         pid = str(self.client.pid)
         run("ip", "link", "set", "lo", "up")
-        sysctl("ipv6/conf/default/disable_ipv6", "1")
-        for far, near, address in (("srv", "eth0", SERVER_NET + "1"), ("dns", "eth1", RESOLVER_NET + "1")):
-            run("ip", "link", "add", far, "type", "veth", "peer", "name", near, "netns", pid)
-            run("ip", "address", "add", address + "/24", "dev", far)
-            run("ip", "link", "set", far, "up")
-        sysctl("ipv4/icmp_ratelimit", "0")  # every refused query gets its ICMP error
         wanted = {a for a, b in self.case.resolvers.items() if b != "absent"}
-        wanted |= {t.rsplit(":", 1)[0] for t in self.case.servers}
-        for address in sorted(wanted):
-            far = "dns" if address.startswith(RESOLVER_NET) else "srv"
-            run("ip", "address", "add", address + "/24", "dev", far)
+        wanted |= {split(t)[0] for t in self.case.servers}
+        six = any(":" in address for address in wanted)
+        # The far side answers and has nothing to say of its own.
+        for conf in ("ipv6/conf/all/", "ipv6/conf/default/"):
+            sysctl(conf + "accept_dad", "0")
+            sysctl(conf + "router_solicitations", "0")
+            sysctl(conf + "mldv2_unsolicited_report_interval", "10")
+        if not six:
+            sysctl("ipv6/conf/default/disable_ipv6", "1")
+        for far, near, nets in (("srv", "eth0", SERVER_NETS), ("dns", "eth1", RESOLVER_NETS)):
+            run("ip", "link", "add", far, "type", "veth", "peer", "name", near, "netns", pid)
+            run("ip", "link", "set", far, "up")
+            here = {address for address in wanted if address.startswith(nets)} | {nets[0] + "1"}
+            for address in sorted(here):
+                run("ip", "address", "add", address + ("/64" if ":" in address else "/24"), "dev", far, *NO_DAD[":" in address])
+        sysctl("ipv4/icmp_ratelimit", "0")  # every refused query gets its ICMP error
         for target, behaviour in self.case.servers.items():
             if behaviour == "drop":
-                # The address answers ARP; what it would send back has no way out, so a SYN stays unanswered.
-                run("ip", "rule", "add", "from", target.rsplit(":", 1)[0], "blackhole")
+                # The address answers ARP; what the port would send back has no way out, so a SYN stays unanswered.
+                address, port = split(target)
+                run("ip", "-6" if ":" in address else "-4", "rule", "add", "from", address, "ipproto", "tcp", "sport", str(port), "blackhole")
         run(*self.in_client("sh", "-ec", CLIENT_NETWORK % {
-            "bridge": BRIDGE if self.case.bridge else "dev=eth1",
-            "servers": CLIENT_ON_SERVER_NET, "resolvers": CLIENT_ON_RESOLVER_NET}))
-        time.sleep(SETTLE_S)
+            "bridge": BRIDGE if self.case.bridge else "dev=eth1", "six": CLIENT_SIX if six else ""}))
+        time.sleep(SETTLE_S * (4 if self.case.bridge else 1))
 
     def furnish(self):
         """The client's own /run and name-service files, by mounts that nobody else sees."""
@@ -192,11 +198,10 @@ class Stage:
                 "sh", "-c", 'cd /run/home && exec "$@"', "sh",
                 "strace", "-f", "-ttt", "-T", "-yy", "-e", "trace=network,poll,close", "-o", trace, *self.case.command),
                 stdout=output, stderr=output, start_new_session=True)
+            self.traced = client
             try:
                 status = client.wait(self.case.limit)
             except subprocess.TimeoutExpired:
-                os.killpg(client.pid, signal.SIGKILL)  # its own session: strace and the client only
-                client.wait(5)
                 raise LabError("the client took more than %.0f s" % self.case.limit)
             seconds = time.monotonic() - began
         time.sleep(self.case.linger)
@@ -212,6 +217,8 @@ class Stage:
                        "version": (version.stdout or version.stderr).strip().splitlines()[0].split(" libcurl/")[0].strip()}, file)
 
     def tear_down(self):
+        if self.traced and self.traced.poll() is None:
+            os.killpg(self.traced.pid, signal.SIGKILL)  # its own session: strace, and the client that would outlive it
         for child in reversed(self.children):
             if child.poll() is None:
                 child.kill()
@@ -219,6 +226,11 @@ class Stage:
             child.wait(5)
 
 
+# `ip address add` for IPv4 and IPv6: no duplicate address detection, the address serves at once.
+NO_DAD = ((), ("nodad",))
+CLIENT_SIX = """ip address add fd00:110::50/64 dev eth0 nodad
+ip address add fd00:1::10/64 dev "$dev" nodad
+"""
 BRIDGE = """ip link add br0 type bridge
 ip link set eth1 master br0
 ip link set eth1 up
@@ -239,10 +251,17 @@ hostname client
 ip link set lo up
 ip link set eth0 up
 ip link set "$dev" up
-ip address add %(servers)s/24 dev eth0
-ip address add %(resolvers)s/24 dev "$dev"
+ip address add 192.168.110.50/24 dev eth0
+ip address add 10.0.1.10/24 dev "$dev"
+%(six)s
 ip route add default via 192.168.110.1
 """
+
+
+def split(target):
+    """("address", port) of "address:port" or "[address]:port"."""
+    address, port = target.rsplit(":", 1)
+    return address.strip("[]"), int(port)
 
 
 def on_loopback(pcap):
@@ -264,7 +283,9 @@ def read(path):
 
 def main():
     name, work, mode, seconds = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: sys.exit("lab: stopped"))
     signal.signal(signal.SIGALRM, lambda *_: sys.exit("lab: time is up"))
     signal.alarm(max(1, int(seconds)))
     stage = Stage(name, work)
