@@ -214,7 +214,8 @@ class Stage:
         version = subprocess.run(self.case.version, capture_output=True, text=True, timeout=30, env=ENVIRONMENT)
         with open(os.path.join(self.work, "result.json"), "w") as file:
             json.dump({"status": status, "seconds": round(seconds, 3), "asked": self.asked(),
-                       "version": (version.stdout or version.stderr).strip().splitlines()[0].split(" libcurl/")[0].strip()}, file)
+                       "output": read(os.path.join(self.work, "output.txt")).splitlines()[-3:],
+                       "version": first_line(version.stdout or version.stderr)}, file)
 
     def tear_down(self):
         if self.traced and self.traced.poll() is None:
@@ -258,6 +259,11 @@ ip route add default via 192.168.110.1
 """
 
 
+def first_line(text):
+    """The first line of what a program says of its version, without the libraries that curl adds."""
+    return (text.strip() or "version unknown").splitlines()[0].split(" libcurl/")[0].strip()
+
+
 def split(target):
     """("address", port) of "address:port" or "[address]:port"."""
     address, port = target.rsplit(":", 1)
@@ -277,7 +283,7 @@ def on_loopback(pcap):
 
 
 def read(path):
-    with open(path) as file:
+    with open(path, errors="replace") as file:
         return file.read()
 
 
