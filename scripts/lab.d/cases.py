@@ -35,7 +35,7 @@ class Case:
     ready: str = ""                                  # a shell test, true once the daemons are up
     bridge: bool = False                             # put the resolvers' link behind a bridge in the client's namespace
     limit: float = 60.0                              # seconds that the client may take
-    linger: float = 0.5                              # seconds that the capture goes on after the client
+    linger: float = 0.0                              # seconds that the network stands on after the client, for late answers
     needs: tuple = ()                                # programs, beside those every case needs
 
 
