@@ -26,9 +26,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RESOLVER_NETS, SERVER_NETS = ("10.0.1.", "fd00:1::"), ("192.168.110.", "fd00:110::")
 # What IPv6 says about a new link comes in this time (measured; a bridge takes longer), and so not into a capture.
 SETTLE_S = 0.5
-# tcpdump sees a packet up to 1 s late: the kernel hands over what it has when a block is full or this old. (Its immediate
-# mode would not help: that has room for eight packets only, and loses some on a busy machine.)
-DRAIN_S = 1.3
+# Without immediate mode tcpdump sees a packet up to 1 s late, and never those of its last second. Immediate mode has one slot of
+# the snapshot length for each packet: 512 of them, since the 8 of the defaults lose packets on a busy machine.
+AT_ONCE = ("--immediate-mode", "-s", "65535", "-B", "32768")
+# What the servers say last comes in this time after the client's end.
+DRAIN_S = 0.5
 # As root, tcpdump would become another user who cannot write here.
 KEEP_ROOT = ("-Z", "root") if os.geteuid() == 0 else ()
 # A child of this process gets SIGKILL when it dies, however it dies.
@@ -186,7 +188,7 @@ class Stage:
         trace = os.path.join(self.work, "syscalls.strace")
         capture_log = os.path.join(self.work, "tcpdump.log")
         with open(capture_log, "w") as log:
-            capture = self.spawn(*self.in_client("tcpdump", "-i", "any", "-n", "-U", *KEEP_ROOT, "-w", pcap), stderr=log)
+            capture = self.spawn(*self.in_client("tcpdump", "-i", "any", "-n", "-U", *AT_ONCE, *KEEP_ROOT, "-w", pcap), stderr=log)
 
         def capturing():
             if capture.poll() is not None:
