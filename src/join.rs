@@ -48,6 +48,8 @@ pub struct Evidence<'a> {
     pub search: &'a [String],
     /// How long the stub resolver waits for a first answer (resolv.conf's `timeout`).
     pub patience: Span,
+    /// How many rounds over all resolvers it makes (resolv.conf's `attempts`).
+    pub attempts: usize,
 }
 
 impl Evidence<'_> {

@@ -124,6 +124,7 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
         },
         search,
         patience: Span::seconds(patience.timeout),
+        attempts: patience.attempts,
     };
     let joined = join::join(&evidence);
     let case = Case {

@@ -7,7 +7,7 @@ use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::join::{Query, State};
 use crate::report::{self, Report};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use std::cmp::Reverse;
 
 /// How many elements the bounded lists keep.
@@ -76,21 +76,18 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
 
 /// The accounts of the slowest subjects, slowest first, and how many others there are.
 fn accounts(case: &Case, index: &Index, limits: Limits) -> (Vec<Account>, usize) {
-    let mut subjects: Vec<(Reverse<crate::time::Span>, usize, Subject)> =
-        window::subjects(case, index)
-            .into_iter()
-            .enumerate()
-            .filter_map(|(n, s)| {
-                let (from, to) = window::bounds(case, index, s)?;
-                let after = match s {
-                    Subject::Connection(c) => {
-                        after_syn(&case.joined.connections[c]).unwrap_or_default()
-                    }
-                    Subject::Lookup(_) => crate::time::Span::ZERO,
-                };
-                Some((Reverse((to - from) + after), n, s))
-            })
-            .collect();
+    let mut subjects: Vec<(Reverse<Span>, usize, Subject)> = window::subjects(case, index)
+        .into_iter()
+        .enumerate()
+        .filter_map(|(n, s)| {
+            let (from, to) = window::bounds(case, index, s)?;
+            let after = match s {
+                Subject::Connection(c) => what_came_after(case, index, c),
+                Subject::Lookup(_) => Span::ZERO,
+            };
+            Some((Reverse((to - from) + after), n, s))
+        })
+        .collect();
     subjects.sort_unstable_by_key(|(slow, n, _)| (*slow, *n));
     let left_out = subjects.len().saturating_sub(limits.list);
     let kept = subjects.into_iter().take(limits.list);
@@ -101,12 +98,32 @@ fn accounts(case: &Case, index: &Index, limits: Limits) -> (Vec<Account>, usize)
     )
 }
 
+/// The wait after the SYN, unless a later attempt of the same story has it in its own account.
+fn what_came_after(case: &Case, index: &Index, c: usize) -> Span {
+    let connections = &case.joined.connections;
+    let this = &connections[c];
+    let list = index
+        .connections
+        .get(&index.asker_of(case, Subject::Connection(c)));
+    let later = list.map_or(&[][..], |list| &list[list.partition_point(|o| *o <= c)..]);
+    let retried = this.outcome != Ending::Connected
+        && later
+            .iter()
+            .take(16)
+            .any(|o| ledger::claims::same_story(case.joined, *o, this));
+    if retried {
+        Span::ZERO
+    } else {
+        after_syn(this).unwrap_or_default()
+    }
+}
+
 /// From the first SYN to the end of the attempt.
-pub fn after_syn(connection: &Connection) -> Option<crate::time::Span> {
+pub fn after_syn(connection: &Connection) -> Option<Span> {
     let ended = connection
         .ended
         .filter(|_| connection.outcome != Ending::Open)?;
-    Some((ended - connection.first_syn?).max(crate::time::Span::ZERO))
+    Some((ended - connection.first_syn?).max(Span::ZERO))
 }
 
 /// RFC 3339 in UTC, to the microsecond.

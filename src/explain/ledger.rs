@@ -115,6 +115,22 @@ pub struct Line {
     pub start_up: bool,
 }
 
+impl Line {
+    fn new(kind: Kind, party: Option<Party>) -> Self {
+        Self {
+            kind,
+            party,
+            queries: BTreeSet::new(),
+            span: Span::ZERO,
+            inferred: false,
+            unread: None,
+            calls: BTreeSet::new(),
+            packets: BTreeSet::new(),
+            start_up: false,
+        }
+    }
+}
+
 /// The account of one subject.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -161,10 +177,16 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
         first_lookup,
         lines: Vec::new(),
     };
-    for (start, end, owner) in sweep(&claims, from, to) {
-        match owner {
-            Some(claim) => charge(&mut account, &claims[claim], start, end),
-            None => leftover(case, &mut account, start, end),
+    for piece in sweep(&claims, from, to) {
+        match piece.owner {
+            Some(owner) => {
+                let i = line(&mut account, &claims[owner]);
+                account.lines[i].span = account.lines[i].span + (piece.end - piece.start);
+                for claim in piece.alike {
+                    cite(&mut account.lines[i], &claims[claim]);
+                }
+            }
+            None => leftover(case, &mut account, piece.start, piece.end),
         }
     }
     Some(account)
@@ -172,11 +194,7 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
 
 /// Gives every moment of the window to the strongest claim on it: the greatest rank, then the one that
 /// began last (the client's latest question is what it waits for).
-fn sweep(
-    claims: &[Claim],
-    from: Timestamp,
-    to: Timestamp,
-) -> Vec<(Timestamp, Timestamp, Option<usize>)> {
+fn sweep(claims: &[Claim], from: Timestamp, to: Timestamp) -> Vec<Piece> {
     let mut edges: Vec<(Timestamp, bool, usize)> = Vec::with_capacity(claims.len() * 2);
     for (i, claim) in claims.iter().enumerate() {
         let (start, end) = (claim.from.max(from), claim.to.min(to));
@@ -191,7 +209,7 @@ fn sweep(
     let mut at = from;
     for (edge, begins, i) in edges {
         if edge > at {
-            pieces.push((at, edge, active.last().map(|(_, _, i)| *i)));
+            pieces.push(piece(claims, &active, at, edge));
             at = edge;
         }
         let key = (claims[i].rank, claims[i].began, i);
@@ -202,32 +220,63 @@ fn sweep(
         }
     }
     if to > at {
-        pieces.push((at, to, None));
+        pieces.push(piece(claims, &active, at, to));
     }
     pieces
 }
 
-fn charge(account: &mut Account, claim: &Claim, start: Timestamp, end: Timestamp) {
+/// A span of time and the claim that owns it.
+struct Piece {
+    start: Timestamp,
+    end: Timestamp,
+    owner: Option<usize>,
+    /// The owner and the other claims alike that hold then: A and AAAA asked in one breath.
+    alike: Vec<usize>,
+}
+
+fn piece(
+    claims: &[Claim],
+    active: &BTreeSet<(u8, Timestamp, usize)>,
+    start: Timestamp,
+    end: Timestamp,
+) -> Piece {
+    let owner = active.last().map(|(_, _, i)| *i);
+    let alike = owner.map_or_else(Vec::new, |owner| {
+        let same = |i: &usize| {
+            claims[*i].kind == claims[owner].kind && claims[*i].party == claims[owner].party
+        };
+        active
+            .iter()
+            .rev()
+            .take(MAX_ALIKE)
+            .map(|(_, _, i)| *i)
+            .filter(same)
+            .collect()
+    });
+    Piece {
+        start,
+        end,
+        owner,
+        alike,
+    }
+}
+
+/// How many claims that hold at one moment are looked at for evidence: more are a storm, not a lookup.
+const MAX_ALIKE: usize = 32;
+
+/// The line that a claim is charged to.
+fn line(account: &mut Account, claim: &Claim) -> usize {
     let found = account
         .lines
         .iter()
         .position(|l| l.kind == claim.kind && l.party == claim.party);
-    let i = found.unwrap_or_else(|| {
-        account.lines.push(Line {
-            kind: claim.kind,
-            party: claim.party,
-            queries: BTreeSet::new(),
-            span: Span::ZERO,
-            inferred: false,
-            unread: None,
-            calls: BTreeSet::new(),
-            packets: BTreeSet::new(),
-            start_up: false,
-        });
+    found.unwrap_or_else(|| {
+        account.lines.push(Line::new(claim.kind, claim.party));
         account.lines.len() - 1
-    });
-    let line = &mut account.lines[i];
-    line.span = line.span + (end - start);
+    })
+}
+
+fn cite(line: &mut Line, claim: &Claim) {
     line.inferred |= claim.inferred;
     line.unread = line.unread.or(claim.unread);
     line.queries.extend(claim.query);
@@ -257,15 +306,9 @@ fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp
     match found {
         Some(i) => account.lines[i].span = account.lines[i].span + (end - start),
         None => account.lines.push(Line {
-            kind,
-            party: None,
-            queries: BTreeSet::new(),
             span: end - start,
-            inferred: false,
-            unread: None,
-            calls: BTreeSet::new(),
-            packets: BTreeSet::new(),
             start_up: before,
+            ..Line::new(kind, None)
         }),
     }
 }

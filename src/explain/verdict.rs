@@ -5,6 +5,7 @@ use super::assemble::after_syn;
 use super::finding::Finding;
 use super::ledger::{Account, Kind, Line, Party, Subject};
 use crate::event::dns::RecordType;
+use crate::join::Origin;
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::time::Span;
@@ -18,10 +19,18 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
     let Some(account) = accounts.first() else {
         return vec![nothing(case)];
     };
-    let mut list = vec![first(case, account)];
+    let mut list = vec![capitalized(&first(case, account))];
     list.extend(second(case, account));
     let _ = findings;
     list
+}
+
+fn capitalized(sentence: &str) -> String {
+    // A program's name is left as it is written.
+    match sentence.strip_prefix("the ") {
+        Some(rest) => format!("The {rest}"),
+        None => sentence.to_owned(),
+    }
 }
 
 fn nothing(case: &Case) -> String {
@@ -104,28 +113,13 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
     let names = join_names(&parties);
     let many = parties.len() > 1;
     let kind = lines.first().map_or(Kind::Unexplained, |l| l.kind);
-    let question = lines.first().and_then(|l| one_type(case, l));
-    let answered_other = lines.iter().any(|l| answered_something(case, l));
     let resolver = if many {
         format!("the {} name servers {names}", count(parties.len()))
     } else {
         format!("name server {names}")
     };
     match kind {
-        Kind::ResolverSilent => match question.filter(|_| answered_other) {
-            Some(kind) => format!(
-                "for {resolver}, which {} {kind}",
-                if many {
-                    "answer other questions but not"
-                } else {
-                    "answers other questions but not"
-                }
-            ),
-            None if answered_other => {
-                format!("for answers of {resolver} that were lost or came too late")
-            }
-            None => format!("for {resolver}, which never answered"),
-        },
+        Kind::ResolverSilent => silence(case, lines),
         Kind::ResolverAnswer => format!("for slow answers of {resolver}"),
         Kind::SearchDomains => format!("while {resolver} denied names of the search list"),
         Kind::ResolverRefused => format!("for {resolver}, which refused the query"),
@@ -139,16 +133,75 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
     }
 }
 
-/// Whether the resolver of a silent line answered something else of the same client.
-fn answered_something(case: &Case, line: &Line) -> bool {
-    let Some(Party::Endpoint(resolver)) = line.party else {
-        return false;
+/// How a resolver was silent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Silence {
+    Never,
+    OneType(RecordType),
+    Late,
+    Some,
+}
+
+/// Whom the client waited for in vain, each with its kind of silence.
+fn silence(case: &Case, lines: &[&Line]) -> String {
+    let mut groups: Vec<(Silence, Vec<String>)> = Vec::new();
+    for line in lines {
+        let Some(named) = line.party else { continue };
+        let how = how_silent(case, line);
+        match groups.iter_mut().find(|(h, _)| *h == how) {
+            Some((_, names)) => names.push(party(named)),
+            None => groups.push((how, vec![party(named)])),
+        }
+    }
+    let clauses: Vec<String> = groups
+        .iter()
+        .map(|(how, names)| clause(*how, names))
+        .collect();
+    format!("for {}", clauses.join(" and for "))
+}
+
+fn clause(how: Silence, names: &[String]) -> String {
+    let many = names.len() > 1;
+    let who = if many {
+        format!(
+            "the {} name servers {}",
+            count(names.len()),
+            join_names(names)
+        )
+    } else {
+        format!("name server {}", join_names(names))
     };
-    case.joined.queries.iter().any(|q| {
-        q.resolver == resolver
-            && q.origin != crate::join::Origin::Untraced
-            && q.answer().is_some_and(|a| !a.late)
-    })
+    match how {
+        Silence::Never => format!("{who}, which never answered"),
+        Silence::OneType(kind) if many => {
+            format!("{who}, which answer other questions but not {kind}")
+        }
+        Silence::OneType(kind) => format!("{who}, which answers other questions but not {kind}"),
+        Silence::Late => format!("{who}, which answered too late"),
+        Silence::Some => format!("{who}, which left some queries unanswered"),
+    }
+}
+
+/// Whether a resolver never answered this client, or what it did answer.
+fn how_silent(case: &Case, line: &Line) -> Silence {
+    let Some(Party::Endpoint(resolver)) = line.party else {
+        return Silence::Never;
+    };
+    let all = || {
+        let queries = case.joined.queries.iter();
+        queries.filter(move |q| q.resolver == resolver && q.origin != Origin::Untraced)
+    };
+    let late = all().any(|q| q.answer().is_some_and(|a| a.late));
+    let answered: BTreeSet<_> = all()
+        .filter(|q| q.answer().is_some_and(|a| !a.late))
+        .map(|q| q.question.kind)
+        .collect();
+    match one_type(case, line) {
+        _ if answered.is_empty() && !late => Silence::Never,
+        _ if answered.is_empty() => Silence::Late,
+        Some(kind) if !answered.contains(&Some(kind)) => Silence::OneType(kind),
+        _ => Silence::Some,
+    }
 }
 
 /// What to say about the rest of the time.

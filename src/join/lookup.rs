@@ -2,12 +2,13 @@
 
 mod giveup;
 mod grouping;
+mod implied;
 
-use super::connect::{Connection, Role};
+use super::connect::{Connection, Ending, Role};
 use super::{Evidence, ProcessId, Query, State};
 use crate::event::Task;
 use crate::event::dns::{Name, RecordType};
-use crate::flow::Endpoint;
+use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -54,7 +55,7 @@ pub enum Outcome {
 /// connections to the lookup that gave their address.
 pub fn group(
     evidence: &Evidence,
-    queries: &mut [Query],
+    queries: &mut Vec<Query>,
     connections: &mut [Connection],
 ) -> Vec<Lookup> {
     let mut lookups = grouping::group(evidence, queries);
@@ -62,7 +63,15 @@ pub fn group(
     for lookup in &mut lookups {
         conclude(queries, lookup);
     }
-    tie(&lookups, connections);
+    tie(queries, &lookups, connections);
+    for c in connections.iter().filter(|c| c.role == Role::Resolver) {
+        // A lookup lasts as long as the TCP connection that it went over to.
+        if let Some(lookup) = c.lookup.and_then(|l| lookups.get_mut(l))
+            && c.outcome != Ending::Connected
+        {
+            lookup.ended = lookup.ended.max(c.ended.unwrap_or(evidence.end()));
+        }
+    }
     lookups
 }
 
@@ -107,9 +116,10 @@ fn conclude(queries: &[Query], lookup: &mut Lookup) {
     };
 }
 
-/// A connection belongs to the last lookup of its process that gave its address and began before it;
-/// else to a reverse lookup of its address.
-fn tie(lookups: &[Lookup], connections: &mut [Connection]) {
+/// A connection belongs to a lookup of its process that gave its address before: best one that was over
+/// by then, best one of the same task, of these the last. Else it belongs to a reverse lookup of its
+/// address. TCP to a resolver belongs to the lookup whose answer was cut.
+fn tie(queries: &[Query], lookups: &[Lookup], connections: &mut [Connection]) {
     let mut by_address: HashMap<IpAddr, Vec<usize>> = HashMap::new();
     for (l, lookup) in lookups.iter().enumerate() {
         for address in lookup.addresses.iter().chain(&lookup.reverse) {
@@ -119,21 +129,64 @@ fn tie(lookups: &[Lookup], connections: &mut [Connection]) {
                 .push(l);
         }
     }
-    for c in connections.iter_mut().filter(|c| c.role != Role::Resolver) {
-        let Some(list) = by_address.get(&c.to.ip) else {
-            continue;
-        };
+    for c in connections.iter_mut() {
         let Some(at) = c.called.or(c.first_syn) else {
             continue;
         };
-        let own = |l: &&usize| lookups[**l].began <= at && same_client(&lookups[**l], c);
-        let forward = list
+        if c.role == Role::Resolver {
+            c.lookup = cut_short(queries, lookups, c, at);
+            continue;
+        }
+        let Some(list) = by_address.get(&c.to.ip) else {
+            continue;
+        };
+        let begun = list.partition_point(|l| lookups[*l].began <= at);
+        let task = c.task.as_ref().map(|t| t.tid);
+        c.lookup = list[..begun]
             .iter()
             .rev()
-            .filter(own)
-            .find(|l| lookups[**l].reverse.is_none());
-        c.lookup = forward.or_else(|| list.iter().rev().find(own)).copied();
+            .take(MAX_LOOKED_AT)
+            .copied()
+            .filter(|l| same_client(&lookups[*l], c))
+            .max_by_key(|l| {
+                let lookup = &lookups[*l];
+                let same_task = lookup.tasks.iter().any(|t| Some(t.tid) == task);
+                (
+                    lookup.reverse.is_none(),
+                    lookup.ended <= at,
+                    same_task,
+                    lookup.began,
+                )
+            });
     }
+}
+
+/// How many lookups that gave an address are weighed for one connection: a busy service asks for the
+/// same name all day, and only the last few can be its own.
+const MAX_LOOKED_AT: usize = 64;
+
+/// The lookup that a TCP connection to a resolver continues.
+fn cut_short(
+    queries: &[Query],
+    lookups: &[Lookup],
+    connection: &Connection,
+    at: Timestamp,
+) -> Option<usize> {
+    let end = lookups.partition_point(|l| l.began <= at);
+    let own = |l: &usize| same_client(&lookups[*l], connection);
+    let asked = |l: &usize| {
+        lookups[*l].queries.iter().any(|q| {
+            let q = &queries[*q];
+            let cut = q.transport == Transport::Udp
+                && q.answer().is_some_and(|a| a.truncated && a.at <= at);
+            q.resolver == connection.to
+                && (cut || q.transport == Transport::Tcp && q.client == connection.from)
+        })
+    };
+    (0..end)
+        .rev()
+        .take(MAX_LOOKED_AT)
+        .find(|l| own(l) && asked(l))
 }
 
 /// Whether a lookup was made by the process (or, without a trace, from the host) that connects.

@@ -57,8 +57,11 @@ impl Processes {
         let mut leaders: BTreeMap<u32, ProcessId> = BTreeMap::new();
         let mut order: Vec<(&Option<u32>, &Signs)> = signs.iter().collect();
         order.sort_by_key(|(tid, signs)| (signs.first, **tid));
-        for (position, (tid, sign)) in order.iter().enumerate() {
-            let leads = sign.leader || position == 0 || sign.pid.is_some() && sign.pid == **tid;
+        // The root of what was traced has the smallest id, also when a thread of it is seen first.
+        let root = order.iter().map(|(tid, _)| **tid).min();
+        for (tid, sign) in &order {
+            let leads =
+                sign.leader || root == Some(**tid) || sign.pid.is_some() && sign.pid == **tid;
             if leads && !sign.thread {
                 let parent = sign.parent.or_else(|| nearest(&leaders, **tid));
                 let parent = parent.and_then(|p| this.by_thread.get(&Some(p)).copied());

@@ -14,7 +14,7 @@ use crate::event::dns::{Message, Name, Question};
 use crate::event::{Packet, Service, SocketStyle, What};
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::time::{Span, Timestamp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A send whose packet is farther away than this is another send: a neighbour search may hold a packet
 /// back for three seconds (arp(7)).
@@ -337,8 +337,15 @@ fn by_connect(
             free.entry(packet.flow.dst).or_default().push(w);
         }
     }
+    let spoken: HashSet<AssociationId> = senders
+        .iter()
+        .flatten()
+        .filter_map(|s| s.association)
+        .collect();
     for (i, s) in sent.iter().enumerate().filter(|(_, s)| s.message.is_none()) {
         let Some(a) = s.association else { continue };
+        // Its packets may have been joined by port already.
+        matched[i] = spoken.contains(&a);
         let Some(packets) = free.get(&s.resolver) else {
             continue;
         };
@@ -354,10 +361,8 @@ fn by_connect(
                 && p.at <= until
                 && known.is_none_or(|l| l.port == p.flow.src.port)
         });
-        // Its packets may have been joined by port already.
-        let spoken = known.is_some() && senders.iter().flatten().any(|x| x.association == Some(a));
-        matched[i] = first.is_some() || spoken;
         let Some(first) = first else { continue };
+        matched[i] = true;
         let client = wire[first].flow.src;
         sockets.list[a].local = known.or(Some(client));
         let closed = sockets.list[a].closed;

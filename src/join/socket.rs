@@ -10,7 +10,7 @@ use crate::event::{
     Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketStyle, Task, What,
 };
 use crate::flow::Endpoint;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 
 /// One socket while it is tied to one remote end (or to none).
@@ -48,7 +48,7 @@ pub struct Association {
 
 impl Association {
     /// Whether the association was alive then.
-    pub fn alive(&self, at: Timestamp, tolerance: crate::time::Span) -> bool {
+    pub fn alive(&self, at: Timestamp, tolerance: Span) -> bool {
         self.opened - tolerance <= at && at <= self.closed + tolerance
     }
 }
@@ -78,6 +78,9 @@ struct Replay<'a> {
     list: Vec<Association>,
     of_event: Vec<u32>,
 }
+
+/// The threads of a process that ends are reported within this.
+const TOGETHER: Span = Span::millis(100);
 
 /// The end of what nobody saw end.
 const NEVER: Timestamp = Timestamp(i64::MAX);
@@ -150,6 +153,7 @@ impl Replay<'_> {
             }
             Op::Close { fd } => {
                 if let Some(association) = self.find(process, fd) {
+                    self.learn(association, fd, &call.op);
                     self.mark(id, association);
                 }
                 self.close(process, fd.number, event.at);
@@ -163,6 +167,13 @@ impl Replay<'_> {
                     }
                     self.table.insert((process, *new), Open { association });
                     self.references[association] += 1;
+                }
+            }
+            Op::Wait { fds, .. } => {
+                for fd in fds.iter().filter(|fd| fd.note.is_some()) {
+                    if let Some(association) = self.find(process, fd) {
+                        self.learn(association, fd, &call.op);
+                    }
                 }
             }
             Op::Connect { fd, to } => {
@@ -397,23 +408,24 @@ impl Replay<'_> {
         }
     }
 
+    /// A process that ends closes its sockets. In a log without clones the thread taken for the leader may
+    /// be any thread: while others of its process live on, nothing is closed.
     fn exit(&mut self, task: &Task, at: Timestamp) {
-        let process = self.processes.of(task);
-        if self
-            .processes
-            .get(process)
-            .is_none_or(|p| p.pid != task.tid)
-        {
+        let id = self.processes.of(task);
+        let ends = self.processes.get(id).is_some_and(|p| {
+            p.pid == task.tid && p.seen.is_some_and(|(_, last)| last <= at + TOGETHER)
+        });
+        if !ends {
             return;
         }
         let gone: Vec<i32> = self
             .table
             .keys()
-            .filter(|(p, _)| *p == process)
+            .filter(|(p, _)| *p == id)
             .map(|(_, fd)| *fd)
             .collect();
         for fd in gone {
-            self.close(process, fd, at);
+            self.close(id, fd, at);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The buffers of send and receive calls, and the DNS messages in them.
 
-use crate::decode::dns::glimpse;
 use super::{address, lex};
+use crate::decode::dns::glimpse;
 use crate::event::{Address, Message, SocketStyle, dns};
 
 /// How much of one buffer is decoded: the longest DNS message is 64 KiB (RFC 1035 section 4.2.2).

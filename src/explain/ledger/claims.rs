@@ -7,7 +7,7 @@ use crate::explain::Case;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::Lookup;
-use crate::join::{EventId, How, Query, State};
+use crate::join::{EventId, How, Joined, Query, State};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeSet;
 
@@ -286,7 +286,7 @@ fn of_connections(
             Role::Server if own && other.first_syn.is_none() => {
                 (Kind::AttemptFailed, OWN_ATTEMPT, to)
             }
-            Role::Server if !own && same_story(joined, subject, other) => {
+            Role::Server if !own && is_earlier(joined, subject, other) => {
                 (Kind::AttemptFailed, OWN_ATTEMPT, failed_at(other, to))
             }
             _ => continue,
@@ -332,12 +332,9 @@ fn last_answer(case: &Case, connection: &Connection) -> Option<Timestamp> {
         .max()
 }
 
-/// Whether an earlier attempt belongs to the subject's story: the same lookup gave both addresses, or
+/// Whether a failed attempt belongs to the story of connection `c`: the same lookup gave both addresses, or
 /// both go to the same place.
-fn same_story(joined: &crate::join::Joined, subject: Subject, other: &Connection) -> bool {
-    let Subject::Connection(c) = subject else {
-        return false;
-    };
+pub fn same_story(joined: &Joined, c: usize, other: &Connection) -> bool {
     let this = &joined.connections[c];
     if other.outcome == Ending::Connected {
         return false;
@@ -351,6 +348,10 @@ fn same_story(joined: &crate::join::Joined, subject: Subject, other: &Connection
     same_name
         || this.to == other.to
         || this.lookup.is_none() && other.lookup.is_none() && this.to.port == other.to.port
+}
+
+fn is_earlier(joined: &Joined, subject: Subject, other: &Connection) -> bool {
+    matches!(subject, Subject::Connection(c) if same_story(joined, c, other))
 }
 
 fn failed_at(attempt: &Connection, to: Timestamp) -> Timestamp {

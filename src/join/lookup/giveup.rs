@@ -1,6 +1,6 @@
 //! When the client stopped waiting for each query.
 
-use super::Lookup;
+use super::{Lookup, implied};
 use crate::event::{Call, Op, Outcome, What};
 use crate::flow::Transport;
 use crate::join::connect::{Connection, Role};
@@ -16,11 +16,16 @@ pub const TOGETHER: Span = Span::millis(50);
 /// Settles `until`, lateness, and the difference between unanswered and open.
 pub fn settle(
     evidence: &Evidence,
-    queries: &mut [Query],
+    queries: &mut Vec<Query>,
     lookups: &mut [Lookup],
     connections: &[Connection],
 ) {
     let moves = Moves::new(evidence, connections);
+    if !evidence.has_capture() {
+        implied::complete(evidence, queries, lookups, |task, at| {
+            after(moves.calls.get(&task.tid)?, at)
+        });
+    }
     for lookup in lookups.iter_mut() {
         let end = end_of(evidence, queries, lookup, &moves);
         for position in 0..lookup.queries.len() {

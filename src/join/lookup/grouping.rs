@@ -116,7 +116,14 @@ fn joins(
 ) -> bool {
     let same_task = same_task(draft, query);
     if unknown(name) || unknown(&draft.current) {
-        return same_task && (unknown(name) == unknown(&draft.current));
+        // A new socket to a resolver that this lookup has asked is the next lookup's: glibc keeps its
+        // sockets for the second round.
+        let again = draft
+            .lookup
+            .queries
+            .iter()
+            .any(|q| queries[*q].resolver == query.resolver);
+        return same_task && !again && unknown(name) == unknown(&draft.current);
     }
     if *name == draft.current {
         return again(queries, draft, query, same_task);
