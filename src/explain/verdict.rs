@@ -1,11 +1,12 @@
 //! The answer in a few sentences: what a colleague would say who has read both logs.
 
+mod silence;
+
 use super::Case;
 use super::assemble::after_syn;
 use super::finding::Finding;
 use super::ledger::{Account, Kind, Line, Party, Subject};
 use crate::event::dns::RecordType;
-use crate::join::Origin;
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::time::Span;
@@ -50,10 +51,11 @@ fn first(case: &Case, account: &Account) -> String {
     let Some(worst) = waits.first() else {
         return at_once(case, account, &who);
     };
-    let same: Vec<&Line> = waits
+    // In the order of the account, which is the order of time.
+    let same: Vec<&Line> = account
+        .lines
         .iter()
-        .copied()
-        .filter(|l| l.kind == worst.kind)
+        .filter(|l| l.kind == worst.kind && l.span >= WORTH_SAYING)
         .collect();
     let time: Span = same.iter().map(|l| l.span).sum();
     let culprit = culprit(case, &same);
@@ -62,10 +64,11 @@ fn first(case: &Case, account: &Account) -> String {
             let x = &case.joined.connections[c];
             let what = match x.first_syn {
                 Some(_) => format!("sent its SYN to {} after {total}", x.to),
-                None => format!(
+                None if case.evidence.has_capture() => format!(
                     "never got a SYN to {} out; its attempt ended after {total}",
                     x.to
                 ),
+                None => format!("called connect to {} after {total}", x.to),
             };
             format!(
                 "{who} {what}; {} of that it waited {culprit}.",
@@ -119,7 +122,7 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
         format!("name server {names}")
     };
     match kind {
-        Kind::ResolverSilent => silence(case, lines),
+        Kind::ResolverSilent => silence::silence(case, lines),
         Kind::ResolverAnswer => format!("for slow answers of {resolver}"),
         Kind::SearchDomains => format!("while {resolver} denied names of the search list"),
         Kind::ResolverRefused => format!("for {resolver}, which refused the query"),
@@ -130,77 +133,6 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
         Kind::NameService => format!("for the name service {names} on this host"),
         Kind::AttemptFailed => format!("for {names}, which did not let it connect"),
         Kind::Running | Kind::Unexplained => "for nothing that the inputs show".into(),
-    }
-}
-
-/// How a resolver was silent.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Silence {
-    Never,
-    OneType(RecordType),
-    Late,
-    Some,
-}
-
-/// Whom the client waited for in vain, each with its kind of silence.
-fn silence(case: &Case, lines: &[&Line]) -> String {
-    let mut groups: Vec<(Silence, Vec<String>)> = Vec::new();
-    for line in lines {
-        let Some(named) = line.party else { continue };
-        let how = how_silent(case, line);
-        match groups.iter_mut().find(|(h, _)| *h == how) {
-            Some((_, names)) => names.push(party(named)),
-            None => groups.push((how, vec![party(named)])),
-        }
-    }
-    let clauses: Vec<String> = groups
-        .iter()
-        .map(|(how, names)| clause(*how, names))
-        .collect();
-    format!("for {}", clauses.join(" and for "))
-}
-
-fn clause(how: Silence, names: &[String]) -> String {
-    let many = names.len() > 1;
-    let who = if many {
-        format!(
-            "the {} name servers {}",
-            count(names.len()),
-            join_names(names)
-        )
-    } else {
-        format!("name server {}", join_names(names))
-    };
-    match how {
-        Silence::Never => format!("{who}, which never answered"),
-        Silence::OneType(kind) if many => {
-            format!("{who}, which answer other questions but not {kind}")
-        }
-        Silence::OneType(kind) => format!("{who}, which answers other questions but not {kind}"),
-        Silence::Late => format!("{who}, which answered too late"),
-        Silence::Some => format!("{who}, which left some queries unanswered"),
-    }
-}
-
-/// Whether a resolver never answered this client, or what it did answer.
-fn how_silent(case: &Case, line: &Line) -> Silence {
-    let Some(Party::Endpoint(resolver)) = line.party else {
-        return Silence::Never;
-    };
-    let all = || {
-        let queries = case.joined.queries.iter();
-        queries.filter(move |q| q.resolver == resolver && q.origin != Origin::Untraced)
-    };
-    let late = all().any(|q| q.answer().is_some_and(|a| a.late));
-    let answered: BTreeSet<_> = all()
-        .filter(|q| q.answer().is_some_and(|a| !a.late))
-        .map(|q| q.question.kind)
-        .collect();
-    match one_type(case, line) {
-        _ if answered.is_empty() && !late => Silence::Never,
-        _ if answered.is_empty() => Silence::Late,
-        Some(kind) if !answered.contains(&Some(kind)) => Silence::OneType(kind),
-        _ => Silence::Some,
     }
 }
 

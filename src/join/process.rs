@@ -29,8 +29,11 @@ pub struct Process {
 pub struct Processes {
     list: Vec<Process>,
     by_thread: HashMap<Option<u32>, ProcessId>,
-    comms: HashMap<Option<u32>, Arc<str>>,
+    comms: Comms,
 }
+
+/// The last name of each thread.
+type Comms = HashMap<Option<u32>, Arc<str>>;
 
 /// What the trace says about one thread, collected in one pass.
 #[derive(Default)]
@@ -165,7 +168,7 @@ fn nearest(leaders: &BTreeMap<u32, ProcessId>, tid: Option<u32>) -> Option<u32> 
     leaders.range(..tid?).next_back().map(|(pid, _)| *pid)
 }
 
-fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, HashMap<Option<u32>, Arc<str>>) {
+fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, Comms) {
     let mut signs: HashMap<Option<u32>, Signs> = HashMap::new();
     let mut comms = HashMap::new();
     let mut dead: Vec<u32> = Vec::new();

@@ -5,7 +5,7 @@ use super::query::same_question;
 use super::socket::Sockets;
 use super::{Answer, EventId, Evidence, Query, Refusal, State};
 use crate::event::dns::{Message, Question};
-use crate::event::{Address, Op, Outcome, Packet, Service, What};
+use crate::event::{Op, Outcome, Packet, Service, What};
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
@@ -184,13 +184,6 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) {
                     None,
                 );
             }
-            (
-                Op::Connect {
-                    to: Address::Unspecified,
-                    ..
-                },
-                _,
-            ) => {}
             _ => {}
         }
     }

@@ -9,7 +9,6 @@ use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::Lookup;
 use crate::join::{EventId, How, Joined, Query, State};
 use crate::time::{Span, Timestamp};
-use std::collections::BTreeSet;
 
 /// A claim to a span of time.
 #[derive(Clone, Debug)]
@@ -135,7 +134,7 @@ fn of_lookup(case: &Case, index: &Index, lookup: &Lookup, rank: u8, claims: &mut
         .any(|t| t.sees.waits || t.sees.everything);
     for &q in &lookup.queries {
         let query = &case.joined.queries[q];
-        let kind = kind_of(case, lookup, query);
+        let kind = kind_of(lookup, query);
         let mut calls: Vec<EventId> = query.cause.and_then(|c| c.call).into_iter().collect();
         if let Some(task) = &query.task {
             calls.extend(index.waits_in(task.tid, query.sent, query.until));
@@ -171,17 +170,18 @@ fn of_lookup(case: &Case, index: &Index, lookup: &Lookup, rank: u8, claims: &mut
 }
 
 /// What waiting for a query is called.
-fn kind_of(case: &Case, lookup: &Lookup, query: &Query) -> Kind {
+fn kind_of(lookup: &Lookup, query: &Query) -> Kind {
     if query.transport == Transport::Tcp {
         return Kind::ResolverTcp;
     }
     match &query.state {
-        State::NeverSent { .. } => Kind::ResolverUnreachable,
         State::Unanswered { refused: Some(why) } if why.refused => Kind::ResolverRefused,
-        State::Unanswered { refused: Some(_) } => Kind::ResolverUnreachable,
+        State::NeverSent { .. } | State::Unanswered { refused: Some(_) } => {
+            Kind::ResolverUnreachable
+        }
         State::Unanswered { refused: None } | State::Open => Kind::ResolverSilent,
         State::Answered(answer) if answer.late => Kind::ResolverSilent,
-        State::Answered(answer) if answer.negative() && is_searched(case, lookup, query) => {
+        State::Answered(answer) if answer.negative() && is_searched(lookup, query) => {
             Kind::SearchDomains
         }
         State::Answered(_) => Kind::ResolverAnswer,
@@ -189,8 +189,7 @@ fn kind_of(case: &Case, lookup: &Lookup, query: &Query) -> Kind {
 }
 
 /// Whether a query asked for a name of the search list that was tried in vain before another one.
-fn is_searched(case: &Case, lookup: &Lookup, query: &Query) -> bool {
-    let _ = case;
+fn is_searched(lookup: &Lookup, query: &Query) -> bool {
     lookup.searched.contains(&query.question.name.folded())
 }
 
@@ -361,12 +360,4 @@ fn failed_at(attempt: &Connection, to: Timestamp) -> Timestamp {
         }
         Ending::Open | Ending::Connected => to,
     }
-}
-
-/// The resolvers that queries of an entry went to.
-pub fn resolvers(case: &Case, queries: &BTreeSet<usize>) -> BTreeSet<Endpoint> {
-    queries
-        .iter()
-        .map(|q| case.joined.queries[*q].resolver)
-        .collect()
 }

@@ -120,12 +120,14 @@ pub fn seconds(value: f64) -> String {
     }
 }
 
+/// Blocks of one to eight eighths.
+const PARTS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
+
 /// A bar of at most `columns` blocks; anything above nothing gets a sliver.
 pub fn bar(value: f64, most: f64, columns: usize) -> String {
     if value <= 0.0 || most <= 0.0 {
         return String::new();
     }
-    const PARTS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
     // Between 1 and 8 * columns.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let eighths = ((value / most * 8.0 * columns as f64).round() as usize).clamp(1, 8 * columns);

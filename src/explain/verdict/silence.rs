@@ -1,0 +1,77 @@
+//! How resolvers were silent, in words: never answering, answering one type only, too late, or lossy.
+
+use super::{Case, Line, Party, count, join_names, one_type, party};
+use crate::event::dns::RecordType;
+use crate::join::Origin;
+use std::collections::BTreeSet;
+
+/// How a resolver was silent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Silence {
+    Never,
+    OneType(RecordType),
+    Late,
+    Some,
+}
+
+/// Whom the client waited for in vain, each with its kind of silence.
+pub fn silence(case: &Case, lines: &[&Line]) -> String {
+    let mut groups: Vec<(Silence, Vec<String>)> = Vec::new();
+    for line in lines {
+        let Some(named) = line.party else { continue };
+        let how = how_silent(case, line);
+        match groups.iter_mut().find(|(h, _)| *h == how) {
+            Some((_, names)) => names.push(party(named)),
+            None => groups.push((how, vec![party(named)])),
+        }
+    }
+    let clauses: Vec<String> = groups
+        .iter()
+        .map(|(how, names)| clause(*how, names))
+        .collect();
+    format!("for {}", clauses.join(" and for "))
+}
+
+fn clause(how: Silence, names: &[String]) -> String {
+    let many = names.len() > 1;
+    let who = if many {
+        format!(
+            "the {} name servers {}",
+            count(names.len()),
+            join_names(names)
+        )
+    } else {
+        format!("name server {}", join_names(names))
+    };
+    match how {
+        Silence::Never => format!("{who}, which never answered"),
+        Silence::OneType(kind) if many => {
+            format!("{who}, which answer other questions but not {kind}")
+        }
+        Silence::OneType(kind) => format!("{who}, which answers other questions but not {kind}"),
+        Silence::Late => format!("{who}, which answered too late"),
+        Silence::Some => format!("{who}, which left some queries unanswered"),
+    }
+}
+
+/// Whether a resolver never answered this client, or what it did answer.
+fn how_silent(case: &Case, line: &Line) -> Silence {
+    let Some(Party::Endpoint(resolver)) = line.party else {
+        return Silence::Never;
+    };
+    let all = || {
+        let queries = case.joined.queries.iter();
+        queries.filter(move |q| q.resolver == resolver && q.origin != Origin::Untraced)
+    };
+    let late = all().any(|q| q.answer().is_some_and(|a| a.late));
+    let answered: BTreeSet<_> = all()
+        .filter(|q| q.answer().is_some_and(|a| !a.late))
+        .map(|q| q.question.kind)
+        .collect();
+    match one_type(case, line) {
+        _ if answered.is_empty() && !late => Silence::Never,
+        _ if answered.is_empty() => Silence::Late,
+        Some(kind) if !answered.contains(&Some(kind)) => Silence::OneType(kind),
+        _ => Silence::Some,
+    }
+}

@@ -1,0 +1,344 @@
+//! Calls in order, followed through the file tables of the traced processes.
+
+use super::Association;
+use crate::event::{
+    Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketStyle, Task,
+};
+use crate::flow::Endpoint;
+use crate::join::process::Processes;
+use crate::join::{AssociationId, EventId, ProcessId};
+use crate::time::{Span, Timestamp};
+use std::collections::HashMap;
+
+/// A file descriptor that is open now.
+#[derive(Clone)]
+struct Open {
+    association: AssociationId,
+}
+
+pub struct Replay<'a> {
+    processes: &'a Processes,
+    table: HashMap<(ProcessId, i32), Open>,
+    /// How many descriptors refer to each association.
+    references: Vec<u32>,
+    pub list: Vec<Association>,
+    pub of_event: Vec<u32>,
+}
+
+/// The threads of a process that ends are reported within this.
+const TOGETHER: Span = Span::millis(100);
+
+/// The end of what nobody saw end.
+const NEVER: Timestamp = Timestamp(i64::MAX);
+
+impl<'a> Replay<'a> {
+    pub fn new(processes: &'a Processes, events: usize) -> Self {
+        Self {
+            processes,
+            table: HashMap::new(),
+            references: Vec::new(),
+            list: Vec::new(),
+            of_event: vec![0; events],
+        }
+    }
+
+    /// Follows one call.
+    pub fn call(&mut self, id: EventId, event: &Event, call: &Call) {
+        let process = self.processes.of(&call.task);
+        match &call.op {
+            Op::Socket { kind, fd } => {
+                if fd.number >= 0 {
+                    self.close(process, fd.number, event.at);
+                    let association = self.open(process, &call.task, fd, event.at);
+                    self.list[association].family = Some(kind.family);
+                    self.list[association].style = kind.style;
+                    self.mark(id, association);
+                }
+            }
+            Op::Accept { new, .. } => {
+                if new.number >= 0 {
+                    self.close(process, new.number, event.at);
+                }
+            }
+            Op::Close { fd } => {
+                if let Some(association) = self.find(process, fd) {
+                    self.learn(association, fd, &call.op);
+                    self.mark(id, association);
+                }
+                self.close(process, fd.number, event.at);
+            }
+            Op::Duplicate { fd, new } => {
+                if let Some(association) = self.find(process, fd)
+                    && *new >= 0
+                {
+                    if *new != fd.number {
+                        self.close(process, *new, event.at);
+                    }
+                    self.table.insert((process, *new), Open { association });
+                    self.references[association] += 1;
+                }
+            }
+            Op::Wait { fds, .. } => {
+                for fd in fds.iter().filter(|fd| fd.note.is_some()) {
+                    if let Some(association) = self.find(process, fd) {
+                        self.learn(association, fd, &call.op);
+                    }
+                }
+            }
+            Op::Connect { fd, to } => {
+                let association = self.connect(process, call, id, event.at, fd, to);
+                self.mark(id, association);
+            }
+            op => {
+                let Some(fd) = op.fd() else { return };
+                if fd.note.as_ref().is_some_and(|n| n.not_a_socket) {
+                    return;
+                }
+                let known = self.find(process, fd);
+                let association = match (known, op) {
+                    (Some(association), _) => association,
+                    // A send on a descriptor that nobody saw open still shows a socket.
+                    (
+                        None,
+                        Op::Send { .. }
+                        | Op::Receive { .. }
+                        | Op::Bind { .. }
+                        | Op::LocalName { .. }
+                        | Op::PeerName { .. },
+                    ) => self.open(process, &call.task, fd, event.at),
+                    _ => return,
+                };
+                self.learn(association, fd, op);
+                self.fast_open(association, id, event.at, op);
+                self.mark(id, association);
+            }
+        }
+    }
+
+    fn mark(&mut self, event: EventId, association: AssociationId) {
+        self.of_event[event] = u32::try_from(association + 1).unwrap_or(0);
+    }
+
+    /// The open association of a descriptor: this process's, or inherited from those that led to it.
+    fn find(&mut self, process: ProcessId, fd: &Fd) -> Option<AssociationId> {
+        let mut at = Some(process);
+        for _ in 0..8 {
+            let Some(id) = at else { break };
+            if let Some(open) = self.table.get(&(id, fd.number)) {
+                let known = self.list[open.association].identity;
+                let said = fd.note.as_ref().and_then(|n| n.identity);
+                if known.is_some() && said.is_some() && known != said {
+                    // Another socket has taken the number since: its opening was not traced.
+                    if id == process {
+                        return None;
+                    }
+                } else {
+                    return Some(open.association);
+                }
+            }
+            at = self.processes.get(id).and_then(|p| p.parent);
+        }
+        None
+    }
+
+    fn open(&mut self, process: ProcessId, task: &Task, fd: &Fd, at: Timestamp) -> AssociationId {
+        let note = fd.note.as_deref();
+        let kind = note.and_then(|n| n.socket);
+        self.list.push(Association {
+            process,
+            task: task.clone(),
+            fd: fd.number,
+            family: kind.map(|k: SocketKind| k.family),
+            style: kind.map_or(SocketStyle::Unknown, |k| k.style),
+            identity: note.and_then(|n| n.identity),
+            opened: at,
+            closed: NEVER,
+            peer: note.and_then(|n| n.peer),
+            path: None,
+            local: note.and_then(|n| n.local).filter(|l| l.port != 0),
+            exact: note.and_then(|n| n.local).is_some_and(|l| l.port != 0),
+            connect: None,
+            reconnected: false,
+        });
+        let association = self.list.len() - 1;
+        self.references.push(1);
+        if let Some(before) = self
+            .table
+            .insert((process, fd.number), Open { association })
+        {
+            self.references[before.association] =
+                self.references[before.association].saturating_sub(1);
+        }
+        association
+    }
+
+    fn connect(
+        &mut self,
+        process: ProcessId,
+        call: &Call,
+        id: EventId,
+        at: Timestamp,
+        fd: &Fd,
+        to: &Address,
+    ) -> AssociationId {
+        let before = self.find(process, fd);
+        let association = match before {
+            // A fresh or merely bound socket: this connect ties it.
+            Some(a) if self.list[a].connect.is_none() && self.list[a].peer.is_none() => a,
+            // A second connect on a stream socket asks for the result of the first.
+            Some(a)
+                if self.list[a].style == SocketStyle::Stream
+                    && self.list[a].peer == inet(to)
+                    && inet(to).is_some() =>
+            {
+                return a;
+            }
+            Some(a) => {
+                let old = &mut self.list[a];
+                old.closed = at;
+                old.reconnected = true;
+                let (family, style, identity) = (old.family, old.style, old.identity);
+                let bare = Fd::bare(fd.number);
+                let new = self.open(process, &call.task, &bare, at);
+                let next = &mut self.list[new];
+                next.family = family;
+                next.style = style;
+                next.identity = identity;
+                new
+            }
+            None => {
+                let bare = Fd {
+                    number: fd.number,
+                    note: fd
+                        .note
+                        .clone()
+                        .map(|n| Box::new(FdNote { peer: None, ..*n })),
+                };
+                self.open(process, &call.task, &bare, at)
+            }
+        };
+        let this = &mut self.list[association];
+        this.connect = Some(id);
+        this.opened = at;
+        this.task = call.task.clone();
+        match to {
+            Address::Inet(to) => {
+                this.peer = Some(*to);
+                this.family = Some(SocketFamily::Inet);
+            }
+            Address::Unix(path) => {
+                this.path = Some(path.clone());
+                this.family = Some(SocketFamily::Unix);
+            }
+            Address::Unspecified | Address::Other(_) => this.connect = None,
+        }
+        if let Some(note) = &fd.note {
+            if let Some(kind) = note.socket
+                && this.style == SocketStyle::Unknown
+            {
+                this.style = kind.style;
+            }
+            if note.exact && note.local.is_some_and(|l| l.port != 0) {
+                this.local = note.local;
+                this.exact = true;
+            }
+            this.identity = this.identity.or(note.identity);
+        }
+        association
+    }
+
+    /// Takes what a later call says about its socket, unless it is a stale annotation.
+    fn learn(&mut self, association: AssociationId, fd: &Fd, op: &Op) {
+        let this = &mut self.list[association];
+        match op {
+            Op::Bind {
+                local: Address::Inet(local),
+                ..
+            }
+            | Op::LocalName {
+                local: Address::Inet(local),
+                ..
+            } if local.port != 0 => {
+                this.local = Some(*local);
+                this.exact = true;
+            }
+            Op::PeerName {
+                peer: Address::Inet(peer),
+                ..
+            } => this.peer = this.peer.or(Some(*peer)),
+            Op::SocketStyleIs { style, .. } => this.style = *style,
+            _ => {}
+        }
+        let Some(note) = &fd.note else { return };
+        if let Some(kind) = note.socket {
+            this.family = this.family.or(Some(kind.family));
+            if this.style == SocketStyle::Unknown {
+                this.style = kind.style;
+            }
+        }
+        this.identity = this.identity.or(note.identity);
+        let current = note.exact || note.peer == this.peer;
+        if let Some(local) = note.local
+            && local.port != 0
+            && (!this.exact || note.exact)
+            && current
+        {
+            this.local = Some(local);
+            this.exact = true;
+        }
+    }
+
+    /// TCP Fast Open connects with `sendto(…, MSG_FASTOPEN, address)`: no `connect` call is made.
+    fn fast_open(&mut self, association: AssociationId, id: EventId, at: Timestamp, op: &Op) {
+        let this = &mut self.list[association];
+        if let Op::Send { messages, .. } = op
+            && this.style == SocketStyle::Stream
+            && this.peer.is_none()
+            && this.connect.is_none()
+            && let Some(to) = messages.iter().find_map(|m| m.peer)
+        {
+            this.peer = Some(to);
+            this.connect = Some(id);
+            this.opened = at;
+        }
+    }
+
+    fn close(&mut self, process: ProcessId, fd: i32, at: Timestamp) {
+        if let Some(open) = self.table.remove(&(process, fd)) {
+            // A duplicate keeps the socket alive.
+            let left = self.references[open.association].saturating_sub(1);
+            self.references[open.association] = left;
+            if left == 0 {
+                self.list[open.association].closed = at;
+            }
+        }
+    }
+
+    /// A process that ends closes its sockets. In a log without clones the thread taken for the leader may
+    /// be any thread: while others of its process live on, nothing is closed.
+    pub fn exit(&mut self, task: &Task, at: Timestamp) {
+        let id = self.processes.of(task);
+        let ends = self.processes.get(id).is_some_and(|p| {
+            p.pid == task.tid && p.seen.is_some_and(|(_, last)| last <= at + TOGETHER)
+        });
+        if !ends {
+            return;
+        }
+        let gone: Vec<i32> = self
+            .table
+            .keys()
+            .filter(|(p, _)| *p == id)
+            .map(|(_, fd)| *fd)
+            .collect();
+        for fd in gone {
+            self.close(id, fd, at);
+        }
+    }
+}
+
+fn inet(address: &Address) -> Option<Endpoint> {
+    match address {
+        Address::Inet(endpoint) => Some(*endpoint),
+        _ => None,
+    }
+}
