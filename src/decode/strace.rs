@@ -42,6 +42,9 @@ const WORTH_TELLING: Span = Span::millis(1);
 /// any real program has threads or descriptors, and a bound for hostile logs.
 const MAX_PENDING: usize = 1 << 16;
 
+/// Threads attached to before the first time; a log that names more has no times.
+const MAX_UNTIMED: usize = 4096;
+
 /// Receives the events of a log, one at a time, in the order in which calls complete.
 pub type Sink<'a> = &'a mut dyn FnMut(Event);
 
@@ -90,6 +93,8 @@ pub struct Reader {
     pending: BTreeMap<Option<u32>, Pending>,
     /// A call that was cut by something that is not strace's.
     open: Option<Pending>,
+    /// Threads attached to before the first time in the log: they are born at that time.
+    untimed: Vec<(u64, u32)>,
     /// Descriptors that have been sockets in this log.
     sockets: BTreeSet<i32>,
     tally: Tally,
@@ -151,6 +156,9 @@ impl Reader {
             self.give_up_open(sink);
         }
         let at = self.clock.at(lead.time, lead.relative, number);
+        if self.clock.is_timed() {
+            self.born(at, sink);
+        }
         let tid = lead.tid.or(self.file_tid);
         self.tally.lead(lead);
         self.shape = Some(glued::Shape::of(lead));
@@ -184,11 +192,21 @@ impl Reader {
             Body::Remark(text) => {
                 if let Some(tid) = life::attached(text) {
                     self.tally.follows = true;
-                    let task = self.tasks.task(Some(tid), None);
-                    let (parent, thread) = (None, None);
-                    self.life(number, at, task, Change::Born { parent, thread }, sink);
+                    self.untimed.push((number, tid));
+                    if self.clock.is_timed() || self.untimed.len() > MAX_UNTIMED {
+                        self.born(at, sink);
+                    }
                 }
             }
+        }
+    }
+
+    /// Reports the threads that were attached to since the last line with a time.
+    fn born(&mut self, at: Timestamp, sink: Sink<'_>) {
+        for (number, tid) in std::mem::take(&mut self.untimed) {
+            let task = self.tasks.task(Some(tid), None);
+            let (parent, thread) = (None, None);
+            self.life(number, at, task, Change::Born { parent, thread }, sink);
         }
     }
 
@@ -301,6 +319,7 @@ impl Reader {
             self.tally.warn(line, "the log ends inside this call");
         }
         self.flush(sink);
+        self.born(Timestamp::default(), sink);
         TraceFacts {
             path: path.to_owned(),
             input: self.input,
