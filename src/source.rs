@@ -1,2 +1,5 @@
 //! Everything that touches the system. What comes out are [`crate::event::Event`]s and facts about
 //! the input ([`crate::input`]).
+
+pub mod privilege;
+pub mod tracer;
