@@ -1,5 +1,8 @@
 //! Everything that touches the system. What comes out are [`crate::event::Event`]s and facts about
 //! the input ([`crate::input`]).
 
+pub mod capture;
+pub mod host;
+pub mod machine;
 pub mod privilege;
 pub mod tracer;

@@ -19,7 +19,7 @@ mod socket;
 mod standin;
 mod status;
 mod stop;
-pub(super) mod sys;
+pub(in crate::source) mod sys;
 mod task;
 mod watch;
 
@@ -27,6 +27,7 @@ use crate::event::{Event, FdNote, Op, Task};
 use crate::source::privilege::User;
 use crate::time::Timestamp;
 pub use engine::Tracer;
+pub use launch::{tracer_of, try_seize};
 use nix::errno::Errno;
 pub use signals::end_like;
 pub use status::{Exit, signal_name};

@@ -108,7 +108,9 @@ impl<M: Memory> Reader<'_, M> {
             .collect();
         Buffer {
             name: (0, 0),
-            length: pieces.iter().fold(0, |n: u64, p| n.saturating_add(p.1 as u64)),
+            length: pieces
+                .iter()
+                .fold(0, |n: u64, p| n.saturating_add(p.1 as u64)),
             pieces,
         }
     }

@@ -8,9 +8,7 @@ use super::socket::{Socket, Sockets};
 use super::stop::Stopped;
 use super::task::Traced;
 use super::watch::Service;
-use crate::event::{
-    Address, Fd, FdNote, Message, Op, Outcome, SocketFamily, SocketStyle,
-};
+use crate::event::{Address, Fd, FdNote, Message, Op, Outcome, SocketFamily, SocketStyle};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use nix::errno::Errno;
@@ -168,7 +166,11 @@ impl Scene<'_> {
                 socket = Some(self.watched(fd)?);
                 Asked::Close
             }
-            Kind::Poll | Kind::Ppoll | Kind::Select | Kind::Pselect | Kind::Epoll
+            Kind::Poll
+            | Kind::Ppoll
+            | Kind::Select
+            | Kind::Pselect
+            | Kind::Epoll
             | Kind::Epoll2 => wait(&reader, kind, &entry, &arguments),
             Kind::Sleep => Asked::Sleep,
             Kind::SocketCall => return None,
@@ -219,7 +221,11 @@ impl Scene<'_> {
             socket = self.look(fd, true);
             let seen = socket?;
             seen.peer.is_some_and(|p| self.ports.contains(&p.port))
-                || self.task.watch.find(fd).is_some_and(|w| w.cookie == seen.cookie)
+                || self
+                    .task
+                    .watch
+                    .find(fd)
+                    .is_some_and(|w| w.cookie == seen.cookie)
         };
         wanted.then(|| {
             let messages = buffers.iter().map(|b| outgoing(reader, b)).collect();
@@ -336,7 +342,11 @@ impl Scene<'_> {
             let taken = taken(index);
             let watched = match (taken, socket) {
                 (true, Some(socket)) => {
-                    let service = if is_stream { stream() } else { Service::Datagrams };
+                    let service = if is_stream {
+                        stream()
+                    } else {
+                        Service::Datagrams
+                    };
                     self.task.watch.begin(fd, socket.cookie, service, now)
                 }
                 _ => None,
@@ -599,7 +609,10 @@ mod tests {
 
     #[test]
     fn name_services_are_known_by_their_sockets() {
-        for path in ["/var/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve"] {
+        for path in [
+            "/var/run/nscd/socket",
+            "/run/systemd/resolve/io.systemd.Resolve",
+        ] {
             assert!(is_name_service(path), "{path}");
         }
         assert!(!is_name_service("/run/user/1000/bus"));

@@ -208,7 +208,11 @@ fn candidates(program: &OsStr, path: &OsStr) -> Option<Vec<CString>> {
         .split(|b| *b == b':')
         .map(|directory| {
             // An empty entry is the working directory.
-            let directory = if directory.is_empty() { b"." } else { directory };
+            let directory = if directory.is_empty() {
+                b"."
+            } else {
+                directory
+            };
             CString::new([directory, b"/", name].concat()).ok()
         })
         .collect()

@@ -122,7 +122,12 @@ impl Tracer {
                 }
                 Err(Errno::EINTR) => now(),
                 Err(Errno::ECHILD) => break,
-                Err(error) => return Err(TracerError::System { what: "waitpid", error }),
+                Err(error) => {
+                    return Err(TracerError::System {
+                        what: "waitpid",
+                        error,
+                    });
+                }
             };
             // The clock may have been set back: then the difference is negative, and large.
             if (at - self.last_tick).abs() >= Span::millis(TICK.into()) {
@@ -199,7 +204,11 @@ impl Tracer {
     fn go_on(&self, stop: Stopped, signal: i32) {
         let task = self.tasks.get(&stop.tid());
         let watched = task.is_some_and(|t| t.watch.is_open() || t.pending.is_some());
-        let until = if watched { Until::Syscall } else { Until::Event };
+        let until = if watched {
+            Until::Syscall
+        } else {
+            Until::Event
+        };
         stop.resume(until, signal);
     }
 
@@ -313,7 +322,9 @@ impl Tracer {
 
     /// A parent tells of its child, which may have stopped before.
     fn cloned(&mut self, parent: u32, child: u32, at: Timestamp, observer: &mut dyn Observer) {
-        self.tasks.entry(child).or_insert_with(|| Traced::new(child));
+        self.tasks
+            .entry(child)
+            .or_insert_with(|| Traced::new(child));
         self.pins.inherit(parent, child);
         self.born(child, Some(parent), at, observer);
         if let Some((stop, _)) = self.early.remove(&child) {

@@ -10,6 +10,7 @@ use super::task;
 use super::{Launch, TracerError};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2, read, write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -34,9 +35,10 @@ impl Launch {
     /// Starts the command. It stands at its very beginning until [`Tracer::run`], which must be called in the same
     /// thread.
     pub fn start(self) -> Result<Tracer, TracerError> {
-        let program = self.command.first().map_or_else(String::new, |name| {
-            name.to_string_lossy().into_owned()
-        });
+        let program = self
+            .command
+            .first()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let uid = self.user.as_ref().map_or(0, |user| user.uid);
         let prepared = Prepared::new(
             &self.command,
@@ -53,15 +55,13 @@ impl Launch {
             .map_err(system("fork"))?;
         drop((go_read, report_write));
         if self.trace
-            && let Err(error) = sys::ptrace(
-                libc::PTRACE_SEIZE,
-                pid,
-                0,
-                OPTIONS.unsigned_abs() as usize,
-            )
+            && let Err(error) =
+                sys::ptrace(libc::PTRACE_SEIZE, pid, 0, OPTIONS.unsigned_abs() as usize)
         {
-            let tracer = task::number(pid, "TracerPid:").filter(|tracer| *tracer != 0);
-            drop(go_write); // the child ends: nobody will ever say go
+            let tracer = tracer_of(pid);
+            // It waits for a word that will not come. (Other children of ours may hold the pipe for a moment: closing
+            // it is not enough.)
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
             reap(pid);
             return Err(match tracer {
                 Some(tracer) => TracerError::AlreadyTraced { tracer },
@@ -159,4 +159,24 @@ fn failure(pipe: BorrowedFd<'_>, program: String, uid: u32, exit: Exit) -> Trace
         };
     }
     TracerError::ChildEnded(exit)
+}
+
+/// Who traces a process, if anybody does.
+pub fn tracer_of(pid: u32) -> Option<u32> {
+    task::number(pid, "TracerPid:").filter(|tracer| *tracer != 0)
+}
+
+/// Whether a child can be seized: tried with one that only waits.
+pub fn try_seize() -> sys::Result<()> {
+    let command = ["/nonexistent".into()];
+    let prepared = Prepared::new(&command, &[], None, false).ok_or(Errno::EINVAL)?;
+    let (go_read, go_write) = pipe2(OFlag::O_CLOEXEC)?;
+    let pid = prepared.fork(go_read.as_fd(), go_write.as_fd())?;
+    drop(go_read);
+    let seized = sys::ptrace(libc::PTRACE_SEIZE, pid, 0, 0);
+    // Refused by an other tracer or not: it has served.
+    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+    drop(go_write);
+    reap(pid);
+    seized
 }

@@ -101,9 +101,8 @@ impl Pins {
         }
         let before = sched_getaffinity(SELF).ok()?;
         let now_on = nix::sched::sched_getcpu().ok()?;
-        let suits = |cpu: usize| {
-            before.is_set(cpu).unwrap_or(false) && wanted.is_set(cpu).unwrap_or(false)
-        };
+        let suits =
+            |cpu: usize| before.is_set(cpu).unwrap_or(false) && wanted.is_set(cpu).unwrap_or(false);
         let cpu = suits(now_on)
             .then_some(now_on)
             .or_else(|| (0..CpuSet::count()).find(|cpu| suits(*cpu)))?;
@@ -188,14 +187,17 @@ mod tests {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let (tell, told) = std::sync::mpsc::channel();
         let other = std::thread::spawn(move || {
-            tell.send(nix::unistd::gettid().as_raw().unsigned_abs()).unwrap();
+            tell.send(nix::unistd::gettid().as_raw().unsigned_abs())
+                .unwrap();
             stopped.recv().unwrap();
         });
         let task = told.recv().unwrap();
         pins.pin(task);
         let count = |tid| {
             let set = sched_getaffinity(pid(tid)).unwrap();
-            (0..CpuSet::count()).filter(|c| set.is_set(*c).unwrap()).count()
+            (0..CpuSet::count())
+                .filter(|c| set.is_set(*c).unwrap())
+                .count()
         };
         assert_eq!((count(tid), count(task)), (1, 1));
         pins.free(task);

@@ -97,11 +97,7 @@ fn install() {
         return;
     }
     // No SA_RESTART: waiting is interrupted, so that the tracer takes note at once.
-    let action = SigAction::new(
-        SigHandler::Handler(note),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
+    let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
     for signal in NOTED {
         // SAFETY: the handler only touches atomics.
         let Ok(before) = (unsafe { sigaction(signal, &action) }) else {

@@ -157,11 +157,7 @@ fn nature(fd: BorrowedFd<'_>) -> Option<Nature> {
     let domain = option(libc::SO_DOMAIN)?;
     let kind = option(libc::SO_TYPE)?;
     let inet = is(domain, libc::AF_INET) || is(domain, libc::AF_INET6);
-    let protocol = if inet {
-        option(libc::SO_PROTOCOL)?
-    } else {
-        0
-    };
+    let protocol = if inet { option(libc::SO_PROTOCOL)? } else { 0 };
     let family = match domain {
         _ if inet => SocketFamily::Inet,
         d if is(d, libc::AF_UNIX) => SocketFamily::Unix,

@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// `decode::sockaddr::parse`
 pub fn parse(bytes: &[u8]) -> Address {
-    let family = bytes.get(..2).map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
+    let family = bytes
+        .get(..2)
+        .map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
     let port = |b: &[u8]| u16::from_be_bytes([b[2], b[3]]);
     match i32::from(family) {
         libc::AF_UNSPEC => Address::Unspecified,

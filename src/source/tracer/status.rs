@@ -74,10 +74,9 @@ pub fn decode(status: i32, traced: bool) -> Change {
         (0, s) if s == libc::SIGTRAP | 0x80 => Change::Syscall,
         (0, s) => Change::Signal(s),
         (libc::PTRACE_EVENT_SECCOMP, _) => Change::Seccomp,
-        (
-            libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK,
-            _,
-        ) => Change::Cloned,
+        (libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK, _) => {
+            Change::Cloned
+        }
         (libc::PTRACE_EVENT_EXEC, _) => Change::Exec,
         (EVENT_STOP, libc::SIGTRAP) => Change::Trap,
         (EVENT_STOP, s) => Change::GroupStop(s),
@@ -117,7 +116,10 @@ mod tests {
             (stopped(libc::SIGTRAP, 3), Change::Cloned),
             (stopped(libc::SIGTRAP, 4), Change::Exec),
             (stopped(libc::SIGTRAP, 128), Change::Trap),
-            (stopped(libc::SIGSTOP, 128), Change::GroupStop(libc::SIGSTOP)),
+            (
+                stopped(libc::SIGSTOP, 128),
+                Change::GroupStop(libc::SIGSTOP),
+            ),
             (stopped(libc::SIGSTOP, 0), Change::Signal(libc::SIGSTOP)),
         ] {
             assert_eq!(decode(status, true), expected, "{status:#x}");

@@ -80,8 +80,13 @@ pub fn peek(tid: u32, address: u64) -> Result<[u8; size_of::<libc::c_long>()]> {
 pub fn wait_any(extra: i32) -> Result<(u32, i32)> {
     let mut status = 0;
     // SAFETY: the kernel writes one int to `status`.
-    let tid =
-        unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD | extra) };
+    let tid = unsafe {
+        libc::waitpid(
+            -1,
+            &raw mut status,
+            libc::__WALL | libc::__WNOTHREAD | extra,
+        )
+    };
     Errno::result(tid).map(|tid| (tid as u32, status))
 }
 
@@ -252,19 +257,12 @@ pub fn set_capabilities(to: Capabilities) -> Result<()> {
         version: CAPABILITY_VERSION,
         pid: 0,
     };
-    let half = |shift: u32| {
-        [to.effective, to.permitted, to.inheritable].map(|set| (set >> shift) as u32)
-    };
+    let half =
+        |shift: u32| [to.effective, to.permitted, to.inheritable].map(|set| (set >> shift) as u32);
     let halves = [half(0), half(32)];
     // SAFETY: version 3 reads two structs of three u32 from `halves`.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) };
     Errno::result(result).map(drop)
-}
-
-/// `prctl(PR_SET_KEEPCAPS)`: the permitted set survives the next change of user.
-pub fn keep_capabilities(keep: bool) -> Result<()> {
-    // SAFETY: integers only.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, i32::from(keep), 0, 0, 0) }).map(drop)
 }
 
 /// Runs `attempt` in a forked child and says whether it succeeded there: for trying what cannot be undone.
@@ -292,4 +290,29 @@ pub fn try_in_child(attempt: fn() -> bool) -> Result<bool> {
 pub fn unshare(flags: i32) -> bool {
     // SAFETY: integers only.
     unsafe { libc::unshare(flags) == 0 }
+}
+
+/// Waits until a descriptor can be read, at most so long. Whether it can is not told: the caller tries.
+pub fn wait_readable(on: &impl AsRawFd, milliseconds: i32) {
+    let mut fd = libc::pollfd {
+        fd: on.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, which outlives the call; `on` keeps the descriptor open.
+    unsafe { libc::poll(&raw mut fd, 1, milliseconds) };
+}
+
+unsafe extern "C" {
+    /// Of libpcap, which the `pcap` crate links (pcap/pcap.h).
+    safe fn pcap_lib_version() -> *const libc::c_char;
+}
+
+/// libpcap's name and version.
+pub fn libpcap_version() -> String {
+    let text = pcap_lib_version();
+    // SAFETY: libpcap returns a constant string with a NUL at its end.
+    unsafe { std::ffi::CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
 }

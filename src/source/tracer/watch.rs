@@ -248,13 +248,24 @@ mod tests {
     fn nobody_is_watched_for_ever() {
         let mut watch = Watch::default();
         watch.begin(3, 7, Service::Datagrams, Timestamp(0));
-        watch.begin(4, 8, Service::Local, Timestamp(0)).unwrap().used = true;
+        watch
+            .begin(4, 8, Service::Local, Timestamp(0))
+            .unwrap()
+            .used = true;
         watch.expire(Timestamp(0) + Span::seconds(6));
         assert!(watch.find(3).is_none() && watch.find(4).is_some());
         watch.expire(Timestamp(0) + Span::seconds(141));
         assert!(!watch.is_open());
         // A descriptor that means another socket now is watched anew.
-        watch.begin(3, 7, Service::Datagrams, Timestamp(0)).unwrap().used = true;
-        assert!(!watch.begin(3, 9, Service::Local, Timestamp(0)).unwrap().used);
+        watch
+            .begin(3, 7, Service::Datagrams, Timestamp(0))
+            .unwrap()
+            .used = true;
+        assert!(
+            !watch
+                .begin(3, 9, Service::Local, Timestamp(0))
+                .unwrap()
+                .used
+        );
     }
 }
