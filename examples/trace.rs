@@ -10,7 +10,7 @@ impl Observer for Print {
     fn tick(&mut self, tick: &Tick) -> Next {
         for open in &tick.open {
             let for_ = (tick.now - open.since).as_seconds();
-            if (for_ * 10.0) as u64 % 10 == 0 {
+            if for_ % 1.0 < 0.1 {
                 eprintln!("waits {for_:.1} {open:?}");
             }
         }

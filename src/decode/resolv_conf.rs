@@ -18,7 +18,7 @@ pub struct ResolvConf {
     pub oddities: Vec<(u32, String)>,
 }
 
-/// `MAXNS` (arpa/nameser_compat.h, resolv.h): more servers are not asked.
+/// `MAXNS` (`arpa/nameser_compat.h`, `resolv.h`): more servers are not asked.
 pub const MAX_SERVERS: usize = 3;
 /// More lines than this are not remarked upon.
 const MAX_ODDITIES: usize = 32;
@@ -222,7 +222,7 @@ impl ResolvConf {
     }
 }
 
-/// IPv4 addresses of fewer than four decimal parts, as inet_aton(3) takes them: the last part fills the rest.
+/// IPv4 addresses of fewer than four decimal parts, as `inet_aton(3)` takes them: the last part fills the rest.
 fn short_form(text: &str) -> Option<IpAddr> {
     let parts: Vec<u32> = text
         .splitn(5, '.')

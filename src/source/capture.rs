@@ -67,7 +67,7 @@ pub struct Settings {
     pub interface: String,
     /// Bytes of each packet; `None`: all.
     pub snaplen: Option<i32>,
-    /// A filter of the user's, ANDed with presyn's own.
+    /// A filter of the user's: a packet must pass it and presyn's own.
     pub filter: Option<String>,
     /// Ports that carry DNS.
     pub dns_ports: Vec<u16>,

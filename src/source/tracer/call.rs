@@ -566,7 +566,7 @@ pub fn goes_on(result: i64) -> bool {
 
 /// What a call returned, by the value in its register.
 pub fn outcome(result: i64) -> Outcome {
-    if result >= 0 || result < -4095 {
+    if !(-4095..0).contains(&result) {
         return Outcome::Returned(result);
     }
     if let Some((_, name)) = RESTARTS.iter().find(|(value, _)| *value == result) {

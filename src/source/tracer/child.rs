@@ -26,7 +26,7 @@ pub enum Step {
 
 impl Step {
     /// A report as it comes through the pipe: step, then the error number.
-    pub fn read(report: &[u8; 5]) -> Option<(Self, Errno)> {
+    pub fn read(report: [u8; 5]) -> Option<(Self, Errno)> {
         let step = match report[0] {
             b'N' => Self::NoNewPrivileges,
             b'F' => Self::Filter,
@@ -259,7 +259,7 @@ mod tests {
     fn reports_are_read_back() {
         let mut report = [b'E', 0, 0, 0, 0];
         report[1..].copy_from_slice(&libc::EACCES.to_ne_bytes());
-        assert_eq!(Step::read(&report), Some((Step::Exec, Errno::EACCES)));
-        assert_eq!(Step::read(&[0; 5]), None);
+        assert_eq!(Step::read(report), Some((Step::Exec, Errno::EACCES)));
+        assert_eq!(Step::read([0; 5]), None);
     }
 }

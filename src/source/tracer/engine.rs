@@ -43,6 +43,15 @@ pub struct Tracer {
     _guard: Guard,
 }
 
+/// A command that was started and never run must not stand still for ever.
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        if self.first.is_some() {
+            let _ = kill(pid(self.root), Signal::SIGKILL);
+        }
+    }
+}
+
 /// A blocked call is worth a look at its socket after so long.
 const BLOCKED: Span = Span::millis(200);
 /// A new task whose parent does not tell of it (it was killed meanwhile) goes on after so long.

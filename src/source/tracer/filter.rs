@@ -173,7 +173,10 @@ mod tests {
                         ARCH => arch,
                         offset => {
                             let word = arguments[(offset as usize - 16) / 8];
-                            (if offset % 8 == 0 { word } else { word >> 32 }) as u32
+                            {
+                                let half = if offset % 8 == 0 { word } else { word >> 32 };
+                                u32::try_from(half & 0xffff_ffff).unwrap_or(0)
+                            }
                         }
                     };
                     continue;

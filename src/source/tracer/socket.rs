@@ -130,16 +130,15 @@ impl Sockets {
 
     fn ask(&mut self, fd: BorrowedFd<'_>, peer: bool) -> Option<Socket> {
         let cookie = sys::socket_option(fd, libc::SO_COOKIE).ok()?;
-        let nature = match self.natures.get(&cookie) {
-            Some(nature) => *nature,
-            None => {
-                let nature = nature(fd)?;
-                if self.natures.len() >= NATURES {
-                    self.natures.clear();
-                }
-                self.natures.insert(cookie, nature);
-                nature
+        let nature = if let Some(nature) = self.natures.get(&cookie) {
+            *nature
+        } else {
+            let nature = nature(fd)?;
+            if self.natures.len() >= NATURES {
+                self.natures.clear();
             }
+            self.natures.insert(cookie, nature);
+            nature
         };
         let inet = nature.kind.family == SocketFamily::Inet;
         Some(Socket {
