@@ -1,5 +1,7 @@
 //! The tracer against real programs. Every run is bounded in time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // tests
+
 mod lookups;
 mod network;
 mod support;

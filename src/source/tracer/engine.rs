@@ -1,5 +1,8 @@
 //! The loop: wait for a stop, see what it is, resume.
 
+mod lives;
+mod tick;
+
 use super::call::{Entry, Scene, goes_on};
 use super::launch::TICK;
 use super::pin::Pins;
@@ -7,14 +10,14 @@ use super::signals::{self, Guard};
 use super::socket::Sockets;
 use super::status::{self, Change, Exit};
 use super::stop::{Info, Stopped, Until};
-use super::task::{self, Traced};
-use super::{Ended, Launch, Next, Observer, OpenCall, Seen, Tick, TracerError, sys};
-use crate::event::{self, Call, Event, Life, Op, Outcome, Place, Task, What};
+use super::task::Traced;
+use super::{Ended, Launch, Next, Observer, Seen, TracerError, sys};
+use crate::event::{Call, Event, Outcome, Place, Task, What};
 use crate::time::{Span, Timestamp};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A launched command and everything it starts.
@@ -51,13 +54,6 @@ impl Drop for Tracer {
         }
     }
 }
-
-/// A blocked call is worth a look at its socket after so long.
-const BLOCKED: Span = Span::millis(200);
-/// A new task whose parent does not tell of it (it was killed meanwhile) goes on after so long.
-const ORPHAN: Span = Span::millis(300);
-/// Killed processes are waited for so long.
-const LAST_WAIT: Span = Span::seconds(2);
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -311,227 +307,5 @@ impl Tracer {
             number: self.number,
         };
         observer.event(Event { at, place, what });
-    }
-
-    fn life(&mut self, task: Task, change: event::Change, at: Timestamp, o: &mut dyn Observer) {
-        self.emit(at, What::Life(Life { task, change }), o);
-    }
-
-    fn born(&mut self, tid: u32, parent: Option<u32>, at: Timestamp, o: &mut dyn Observer) {
-        let Some(task) = self.tasks.get_mut(&tid) else {
-            return;
-        };
-        let change = event::Change::Born {
-            parent,
-            thread: Some(task.pid != tid),
-        };
-        let task = task.task(at);
-        self.life(task, change, at, o);
-    }
-
-    /// A parent tells of its child, which may have stopped before.
-    fn cloned(&mut self, parent: u32, child: u32, at: Timestamp, observer: &mut dyn Observer) {
-        self.tasks
-            .entry(child)
-            .or_insert_with(|| Traced::new(child));
-        self.pins.inherit(parent, child);
-        self.born(child, Some(parent), at, observer);
-        if let Some((stop, _)) = self.early.remove(&child) {
-            self.go_on(stop, 0);
-        }
-    }
-
-    /// A new program. Its process has one task now, whose tid is the process's: if another thread ran it, that one's
-    /// tid vanishes without a word, and the old leader is gone too.
-    fn exec(&mut self, stop: &Stopped, at: Timestamp, observer: &mut dyn Observer) {
-        let tid = stop.tid();
-        let before = stop.event_message().ok();
-        let before = before.and_then(|old| u32::try_from(old).ok());
-        if let Some(old) = before.filter(|old| *old != tid) {
-            self.forget(tid, None, at, observer);
-            self.pins.free(old);
-            self.forget(old, Some(event::Change::Exited(0)), at, observer);
-        }
-        let task = self.tasks.entry(tid).or_insert_with(|| Traced::new(tid));
-        task.pending = None;
-        task.execs();
-        self.exec_event(tid, at, observer);
-    }
-
-    fn exec_event(&mut self, tid: u32, at: Timestamp, observer: &mut dyn Observer) {
-        let Some(task) = self.tasks.get_mut(&tid) else {
-            return;
-        };
-        let program = std::fs::read_link(format!("/proc/{tid}/exe"));
-        let program = program.map_or_else(|_| String::new(), |p| p.to_string_lossy().into_owned());
-        let call = Call {
-            task: task.task(at),
-            exited: Some(at),
-            outcome: Outcome::Returned(0),
-            op: Op::Exec {
-                program: program.into(),
-            },
-        };
-        self.emit(at, What::Call(call), observer);
-    }
-
-    /// Takes a task out; a call it was in has no end.
-    fn forget(
-        &mut self,
-        tid: u32,
-        change: Option<event::Change>,
-        at: Timestamp,
-        observer: &mut dyn Observer,
-    ) {
-        let note = self.seen.remove(&tid).flatten();
-        let Some(mut task) = self.tasks.remove(&tid) else {
-            return;
-        };
-        let who = task.last_task();
-        if let Some(pending) = task.pending.take() {
-            let call = Call {
-                task: who.clone(),
-                exited: None,
-                outcome: Outcome::Unknown,
-                op: pending.unfinished(note),
-            };
-            self.emit(pending.at, What::Call(call), observer);
-        }
-        if let Some(change) = change {
-            self.life(who, change, at, observer);
-        }
-    }
-
-    fn ended(&mut self, tid: u32, exit: Exit, at: Timestamp, observer: &mut dyn Observer) -> Next {
-        self.early.remove(&tid);
-        self.pins.free(tid);
-        let change = match exit {
-            Exit::Code(code) => event::Change::Exited(code),
-            Exit::Signal { number, .. } => event::Change::Killed(status::signal_name(number)),
-        };
-        self.forget(tid, Some(change), at, observer);
-        if tid != self.root {
-            return Next::Continue;
-        }
-        self.exit = Some((exit, at));
-        // Ctrl-C from now on is for presyn.
-        self.interrupts = signals::interrupts();
-        let survivors = self.processes();
-        observer.root_ended(exit, &survivors)
-    }
-
-    /// One task for each process that lives, by process.
-    fn processes(&mut self) -> Vec<Task> {
-        let mut processes = BTreeMap::new();
-        for task in self.tasks.values() {
-            if task.tid == task.pid || !processes.contains_key(&task.pid) {
-                processes.insert(task.pid, task.last_task());
-            }
-        }
-        processes.into_values().collect()
-    }
-
-    fn tick(&mut self, at: Timestamp, observer: &mut dyn Observer) -> Next {
-        let orphans: Vec<u32> = self
-            .early
-            .iter()
-            .filter(|(_, (_, since))| (at - *since).abs() > ORPHAN)
-            .map(|(tid, _)| *tid)
-            .collect();
-        for tid in orphans {
-            if let Some((stop, _)) = self.early.remove(&tid) {
-                self.tasks.insert(tid, Traced::new(tid));
-                self.born(tid, task::number(tid, "PPid:"), at, observer);
-                self.go_on(stop, 0);
-            }
-        }
-        for tid in self.pins.tasks() {
-            if self.tasks.get(&tid).is_none_or(|t| t.pace.is_slow(at)) {
-                self.pins.free(tid);
-            }
-        }
-        for task in self.tasks.values_mut() {
-            task.watch.expire(at);
-        }
-        self.signals();
-        let ctrl_c = signals::interrupts() != self.interrupts;
-        let asked = signals::ends() - self.ends;
-        if self.exit.is_some() && (ctrl_c || asked > 0) || asked > 1 {
-            return Next::Stop;
-        }
-        observer.tick(&Tick {
-            now: at,
-            open: self.open_calls(at),
-            interrupts: signals::interrupts(),
-        })
-    }
-
-    /// What came for presyn itself.
-    fn signals(&mut self) {
-        if signals::ends() > self.ends && !self.passed_on && self.exit.is_none() {
-            // Asked to end: pass it on once; a second time ends presyn.
-            self.passed_on = true;
-            let _ = kill(pid(self.root), Signal::SIGTERM);
-        }
-        // Ctrl-Z: stop when the command has stopped by it. One that ignores it keeps both running. The shell's
-        // SIGCONT wakes all.
-        if signals::suspended() && self.root_stopped {
-            signals::take_suspended();
-            let _ = raise(Signal::SIGSTOP);
-        }
-    }
-
-    fn open_calls(&mut self, at: Timestamp) -> Vec<OpenCall> {
-        let mut open = Vec::new();
-        for task in self.tasks.values_mut() {
-            let Some(pending) = task.pending.as_ref().or(task.restarting.as_ref()) else {
-                continue;
-            };
-            let (since, fd) = (pending.at, pending.fd);
-            let connects = matches!(pending.asked, super::call::Asked::Connect(_));
-            let mut note = self.seen.get(&task.tid).cloned().flatten();
-            if connects && note.is_none() && at - since > BLOCKED {
-                // The descriptor can be asked although the task runs.
-                note = task.look(&mut self.sockets, fd, false).map(|s| s.note());
-                self.seen.insert(task.tid, note.clone());
-            }
-            let pending = task.pending.as_ref().or(task.restarting.as_ref());
-            let Some(op) = pending.map(|p| p.unfinished(note)) else {
-                continue;
-            };
-            open.push(OpenCall {
-                task: task.last_task(),
-                since,
-                op,
-            });
-        }
-        open.sort_by_key(|call| call.since);
-        open
-    }
-
-    /// Ends everything that still runs.
-    fn kill_all(&mut self) -> Vec<Task> {
-        let processes = self.processes();
-        for process in processes.iter().filter_map(|t| t.pid) {
-            // Refused for another user's process: EXITKILL ends it when presyn exits.
-            let _ = kill(pid(process), Signal::SIGKILL);
-        }
-        processes
-    }
-
-    /// Waits for killed processes, but not for ever.
-    fn reap(&mut self, observer: &mut dyn Observer) {
-        let begin = now();
-        while (now() - begin).abs() < LAST_WAIT {
-            match sys::wait_any(0) {
-                Ok((tid, status)) => {
-                    if let Change::Ended(exit) = status::decode(status, self.traced) {
-                        let _ = self.ended(tid, exit, now(), observer);
-                    }
-                }
-                Err(Errno::EINTR) => {}
-                Err(_) => break,
-            }
-        }
     }
 }

@@ -128,47 +128,46 @@ impl Sockets {
         }
     }
 
+    /// Every question costs as much as a tenth of a stop, so none is asked twice or in vain.
     fn ask(&mut self, fd: BorrowedFd<'_>, peer: bool) -> Option<Socket> {
+        let (family, local) = end(fd, End::Local)?;
         let cookie = sys::socket_option(fd, libc::SO_COOKIE).ok()?;
-        let nature = if let Some(nature) = self.natures.get(&cookie) {
-            *nature
-        } else {
-            let nature = nature(fd)?;
+        let nature = match self.natures.get(&cookie) {
+            Some(nature) => *nature,
+            None => nature(fd, family)?,
+        };
+        // Sends come again and again on one socket; connects do not.
+        if peer {
             if self.natures.len() >= NATURES {
                 self.natures.clear();
             }
             self.natures.insert(cookie, nature);
-            nature
-        };
-        let inet = nature.kind.family == SocketFamily::Inet;
+        }
+        let ask_peer = peer && family == SocketFamily::Inet;
         Some(Socket {
             cookie,
             nature: Some(nature),
-            local: inet.then(|| end(fd, End::Local)).flatten(),
-            peer: (inet && peer).then(|| end(fd, End::Peer)).flatten(),
+            local,
+            peer: ask_peer.then(|| end(fd, End::Peer)?.1).flatten(),
         })
     }
 }
 
-fn nature(fd: BorrowedFd<'_>) -> Option<Nature> {
+fn nature(fd: BorrowedFd<'_>, family: SocketFamily) -> Option<Nature> {
     let option = |name| sys::socket_option(fd, name).ok();
-    let is = |value: u64, constant: i32| value == u64::from(constant.unsigned_abs());
-    let domain = option(libc::SO_DOMAIN)?;
-    let kind = option(libc::SO_TYPE)?;
-    let inet = is(domain, libc::AF_INET) || is(domain, libc::AF_INET6);
-    let protocol = if inet { option(libc::SO_PROTOCOL)? } else { 0 };
-    let family = match domain {
-        _ if inet => SocketFamily::Inet,
-        d if is(d, libc::AF_UNIX) => SocketFamily::Unix,
-        d if is(d, libc::AF_NETLINK) => SocketFamily::Netlink,
-        _ => SocketFamily::Other,
-    };
-    let style = match kind {
-        k if is(k, libc::SOCK_STREAM) && (!inet || TCP_LIKE.contains(&protocol)) => {
-            SocketStyle::Stream
+    let style = if family == SocketFamily::Inet {
+        // The protocol alone tells: ping sockets are datagram sockets too, SCTP has streams.
+        match option(libc::SO_PROTOCOL)? {
+            protocol if TCP_LIKE.contains(&protocol) => SocketStyle::Stream,
+            UDP => SocketStyle::Datagram,
+            _ => SocketStyle::Other,
         }
-        k if is(k, libc::SOCK_DGRAM) && (!inet || protocol == UDP) => SocketStyle::Datagram,
-        _ => SocketStyle::Other,
+    } else {
+        match i32::try_from(option(libc::SO_TYPE)?) {
+            Ok(libc::SOCK_STREAM) => SocketStyle::Stream,
+            Ok(libc::SOCK_DGRAM) => SocketStyle::Datagram,
+            _ => SocketStyle::Other,
+        }
     };
     Some(Nature {
         kind: SocketKind { family, style },
@@ -176,12 +175,20 @@ fn nature(fd: BorrowedFd<'_>) -> Option<Nature> {
     })
 }
 
-fn end(fd: BorrowedFd<'_>, which: End) -> Option<Endpoint> {
+/// The address of one end, when it has a port, and its family.
+fn end(fd: BorrowedFd<'_>, which: End) -> Option<(SocketFamily, Option<Endpoint>)> {
     let (bytes, length) = sys::socket_name(fd, which).ok()?;
-    match standin::parse(&bytes[..length]) {
+    let family = match i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) {
+        libc::AF_INET | libc::AF_INET6 => SocketFamily::Inet,
+        libc::AF_UNIX => SocketFamily::Unix,
+        libc::AF_NETLINK => SocketFamily::Netlink,
+        _ => SocketFamily::Other,
+    };
+    let end = match standin::parse(&bytes[..length]) {
         Address::Inet(end) if end.port != 0 => Some(end),
         _ => None,
-    }
+    };
+    Some((family, end))
 }
 
 /// The inode in `/proc/PID/fd/N`'s `socket:[N]`.
