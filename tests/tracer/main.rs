@@ -5,4 +5,5 @@
 mod lookups;
 mod network;
 mod support;
+mod terminal;
 mod transparency;

@@ -12,7 +12,7 @@ use super::status::{self, Change, Exit};
 use super::stop::{Info, Stopped, Until};
 use super::task::Traced;
 use super::{Ended, Launch, Next, Observer, Seen, TracerError, sys};
-use crate::event::{Call, Event, Outcome, Place, Task, What};
+use crate::event::{Call, Event, Outcome, Place, What};
 use crate::time::{Span, Timestamp};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
