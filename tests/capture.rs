@@ -125,14 +125,12 @@ fn another_namespace_is_captured_in() {
         .unwrap();
     let mut lines = BufReader::new(inside.stdout.take().unwrap()).lines();
     let mut input = inside.stdin.take().unwrap();
-    match lines.next() {
-        Some(Ok(line)) => assert_eq!(line, "ready"),
-        _ => {
-            eprintln!("SKIPPED: no network namespaces here");
-            inside.wait().unwrap();
-            return;
-        }
-    }
+    let Some(Ok(ready)) = lines.next() else {
+        eprintln!("SKIPPED: no network namespaces here");
+        inside.wait().unwrap();
+        return;
+    };
+    assert_eq!(ready, "ready");
     let settings = Settings {
         netns: Some(Netns::Process(inside.id())),
         filter: Some("dst port 9".to_owned()),
