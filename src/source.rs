@@ -1,6 +1,11 @@
 //! Everything that touches the system. What comes out are [`crate::event::Event`]s and facts about
 //! the input ([`crate::input`]).
 
+pub mod capture;
 pub mod capture_file;
+pub mod host;
 pub mod inputs;
+pub mod machine;
+pub mod privilege;
 pub mod strace_log;
+pub mod tracer;

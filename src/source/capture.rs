@@ -1,0 +1,407 @@
+//! Live packets through libpcap. Raw frames come out; what they mean is `decode`'s business.
+
+pub mod keep;
+pub mod pcap_writer;
+
+use crate::source::tracer::sys;
+use crate::time::{Span, Timestamp};
+use nix::sched::{CloneFlags, setns};
+use pcap::{Active, Linktype, Precision};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// `LINKTYPE_LINUX_SLL2`: what "any" offers beside the older SLL; it names the interface of each packet.
+pub const SLL2: i32 = 276;
+
+/// The kernel hands packets over after so many milliseconds at the latest.
+const TIMEOUT: i32 = 10;
+/// Ring buffer. Immediate mode drops most of a storm, and so does a small ring; this lost nothing.
+const RING: i32 = 16 << 20;
+/// Bytes of a packet that are kept: more than any, as tcpdump does.
+const SNAPLEN: i32 = 262_144;
+/// After the command's end packets still arrive: quiet for so long means that they are all there.
+const QUIET: Duration = Duration::from_millis(3 * TIMEOUT as u64);
+/// But a busy link is never quiet.
+const LONGEST_DRAIN: Duration = Duration::from_secs(2);
+
+/// What is captured. ICMP errors, fragments and neighbour discovery are there to explain what is missing.
+/// `ip6 and tcp[…]` cannot work in libpcap, hence the offsets.
+const FILTER: &str = "(tcp[tcpflags]&(tcp-syn|tcp-fin|tcp-rst)!=0) \
+    or (ip6 and ip6[6]=6 and (ip6[53]&7)!=0) \
+    or icmp[icmptype]=icmp-unreach or icmp[icmptype]=icmp-timxceed \
+    or (ip6 and ip6[6]=58 and ip6[40]>=1 and ip6[40]<=4) \
+    or (ip6 and ip6[6]=58 and (ip6[40]=135 or ip6[40]=136)) \
+    or arp \
+    or (ip[6:2]&0x3fff!=0) or (ip6 and (ip6[6]=44 or ip6[6]=0 or ip6[6]=43 or ip6[6]=60))";
+
+/// A network namespace to capture in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Netns {
+    /// That of a process.
+    Process(u32),
+    /// One that `ip netns add` made.
+    Named(String),
+}
+
+impl Netns {
+    /// As typed: a number is a process.
+    pub fn parse(text: &str) -> Self {
+        text.parse()
+            .map_or_else(|_| Self::Named(text.to_owned()), Self::Process)
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Process(pid) => format!("/proc/{pid}/ns/net").into(),
+            Self::Named(name) => format!("/run/netns/{name}").into(),
+        }
+    }
+}
+
+/// Where and what to capture.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// An interface, or `any`.
+    pub interface: String,
+    /// Bytes of each packet; `None`: all.
+    pub snaplen: Option<i32>,
+    /// A filter of the user's: a packet must pass it and presyn's own.
+    pub filter: Option<String>,
+    /// Ports that carry DNS.
+    pub dns_ports: Vec<u16>,
+    /// In another network namespace.
+    pub netns: Option<Netns>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            interface: "any".to_owned(),
+            snaplen: None,
+            filter: None,
+            dns_ports: crate::source::tracer::DNS_PORTS.to_vec(),
+            netns: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The whole filter, as libpcap takes it.
+    pub fn filter(&self) -> String {
+        let ports = self
+            .dns_ports
+            .iter()
+            .map(|port| match port {
+                // Multicast services have no TCP side.
+                5353 | 5355 => format!("udp port {port}"),
+                _ => format!("port {port}"),
+            })
+            .collect::<Vec<_>>();
+        let own = [ports, vec![FILTER.to_owned()]].concat().join(" or ");
+        match &self.filter {
+            Some(user) => format!("({own}) and ({user})"),
+            None => own,
+        }
+    }
+}
+
+/// Why a capture could not be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The right to capture is missing.
+    #[error(
+        "not permitted to capture on '{interface}'; grant it with\n    {mend}\nor run presyn as root, or trace only with --no-capture"
+    )]
+    NotPermitted {
+        /// The interface.
+        interface: String,
+        /// The command that grants the right.
+        mend: String,
+    },
+    /// The interface is not there, or cannot be captured on.
+    #[error("cannot capture on '{interface}': {message}")]
+    Open {
+        /// The interface.
+        interface: String,
+        /// libpcap's words.
+        message: String,
+    },
+    /// The filter is wrong.
+    #[error("the filter '{filter}' is not understood: {message}")]
+    Filter {
+        /// As given.
+        filter: String,
+        /// libpcap's words.
+        message: String,
+    },
+    /// The network namespace cannot be entered.
+    #[error("cannot enter the network namespace {path}: {message}")]
+    Netns {
+        /// Its file.
+        path: PathBuf,
+        /// The kernel's words.
+        message: String,
+    },
+    /// Reading failed: the interface went away, for example.
+    #[error("the capture on '{interface}' broke off: {message}")]
+    Read {
+        /// The interface.
+        interface: String,
+        /// libpcap's words.
+        message: String,
+    },
+}
+
+/// One captured frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// When the kernel saw it.
+    pub at: Timestamp,
+    /// Link type of its first header (`LINKTYPE_*`).
+    pub link: i32,
+    /// Index of its interface in the capture's namespace, where known.
+    pub interface: Option<u32>,
+    /// Its bytes, as far as captured.
+    pub data: &'a [u8],
+    /// Its length on the wire.
+    pub original_length: u32,
+}
+
+/// What a finished capture says about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames delivered.
+    pub delivered: u64,
+    /// Frames that passed the filter, by the kernel's count.
+    pub received: u32,
+    /// Frames the kernel dropped because the ring was full.
+    pub kernel_dropped: u32,
+    /// Frames the interface dropped.
+    pub interface_dropped: u32,
+}
+
+/// An open capture: packets are collected from now on.
+pub struct Live {
+    capture: pcap::Capture<Active>,
+    interface: String,
+    link: i32,
+}
+
+impl Live {
+    /// Opens a capture. The kernel collects packets from here on, whether they are read or not.
+    pub fn open(settings: &Settings) -> Result<Self, CaptureError> {
+        let Some(netns) = &settings.netns else {
+            return Self::open_here(settings);
+        };
+        // A namespace belongs to a thread: this one does nothing else.
+        let path = netns.path();
+        let failed = |message: String| CaptureError::Netns {
+            path: path.clone(),
+            message,
+        };
+        let file = File::open(&path).map_err(|e| failed(e.to_string()))?;
+        let opened = std::thread::scope(|scope| {
+            let open = || match setns(file, CloneFlags::CLONE_NEWNET) {
+                Ok(()) => Self::open_here(settings),
+                Err(error) => Err(failed(error.desc().to_owned())),
+            };
+            scope.spawn(open).join()
+        });
+        opened.unwrap_or_else(|_| Err(failed("the thread panicked".to_owned())))
+    }
+
+    fn open_here(settings: &Settings) -> Result<Self, CaptureError> {
+        let interface = settings.interface.clone();
+        let failed = |error: pcap::Error| open_error(&interface, &error);
+        let mut capture = pcap::Capture::from_device(interface.as_str())
+            .map_err(failed)?
+            .snaplen(settings.snaplen.unwrap_or(SNAPLEN))
+            .buffer_size(RING)
+            .timeout(TIMEOUT)
+            .immediate_mode(false)
+            .promisc(false)
+            .precision(Precision::Nano)
+            .open()
+            .map_err(failed)?;
+        let offered = capture.list_datalinks().unwrap_or_default();
+        if offered.contains(&Linktype(SLL2)) {
+            // Before the filter, which is compiled for a link type.
+            capture.set_datalink(Linktype(SLL2)).map_err(failed)?;
+        }
+        if let Some(user) = &settings.filter {
+            // Alone first: "a) or (b" must not turn presyn's own filter inside out.
+            capture
+                .compile(user, true)
+                .map_err(|e| CaptureError::Filter {
+                    filter: user.clone(),
+                    message: e.to_string(),
+                })?;
+        }
+        let filter = settings.filter();
+        capture
+            .filter(&filter, true)
+            .map_err(|e| CaptureError::Filter {
+                message: e.to_string(),
+                filter,
+            })?;
+        let link = capture.get_datalink().0;
+        let capture = capture.setnonblock().map_err(failed)?;
+        Ok(Self {
+            capture,
+            interface,
+            link,
+        })
+    }
+
+    /// The link type of all frames.
+    pub fn link(&self) -> i32 {
+        self.link
+    }
+
+    /// The interface as given.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Delivers frames until `stop` is set and the link has been quiet for a moment.
+    pub fn run(
+        mut self,
+        stop: &AtomicBool,
+        deliver: &mut dyn FnMut(Batch<'_>),
+    ) -> Result<Counts, CaptureError> {
+        let mut counts = Counts::default();
+        let mut stopping: Option<Instant> = None;
+        let mut last = Instant::now();
+        loop {
+            let before = counts.delivered;
+            self.read_all(&mut counts, deliver)?;
+            if counts.delivered > before {
+                last = Instant::now();
+                deliver(Batch::End);
+            }
+            if let Some(since) = stopping {
+                if last.max(since).elapsed() >= QUIET || since.elapsed() >= LONGEST_DRAIN {
+                    break;
+                }
+            } else if stop.load(Ordering::Acquire) {
+                stopping = Some(Instant::now());
+            }
+            sys::wait_readable(&self.capture, TIMEOUT);
+        }
+        if let Ok(stats) = self.capture.stats() {
+            counts.received = stats.received;
+            counts.kernel_dropped = stats.dropped;
+            counts.interface_dropped = stats.if_dropped;
+        }
+        Ok(counts)
+    }
+
+    fn read_all(
+        &mut self,
+        counts: &mut Counts,
+        deliver: &mut dyn FnMut(Batch<'_>),
+    ) -> Result<(), CaptureError> {
+        loop {
+            match self.capture.next_packet() {
+                Ok(packet) => {
+                    counts.delivered += 1;
+                    deliver(Batch::Frame(frame(self.link, &packet)));
+                }
+                Err(pcap::Error::TimeoutExpired) => return Ok(()),
+                Err(error) => {
+                    return Err(CaptureError::Read {
+                        interface: self.interface.clone(),
+                        message: error.to_string(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// What [`Live::run`] delivers.
+#[derive(Clone, Copy, Debug)]
+pub enum Batch<'a> {
+    /// A frame.
+    Frame(Frame<'a>),
+    /// Nothing more is there for the moment: time to flush.
+    End,
+}
+
+fn frame<'p>(link: i32, packet: &'p pcap::Packet<'_>) -> Frame<'p> {
+    let ts = packet.header.ts;
+    // With nanosecond precision libpcap stores nanoseconds there.
+    let at = Timestamp::new(ts.tv_sec, 0) + Span(ts.tv_usec);
+    // The interface's index in an SLL2 header (bytes 4 to 7).
+    let index = packet.data.get(4..8).filter(|_| link == SLL2);
+    Frame {
+        at,
+        link,
+        interface: index.map(|i| u32::from_be_bytes([i[0], i[1], i[2], i[3]])),
+        data: packet.data,
+        original_length: packet.header.len,
+    }
+}
+
+fn open_error(interface: &str, error: &pcap::Error) -> CaptureError {
+    let (interface, message) = (interface.to_owned(), error.to_string());
+    if message.contains("ermission") || message.contains("not permitted") {
+        CaptureError::NotPermitted {
+            interface,
+            mend: grant_command(),
+        }
+    } else {
+        CaptureError::Open { interface, message }
+    }
+}
+
+/// The command that lets this very binary capture without being root.
+pub fn grant_command() -> String {
+    let program = std::env::current_exe();
+    let program = program.map_or_else(|_| "presyn".into(), |p| p.display().to_string());
+    format!("sudo setcap cap_net_raw+ep '{program}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_compiles_for_every_link_type_that_linux_has() {
+        let mut settings = Settings::default();
+        settings.dns_ports.push(1053);
+        settings.filter = Some("not port 22 or host 10.0.0.1".to_owned());
+        for link in [1, 12, 113, SLL2] {
+            let dead = pcap::Capture::dead(Linktype(link)).unwrap();
+            dead.compile(&settings.filter(), true)
+                .unwrap_or_else(|e| panic!("{link}: {e}"));
+        }
+        assert!(
+            settings
+                .filter()
+                .ends_with(" and (not port 22 or host 10.0.0.1)")
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let refused = pcap::Error::PcapError(
+            "any: You don't have permission to perform this capture on that device".to_owned(),
+        );
+        let text = open_error("any", &refused).to_string();
+        assert!(text.contains("sudo setcap cap_net_raw+ep '"), "{text}");
+        let absent = pcap::Error::PcapError("nope0: No such device exists".to_owned());
+        assert!(matches!(
+            open_error("nope0", &absent),
+            CaptureError::Open { .. }
+        ));
+    }
+
+    #[test]
+    fn namespaces_by_number_and_name() {
+        assert_eq!(Netns::parse("12").path(), PathBuf::from("/proc/12/ns/net"));
+        assert_eq!(Netns::parse("a").path(), PathBuf::from("/run/netns/a"));
+    }
+}

@@ -1,0 +1,284 @@
+//! What this machine allows: the facts behind `presyn check`. Each is tried, not guessed, wherever trying does no harm.
+
+use super::capture::{self, Live, Settings};
+use super::privilege;
+use super::tracer::{self, sys};
+use nix::errno::Errno;
+use std::fs;
+use std::os::fd::AsFd;
+
+/// One thing that presyn needs or would like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is about.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub answer: Answer,
+    /// What was found.
+    pub detail: String,
+}
+
+/// Whether something is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Yes.
+    Yes,
+    /// No, but presyn does without.
+    Spared {
+        /// What would mend it, where something can.
+        mend: Option<String>,
+    },
+    /// No, and presyn needs it.
+    No {
+        /// The command that mends it.
+        mend: String,
+    },
+}
+
+fn fact(name: &'static str, answer: Answer, detail: impl Into<String>) -> Fact {
+    Fact {
+        name,
+        answer,
+        detail: detail.into(),
+    }
+}
+
+/// All facts, in the order in which they are told.
+pub fn facts() -> Vec<Fact> {
+    vec![
+        kernel(),
+        fact("libpcap", Answer::Yes, sys::libpcap_version()),
+        capturing(),
+        interfaces(),
+        tracing(),
+        yama(),
+        seccomp(),
+        pidfd(),
+        thread_pidfd(),
+        user_namespaces(),
+    ]
+}
+
+/// Whether everything that presyn needs is there.
+pub fn suffices(facts: &[Fact]) -> bool {
+    !facts.iter().any(|f| matches!(f.answer, Answer::No { .. }))
+}
+
+/// A file of one line, as most under `/proc/sys` are.
+fn line(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Major and minor number of a release such as `6.1.0-13-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// `pidfd_getfd` came with it.
+const MINIMUM: (u32, u32) = (5, 6);
+
+fn kernel() -> Fact {
+    let release = line("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let answer = match version(&release) {
+        Some(version) if version < MINIMUM => Answer::No {
+            mend: "boot Linux 5.6 or newer".to_owned(),
+        },
+        _ => Answer::Yes,
+    };
+    fact("kernel", answer, release)
+}
+
+fn capturing() -> Fact {
+    match Live::open(&Settings::default()) {
+        Ok(live) => fact(
+            "capture",
+            Answer::Yes,
+            format!("on '{}', link type {}", live.interface(), live.link()),
+        ),
+        Err(error) => {
+            let right = privilege::may_capture();
+            let mend = if right {
+                "presyn run -i INTERFACE …".to_owned()
+            } else {
+                capture::grant_command()
+            };
+            let detail = match error {
+                capture::CaptureError::NotPermitted { .. } => "CAP_NET_RAW is missing".to_owned(),
+                other => other.to_string(),
+            };
+            fact("capture", Answer::No { mend }, detail)
+        }
+    }
+}
+
+fn interfaces() -> Fact {
+    let names: Vec<String> = pcap::Device::list()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|d| d.flags.is_up() && d.name != "any")
+        .map(|d| d.name)
+        .collect();
+    let answer = if names.is_empty() {
+        Answer::Spared {
+            mend: Some("ip link set lo up".to_owned()),
+        }
+    } else {
+        Answer::Yes
+    };
+    fact("interfaces", answer, names.join(" "))
+}
+
+fn tracing() -> Fact {
+    let other = tracer::tracer_of(std::process::id());
+    match (tracer::try_seize(), other) {
+        (Ok(()), _) => fact("ptrace", Answer::Yes, "a child can be traced"),
+        (Err(_), Some(other)) => fact(
+            "ptrace",
+            Answer::No {
+                mend: "run presyn outside of the other tracer, or with --no-trace".to_owned(),
+            },
+            format!("presyn is itself traced, by process {other}"),
+        ),
+        (Err(error), None) => fact(
+            "ptrace",
+            Answer::No {
+                mend: "sudo sysctl kernel.yama.ptrace_scope=1, or in a container: --cap-add SYS_PTRACE"
+                    .to_owned(),
+            },
+            error.desc(),
+        ),
+    }
+}
+
+/// The Yama module (admin-guide/LSM/Yama): 0 and 1 let parents trace their children, 2 wants `CAP_SYS_PTRACE`, 3 lets
+/// nobody.
+fn yama() -> Fact {
+    let Some(scope) = line("/proc/sys/kernel/yama/ptrace_scope") else {
+        return fact("yama", Answer::Yes, "not in this kernel");
+    };
+    let answer = match scope.as_str() {
+        "0" | "1" => Answer::Yes,
+        "2" => Answer::Spared {
+            mend: Some("sudo sysctl kernel.yama.ptrace_scope=1".to_owned()),
+        },
+        _ => Answer::No {
+            mend: "set kernel.yama.ptrace_scope=1 in /etc/sysctl.d and reboot: 3 cannot be undone"
+                .to_owned(),
+        },
+    };
+    fact("yama", answer, format!("ptrace_scope {scope}"))
+}
+
+fn seccomp() -> Fact {
+    match sys::seccomp_can_trace() {
+        Ok(()) => fact("seccomp", Answer::Yes, "filters can report to a tracer"),
+        Err(error) => fact(
+            "seccomp",
+            Answer::No {
+                mend:
+                    "boot a kernel with CONFIG_SECCOMP_FILTER, or run presyn outside of the sandbox"
+                        .to_owned(),
+            },
+            error.desc(),
+        ),
+    }
+}
+
+fn pidfd() -> Fact {
+    let tried = sys::pidfd_open(std::process::id(), false)
+        .and_then(|pidfd| sys::pidfd_getfd(pidfd.as_fd(), 0).map(drop));
+    match tried {
+        // Standard input may be closed: the call exists all the same.
+        Ok(()) | Err(Errno::EBADF) => fact(
+            "pidfd",
+            Answer::Yes,
+            "sockets can be asked for their addresses",
+        ),
+        Err(error) => fact(
+            "pidfd",
+            Answer::No {
+                mend: "boot Linux 5.6 or newer; in a container: --cap-add SYS_PTRACE".to_owned(),
+            },
+            error.desc(),
+        ),
+    }
+}
+
+fn thread_pidfd() -> Fact {
+    match sys::pidfd_open(std::process::id(), true) {
+        Ok(_) => fact("pidfd of threads", Answer::Yes, "Linux 6.9 or newer"),
+        Err(_) => fact(
+            "pidfd of threads",
+            Answer::Spared { mend: None },
+            "before Linux 6.9: threads that do not share their files are seen less exactly",
+        ),
+    }
+}
+
+fn user_namespaces() -> Fact {
+    let tried = sys::try_in_child(|| sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET));
+    if tried == Ok(true) {
+        return fact(
+            "user namespaces",
+            Answer::Yes,
+            "presyn works without root in `unshare -Urn`",
+        );
+    }
+    let knobs = [
+        ("kernel/apparmor_restrict_unprivileged_userns", "0"),
+        ("kernel/unprivileged_userns_clone", "1"),
+        ("user/max_user_namespaces", "15000"),
+    ];
+    let mend = knobs.iter().find_map(|(knob, wanted)| {
+        let is = line(&format!("/proc/sys/{knob}"))?;
+        let closed = match *wanted {
+            "0" => is != "0",
+            _ => is == "0",
+        };
+        closed.then(|| format!("sudo sysctl {}={wanted}", knob.replace('/', ".")))
+    });
+    fact(
+        "user namespaces",
+        Answer::Spared { mend },
+        "presyn cannot be tried out without root here",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared() {
+        assert_eq!(version("6.1.0-13-amd64"), Some((6, 1)));
+        assert_eq!(version("5.15"), Some((5, 15)));
+        assert_eq!(version(""), None);
+        assert!((5, 10) >= MINIMUM && (4, 19) < MINIMUM);
+    }
+
+    #[test]
+    fn every_no_comes_with_a_command() {
+        let facts = facts();
+        assert!(
+            facts
+                .iter()
+                .any(|f| f.name == "kernel" && !f.detail.is_empty())
+        );
+        for fact in &facts {
+            if let Answer::No { mend } = &fact.answer {
+                assert!(!mend.is_empty(), "{fact:?}");
+            }
+        }
+        assert_eq!(facts.len(), 10);
+        let broken = [fact(
+            "x",
+            Answer::No {
+                mend: String::new(),
+            },
+            "",
+        )];
+        assert!(!suffices(&broken) && suffices(&[]));
+    }
+}

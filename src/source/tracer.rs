@@ -1,0 +1,195 @@
+//! Live tracing: launches a command under ptrace and a seccomp filter, and turns its network calls into events.
+//!
+//! The rules of ptrace(2) that shape it: a task is seized, so that group-stops are told apart from signals; only the
+//! thread that seized it may make requests, so a [`Tracer`] stays in one thread; only a stopped task can be asked
+//! (`stop::Stopped`). A command lives and dies with its tracer (`PTRACE_O_EXITKILL`): without one, its filter would fail
+//! every connect with `ENOSYS`.
+
+mod abi;
+mod arguments;
+mod call;
+mod child;
+mod engine;
+mod filter;
+mod launch;
+mod memory;
+mod pin;
+mod signals;
+mod socket;
+mod status;
+mod stop;
+pub(in crate::source) mod sys;
+mod task;
+mod watch;
+
+use crate::event::{Event, FdNote, Op, Task};
+use crate::source::privilege::User;
+use crate::time::Timestamp;
+pub use engine::Tracer;
+pub use launch::{tracer_of, try_seize};
+use nix::errno::Errno;
+pub use signals::end_like;
+pub use status::{Exit, signal_name};
+use std::ffi::OsString;
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program and its arguments; the program is looked for in `PATH`.
+    pub command: Vec<OsString>,
+    /// All of its environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Who it runs as; `None`: as presyn does.
+    pub user: Option<User>,
+    /// Trace it. Without, only its end is told.
+    pub trace: bool,
+    /// Put fast-stopping tasks on the tracer's CPU.
+    pub pin: bool,
+    /// Ports whose UDP and TCP sockets carry DNS.
+    pub dns_ports: Vec<u16>,
+    /// Do as on kernels before 6.9, which have no pidfds of threads.
+    pub leader_pidfds_only: bool,
+}
+
+/// Ports of DNS (RFC 1035), multicast DNS (RFC 6762) and LLMNR (RFC 4795).
+pub const DNS_PORTS: [u16; 3] = [53, 5353, 5355];
+
+impl Launch {
+    /// The usual way to run a command.
+    pub fn new(command: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> Self {
+        Self {
+            command,
+            environment,
+            user: None,
+            trace: true,
+            pin: true,
+            dns_ports: DNS_PORTS.to_vec(),
+            leader_pidfds_only: false,
+        }
+    }
+}
+
+/// Who listens to a tracer. All methods are called in the tracer's thread, while tasks may wait: be quick.
+pub trait Observer {
+    /// Something happened: a call that returned, a task that was born or died. In the order in which they were
+    /// *complete*; `at` of a call is when it began.
+    fn event(&mut self, event: Event);
+
+    /// Some ten times a second: time to tell what is waited for.
+    fn tick(&mut self, _tick: &Tick) -> Next {
+        Next::Continue
+    }
+
+    /// The command itself has ended. Others that it started may live on and stay traced.
+    fn root_ended(&mut self, _exit: Exit, _survivors: &[Task]) -> Next {
+        Next::Continue
+    }
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    Continue,
+    /// Kill what still runs and end.
+    Stop,
+}
+
+/// The state of the run between events.
+#[derive(Debug)]
+pub struct Tick {
+    /// When.
+    pub now: Timestamp,
+    /// Calls that have begun and not returned, oldest first.
+    pub open: Vec<OpenCall>,
+    /// How often Ctrl-C came so far. The command got it too, if it is in the foreground group.
+    pub interrupts: u32,
+}
+
+/// A call that has not returned.
+#[derive(Clone, Debug)]
+pub struct OpenCall {
+    /// Who waits.
+    pub task: Task,
+    /// Since when.
+    pub since: Timestamp,
+    /// For what. The descriptor's note has the local end where the kernel could be asked.
+    pub op: Op,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How the command itself ended.
+    pub exit: Exit,
+    /// When.
+    pub at: Timestamp,
+    /// Processes that still ran when presyn stopped, and were killed.
+    pub killed: Vec<Task>,
+}
+
+/// Why a command could not be run or traced.
+#[derive(Debug, thiserror::Error)]
+pub enum TracerError {
+    /// Nothing to run.
+    #[error("no command given (or one with a NUL byte in it)")]
+    NoCommand,
+    /// The program is not there, or may not be run.
+    #[error("cannot run '{program}': {}", .error.desc())]
+    Exec {
+        /// Its name as given.
+        program: String,
+        /// What the kernel said.
+        error: Errno,
+    },
+    /// presyn is traced itself, and its tracer has the child already.
+    #[error(
+        "presyn is itself traced, by process {tracer}, and a process can have only one tracer; run it untraced, or use --no-trace"
+    )]
+    AlreadyTraced {
+        /// The other tracer.
+        tracer: u32,
+    },
+    /// ptrace is not permitted.
+    #[error("not permitted to trace: {}; `presyn check` tells why", .0.desc())]
+    NotPermitted(Errno),
+    /// The seccomp filter was refused.
+    #[error("cannot install the seccomp filter: {}; `presyn check` tells why", .0.desc())]
+    Filter(Errno),
+    /// The user could not be changed.
+    #[error("cannot become user {uid}: {}", .error.desc())]
+    User {
+        /// The user's number.
+        uid: u32,
+        /// What the kernel said.
+        error: Errno,
+    },
+    /// The child ended before it ran the command.
+    #[error("the child process ended before it ran the command ({0:?})")]
+    ChildEnded(Exit),
+    /// A system call failed that should not.
+    #[error("{what}: {}", .error.desc())]
+    System {
+        /// Which.
+        what: &'static str,
+        /// What the kernel said.
+        error: Errno,
+    },
+}
+
+impl TracerError {
+    /// The exit status that env(1) has for this: 127 not found, 126 not runnable, else 125.
+    pub fn exit_status(&self) -> i32 {
+        match self {
+            Self::Exec {
+                error: Errno::ENOENT | Errno::ENOTDIR,
+                ..
+            } => 127,
+            Self::Exec { .. } => 126,
+            _ => 125,
+        }
+    }
+}
+
+/// What a look at a running task's socket gave; kept until its call returns.
+type Seen = Option<FdNote>;

@@ -1,0 +1,160 @@
+//! From the two stops of a system call to one [`Call`]: what it asked for is read when it begins, what came of
+//! it when it ends.
+
+mod enter;
+mod leave;
+mod outcome;
+
+use super::abi::{Abi, Kind};
+use super::arguments::Set;
+use super::socket::{Socket, Sockets};
+use super::stop::Stopped;
+use super::task::Traced;
+use crate::event::{Address, Fd, FdNote, Message, Op};
+use crate::flow::Endpoint;
+use crate::time::{Span, Timestamp};
+pub use outcome::goes_on;
+
+/// A call that has begun.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// When it began.
+    pub at: Timestamp,
+    /// Its descriptor, for calls on one.
+    pub fd: i32,
+    /// What it asks for.
+    pub asked: Asked,
+    abi: Abi,
+    kind: Kind,
+    arguments: [u64; 6],
+    socket: Option<Socket>,
+}
+
+/// What a call asks for, as far as it is known when it begins.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// `connect`
+    Connect(Address),
+    /// `bind`
+    Bind(Address),
+    /// `send` and its like: the bytes of each message, whether they are not all, its address and its length.
+    Send(Vec<Outgoing>),
+    /// `recv` and its like: read when they have come.
+    Receive,
+    /// `poll` and its like.
+    Wait {
+        /// For which descriptors.
+        fds: Vec<i32>,
+        /// Where they are written, for reading the result.
+        set: Set,
+        /// How long.
+        timeout: Option<Span>,
+    },
+    /// `close`
+    Close,
+    /// `nanosleep`
+    Sleep,
+    /// `io_uring_setup`
+    IoUring,
+}
+
+/// One message of a send.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    to: Option<Endpoint>,
+    bytes: Vec<u8>,
+    cut: bool,
+    length: u64,
+}
+
+/// A call's number and arguments as the stop tells them.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The calling convention.
+    pub abi: Abi,
+    /// The number.
+    pub number: u64,
+    /// The arguments.
+    pub arguments: [u64; 6],
+}
+
+/// What both ends of a call need: the stopped task, what is known about it, and the sockets.
+pub struct Scene<'a> {
+    /// The stop that is looked at.
+    pub stop: &'a Stopped,
+    /// Its task.
+    pub task: &'a mut Traced,
+    /// The sockets.
+    pub sockets: &'a mut Sockets,
+    /// Ports of resolvers.
+    pub ports: &'a [u16],
+}
+
+/// The int that the low half of an argument is.
+fn int(argument: u64) -> i32 {
+    u32::try_from(argument & 0xffff_ffff)
+        .unwrap_or(0)
+        .cast_signed()
+}
+impl Scene<'_> {
+    fn look(&mut self, fd: i32, peer: bool) -> Option<Socket> {
+        self.task.look(self.sockets, fd, peer)
+    }
+
+    /// The socket behind `fd` if the task is watched for it.
+    fn watched(&mut self, fd: i32) -> Option<Socket> {
+        let cookie = self.task.watch.find(fd)?.cookie;
+        match self.look(fd, true) {
+            Some(socket) if socket.cookie == cookie => Some(socket),
+            _ => {
+                self.task.watch.end(fd);
+                None
+            }
+        }
+    }
+}
+
+fn with_note(number: i32, note: Option<FdNote>) -> Fd {
+    Fd {
+        number,
+        note: note.map(Box::new),
+    }
+}
+
+impl Pending {
+    /// The call as it looks before it returns.
+    pub fn unfinished(&self, note: Option<FdNote>) -> Op {
+        let fd = with_note(self.fd, note.or_else(|| self.socket.map(|s| s.note())));
+        match &self.asked {
+            Asked::Connect(to) => Op::Connect { fd, to: to.clone() },
+            Asked::Bind(local) => Op::Bind {
+                fd,
+                local: local.clone(),
+            },
+            Asked::Send(messages) => Op::Send {
+                fd,
+                messages: messages
+                    .iter()
+                    .map(|m| Message {
+                        peer: m.to,
+                        length: u32::try_from(m.length).unwrap_or(u32::MAX),
+                        taken: false,
+                        dns: Vec::new(),
+                    })
+                    .collect(),
+            },
+            Asked::Receive => Op::Receive {
+                fd,
+                messages: Vec::new(),
+            },
+            Asked::Wait { fds, timeout, .. } => Op::Wait {
+                fds: fds.iter().copied().map(Fd::bare).collect(),
+                ready: Vec::new(),
+                timeout: *timeout,
+            },
+            Asked::Close => Op::Close { fd },
+            Asked::Sleep => Op::Sleep,
+            Asked::IoUring => Op::IoUring,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The beginning of a call: what it asks for is read from the caller's memory.
+
+use super::{Asked, Entry, Outgoing, Pending, Scene, int};
+use crate::event::Address;
+use crate::source::tracer::abi::{Kind, SOCKETCALLS};
+use crate::source::tracer::arguments::{Buffer, Reader, Set};
+use crate::source::tracer::memory::{Memory, ProcessMemory};
+use crate::source::tracer::socket::Socket;
+use crate::time::{Span, Timestamp};
+
+impl Scene<'_> {
+    /// Reads a call that begins. `None`: it does not matter, its end need not be seen.
+    pub fn enter(&mut self, entry: Entry, at: Timestamp) -> Option<Pending> {
+        let memory = self.stop.memory();
+        let (abi, mut arguments) = (entry.abi, entry.arguments);
+        let mut kind = abi.kind(entry.number)?;
+        let reader = Reader {
+            memory: &memory,
+            abi,
+        };
+        if kind == Kind::SocketCall {
+            kind = SOCKETCALLS
+                .iter()
+                .find(|(which, _)| u64::from(*which) == arguments[0])?
+                .1;
+            let plain = matches!(arguments[0], 9 | 10); // send, recv: four arguments
+            arguments = reader.words(arguments[1]);
+            if plain {
+                arguments[4..].fill(0);
+            }
+        }
+        let fd = int(arguments[0]);
+        let mut socket = None;
+        let asked = match kind {
+            Kind::Connect => Asked::Connect(matters(&reader, &arguments)?),
+            Kind::Bind => match reader.address(arguments[1], arguments[2])? {
+                local @ Address::Inet(_) => Asked::Bind(local),
+                _ => return None,
+            },
+            Kind::SendTo | Kind::SendMsg | Kind::SendMmsg => {
+                let (of_interest, seen) = self.sends(&reader, kind, fd, &arguments)?;
+                socket = seen;
+                Asked::Send(of_interest)
+            }
+            Kind::IoUringSetup => Asked::IoUring,
+            Kind::Restart => return self.task.restarting.take(),
+            _ if !self.task.watch.is_open() => return None,
+            Kind::Write | Kind::Writev => {
+                socket = Some(self.watched(fd)?);
+                let buffer = if kind == Kind::Write {
+                    Reader::<ProcessMemory<'_>>::plain(arguments[1], arguments[2])
+                } else {
+                    reader.scattered(arguments[1], arguments[2])
+                };
+                Asked::Send(vec![outgoing(&reader, &buffer)])
+            }
+            Kind::RecvFrom | Kind::RecvMsg | Kind::RecvMmsg | Kind::Read | Kind::Readv => {
+                socket = Some(self.watched(fd)?);
+                Asked::Receive
+            }
+            Kind::Close => {
+                socket = Some(self.watched(fd)?);
+                Asked::Close
+            }
+            Kind::Poll
+            | Kind::Ppoll
+            | Kind::Select
+            | Kind::Pselect
+            | Kind::Epoll
+            | Kind::Epoll2 => wait(&reader, kind, &entry, &arguments),
+            Kind::Sleep => Asked::Sleep,
+            Kind::SocketCall => return None,
+        };
+        Some(Pending {
+            at,
+            fd,
+            asked,
+            abi,
+            kind,
+            arguments,
+            socket,
+        })
+    }
+
+    /// The messages of a send, if they may be queries or open a connection.
+    fn sends<M: Memory>(
+        &mut self,
+        reader: &Reader<'_, M>,
+        kind: Kind,
+        fd: i32,
+        arguments: &[u64; 6],
+    ) -> Option<(Vec<Outgoing>, Option<Socket>)> {
+        let (buffers, flags) = match kind {
+            Kind::SendTo => {
+                let mut buffer = Reader::<M>::plain(arguments[1], arguments[2]);
+                let length = usize::try_from(arguments[5] & 0xffff_ffff).unwrap_or(0);
+                buffer.name = (arguments[4], length);
+                (vec![buffer], arguments[3])
+            }
+            Kind::SendMsg => (vec![reader.header(arguments[1])], arguments[2]),
+            _ => {
+                let headers = reader.headers(arguments[1], arguments[2]);
+                (headers.into_iter().map(|h| h.0).collect(), arguments[3])
+            }
+        };
+        let opens = flags & u64::from(libc::MSG_FASTOPEN.unsigned_abs()) != 0;
+        let named = |b: &Buffer| reader.address(b.name.0, b.name.1 as u64);
+        let to_resolver = |to: &Address| match to {
+            Address::Inet(end) => opens || self.ports.contains(&end.port),
+            _ => false,
+        };
+        let addresses: Vec<_> = buffers.iter().map(named).collect();
+        let mut socket = None;
+        let wanted = if addresses.iter().any(Option::is_some) {
+            addresses.iter().flatten().any(to_resolver)
+        } else {
+            socket = self.look(fd, true);
+            let seen = socket?;
+            seen.peer.is_some_and(|p| self.ports.contains(&p.port))
+                || self
+                    .task
+                    .watch
+                    .find(fd)
+                    .is_some_and(|w| w.cookie == seen.cookie)
+        };
+        wanted.then(|| {
+            let messages = buffers.iter().map(|b| outgoing(reader, b)).collect();
+            (messages, socket)
+        })
+    }
+}
+
+/// The address of a connect, if its family matters. One that cannot be read is told too.
+fn matters<M: Memory>(reader: &Reader<'_, M>, arguments: &[u64; 6]) -> Option<Address> {
+    match reader.address(arguments[1], arguments[2]) {
+        Some(Address::Other(_)) => None,
+        Some(address) => Some(address),
+        None => Some(Address::Other("unreadable".into())),
+    }
+}
+
+fn outgoing<M: Memory>(reader: &Reader<'_, M>, buffer: &Buffer) -> Outgoing {
+    let (bytes, cut) = reader.payload(buffer, u64::MAX);
+    Outgoing {
+        to: reader.endpoint(buffer.name.0, buffer.name.1 as u64),
+        bytes,
+        cut,
+        length: buffer.length,
+    }
+}
+fn wait<M: Memory>(
+    reader: &Reader<'_, M>,
+    kind: Kind,
+    entry: &Entry,
+    arguments: &[u64; 6],
+) -> Asked {
+    let time_word = entry.abi.time_word(entry.number);
+    let millis = |n: u64| (int(n) >= 0).then(|| Span::millis(int(n).into()));
+    let count = usize::try_from(arguments[0]).unwrap_or(0);
+    let select = || Set::Select([arguments[1], arguments[2], arguments[3]], count);
+    let (set, timeout) = match kind {
+        Kind::Poll => (Set::Poll(arguments[0]), millis(arguments[2])),
+        Kind::Ppoll => (
+            Set::Poll(arguments[0]),
+            reader.time(arguments[2], time_word, 1),
+        ),
+        Kind::Select => (select(), reader.time(arguments[4], time_word, 1000)),
+        Kind::Pselect => (select(), reader.time(arguments[4], time_word, 1)),
+        Kind::Epoll2 => (Set::Unnamed, reader.time(arguments[3], 8, 1)),
+        _ => (Set::Unnamed, millis(arguments[3])),
+    };
+    Asked::Wait {
+        fds: reader.named(&set, arguments[1]),
+        set,
+        timeout,
+    }
+}

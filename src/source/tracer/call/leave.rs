@@ -1,0 +1,267 @@
+//! The end of a call: what came of it, and what it means for the open lookups.
+
+use super::outcome::outcome;
+use super::{Asked, Outgoing, Pending, Scene, with_note};
+use crate::event::{Address, Fd, Message, Op, Outcome, SocketFamily, SocketStyle};
+use crate::source::tracer::abi::Kind;
+use crate::source::tracer::arguments::Reader;
+use crate::source::tracer::memory::Memory;
+use crate::source::tracer::socket::Socket;
+
+use crate::source::tracer::watch::Service;
+use crate::time::Timestamp;
+
+impl Scene<'_> {
+    /// Reads a call that has ended.
+    pub fn leave(&mut self, pending: Pending, result: i64, now: Timestamp) -> (Outcome, Op) {
+        let outcome = outcome(result);
+        let memory = self.stop.memory();
+        let reader = Reader {
+            memory: &memory,
+            abi: pending.abi,
+        };
+        let fd = pending.fd;
+        let op = match pending.asked {
+            Asked::Connect(to) => {
+                let socket = self.look(fd, false);
+                let mut note = socket.map(|s| s.note());
+                let begun = result == 0 || outcome.is_error("EINPROGRESS");
+                if let (true, Some(socket)) = (begun, socket) {
+                    if let (Address::Inet(peer), Some(note)) = (&to, &mut note) {
+                        note.peer = Some(*peer);
+                    }
+                    self.connected(fd, &to, &socket, now);
+                }
+                Op::Connect {
+                    fd: with_note(fd, note),
+                    to,
+                }
+            }
+            Asked::Bind(local) => {
+                let note = self.look(fd, false).map(|s| s.note());
+                Op::Bind {
+                    fd: with_note(fd, note),
+                    local,
+                }
+            }
+            Asked::Send(messages) => {
+                // An unconnected socket gets its port with its first send.
+                let known = pending.socket.filter(|s| s.local.is_some());
+                let socket = known.or_else(|| self.look(fd, true));
+                let messages = self.sent(fd, socket, messages, pending.kind, result, now);
+                Op::Send {
+                    fd: with_note(fd, socket.map(|s| s.note())),
+                    messages,
+                }
+            }
+            Asked::Receive => {
+                let incoming = incoming(&reader, pending.kind, &pending.arguments, result);
+                let peek = peeks(pending.kind, &pending.arguments);
+                Op::Receive {
+                    fd: with_note(fd, pending.socket.map(|s| s.note())),
+                    messages: self.received(fd, incoming, peek, now),
+                }
+            }
+            Asked::Wait { fds, set, timeout } => {
+                let ready = if result > 0 {
+                    reader.ready(&set, pending.arguments[1])
+                } else {
+                    Vec::new()
+                };
+                Op::Wait {
+                    fds: fds.into_iter().map(Fd::bare).collect(),
+                    ready,
+                    timeout,
+                }
+            }
+            Asked::Close => {
+                self.task.watch.end(fd);
+                Op::Close {
+                    fd: with_note(fd, pending.socket.map(|s| s.note())),
+                }
+            }
+            Asked::Sleep => Op::Sleep,
+            Asked::IoUring => Op::IoUring,
+        };
+        (outcome, op)
+    }
+
+    /// A connect to a resolver or name service begins a watch: the query may follow with `write`.
+    fn connected(&mut self, fd: i32, to: &Address, socket: &Socket, now: Timestamp) {
+        let service = match to {
+            Address::Inet(end) if self.ports.contains(&end.port) => {
+                if socket.is(SocketFamily::Inet, SocketStyle::Stream) {
+                    stream()
+                } else {
+                    Service::Datagrams
+                }
+            }
+            Address::Unix(path) if is_name_service(path) => Service::Local,
+            _ => return,
+        };
+        self.task.watch.begin(fd, socket.cookie, service, now);
+    }
+
+    fn sent(
+        &mut self,
+        fd: i32,
+        socket: Option<Socket>,
+        messages: Vec<Outgoing>,
+        kind: Kind,
+        result: i64,
+        now: Timestamp,
+    ) -> Vec<Message> {
+        let is_stream = socket.is_some_and(|s| s.is(SocketFamily::Inet, SocketStyle::Stream));
+        let taken = |index: usize| match kind {
+            Kind::SendMmsg => i64::try_from(index).is_ok_and(|i| i < result),
+            _ => result >= 0,
+        };
+        let mut told = Vec::with_capacity(messages.len());
+        for (index, message) in messages.into_iter().enumerate() {
+            let taken = taken(index);
+            let watched = match (taken, socket) {
+                (true, Some(socket)) => {
+                    let service = if is_stream {
+                        stream()
+                    } else {
+                        Service::Datagrams
+                    };
+                    self.task.watch.begin(fd, socket.cookie, service, now)
+                }
+                _ => None,
+            };
+            let dns = match watched {
+                Some(watched) => watched.sent(message.to, &message.bytes, message.cut, now),
+                None if is_stream => Vec::new(),
+                None => crate::decode::dns::glimpse(&message.bytes, message.cut)
+                    .into_iter()
+                    .collect(),
+            };
+            told.push(Message {
+                peer: message.to,
+                length: u32::try_from(message.length).unwrap_or(u32::MAX),
+                taken,
+                dns,
+            });
+        }
+        told
+    }
+
+    fn received(
+        &mut self,
+        fd: i32,
+        incoming: Vec<Outgoing>,
+        peek: bool,
+        now: Timestamp,
+    ) -> Vec<Message> {
+        let mut over = false;
+        let mut told = Vec::with_capacity(incoming.len());
+        for message in incoming {
+            let mut dns = Vec::new();
+            if let Some(watched) = self.task.watch.find(fd) {
+                if peek {
+                    // The same bytes will be read again.
+                    watched.last = now;
+                } else {
+                    let (said, last) =
+                        watched.received(message.to, &message.bytes, message.cut, now);
+                    (dns, over) = (said, over || last);
+                }
+            }
+            told.push(Message {
+                peer: message.to,
+                length: u32::try_from(message.length).unwrap_or(u32::MAX),
+                taken: true,
+                dns,
+            });
+        }
+        if over {
+            self.task.watch.end(fd);
+        }
+        told
+    }
+}
+
+fn stream() -> Service {
+    Service::Stream {
+        sent: Vec::new(),
+        received: Vec::new(),
+    }
+}
+fn peeks(kind: Kind, arguments: &[u64; 6]) -> bool {
+    let flags = match kind {
+        Kind::RecvFrom | Kind::RecvMmsg => arguments[3],
+        Kind::RecvMsg => arguments[2],
+        _ => 0,
+    };
+    flags & u64::from(libc::MSG_PEEK.unsigned_abs()) != 0
+}
+
+/// What a receive has brought.
+fn incoming<M: Memory>(
+    reader: &Reader<'_, M>,
+    kind: Kind,
+    arguments: &[u64; 6],
+    result: i64,
+) -> Vec<Outgoing> {
+    let Ok(result) = u64::try_from(result) else {
+        return Vec::new();
+    };
+    let buffers = match kind {
+        Kind::RecvFrom => {
+            let mut buffer = Reader::<M>::plain(arguments[1], arguments[2]);
+            if arguments[4] != 0 {
+                // The length is where the last argument points, an int.
+                let length = reader.memory.array(arguments[5]).map(u32::from_ne_bytes);
+                let length = usize::try_from(length.unwrap_or(0)).unwrap_or(0);
+                buffer.name = (arguments[4], length);
+            }
+            vec![(buffer, result)]
+        }
+        Kind::RecvMsg => vec![(reader.header(arguments[1]), result)],
+        Kind::RecvMmsg => reader.headers(arguments[1], result),
+        Kind::Readv => vec![(reader.scattered(arguments[1], arguments[2]), result)],
+        _ => vec![(Reader::<M>::plain(arguments[1], arguments[2]), result)],
+    };
+    buffers
+        .into_iter()
+        .map(|(buffer, length)| {
+            let (bytes, cut) = reader.payload(&buffer, length);
+            Outgoing {
+                to: reader.endpoint(buffer.name.0, buffer.name.1 as u64),
+                bytes,
+                cut,
+                length,
+            }
+        })
+        .collect()
+}
+/// Unix sockets that answer questions about hosts, by a part of their path: nscd and its rewrites, avahi (mdns4),
+/// systemd-resolved (nss-resolve), sssd, nslcd, winbind.
+const NAME_SERVICES: [&str; 6] = [
+    "nscd",
+    "avahi-daemon/socket",
+    "io.systemd.Resolve",
+    "sss/pipes/",
+    "nslcd/",
+    "winbindd",
+];
+
+fn is_name_service(path: &str) -> bool {
+    NAME_SERVICES.iter().any(|part| path.contains(part))
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_services_are_known_by_their_sockets() {
+        for path in [
+            "/var/run/nscd/socket",
+            "/run/systemd/resolve/io.systemd.Resolve",
+        ] {
+            assert!(is_name_service(path), "{path}");
+        }
+        assert!(!is_name_service("/run/user/1000/bus"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What a call returned, by the value in its register.
+
+use crate::event::Outcome;
+use nix::errno::Errno;
+use std::sync::Arc;
+
+/// Errors that never reach a program (linux/errno.h): the kernel starts the call again.
+const RESTARTS: [(i64, &str); 4] = [
+    (-512, "ERESTARTSYS"),
+    (-513, "ERESTARTNOINTR"),
+    (-514, "ERESTARTNOHAND"),
+    (-516, "ERESTART_RESTARTBLOCK"),
+];
+
+/// Whether the call was interrupted and goes on by `restart_syscall`.
+pub fn goes_on(result: i64) -> bool {
+    result == -516
+}
+
+/// What a call returned, by the value in its register.
+pub fn outcome(result: i64) -> Outcome {
+    if !(-4095..0).contains(&result) {
+        return Outcome::Returned(result);
+    }
+    if let Some((_, name)) = RESTARTS.iter().find(|(value, _)| *value == result) {
+        return Outcome::Failed(Arc::from(*name));
+    }
+    let number = i32::try_from(-result).unwrap_or(0);
+    Outcome::Failed(match Errno::from_raw(number) {
+        Errno::UnknownErrno => format!("E{number}").into(),
+        known => format!("{known:?}").into(),
+    })
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_have_names() {
+        assert_eq!(outcome(7), Outcome::Returned(7));
+        assert!(outcome(-115).is_error("EINPROGRESS"));
+        assert!(outcome(-11).is_error("EAGAIN"));
+        assert!(outcome(-512).is_error("ERESTARTSYS"));
+        assert_eq!(outcome(-5000), Outcome::Returned(-5000));
+    }
+}

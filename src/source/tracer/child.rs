@@ -1,0 +1,265 @@
+//! The child between fork and exec. The parent may have threads, so nothing here allocates or locks: everything is
+//! prepared before the fork.
+#![allow(unsafe_code)] // fork and the calls after it have no safe interface
+
+use super::filter;
+use super::sys::{self, Result};
+use crate::source::privilege::User;
+use nix::errno::Errno;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// What the child reports about itself before its exec. The first is no failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// The filter needed `NO_NEW_PRIVS`: set-user-ID programs gain nothing below this command.
+    NoNewPrivileges = b'N',
+    /// The filter could not be installed.
+    Filter = b'F',
+    /// The user could not be changed.
+    User = b'U',
+    /// The program could not be run.
+    Exec = b'E',
+}
+
+impl Step {
+    /// A report as it comes through the pipe: step, then the error number.
+    pub fn read(report: [u8; 5]) -> Option<(Self, Errno)> {
+        let step = match report[0] {
+            b'N' => Self::NoNewPrivileges,
+            b'F' => Self::Filter,
+            b'U' => Self::User,
+            b'E' => Self::Exec,
+            _ => return None,
+        };
+        let error = i32::from_ne_bytes([report[1], report[2], report[3], report[4]]);
+        Some((step, Errno::from_raw(error)))
+    }
+}
+
+/// Everything the child needs, made before the fork.
+pub struct Prepared {
+    candidates: Vec<CString>,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    filter: Vec<libc::sock_filter>,
+    user: Option<User>,
+}
+
+/// Arrays of pointers into [`Prepared`], as execve wants them.
+struct Pointers {
+    arguments: Vec<*const libc::c_char>,
+    /// `/bin/sh FILE ARGUMENTS…`, for a script without `#!` (execvp(3)); the file is filled in.
+    shell: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+}
+
+const SHELL: &CStr = c"/bin/sh";
+
+/// Where `execvp(3)` looks when there is no `PATH`.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+impl Prepared {
+    /// `None`: the command is empty or something holds a NUL byte.
+    pub fn new(
+        command: &[OsString],
+        environment: &[(OsString, OsString)],
+        user: Option<User>,
+        trace: bool,
+    ) -> Option<Self> {
+        let program = command.first()?;
+        let text = |s: &OsStr| CString::new(s.as_bytes()).ok();
+        let variables = environment.iter().map(|(name, value)| {
+            let mut both = name.clone();
+            both.push("=");
+            both.push(value);
+            text(&both)
+        });
+        let path = environment.iter().find(|(name, _)| name == "PATH");
+        let path = path.map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value);
+        Some(Self {
+            candidates: candidates(program, path)?,
+            arguments: command.iter().map(|a| text(a)).collect::<Option<_>>()?,
+            environment: variables.collect::<Option<_>>()?,
+            filter: if trace { filter::program() } else { Vec::new() },
+            user,
+        })
+    }
+
+    /// Forks. The child waits until a byte comes through `go`, then prepares itself and runs the command;
+    /// it tells of failures through `report`. Returns the child's pid, in the parent only.
+    pub fn fork(&self, go: BorrowedFd<'_>, report: BorrowedFd<'_>) -> Result<u32> {
+        let list = |strings: &[CString]| -> Vec<*const libc::c_char> {
+            let pointers = strings.iter().map(|s| s.as_ptr());
+            pointers.chain([std::ptr::null()]).collect()
+        };
+        let mut pointers = Pointers {
+            arguments: list(&self.arguments),
+            shell: list(&self.arguments),
+            environment: list(&self.environment),
+        };
+        pointers.shell.insert(0, SHELL.as_ptr());
+        // SAFETY: the child runs only async-signal-safe code until exec or _exit.
+        let pid = Errno::result(unsafe { libc::fork() })?;
+        if pid == 0 {
+            let (step, error) = self.run(&mut pointers, go, report);
+            tell(report, step, error);
+            // SAFETY: ends the child; the status is never shown, the report is.
+            unsafe { libc::_exit(127) }
+        }
+        Ok(pid.unsigned_abs())
+    }
+
+    /// In the child. Returns only with what failed.
+    fn run(
+        &self,
+        pointers: &mut Pointers,
+        go: BorrowedFd<'_>,
+        report: BorrowedFd<'_>,
+    ) -> (Step, Errno) {
+        // SAFETY: Rust ignores SIGPIPE at start; programs expect the default.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        let mut byte = 0u8;
+        loop {
+            // SAFETY: one byte is written to `byte`.
+            let got = unsafe { libc::read(go.as_raw_fd(), (&raw mut byte).cast(), 1) };
+            match Errno::result(got) {
+                Ok(1) => break,
+                Err(Errno::EINTR) => {}
+                // The parent is gone.
+                // SAFETY: ends the child.
+                _ => unsafe { libc::_exit(125) },
+            }
+        }
+        // The filter first: without NO_NEW_PRIVS it takes a privilege that the user may not have.
+        if !self.filter.is_empty()
+            && let Err(error) = self.install(report)
+        {
+            return (Step::Filter, error);
+        }
+        if let Some(user) = &self.user
+            && let Err(error) = become_user(user)
+        {
+            return (Step::User, error);
+        }
+        (Step::Exec, self.exec(pointers))
+    }
+
+    fn install(&self, report: BorrowedFd<'_>) -> Result<()> {
+        match sys::install_filter(&self.filter) {
+            // Neither CAP_SYS_ADMIN nor NO_NEW_PRIVS (seccomp(2)).
+            Err(Errno::EACCES) => {
+                sys::no_new_privileges()?;
+                tell(report, Step::NoNewPrivileges, Errno::from_raw(0));
+                sys::install_filter(&self.filter)
+            }
+            other => other,
+        }
+    }
+
+    /// As `execvp(3)`: every candidate, but a refusal is remembered over an absence.
+    fn exec(&self, pointers: &mut Pointers) -> Errno {
+        let mut worst = Errno::ENOENT;
+        for file in &self.candidates {
+            // SAFETY: all arrays end with null and point to strings that live on in `self`.
+            unsafe {
+                libc::execve(
+                    file.as_ptr(),
+                    pointers.arguments.as_ptr(),
+                    pointers.environment.as_ptr(),
+                );
+            }
+            match Errno::last() {
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                Errno::ENOEXEC => {
+                    if let Some(place) = pointers.shell.get_mut(1) {
+                        *place = file.as_ptr();
+                    }
+                    // SAFETY: as above; the array has one more entry in front.
+                    unsafe {
+                        libc::execve(
+                            SHELL.as_ptr(),
+                            pointers.shell.as_ptr(),
+                            pointers.environment.as_ptr(),
+                        );
+                    }
+                    return Errno::last();
+                }
+                Errno::EACCES => worst = Errno::EACCES,
+                other => return other,
+            }
+        }
+        worst
+    }
+}
+
+/// The files that a command's name may mean.
+fn candidates(program: &OsStr, path: &OsStr) -> Option<Vec<CString>> {
+    let name = program.as_bytes();
+    if name.is_empty() {
+        return None;
+    }
+    if name.contains(&b'/') {
+        return Some(vec![CString::new(name).ok()?]);
+    }
+    path.as_bytes()
+        .split(|b| *b == b':')
+        .map(|directory| {
+            // An empty entry is the working directory.
+            let directory = if directory.is_empty() {
+                b"."
+            } else {
+                directory
+            };
+            CString::new([directory, b"/", name].concat()).ok()
+        })
+        .collect()
+}
+
+/// Raw calls: the wrappers of the C library would tell other threads, which the child has not.
+fn become_user(user: &User) -> Result<()> {
+    let (uid, gid) = (user.uid, user.gid);
+    // SAFETY: the list has as many entries as it says; the rest are integers.
+    unsafe {
+        let (count, list) = (user.groups.len(), user.groups.as_ptr());
+        Errno::result(libc::syscall(libc::SYS_setgroups, count, list))?;
+        Errno::result(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        Errno::result(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
+    }
+    Ok(())
+}
+
+fn tell(report: BorrowedFd<'_>, step: Step, error: Errno) {
+    let mut bytes = [0; 5];
+    bytes[0] = step as u8;
+    bytes[1..].copy_from_slice(&(error as i32).to_ne_bytes());
+    // SAFETY: five bytes are read from `bytes`. A pipe takes them at once; if not, nobody reads.
+    unsafe { libc::write(report.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_up_as_execvp_does() {
+        let found = |program: &str, path: &str| -> Vec<String> {
+            let list = candidates(OsStr::new(program), OsStr::new(path)).unwrap();
+            let text = list.into_iter().map(|c| c.into_string().unwrap());
+            text.collect()
+        };
+        assert_eq!(found("ls", "/bin::/x"), ["/bin/ls", "./ls", "/x/ls"]);
+        assert_eq!(found("./a", "/bin"), ["./a"]);
+        assert_eq!(candidates(OsStr::new(""), OsStr::new("/bin")), None);
+    }
+
+    #[test]
+    fn reports_are_read_back() {
+        let mut report = [b'E', 0, 0, 0, 0];
+        report[1..].copy_from_slice(&libc::EACCES.to_ne_bytes());
+        assert_eq!(Step::read(report), Some((Step::Exec, Errno::EACCES)));
+        assert_eq!(Step::read([0; 5]), None);
+    }
+}

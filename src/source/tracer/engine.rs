@@ -1,0 +1,311 @@
+//! The loop: wait for a stop, see what it is, resume.
+
+mod lives;
+mod tick;
+
+use super::call::{Entry, Scene, goes_on};
+use super::launch::TICK;
+use super::pin::Pins;
+use super::signals::{self, Guard};
+use super::socket::Sockets;
+use super::status::{self, Change, Exit};
+use super::stop::{Info, Stopped, Until};
+use super::task::Traced;
+use super::{Ended, Launch, Next, Observer, Seen, TracerError, sys};
+use crate::event::{Call, Event, Outcome, Place, What};
+use crate::time::{Span, Timestamp};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A launched command and everything it starts.
+#[derive(Debug)]
+pub struct Tracer {
+    root: u32,
+    traced: bool,
+    ports: Vec<u16>,
+    tasks: HashMap<u32, Traced>,
+    /// New tasks that stopped before their parent's stop told of them.
+    early: HashMap<u32, (Stopped, Timestamp)>,
+    /// The command at its beginning.
+    first: Option<Stopped>,
+    number: u64,
+    sockets: Sockets,
+    pins: Pins,
+    /// What was seen of sockets in calls that have not returned.
+    seen: HashMap<u32, Seen>,
+    exit: Option<(Exit, Timestamp)>,
+    last_tick: Timestamp,
+    root_stopped: bool,
+    interrupts: u32,
+    ends: u32,
+    passed_on: bool,
+    no_new_privileges: bool,
+    _guard: Guard,
+}
+
+/// A command that was started and never run must not stand still for ever.
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        if self.first.is_some() {
+            let _ = kill(pid(self.root), Signal::SIGKILL);
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(Timestamp(0), |d| {
+        Timestamp(i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+    })
+}
+
+fn pid(tid: u32) -> Pid {
+    Pid::from_raw(tid.cast_signed())
+}
+
+impl Tracer {
+    pub(super) fn new(
+        launch: Launch,
+        root: u32,
+        first: Option<Stopped>,
+        guard: Guard,
+        no_new_privileges: bool,
+    ) -> Self {
+        Self {
+            root,
+            traced: launch.trace,
+            ports: launch.dns_ports,
+            tasks: HashMap::from([(root, Traced::new(root))]),
+            early: HashMap::new(),
+            first,
+            number: 0,
+            sockets: Sockets::new(launch.leader_pidfds_only),
+            pins: Pins::new(launch.pin),
+            seen: HashMap::new(),
+            exit: None,
+            last_tick: now(),
+            root_stopped: false,
+            interrupts: signals::interrupts(),
+            ends: signals::ends(),
+            passed_on: false,
+            no_new_privileges,
+            _guard: guard,
+        }
+    }
+
+    /// The command's process.
+    pub fn root(&self) -> u32 {
+        self.root
+    }
+
+    /// The filter needed `NO_NEW_PRIVS`: set-user-ID programs gain nothing below this command.
+    pub fn no_new_privileges(&self) -> bool {
+        self.no_new_privileges
+    }
+
+    /// Runs the command and everything it starts to the end.
+    pub fn run(mut self, observer: &mut dyn Observer) -> Result<Ended, TracerError> {
+        let begin = now();
+        self.born(self.root, None, begin, observer);
+        if let Some(stop) = self.first.take() {
+            self.exec_event(self.root, begin, observer);
+            stop.resume(Until::Event, 0);
+        }
+        let extra = if self.traced { 0 } else { libc::WUNTRACED };
+        let mut killed = Vec::new();
+        loop {
+            let at = match sys::wait_any(extra) {
+                Ok((tid, status)) => {
+                    let at = now();
+                    if self.handle(tid, status, at, observer) == Next::Stop {
+                        killed = self.kill_all();
+                    }
+                    at
+                }
+                Err(Errno::EINTR) => now(),
+                Err(Errno::ECHILD) => break,
+                Err(error) => {
+                    return Err(TracerError::System {
+                        what: "waitpid",
+                        error,
+                    });
+                }
+            };
+            // The clock may have been set back: then the difference is negative, and large.
+            if (at - self.last_tick).abs() >= Span::millis(TICK.into()) {
+                self.last_tick = at;
+                if self.tick(at, observer) == Next::Stop {
+                    killed = self.kill_all();
+                }
+            }
+            if !killed.is_empty() {
+                self.reap(observer);
+                break;
+            }
+        }
+        let (exit, at) = self.exit.unwrap_or_else(|| {
+            let exit = Exit::Signal {
+                number: libc::SIGKILL,
+                core: false,
+            };
+            (exit, now())
+        });
+        Ok(Ended { exit, at, killed })
+    }
+
+    fn handle(
+        &mut self,
+        tid: u32,
+        status: i32,
+        at: Timestamp,
+        observer: &mut dyn Observer,
+    ) -> Next {
+        let change = status::decode(status, self.traced);
+        if let Change::Ended(exit) = change {
+            return self.ended(tid, exit, at, observer);
+        }
+        if !self.traced {
+            if let Change::GroupStop(_) = change {
+                self.root_stopped = true;
+            }
+            return Next::Continue;
+        }
+        let stop = Stopped::new(tid);
+        if !self.tasks.contains_key(&tid) && change != Change::Exec {
+            self.early.insert(tid, (stop, at));
+            return Next::Continue;
+        }
+        match change {
+            Change::Seccomp => self.entry(stop, at, observer),
+            Change::Syscall => self.syscall(stop, at, observer),
+            Change::Cloned => {
+                if let Ok(child) = stop.event_message() {
+                    self.cloned(tid, u32::try_from(child).unwrap_or(0), at, observer);
+                }
+                self.go_on(stop, 0);
+            }
+            Change::Exec => {
+                self.exec(&stop, at, observer);
+                self.go_on(stop, 0);
+            }
+            Change::GroupStop(_) => {
+                self.root_stopped |= tid == self.root;
+                stop.listen();
+            }
+            Change::Signal(signal) => self.go_on(stop, signal),
+            Change::Trap => {
+                self.root_stopped &= tid != self.root;
+                self.go_on(stop, 0);
+            }
+            Change::Other(_) | Change::Continued | Change::Ended(_) => self.go_on(stop, 0),
+        }
+        Next::Continue
+    }
+
+    /// Resumes a task as its lookups ask for.
+    fn go_on(&self, stop: Stopped, signal: i32) {
+        let task = self.tasks.get(&stop.tid());
+        let watched = task.is_some_and(|t| t.watch.is_open() || t.pending.is_some());
+        let until = if watched {
+            Until::Syscall
+        } else {
+            Until::Event
+        };
+        stop.resume(until, signal);
+    }
+
+    fn syscall(&mut self, stop: Stopped, at: Timestamp, observer: &mut dyn Observer) {
+        match stop.info() {
+            Ok(Info::Entry { .. }) => self.entry(stop, at, observer),
+            Ok(Info::Exit { result }) => {
+                self.leave(&stop, result, at, observer);
+                self.go_on(stop, 0);
+            }
+            Ok(Info::None) | Err(_) => self.go_on(stop, 0),
+        }
+    }
+
+    fn entry(&mut self, stop: Stopped, at: Timestamp, observer: &mut dyn Observer) {
+        let tid = stop.tid();
+        let Some(task) = self.tasks.get_mut(&tid) else {
+            return stop.resume(Until::Event, 0);
+        };
+        // A watched task stops for the call itself, then for the filter.
+        if task.pending.is_none()
+            && let Ok(Info::Entry {
+                abi: Some(abi),
+                number,
+                arguments,
+            }) = stop.info()
+        {
+            if task.pace.stops(at) {
+                self.pins.pin(tid);
+            }
+            let entry = Entry {
+                abi,
+                number,
+                arguments,
+            };
+            let mut scene = Scene {
+                stop: &stop,
+                task,
+                sockets: &mut self.sockets,
+                ports: &self.ports,
+            };
+            let pending = scene.enter(entry, at);
+            task.pending = pending;
+            if let Some(interrupted) = task.restarting.take() {
+                // A signal's handler runs instead of the rest of the wait.
+                let call = Call {
+                    task: task.task(at),
+                    exited: Some(at),
+                    outcome: Outcome::Failed("EINTR".into()),
+                    op: interrupted.unfinished(None),
+                };
+                self.emit(interrupted.at, What::Call(call), observer);
+            }
+        }
+        self.go_on(stop, 0);
+    }
+
+    fn leave(&mut self, stop: &Stopped, result: i64, at: Timestamp, observer: &mut dyn Observer) {
+        let Some(task) = self.tasks.get_mut(&stop.tid()) else {
+            return;
+        };
+        let Some(pending) = task.pending.take() else {
+            return;
+        };
+        if goes_on(result) {
+            task.restarting = Some(pending);
+            return;
+        }
+        self.seen.remove(&stop.tid());
+        let began = pending.at;
+        let mut scene = Scene {
+            stop,
+            task,
+            sockets: &mut self.sockets,
+            ports: &self.ports,
+        };
+        let (outcome, op) = scene.leave(pending, result, at);
+        let call = Call {
+            task: task.task(at),
+            exited: Some(at),
+            outcome,
+            op,
+        };
+        self.emit(began, What::Call(call), observer);
+    }
+
+    fn emit(&mut self, at: Timestamp, what: What, observer: &mut dyn Observer) {
+        self.number += 1;
+        let place = Place {
+            input: 0,
+            number: self.number,
+        };
+        observer.event(Event { at, place, what });
+    }
+}

@@ -1,0 +1,149 @@
+//! Births, execs and ends of tasks.
+
+use super::Tracer;
+use crate::event::{self, Call, Life, Op, Outcome, Task, What};
+use crate::source::tracer::signals;
+use crate::source::tracer::status::{self, Exit};
+use crate::source::tracer::stop::Stopped;
+use crate::source::tracer::task::Traced;
+use crate::source::tracer::{Next, Observer};
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+
+impl Tracer {
+    fn life(&mut self, task: Task, change: event::Change, at: Timestamp, o: &mut dyn Observer) {
+        self.emit(at, What::Life(Life { task, change }), o);
+    }
+
+    pub(super) fn born(
+        &mut self,
+        tid: u32,
+        parent: Option<u32>,
+        at: Timestamp,
+        o: &mut dyn Observer,
+    ) {
+        let Some(task) = self.tasks.get_mut(&tid) else {
+            return;
+        };
+        let change = event::Change::Born {
+            parent,
+            thread: Some(task.pid != tid),
+        };
+        let task = task.task(at);
+        self.life(task, change, at, o);
+    }
+
+    /// A parent tells of its child, which may have stopped before.
+    pub(super) fn cloned(
+        &mut self,
+        parent: u32,
+        child: u32,
+        at: Timestamp,
+        observer: &mut dyn Observer,
+    ) {
+        self.tasks
+            .entry(child)
+            .or_insert_with(|| Traced::new(child));
+        self.pins.inherit(parent, child);
+        self.born(child, Some(parent), at, observer);
+        if let Some((stop, _)) = self.early.remove(&child) {
+            self.go_on(stop, 0);
+        }
+    }
+
+    /// A new program. Its process has one task now, whose tid is the process's: if another thread ran it, that one's
+    /// tid vanishes without a word, and the old leader is gone too.
+    pub(super) fn exec(&mut self, stop: &Stopped, at: Timestamp, observer: &mut dyn Observer) {
+        let tid = stop.tid();
+        let before = stop.event_message().ok();
+        let before = before.and_then(|old| u32::try_from(old).ok());
+        if let Some(old) = before.filter(|old| *old != tid) {
+            self.forget(tid, None, at, observer);
+            self.pins.free(old);
+            self.forget(old, Some(event::Change::Exited(0)), at, observer);
+        }
+        let task = self.tasks.entry(tid).or_insert_with(|| Traced::new(tid));
+        task.pending = None;
+        task.execs();
+        self.exec_event(tid, at, observer);
+    }
+
+    pub(super) fn exec_event(&mut self, tid: u32, at: Timestamp, observer: &mut dyn Observer) {
+        let Some(task) = self.tasks.get_mut(&tid) else {
+            return;
+        };
+        let program = std::fs::read_link(format!("/proc/{tid}/exe"));
+        let program = program.map_or_else(|_| String::new(), |p| p.to_string_lossy().into_owned());
+        let call = Call {
+            task: task.task(at),
+            exited: Some(at),
+            outcome: Outcome::Returned(0),
+            op: Op::Exec {
+                program: program.into(),
+            },
+        };
+        self.emit(at, What::Call(call), observer);
+    }
+
+    /// Takes a task out; a call it was in has no end.
+    fn forget(
+        &mut self,
+        tid: u32,
+        change: Option<event::Change>,
+        at: Timestamp,
+        observer: &mut dyn Observer,
+    ) {
+        let note = self.seen.remove(&tid).flatten();
+        let Some(mut task) = self.tasks.remove(&tid) else {
+            return;
+        };
+        let who = task.last_task();
+        if let Some(pending) = task.pending.take() {
+            let call = Call {
+                task: who.clone(),
+                exited: None,
+                outcome: Outcome::Unknown,
+                op: pending.unfinished(note),
+            };
+            self.emit(pending.at, What::Call(call), observer);
+        }
+        if let Some(change) = change {
+            self.life(who, change, at, observer);
+        }
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        tid: u32,
+        exit: Exit,
+        at: Timestamp,
+        observer: &mut dyn Observer,
+    ) -> Next {
+        self.early.remove(&tid);
+        self.pins.free(tid);
+        let change = match exit {
+            Exit::Code(code) => event::Change::Exited(code),
+            Exit::Signal { number, .. } => event::Change::Killed(status::signal_name(number)),
+        };
+        self.forget(tid, Some(change), at, observer);
+        if tid != self.root {
+            return Next::Continue;
+        }
+        self.exit = Some((exit, at));
+        // Ctrl-C from now on is for presyn.
+        self.interrupts = signals::interrupts();
+        let survivors = self.processes();
+        observer.root_ended(exit, &survivors)
+    }
+
+    /// One task for each process that lives, by process.
+    pub(super) fn processes(&mut self) -> Vec<Task> {
+        let mut processes = BTreeMap::new();
+        for task in self.tasks.values() {
+            if task.tid == task.pid || !processes.contains_key(&task.pid) {
+                processes.insert(task.pid, task.last_task());
+            }
+        }
+        processes.into_values().collect()
+    }
+}

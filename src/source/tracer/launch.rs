@@ -1,0 +1,182 @@
+//! Starting a command: fork, seize, then let the child install the filter and run the program.
+
+use super::child::{Prepared, Step};
+use super::engine::Tracer;
+use super::signals::Guard;
+use super::status::{self, Change, Exit};
+use super::stop::{Stopped, Until};
+use super::sys;
+use super::task;
+use super::{Launch, TracerError};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, pipe2, read, write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Options of the seizure (ptrace(2)). No exit events: `waitpid` tells of every thread's end anyway.
+const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_TRACESECCOMP
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_EXITKILL;
+
+/// How often the tracer wakes without an event, in milliseconds.
+pub(super) const TICK: i32 = 100;
+
+fn system(what: &'static str) -> impl Fn(Errno) -> TracerError {
+    move |error| TracerError::System { what, error }
+}
+
+impl Launch {
+    /// Starts the command. It stands at its very beginning until [`Tracer::run`], which must be called in the same
+    /// thread.
+    pub fn start(self) -> Result<Tracer, TracerError> {
+        let program = self
+            .command
+            .first()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let uid = self.user.as_ref().map_or(0, |user| user.uid);
+        let prepared = Prepared::new(
+            &self.command,
+            &self.environment,
+            self.user.clone(),
+            self.trace,
+        )
+        .ok_or(TracerError::NoCommand)?;
+        let (go_read, go_write) = pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
+        let (report_read, report_write) =
+            pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(system("pipe"))?;
+        let pid = prepared
+            .fork(go_read.as_fd(), report_write.as_fd())
+            .map_err(system("fork"))?;
+        drop((go_read, report_write));
+        if self.trace
+            && let Err(error) =
+                sys::ptrace(libc::PTRACE_SEIZE, pid, 0, OPTIONS.unsigned_abs() as usize)
+        {
+            let tracer = tracer_of(pid);
+            // It waits for a word that will not come. (Other children of ours may hold the pipe for a moment: closing
+            // it is not enough.)
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+            reap(pid);
+            return Err(match tracer {
+                Some(tracer) => TracerError::AlreadyTraced { tracer },
+                None => TracerError::NotPermitted(error),
+            });
+        }
+        let guard = Guard::new(TICK).map_err(system("timer"))?;
+        write(&go_write, b"!").map_err(system("pipe"))?;
+        let first = if self.trace {
+            match until_exec(pid) {
+                Ok(stop) => Some(stop),
+                Err(exit) => return Err(failure(report_read.as_fd(), program, uid, exit)),
+            }
+        } else {
+            wait_report(report_read.as_fd(), pid, &program, uid)?;
+            None
+        };
+        let no_new_privileges = reports(report_read.as_fd())
+            .iter()
+            .any(|(step, _)| *step == Step::NoNewPrivileges);
+        Ok(Tracer::new(self, pid, first, guard, no_new_privileges))
+    }
+}
+
+/// Follows the child to its exec. It may get signals on the way.
+fn until_exec(pid: u32) -> Result<Stopped, Exit> {
+    loop {
+        let Ok((tid, status)) = sys::wait_any(0) else {
+            continue; // EINTR: the child exists, nothing else can fail
+        };
+        if tid != pid {
+            continue;
+        }
+        let stop = Stopped::new(tid);
+        match status::decode(status, true) {
+            Change::Ended(exit) => return Err(exit),
+            Change::Exec => return Ok(stop),
+            Change::GroupStop(_) => stop.listen(),
+            Change::Signal(signal) => stop.resume(Until::Event, signal),
+            _ => stop.resume(Until::Event, 0),
+        }
+    }
+}
+
+/// Without tracing: the report pipe closes when the program runs, or tells what failed.
+fn wait_report(
+    report: BorrowedFd<'_>,
+    pid: u32,
+    program: &str,
+    uid: u32,
+) -> Result<(), TracerError> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(report, PollFlags::POLLIN)];
+    while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+    let ready = fds[0].revents().unwrap_or(PollFlags::empty());
+    if !ready.contains(PollFlags::POLLIN) {
+        return Ok(());
+    }
+    let exit = reap(pid);
+    Err(failure(report, program.to_owned(), uid, exit))
+}
+
+/// Waits for a child that ends by itself.
+fn reap(pid: u32) -> Exit {
+    loop {
+        match waitpid(Pid::from_raw(pid.cast_signed()), Some(WaitPidFlag::__WALL)) {
+            Err(Errno::EINTR) => {}
+            Ok(WaitStatus::Exited(_, code)) => return Exit::Code(code),
+            _ => {
+                return Exit::Signal {
+                    number: libc::SIGKILL,
+                    core: false,
+                };
+            }
+        }
+    }
+}
+
+fn reports(pipe: BorrowedFd<'_>) -> Vec<(Step, Errno)> {
+    let mut bytes = [0; 64];
+    let got = read(pipe, &mut bytes).unwrap_or(0);
+    let reports = bytes[..got].chunks_exact(5);
+    reports
+        .filter_map(|report| Step::read(report.try_into().ok()?))
+        .collect()
+}
+
+fn failure(pipe: BorrowedFd<'_>, program: String, uid: u32, exit: Exit) -> TracerError {
+    for (step, error) in reports(pipe) {
+        return match step {
+            Step::NoNewPrivileges => continue,
+            Step::Filter => TracerError::Filter(error),
+            Step::User => TracerError::User { uid, error },
+            Step::Exec => TracerError::Exec { program, error },
+        };
+    }
+    TracerError::ChildEnded(exit)
+}
+
+/// Who traces a process, if anybody does.
+pub fn tracer_of(pid: u32) -> Option<u32> {
+    task::number(pid, "TracerPid:").filter(|tracer| *tracer != 0)
+}
+
+/// Whether a child can be seized: tried with one that only waits.
+pub fn try_seize() -> sys::Result<()> {
+    let command = ["/nonexistent".into()];
+    let prepared = Prepared::new(&command, &[], None, false).ok_or(Errno::EINVAL)?;
+    let (go_read, go_write) = pipe2(OFlag::O_CLOEXEC)?;
+    let pid = prepared.fork(go_read.as_fd(), go_write.as_fd())?;
+    drop(go_read);
+    let seized = sys::ptrace(libc::PTRACE_SEIZE, pid, 0, 0);
+    // Refused by an other tracer or not: it has served.
+    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+    drop(go_write);
+    reap(pid);
+    seized
+}

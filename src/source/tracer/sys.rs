@@ -1,0 +1,318 @@
+//! The system calls that neither std nor nix offers, or offers in a way that loses something
+//! (real-time signals). Every function here is safe to call; what the kernel refuses comes back as an
+//! [`Errno`].
+#![allow(unsafe_code)] // ptrace, pidfd, seccomp, timers and capabilities have no safe wrapper
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)] // system call arguments change their signs and widths by convention
+
+use nix::errno::Errno;
+use std::mem::size_of_val;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// What the kernel says, or its error.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// `PTRACE_EVENT_STOP` (linux/ptrace.h): group-stops, and the first stop of a new task.
+pub const EVENT_STOP: i32 = 128;
+
+/// One ptrace request that returns nothing.
+pub fn ptrace(request: libc::c_uint, tid: u32, address: usize, data: usize) -> Result<()> {
+    // SAFETY: none of the requests that this crate makes through here writes to our memory; `address` and
+    // `data` are numbers (options, a signal).
+    let result = unsafe { libc::ptrace(request as _, tid as libc::pid_t, address, data) };
+    Errno::result(result).map(drop)
+}
+
+/// `PTRACE_GETEVENTMSG`: the new task of a clone, the old tid of an exec.
+pub fn event_message(tid: u32) -> Result<u64> {
+    let mut message: libc::c_ulong = 0;
+    // SAFETY: the kernel writes one unsigned long to `message`, which outlives the call.
+    let result = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GETEVENTMSG,
+            tid as libc::pid_t,
+            0usize,
+            &raw mut message,
+        )
+    };
+    Errno::result(result).map(|_| message)
+}
+
+/// Raw `struct ptrace_syscall_info` (linux/ptrace.h) as words: op and arch, instruction pointer, stack
+/// pointer, then number and six arguments, or the result and whether it is an error.
+pub fn syscall_info(tid: u32) -> Result<[u64; 11]> {
+    let mut words = [0u64; 11];
+    // SAFETY: the kernel writes at most `size_of_val(&words)` bytes to `words`.
+    let result = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GET_SYSCALL_INFO as _,
+            tid as libc::pid_t,
+            size_of_val(&words),
+            words.as_mut_ptr(),
+        )
+    };
+    Errno::result(result).map(|_| words)
+}
+
+/// One word of a stopped tracee's memory.
+pub fn peek(tid: u32, address: u64) -> Result<[u8; size_of::<libc::c_long>()]> {
+    Errno::clear();
+    // SAFETY: glibc and musl return the word; nothing of ours is written to.
+    let word = unsafe {
+        libc::ptrace(
+            libc::PTRACE_PEEKDATA,
+            tid as libc::pid_t,
+            address as usize,
+            0usize,
+        )
+    };
+    match Errno::last_raw() {
+        0 => Ok(word.to_ne_bytes()),
+        error => Err(Errno::from_raw(error)),
+    }
+}
+
+/// Waits for a child or tracee *of the calling thread*: its tid and the raw status. Interrupted by
+/// signals (`EINTR`).
+pub fn wait_any(extra: i32) -> Result<(u32, i32)> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one int to `status`.
+    let tid = unsafe {
+        libc::waitpid(
+            -1,
+            &raw mut status,
+            libc::__WALL | libc::__WNOTHREAD | extra,
+        )
+    };
+    Errno::result(tid).map(|tid| (tid as u32, status))
+}
+
+/// `pidfd_open(2)`; `thread` asks for `PIDFD_THREAD` (Linux 6.9).
+pub fn pidfd_open(tid: u32, thread: bool) -> Result<OwnedFd> {
+    // PIDFD_THREAD is O_EXCL (linux/pidfd.h).
+    let flags = if thread { libc::O_EXCL } else { 0 };
+    // SAFETY: takes two integers, returns a descriptor.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, flags) };
+    // SAFETY: a fresh descriptor that nobody else knows.
+    Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// `pidfd_getfd(2)`: our own duplicate of another task's descriptor (close-on-exec).
+pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd> {
+    // SAFETY: takes three integers, returns a descriptor.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+    // SAFETY: a fresh descriptor that nobody else knows.
+    Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Whether two tasks share one file table (`kcmp(2)`, `KCMP_FILES`).
+pub fn share_files(one: u32, other: u32) -> Result<bool> {
+    const KCMP_FILES: i32 = 2; // linux/kcmp.h
+    // SAFETY: takes integers only.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) };
+    Errno::result(order).map(|order| order == 0)
+}
+
+/// The longest socket address the kernel gives (`struct sockaddr_storage`).
+pub const ADDRESS_BYTES: usize = 128;
+
+/// Which end of a socket to ask for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// `getsockname`.
+    Local,
+    /// `getpeername`.
+    Peer,
+}
+
+/// The raw address of one end of a socket, and its length.
+pub fn socket_name(fd: BorrowedFd<'_>, end: End) -> Result<([u8; ADDRESS_BYTES], usize)> {
+    let mut bytes = [0u8; ADDRESS_BYTES];
+    let mut length = ADDRESS_BYTES as libc::socklen_t;
+    let (fd, address) = (fd.as_raw_fd(), bytes.as_mut_ptr().cast());
+    // SAFETY: `bytes` has the room that `length` says; both outlive the call.
+    let result = unsafe {
+        match end {
+            End::Local => libc::getsockname(fd, address, &raw mut length),
+            End::Peer => libc::getpeername(fd, address, &raw mut length),
+        }
+    };
+    Errno::result(result).map(|_| (bytes, (length as usize).min(ADDRESS_BYTES)))
+}
+
+/// A socket option of the `SOL_SOCKET` level with a value of at most 8 bytes.
+pub fn socket_option(fd: BorrowedFd<'_>, name: i32) -> Result<u64> {
+    let mut value = 0u64;
+    let mut length: libc::socklen_t = if matches!(name, libc::SO_COOKIE | SO_NETNS_COOKIE) {
+        8
+    } else {
+        4
+    };
+    // SAFETY: `value` has 8 bytes, `length` says at most that; both outlive the call. An int lands in the low
+    // half because every supported machine is little-endian.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result).map(|_| value)
+}
+
+/// `SO_NETNS_COOKIE` (asm-generic/socket.h, Linux 5.14).
+pub const SO_NETNS_COOKIE: i32 = 71;
+
+/// Installs a seccomp filter on the calling thread. Async-signal-safe.
+pub fn install_filter(program: &[libc::sock_filter]) -> Result<()> {
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies the program, which outlives the call, and never writes to it. The flag
+    // keeps kernels before 5.16 from slowing the program down against speculation: the filter guards nothing.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Whether the kernel knows `SECCOMP_RET_TRACE`.
+pub fn seccomp_can_trace() -> Result<()> {
+    let action: u32 = libc::SECCOMP_RET_TRACE;
+    // SAFETY: the kernel reads one u32 from `action`.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_ACTION_AVAIL,
+            0,
+            &raw const action,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// `prctl(PR_SET_NO_NEW_PRIVS)`. Async-signal-safe.
+pub fn no_new_privileges() -> Result<()> {
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Makes sure that the caller may be traced and its `/proc` entries read by its own user.
+pub fn set_dumpable() -> Result<()> {
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Version 3 of the capability interface (linux/capability.h): 64 bits in two halves.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+/// The capability sets of a thread, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// In force.
+    pub effective: u64,
+    /// May be put in force.
+    pub permitted: u64,
+    /// Kept over an exec.
+    pub inheritable: u64,
+}
+
+/// The capabilities of the calling thread.
+pub fn capabilities() -> Result<Capabilities> {
+    let header = CapabilityHeader {
+        version: CAPABILITY_VERSION,
+        pid: 0,
+    };
+    let mut halves = [[0u32; 3]; 2];
+    // SAFETY: version 3 writes two structs of three u32 to `halves`.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, halves.as_mut_ptr()) };
+    let join = |i: usize| u64::from(halves[0][i]) | u64::from(halves[1][i]) << 32;
+    Errno::result(result).map(|_| Capabilities {
+        effective: join(0),
+        permitted: join(1),
+        inheritable: join(2),
+    })
+}
+
+/// Sets the capabilities of the calling thread; threads that it starts later inherit them.
+pub fn set_capabilities(to: Capabilities) -> Result<()> {
+    let header = CapabilityHeader {
+        version: CAPABILITY_VERSION,
+        pid: 0,
+    };
+    let half =
+        |shift: u32| [to.effective, to.permitted, to.inheritable].map(|set| (set >> shift) as u32);
+    let halves = [half(0), half(32)];
+    // SAFETY: version 3 reads two structs of three u32 from `halves`.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) };
+    Errno::result(result).map(drop)
+}
+
+/// Runs `attempt` in a forked child and says whether it succeeded there: for trying what cannot be undone.
+/// `attempt` must be async-signal-safe: no allocation, no locks.
+pub fn try_in_child(attempt: fn() -> bool) -> Result<bool> {
+    // SAFETY: the child only runs `attempt`, which is async-signal-safe by contract, and leaves by `_exit`.
+    let pid = Errno::result(unsafe { libc::fork() })?;
+    if pid == 0 {
+        let status = i32::from(!attempt());
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(status) }
+    }
+    let mut status = 0;
+    loop {
+        // SAFETY: waits for our own child; one int is written.
+        match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) }) {
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(status == 0),
+        }
+    }
+}
+
+/// `unshare(2)` as a plain attempt. Async-signal-safe.
+pub fn unshare(flags: i32) -> bool {
+    // SAFETY: integers only.
+    unsafe { libc::unshare(flags) == 0 }
+}
+
+/// Waits until a descriptor can be read, at most so long. Whether it can is not told: the caller tries.
+pub fn wait_readable(on: &impl AsRawFd, milliseconds: i32) {
+    let mut fd = libc::pollfd {
+        fd: on.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, which outlives the call; `on` keeps the descriptor open.
+    unsafe { libc::poll(&raw mut fd, 1, milliseconds) };
+}
+
+unsafe extern "C" {
+    /// Of libpcap, which the `pcap` crate links (pcap/pcap.h).
+    safe fn pcap_lib_version() -> *const libc::c_char;
+}
+
+/// libpcap's name and version.
+pub fn libpcap_version() -> String {
+    let text = pcap_lib_version();
+    // SAFETY: libpcap returns a constant string with a NUL at its end.
+    unsafe { std::ffi::CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
+}

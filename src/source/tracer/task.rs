@@ -1,0 +1,98 @@
+//! What is known about each traced task.
+
+use super::call::Pending;
+use super::pin::Pace;
+use super::socket::{Socket, Sockets, Way};
+use super::watch::Watch;
+use crate::event::Task;
+use crate::time::{Span, Timestamp};
+use std::sync::Arc;
+
+/// One traced task.
+#[derive(Debug)]
+pub struct Traced {
+    /// Its thread id.
+    pub tid: u32,
+    /// Its process.
+    pub pid: u32,
+    /// The call it is in, if that is to be told.
+    pub pending: Option<Pending>,
+    /// A wait that was interrupted and may go on.
+    pub restarting: Option<Pending>,
+    /// Its open lookups.
+    pub watch: Watch,
+    /// How fast it stops.
+    pub pace: Pace,
+    comm: Arc<str>,
+    comm_read: Option<Timestamp>,
+    way: Option<Way>,
+}
+
+/// A thread's name is read again when it was last read longer ago than this: threads rename themselves and each
+/// other without a call that is trapped, and reading costs as much as a stop.
+const COMM_AGE: Span = Span::millis(20);
+
+impl Traced {
+    /// A new task; who it belongs to is asked of `/proc`.
+    pub fn new(tid: u32) -> Self {
+        Self {
+            tid,
+            pid: number(tid, "Tgid:").unwrap_or(tid),
+            pending: None,
+            restarting: None,
+            watch: Watch::default(),
+            pace: Pace::default(),
+            comm: "".into(),
+            comm_read: None,
+            way: None,
+        }
+    }
+
+    /// Its name for events.
+    pub fn task(&mut self, now: Timestamp) -> Task {
+        if self.comm_read.is_none_or(|read| now - read > COMM_AGE) {
+            self.comm_read = Some(now);
+            if let Ok(comm) = std::fs::read(format!("/proc/{}/comm", self.tid)) {
+                let comm = String::from_utf8_lossy(comm.trim_ascii_end());
+                if *comm != *self.comm {
+                    self.comm = comm.as_ref().into();
+                }
+            }
+        }
+        self.last_task()
+    }
+
+    /// Its name as last read, for when it is gone.
+    pub fn last_task(&self) -> Task {
+        Task {
+            pid: Some(self.pid),
+            tid: Some(self.tid),
+            comm: (!self.comm.is_empty()).then(|| self.comm.clone()),
+        }
+    }
+
+    /// It runs another program now, and is the leader of its process.
+    pub fn execs(&mut self) {
+        self.pid = self.tid;
+        self.comm_read = None;
+        self.way = None;
+        self.restarting = None;
+        self.watch.clear();
+    }
+
+    /// One of its sockets. Also while it runs.
+    pub fn look(&mut self, sockets: &mut Sockets, fd: i32, peer: bool) -> Option<Socket> {
+        let way = match &self.way {
+            Some(way) => way,
+            None => self.way.insert(sockets.way(self.tid, self.pid).ok()?),
+        };
+        sockets.look(way, self.tid, fd, peer)
+    }
+}
+
+/// A number in `/proc/TID/status`.
+pub fn number(tid: u32, field: &str) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().parse().ok()
+}

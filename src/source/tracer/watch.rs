@@ -1,0 +1,274 @@
+//! Which tasks have a lookup open. Such a task is stopped at every system call until the lookup is over, so
+//! that its waits, reads and closes are seen; all other tasks run free.
+
+use crate::event::dns;
+use crate::flow::Endpoint;
+use crate::time::{Span, Timestamp};
+
+/// What a watched socket talks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// A DNS resolver over UDP.
+    Datagrams,
+    /// A DNS resolver over TCP: what was sent and received of messages that are not whole yet.
+    Stream {
+        /// Bytes of an unfinished query.
+        sent: Vec<u8>,
+        /// Bytes of an unfinished answer.
+        received: Vec<u8>,
+    },
+    /// A name service behind a unix socket.
+    Local,
+}
+
+/// One socket that makes its task worth watching.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Its descriptor.
+    pub fd: i32,
+    /// Its identity: the descriptor may mean another socket later.
+    pub cookie: u64,
+    /// What it talks to.
+    pub service: Service,
+    /// Queries without an answer: to whom (for unconnected sockets), id.
+    pub open: Vec<(Option<Endpoint>, u16)>,
+    /// Whether anything was ever sent.
+    pub used: bool,
+    /// When it was last used.
+    pub last: Timestamp,
+}
+
+/// A socket that was connected to a resolver and then not used is a program asking for its own
+/// address: soon forgotten.
+const UNUSED: Span = Span::seconds(5);
+/// Nobody waits longer for one answer: glibc at most 2 × 30 s (resolv.conf(5), `timeout:`), and a
+/// black-holed TCP resolver hung for 135 s.
+const SILENT: Span = Span::seconds(140);
+/// More queries than this on one socket are not told apart.
+const OPEN: usize = 64;
+/// More sockets than this in one task are not watched: a storm of lookups is no single wait.
+const SOCKETS: usize = 256;
+/// A DNS message over TCP with its length (RFC 1035 section 4.2.2).
+const STREAM: usize = 2 + 65_535;
+
+/// The watched sockets of one task.
+#[derive(Debug, Default)]
+pub struct Watch {
+    sockets: Vec<Watched>,
+}
+
+impl Watch {
+    /// Whether the task is worth stopping at every call.
+    pub fn is_open(&self) -> bool {
+        !self.sockets.is_empty()
+    }
+
+    /// The watched socket behind a descriptor.
+    pub fn find(&mut self, fd: i32) -> Option<&mut Watched> {
+        self.sockets.iter_mut().find(|s| s.fd == fd)
+    }
+
+    /// Begins to watch a socket, or goes on with it.
+    pub fn begin(
+        &mut self,
+        fd: i32,
+        cookie: u64,
+        service: Service,
+        now: Timestamp,
+    ) -> Option<&mut Watched> {
+        self.sockets.retain(|s| s.fd != fd || s.cookie == cookie);
+        let at = match self.sockets.iter().position(|s| s.fd == fd) {
+            Some(at) => at,
+            None if self.sockets.len() >= SOCKETS => return None,
+            None => {
+                self.sockets.push(Watched {
+                    fd,
+                    cookie,
+                    service,
+                    open: Vec::new(),
+                    used: false,
+                    last: now,
+                });
+                self.sockets.len() - 1
+            }
+        };
+        let socket = self.sockets.get_mut(at)?;
+        socket.last = now;
+        Some(socket)
+    }
+
+    /// The descriptor was closed, or is another socket now.
+    pub fn end(&mut self, fd: i32) {
+        self.sockets.retain(|s| s.fd != fd);
+    }
+
+    /// Nothing of it matters any more (an exec, the end).
+    pub fn clear(&mut self) {
+        self.sockets.clear();
+    }
+
+    /// Forgets sockets that nobody waits for any more.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.sockets.retain(|s| {
+            let patience = if s.used { SILENT } else { UNUSED };
+            now - s.last < patience
+        });
+    }
+}
+
+impl Watched {
+    /// Something was sent: queries become open. `bytes` are those of one message, in its whole unless `cut`.
+    pub fn sent(
+        &mut self,
+        to: Option<Endpoint>,
+        bytes: &[u8],
+        cut: bool,
+        now: Timestamp,
+    ) -> Vec<dns::Message> {
+        (self.used, self.last) = (true, now);
+        let messages = match &mut self.service {
+            Service::Datagrams => crate::decode::dns::glimpse(bytes, cut)
+                .into_iter()
+                .collect(),
+            Service::Stream { sent, .. } => whole(sent, bytes, cut),
+            Service::Local => Vec::new(),
+        };
+        self.expect(to, &messages);
+        messages
+    }
+
+    /// These queries have no answer yet.
+    pub fn expect(&mut self, to: Option<Endpoint>, messages: &[dns::Message]) {
+        for query in messages.iter().filter(|m| !m.response) {
+            if self.open.len() < OPEN && !self.open.contains(&(to, query.id)) {
+                self.open.push((to, query.id));
+            }
+        }
+    }
+
+    /// Something was read: answered queries are no longer open. Returns what it says, and whether it was the
+    /// last that the socket was watched for.
+    pub fn received(
+        &mut self,
+        from: Option<Endpoint>,
+        bytes: &[u8],
+        cut: bool,
+        now: Timestamp,
+    ) -> (Vec<dns::Message>, bool) {
+        self.last = now;
+        let messages = match &mut self.service {
+            Service::Datagrams => crate::decode::dns::glimpse(bytes, cut)
+                .into_iter()
+                .collect(),
+            Service::Stream { received, .. } => whole(received, bytes, cut),
+            Service::Local => Vec::new(),
+        };
+        let before = self.open.len();
+        for answer in messages.iter().filter(|m| m.response) {
+            self.open.retain(|(to, id)| {
+                *id != answer.id || (to.is_some() && from.is_some() && *to != from)
+            });
+        }
+        (messages, before > 0 && self.open.is_empty())
+    }
+}
+
+/// Takes the whole messages out of a stream. Bytes that nobody saw end the reading: what follows them has
+/// no known beginning.
+fn whole(buffer: &mut Vec<u8>, bytes: &[u8], cut: bool) -> Vec<dns::Message> {
+    buffer.extend_from_slice(bytes);
+    let mut messages = Vec::new();
+    let mut at = 0;
+    while let Some(length) = buffer.get(at..at + 2) {
+        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let Some(message) = buffer.get(at + 2..at + 2 + length) else {
+            break;
+        };
+        messages.extend(crate::decode::dns::glimpse(message, false));
+        at += 2 + length;
+    }
+    buffer.drain(..at);
+    if cut || buffer.len() > STREAM {
+        buffer.clear();
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: u16, response: bool) -> Vec<u8> {
+        let mut bytes = vec![0; 12];
+        bytes[..2].copy_from_slice(&id.to_be_bytes());
+        bytes[2] = u8::from(response) << 7;
+        bytes[5] = 1;
+        bytes.extend(b"\x01a\x00\x00\x01\x00\x01");
+        bytes
+    }
+
+    #[test]
+    fn the_last_answer_ends_the_wait() {
+        let mut watch = Watch::default();
+        let now = Timestamp(0);
+        let socket = watch.begin(3, 77, Service::Datagrams, now).unwrap();
+        for id in [1, 2] {
+            assert_eq!(socket.sent(None, &message(id, false), false, now).len(), 1);
+        }
+        assert!(!socket.received(None, &message(9, true), false, now).1);
+        assert!(!socket.received(None, &message(1, true), false, now).1);
+        assert!(socket.received(None, &message(2, true), false, now).1);
+    }
+
+    #[test]
+    fn one_resolvers_answer_is_not_anothers() {
+        let end = |n: u8| Some(Endpoint::new([10, 0, 0, n].into(), 53));
+        let mut watch = Watch::default();
+        let socket = watch.begin(3, 7, Service::Datagrams, Timestamp(0)).unwrap();
+        for n in 1..3 {
+            socket.sent(end(n), &message(5, false), false, Timestamp(0));
+        }
+        let answer = message(5, true);
+        assert!(!socket.received(end(1), &answer, false, Timestamp(0)).1);
+        assert!(socket.received(end(2), &answer, false, Timestamp(0)).1);
+    }
+
+    #[test]
+    fn a_stream_gives_whole_messages_only() {
+        let mut buffer = Vec::new();
+        let one = message(4, true);
+        let mut bytes = Vec::from(u16::try_from(one.len()).unwrap().to_be_bytes());
+        bytes.extend(&one);
+        assert!(whole(&mut buffer, &bytes[..2], false).is_empty());
+        assert!(whole(&mut buffer, &bytes[2..9], false).is_empty());
+        assert_eq!(whole(&mut buffer, &bytes[9..], false)[0].id, 4);
+        assert!(buffer.is_empty());
+        assert!(whole(&mut buffer, &bytes[..5], true).is_empty());
+        assert!(buffer.is_empty(), "unseen bytes end the reading");
+    }
+
+    #[test]
+    fn nobody_is_watched_for_ever() {
+        let mut watch = Watch::default();
+        watch.begin(3, 7, Service::Datagrams, Timestamp(0));
+        watch
+            .begin(4, 8, Service::Local, Timestamp(0))
+            .unwrap()
+            .used = true;
+        watch.expire(Timestamp(0) + Span::seconds(6));
+        assert!(watch.find(3).is_none() && watch.find(4).is_some());
+        watch.expire(Timestamp(0) + Span::seconds(141));
+        assert!(!watch.is_open());
+        // A descriptor that means another socket now is watched anew.
+        watch
+            .begin(3, 7, Service::Datagrams, Timestamp(0))
+            .unwrap()
+            .used = true;
+        assert!(
+            !watch
+                .begin(3, 9, Service::Local, Timestamp(0))
+                .unwrap()
+                .used
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! Lookups: queries, waits, answers and closes, and nothing of other calls.
+
+use crate::support::{Run, have, launch, run, try_run};
+use presyn::event::{Call, Op, SocketStyle};
+use presyn::source::tracer::Exit;
+use std::net::UdpSocket;
+
+/// A query for `a.test`, type A, id 0x1234, as python bytes.
+const QUERY: &str = r"b'\x12\x34\1\0\0\1\0\0\0\0\0\0\1a\4test\0\0\1\0\1'";
+
+/// A resolver that answers each query with its own bytes and QR set, after a moment.
+fn resolver(count: usize) -> (u16, std::thread::JoinHandle<usize>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let wait = std::time::Duration::from_secs(20);
+    socket.set_read_timeout(Some(wait)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let mut bytes = [0; 512];
+        (0..count)
+            .filter(|_| {
+                let Ok((length, peer)) = socket.recv_from(&mut bytes) else {
+                    return false;
+                };
+                std::thread::sleep(std::time::Duration::from_millis(150));
+                bytes[2] |= 0x80;
+                socket.send_to(&bytes[..length], peer).is_ok()
+            })
+            .count()
+    });
+    (port, server)
+}
+
+fn run_with(port: u16, script: &str) -> Run {
+    let script = script
+        .replace("PORT", &port.to_string())
+        .replace("QUERY", QUERY);
+    let mut launch = launch(&["python3", "-c", &script]);
+    launch.dns_ports.push(port);
+    let run = try_run(launch).unwrap();
+    assert_eq!(run.ended.exit, Exit::Code(0));
+    run
+}
+
+fn ids(messages: &[presyn::event::Message]) -> Vec<u16> {
+    messages.iter().flat_map(|m| &m.dns).map(|d| d.id).collect()
+}
+
+/// What was done, one word for each call.
+fn story(run: &Run) -> Vec<&'static str> {
+    run.calls()
+        .filter_map(|(_, call)| match &call.op {
+            Op::Connect { .. } => Some("connect"),
+            Op::Bind { .. } => Some("bind"),
+            Op::Send { messages, .. } => {
+                assert_eq!(ids(messages), [0x1234]);
+                Some("send")
+            }
+            Op::Receive { messages, .. } if messages.is_empty() => Some("nothing yet"),
+            Op::Receive { messages, .. } => {
+                assert!(messages[0].dns[0].response);
+                Some("receive")
+            }
+            Op::Wait { .. } => Some("wait"),
+            Op::Close { .. } => Some("close"),
+            Op::Sleep => Some("sleep"),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn the_ways_to_ask() {
+    let all = "import os, select, socket, time\n\
+               to = ('127.0.0.1', PORT)\n\
+               s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n";
+    for (script, expected) in [
+        (
+            // glibc: connect, send, poll, receive.
+            "s.connect(to); s.send(QUERY); p = select.poll(); p.register(s, 1); p.poll(9000); s.recv(512); s.close()",
+            vec!["connect", "send", "wait", "receive"],
+        ),
+        (
+            // Go: connect, write, epoll, read.
+            "s.connect(to); os.write(s.fileno(), QUERY); e = select.epoll(); e.register(s, 1); e.poll(9); os.read(s.fileno(), 512)",
+            vec!["connect", "send", "wait", "receive"],
+        ),
+        (
+            // musl: bind, sendto from an unconnected socket, recvfrom.
+            "s.bind(('', 0)); s.sendto(QUERY, to); select.select([s], [], [], 9); s.recvfrom(512); s.close()",
+            vec!["bind", "send", "wait", "receive"],
+        ),
+        (
+            // dig: sendmsg; here with an early look and a sleep.
+            "s.setblocking(False); s.sendmsg([QUERY[:5], QUERY[5:]], [], 0, to)\n\
+             try: s.recv(9)\n\
+             except BlockingIOError: time.sleep(0.4)\n\
+             s.recvmsg(512)",
+            vec!["send", "nothing yet", "sleep", "receive"],
+        ),
+        (
+            // Given up on: the close is told, later calls are not.
+            "s.sendto(QUERY, to); select.select([s], [], [], 0.02); s.close(); time.sleep(0.3)\n\
+             select.select([], [], [], 0)",
+            vec!["send", "wait", "close"],
+        ),
+    ] {
+        let (port, server) = resolver(1);
+        let run = run_with(port, &format!("{all}{script}\n"));
+        assert_eq!(story(&run), expected, "{script}");
+        assert_eq!(server.join().unwrap(), 1);
+        for (event, call) in run.calls() {
+            check(event.at, call, port);
+        }
+    }
+}
+
+fn check(at: presyn::time::Timestamp, call: &Call, port: u16) {
+    assert!(call.exited.is_some_and(|exit| exit >= at));
+    let waits = matches!(&call.op, Op::Wait { timeout: Some(t), .. } if t.as_seconds() > 8.0);
+    if waits {
+        let span = call.exited.unwrap() - at;
+        assert!((0.1..5.0).contains(&span.as_seconds()), "{span:?}");
+    }
+    if let Op::Send { fd, messages } = &call.op {
+        let note = fd.note.as_deref().unwrap();
+        assert_eq!(note.socket.unwrap().style, SocketStyle::Datagram);
+        assert!(note.local.is_some_and(|l| l.port != 0), "{note:?}");
+        let to = messages[0].peer.or(note.peer).unwrap();
+        assert_eq!(to.port, port);
+        assert!(messages[0].taken);
+    }
+}
+
+#[test]
+fn a_signal_in_a_wait_does_not_lose_it() {
+    let (port, server) = resolver(1);
+    let run = run_with(
+        port,
+        "import os, select, signal, socket, threading, time\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('127.0.0.1', PORT)); s.send(QUERY)\n\
+         def stop():\n\
+         \x20   pid = os.getpid()\n\
+         \x20   if os.fork() == 0:\n\
+         \x20       time.sleep(0.03); os.kill(pid, signal.SIGSTOP); time.sleep(0.05); os.kill(pid, signal.SIGCONT); os._exit(0)\n\
+         stop(); p = select.poll(); p.register(s, 1); p.poll(9000); s.recv(512)\n",
+    );
+    assert_eq!(server.join().unwrap(), 1);
+    let told = story(&run);
+    assert_eq!(told.first(), Some(&"connect"));
+    assert!(
+        told.contains(&"wait") && told.last() == Some(&"receive"),
+        "{told:?}"
+    );
+    // Stopped and woken, it is still one wait.
+    let waits: Vec<_> = run
+        .calls()
+        .filter(|(_, c)| matches!(c.op, Op::Wait { .. }))
+        .collect();
+    assert_eq!(waits.len(), 1, "{waits:?}");
+}
+
+/// In a network of its own: a resolver that never answers and one that does, and a command.
+const LAB: &str = r#"
+ip link set lo up
+printf 'nameserver 127.0.0.2\nnameserver 127.0.0.3\noptions timeout:1\n' > "$1/resolv.conf"
+mount --bind "$1/resolv.conf" /etc/resolv.conf || exit 99
+printf 'hosts: dns\n' > "$1/nsswitch.conf"
+mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf || exit 99
+python3 -c '
+import select, socket
+ends = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in "ab"]
+[s.bind(("127.0.0.%d" % n, 53)) for s, n in zip(ends, (2, 3))]
+print("ready", flush=True)
+while True:
+    for s in select.select(ends, [], [])[0]:
+        d, peer = s.recvfrom(512)
+        if s is ends[0]: continue
+        end = d.index(b"\0", 12) + 5
+        four = d[end-4:end-2] == b"\0\1"
+        answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1" if four else b""
+        s.sendto(d[:2] + b"\x81\x80\0\1" + (b"\0\1" if four else b"\0\0") + b"\0\0\0\0" + d[12:end] + answer, peer)
+' > "$1/ready" &
+until test -s "$1/ready"; do sleep 0.05; done
+"$2" hosts name.test > "$1/out"
+status=$?
+kill $!
+exit $status
+"#;
+
+#[test]
+fn getent_asks_a_silent_and_a_good_resolver() {
+    if !have("unshare", &["-Urnm", "true"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let run = run(&["unshare", "-Urnm", "sh", "-c", LAB, "lab", path, "getent"]);
+    assert_eq!(run.ended.exit, Exit::Code(0));
+    let out = std::fs::read_to_string(directory.path().join("out")).unwrap();
+    assert!(out.starts_with("127.0.0.1 "), "{out}");
+    let getent: Vec<_> = run
+        .calls()
+        .map(|(_, call)| call)
+        .filter(|call| call.task.comm.as_deref() == Some("getent"))
+        .collect();
+    let asked = |server: &str| {
+        let to: std::net::SocketAddr = server.parse().unwrap();
+        let of = |c: &&&Call| {
+            let note = c.op.fd().and_then(|fd| fd.note.as_deref());
+            note.and_then(|n| n.peer) == Some(to.into())
+        };
+        let sends = getent.iter().filter(|c| matches!(c.op, Op::Send { .. }));
+        sends.filter(of).count()
+    };
+    // AAAA first, then A; each first of the silent one.
+    assert_eq!((asked("127.0.0.2:53"), asked("127.0.0.3:53")), (2, 2));
+    let waited: f64 = run
+        .calls()
+        .filter(|(_, c)| c.task.comm.as_deref() == Some("getent"))
+        .filter(|(_, c)| matches!(c.op, Op::Wait { .. }))
+        .map(|(e, c)| (c.exited.unwrap() - e.at).as_seconds())
+        .sum();
+    assert!((1.9..4.0).contains(&waited), "{waited}");
+    let answers = getent.iter().filter(|c| matches!(c.op, Op::Receive { .. }));
+    assert_eq!(answers.count(), 2);
+}

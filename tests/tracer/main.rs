@@ -1,0 +1,9 @@
+//! The tracer against real programs. Every run is bounded in time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // tests
+
+mod lookups;
+mod network;
+mod support;
+mod terminal;
+mod transparency;

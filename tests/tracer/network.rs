@@ -1,0 +1,269 @@
+//! Connects: all of them, exactly.
+
+use crate::support::{have, launch, python, run, try_run};
+use presyn::event::{Address, Change, FdNote, Op, Outcome, SocketFamily, SocketKind, SocketStyle};
+use presyn::flow::Endpoint;
+use presyn::source::tracer::Exit;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+
+const TCP: SocketKind = SocketKind {
+    family: SocketFamily::Inet,
+    style: SocketStyle::Stream,
+};
+
+fn note(op: &Op) -> &FdNote {
+    op.fd()
+        .and_then(|fd| fd.note.as_deref())
+        .expect("a look at the socket")
+}
+
+/// Accepts so many connections and gives their remote ends.
+fn accept(
+    count: usize,
+    answer: &'static [u8],
+) -> (SocketAddr, std::thread::JoinHandle<BTreeSet<Endpoint>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut streams = Vec::new();
+        let mut peers = BTreeSet::new();
+        for _ in 0..count {
+            let (mut stream, peer) = listener.accept().unwrap();
+            if !answer.is_empty() {
+                assert!(stream.read(&mut [0; 1000]).unwrap() > 0);
+                stream.write_all(answer).unwrap();
+            }
+            streams.push(stream);
+            peers.insert(peer.into());
+        }
+        for mut stream in streams {
+            // Until the client is gone: it may still send.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+        peers
+    });
+    (address, server)
+}
+
+#[test]
+fn curl_connects() {
+    if !have("curl", &["--version"]) {
+        return;
+    }
+    let (address, server) = accept(1, b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let run = run(&[
+        "curl",
+        "-s",
+        "-o",
+        "/dev/null",
+        "-m",
+        "20",
+        &format!("http://{address}/"),
+    ]);
+    assert_eq!(run.ended.exit, Exit::Code(0));
+    let connects = run.connects(address);
+    assert_eq!(connects.len(), 1);
+    let seen = note(&connects[0].op);
+    assert_eq!(seen.local, server.join().unwrap().first().copied());
+    assert_eq!((seen.peer, seen.socket), (Some(address.into()), Some(TCP)));
+    assert!(seen.exact && seen.identity.is_some() && seen.netns.is_some());
+    assert_eq!(connects[0].task.comm.as_deref(), Some("curl"));
+    assert!(connects[0].outcome.is_error("EINPROGRESS"));
+    run.assert_lives_are_whole();
+}
+
+#[test]
+fn sixty_four_threads_connect_at_once() {
+    for leader_pidfds_only in [false, true] {
+        let (address, server) = accept(64, b"");
+        let script = format!(
+            "import socket, threading\n\
+             wall = threading.Barrier(64)\n\
+             def go():\n\
+             \x20   s = socket.socket(); wall.wait(); s.connect(('127.0.0.1', {})); keep.append(s)\n\
+             keep = []\n\
+             threads = [threading.Thread(target=go) for _ in range(64)]\n\
+             [t.start() for t in threads]; [t.join() for t in threads]\n",
+            address.port()
+        );
+        let mut launch = launch(&["python3", "-c", &script]);
+        launch.leader_pidfds_only = leader_pidfds_only;
+        let run = try_run(launch).unwrap();
+        assert_eq!(run.ended.exit, Exit::Code(0));
+        let connects = run.connects(address);
+        assert_eq!(connects.len(), 64);
+        let seen: BTreeSet<_> = connects
+            .iter()
+            .map(|c| note(&c.op).local.unwrap())
+            .collect();
+        assert_eq!(seen, server.join().unwrap());
+        let tasks: BTreeSet<_> = connects.iter().map(|c| c.task.tid).collect();
+        assert_eq!(tasks.len(), 64);
+        let sockets: BTreeSet<_> = connects.iter().map(|c| note(&c.op).identity).collect();
+        assert_eq!(sockets.len(), 64);
+        assert!(connects.iter().all(|c| c.outcome == Outcome::Returned(0)));
+        run.assert_lives_are_whole();
+    }
+}
+
+#[test]
+fn a_program_that_closes_everything_is_seen() {
+    let (address, server) = accept(1, b"");
+    let run = python(&format!(
+        "import os, socket\n\
+         os.closerange(0, 4096)\n\
+         s = socket.socket(socket.AF_INET6); s.connect(('::ffff:127.0.0.1', {}))\n\
+         os._exit(s.fileno())\n",
+        address.port()
+    ));
+    assert_eq!(run.ended.exit, Exit::Code(0));
+    let connects = run.connects(address);
+    assert_eq!(connects.len(), 1);
+    let seen = note(&connects[0].op);
+    assert_eq!(seen.local, server.join().unwrap().first().copied());
+    assert_eq!(connects[0].op.fd().unwrap().number, 0);
+}
+
+#[test]
+fn refused_and_unreadable_connects_are_told() {
+    let run = python(
+        "import ctypes, socket\n\
+         libc = ctypes.CDLL(None)\n\
+         s = socket.socket()\n\
+         libc.connect(s.fileno(), ctypes.c_void_p(1), 16)\n\
+         libc.connect(999, b'\\2\\0\\0\\11\\x7f\\0\\0\\1' + b'\\0' * 8, 16)\n\
+         libc.connect(s.fileno(), b'\\2\\0\\0\\1\\x7f\\0\\0\\1' + b'\\0' * 8, 16)\n\
+         libc.syscall(425, 1, None)\n",
+    );
+    assert_eq!(run.ended.exit, Exit::Code(0));
+    let calls: Vec<_> = run.calls().map(|(_, call)| call).collect();
+    let failed = |error: &str| calls.iter().find(|c| c.outcome.is_error(error));
+    let unreadable = failed("EFAULT").unwrap();
+    assert!(matches!(
+        &unreadable.op,
+        Op::Connect {
+            to: Address::Other(_),
+            ..
+        }
+    ));
+    assert_eq!(failed("EBADF").unwrap().op.fd().unwrap().note, None);
+    let refused = failed("ECONNREFUSED").unwrap();
+    assert!(note(&refused.op).local.is_some_and(|l| l.port != 0));
+    assert!(calls.iter().any(|c| c.op == Op::IoUring));
+}
+
+/// A listener whose queue is full: the third connect waits for ever.
+const FULL: &str = "\
+import os, signal, socket, sys, time
+full = socket.socket(); full.bind(('127.0.0.1', 0)); full.listen(0)
+keep = []
+for _ in range(4):
+    s = socket.socket(); s.setblocking(False); s.connect_ex(full.getsockname()); keep.append(s)
+time.sleep(0.2)
+pid = os.fork()
+if pid == 0:
+    socket.socket().connect(full.getsockname())
+    os._exit(0)
+time.sleep(1)
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+";
+
+#[test]
+fn killed_in_mid_call() {
+    let run = python(FULL);
+    assert_eq!(run.ended.exit, Exit::Code(0));
+    let (_, unfinished) = run
+        .calls()
+        .find(|(_, call)| call.outcome == Outcome::Unknown)
+        .unwrap();
+    assert!(matches!(unfinished.op, Op::Connect { .. }) && unfinished.exited.is_none());
+    // While it waited it was there to see, with its local end.
+    let waiting = run.open.iter().find(|o| o.task == unfinished.task).unwrap();
+    assert!(note(&waiting.op).local.is_some_and(|l| l.port != 0));
+    assert_eq!(note(&unfinished.op).local, note(&waiting.op).local);
+    let death = run.lives().find(|(task, change)| {
+        task.tid == unfinished.task.tid && *change == &Change::Killed("SIGKILL".to_owned())
+    });
+    assert!(death.is_some());
+}
+
+#[test]
+fn sends_on_tcp_are_not_told() {
+    let (address, server) = accept(1, b"");
+    let run = python(&format!(
+        "import socket\n\
+         s = socket.socket(); s.connect(('127.0.0.1', {}))\n\
+         for _ in range(500): s.send(b'x'); s.sendmsg([b'y'])\n",
+        address.port()
+    ));
+    assert_eq!(run.ended.exit, Exit::Code(0));
+    server.join().unwrap();
+    let sends = run.calls().filter(|(_, c)| matches!(c.op, Op::Send { .. }));
+    assert_eq!(sends.count(), 0);
+    assert_eq!(run.connects(address).len(), 1);
+}
+
+/// Connects by both 32-bit ways: `socketcall` and the newer `connect`; without a C library, which is
+/// rarely there for 32 bits.
+const THIRTY_TWO: &str = r#"
+static int call(int n, int a, int b, int c) {
+    int r;
+    __asm__ volatile("int $0x80" : "=a"(r) : "a"(n), "b"(a), "c"(b), "d"(c) : "memory");
+    return r;
+}
+void _start(void) {
+#ifdef PROBE
+    call(1, 0, 0, 0);
+#endif
+    static unsigned char address[16] = {2, 0, PORT >> 8, PORT & 255, 127, 0, 0, 1};
+    static unsigned arguments[3];
+    int one = call(359, 2, 1, 0), two = call(359, 2, 1, 0);
+    int result = call(362, one, (int)address, 16);
+    arguments[0] = two; arguments[1] = (unsigned)address; arguments[2] = 16;
+    result |= call(102, 3, (int)arguments, 0);
+    call(1, result ? 1 : 32, 0, 0);
+}
+"#;
+
+#[test]
+fn a_32_bit_program_is_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, program) = (directory.path().join("a.c"), directory.path().join("a"));
+    let (address, server) = accept(2, b"");
+    let text = THIRTY_TWO.replace("PORT", &address.port().to_string());
+    std::fs::write(&source, text).unwrap();
+    let build = |what: &str| {
+        let flags = [
+            "-m32",
+            "-static",
+            "-nostdlib",
+            "-fno-pic",
+            "-fno-stack-protector",
+        ];
+        let mut gcc = Command::new("gcc");
+        gcc.args(flags)
+            .arg(what)
+            .arg("-o")
+            .args([&program, &source]);
+        gcc.output().is_ok_and(|b| b.status.success())
+    };
+    // First one that only ends, to know whether such programs run here at all.
+    if !build("-DPROBE") || !have(program.to_str().unwrap(), &[]) {
+        eprintln!("SKIPPED: no 32-bit programs here");
+        return;
+    }
+    assert!(build("-UPROBE"));
+    let run = run(&[program.to_str().unwrap()]);
+    assert_eq!(run.ended.exit, Exit::Code(32));
+    let connects = run.connects(address);
+    assert_eq!(connects.len(), 2);
+    let seen: BTreeSet<_> = connects
+        .iter()
+        .map(|c| note(&c.op).local.unwrap())
+        .collect();
+    assert_eq!(seen, server.join().unwrap());
+}
