@@ -334,7 +334,11 @@ fn last_answer(case: &Case, connection: &Connection) -> Option<Timestamp> {
 
 /// Whether an earlier attempt belongs to the subject's story: the same lookup gave both addresses, or
 /// both go to the same place.
-fn same_story(joined: &crate::join::Joined, subject: Subject, other: &Connection) -> bool {
+pub(crate) fn same_story(
+    joined: &crate::join::Joined,
+    subject: Subject,
+    other: &Connection,
+) -> bool {
     let Subject::Connection(c) = subject else {
         return false;
     };
