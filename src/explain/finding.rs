@@ -1,12 +1,41 @@
 //! Conclusions, one file each: its test, its words, its remedy, and the page that `presyn explain` shows.
 
+mod aaaa_silent;
+mod address_fallback;
+mod answer_late;
+mod attempt;
+mod capture_incomplete;
+mod connect_refused;
+mod cost;
 pub mod coverage;
+mod encrypted_dns;
+mod host_unreachable;
+mod io_uring;
+mod name_not_found;
+mod name_service_wait;
+mod never_connected;
+mod nothing_wrong;
+mod resolver_error;
+mod resolver_lossy;
+mod resolver_refused;
+mod resolver_silent;
+mod resolver_slow;
+mod resolver_tcp_stuck;
+mod resolver_unreachable;
+mod reverse_lookup;
+mod search_domains;
+mod stub_upstream_silent;
+mod syn_unanswered;
+mod tally;
+mod truncated_to_tcp;
+mod words;
 
 use super::ledger::{Account, Subject};
 use super::{Case, assemble, cite};
 use crate::join::EventId;
 use crate::report;
 use crate::time::Span;
+use std::cmp::Reverse;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,18 +114,55 @@ pub struct Context<'a> {
 type Kind = (Page, fn(&Context) -> Vec<Draft>);
 
 /// Every finding there is.
-const ALL: &[Kind] = &[];
+const ALL: &[Kind] = &[
+    (resolver_silent::PAGE, resolver_silent::find),
+    (resolver_lossy::PAGE, resolver_lossy::find),
+    (resolver_refused::PAGE, resolver_refused::find),
+    (resolver_slow::PAGE, resolver_slow::find),
+    (resolver_error::PAGE, resolver_error::find),
+    (resolver_unreachable::PAGE, resolver_unreachable::find),
+    (answer_late::PAGE, answer_late::find),
+    (aaaa_silent::PAGE, aaaa_silent::find),
+    (truncated_to_tcp::PAGE, truncated_to_tcp::find),
+    (resolver_tcp_stuck::PAGE, resolver_tcp_stuck::find),
+    (search_domains::PAGE, search_domains::find),
+    (reverse_lookup::PAGE, reverse_lookup::find),
+    (stub_upstream_silent::PAGE, stub_upstream_silent::find),
+    (name_service_wait::PAGE, name_service_wait::find),
+    (name_not_found::PAGE, name_not_found::find),
+    (syn_unanswered::PAGE, syn_unanswered::find),
+    (connect_refused::PAGE, connect_refused::find),
+    (host_unreachable::PAGE, host_unreachable::find),
+    (address_fallback::PAGE, address_fallback::find),
+    (never_connected::PAGE, never_connected::find),
+    (io_uring::PAGE, io_uring::find),
+    (encrypted_dns::PAGE, encrypted_dns::find),
+    (capture_incomplete::PAGE, capture_incomplete::find),
+];
+
+/// Findings of one kind that a report holds; a case with more has them all for one reason.
+const MAX_OF_A_KIND: usize = 20;
 
 /// The pages of all findings.
 pub fn pages() -> impl Iterator<Item = Page> {
-    ALL.iter().map(|(page, _)| *page)
+    ALL.iter()
+        .map(|(page, _)| *page)
+        .chain([nothing_wrong::PAGE])
 }
 
 /// Draws all conclusions, in order of the seconds they cost, then of severity.
 pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
     let context = Context { case, accounts };
-    let mut drafts: Vec<Draft> = ALL.iter().flat_map(|(_, find)| find(&context)).collect();
-    drafts.sort_by(|a, b| (b.cost, b.severity).cmp(&(a.cost, a.severity)));
+    let mut drafts: Vec<Draft> = Vec::new();
+    for (_, find) in ALL {
+        let mut some = find(&context);
+        some.sort_by_key(rank);
+        some.truncate(MAX_OF_A_KIND);
+        drafts.append(&mut some);
+    }
+    let nothing = nothing_wrong::find(&context, &drafts);
+    drafts.extend(nothing);
+    drafts.sort_by_key(rank);
     drafts
         .into_iter()
         .map(|draft| Finding {
@@ -104,6 +170,11 @@ pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
             draft,
         })
         .collect()
+}
+
+/// The dearest first, then the gravest.
+fn rank(draft: &Draft) -> Reverse<(Option<Span>, Severity)> {
+    Reverse((draft.cost, draft.severity))
 }
 
 fn write(case: &Case, draft: &Draft) -> report::Finding {

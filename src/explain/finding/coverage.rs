@@ -1,7 +1,10 @@
 //! What the inputs could not show, said beside every claim.
 
+use super::{Draft, Severity, tally, words};
+use crate::event::What;
 use crate::explain::Case;
-use crate::join::How;
+use crate::join::{EventId, How, Query};
+use crate::time::Span;
 
 /// Remarks for the reader: what a missing capture or trace would have added, and what is inferred.
 pub fn remarks(case: &Case) -> Vec<String> {
@@ -40,4 +43,91 @@ pub fn remarks(case: &Case) -> Vec<String> {
         ));
     }
     list
+}
+
+/// Something that the capture lacks.
+pub struct Gap {
+    /// In words, as part of a sentence.
+    pub words: String,
+    /// What shows it.
+    pub evidence: Vec<EventId>,
+}
+
+/// What the captures lack, as far as they and the trace show.
+pub fn gaps(case: &Case) -> Vec<Gap> {
+    let mut list = Vec::new();
+    for capture in case.evidence.captures {
+        if let Some(dropped) = capture.dropped.filter(|d| *d > 0) {
+            list.push(Gap {
+                words: format!(
+                    "{} packets were dropped while capturing {}",
+                    dropped, capture.path
+                ),
+                evidence: Vec::new(),
+            });
+        }
+        if capture.damaged {
+            list.push(Gap {
+                words: format!("{} is damaged or cut off", capture.path),
+                evidence: Vec::new(),
+            });
+        }
+    }
+    list.extend(unseen(case));
+    list
+}
+
+/// Answers that calls received while no packet shows the exchange: the capture began late, ended early,
+/// or a filter hid it.
+fn unseen(case: &Case) -> Option<Gap> {
+    let evidence = &case.evidence;
+    if !evidence.has_capture() || !evidence.has_trace() {
+        return None;
+    }
+    let hidden: Vec<&Query> = case
+        .joined
+        .queries
+        .iter()
+        .filter(|q| {
+            let received = q
+                .answer()
+                .is_some_and(|a| matches!(evidence.events[a.event].what, What::Call(_)));
+            q.packet.is_none() && received
+        })
+        .collect();
+    let first = hidden.first()?;
+    let began = evidence.captures.iter().filter_map(|c| c.first).min();
+    let ended = evidence.captures.iter().filter_map(|c| c.last).max();
+    let why = match (began, ended) {
+        (Some(began), _) if began - first.sent > Span::seconds(1) => {
+            "; the capture began later than they were sent"
+        }
+        (_, Some(ended)) if first.sent - ended > Span::seconds(1) => {
+            "; the capture had ended before"
+        }
+        _ => "; a filter or another interface hid them",
+    };
+    Some(Gap {
+        words: format!(
+            "calls received {} whose packets are not in the capture{why}",
+            words::counted(hidden.len(), "answer", "answers")
+        ),
+        evidence: tally::evidence(hidden),
+    })
+}
+
+/// Lowers a finding that rests on missing packets by one step where the capture lacks some, and says why.
+pub fn hedged(case: &Case, mut draft: Draft) -> Draft {
+    let Some(gap) = gaps(case).into_iter().next() else {
+        return draft;
+    };
+    draft.severity = match draft.severity {
+        Severity::High => Severity::Medium,
+        Severity::Medium => Severity::Low,
+        Severity::Low | Severity::Info => Severity::Info,
+    };
+    draft.detail.push_str(" With care: ");
+    draft.detail.push_str(&gap.words);
+    draft.detail.push('.');
+    draft
 }

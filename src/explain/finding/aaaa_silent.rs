@@ -1,0 +1,96 @@
+//! A resolver that answers one address type and never the other.
+
+use super::{Context, Draft, Page, cost, coverage, tally, words};
+use crate::event::dns::RecordType;
+use crate::explain::ledger::Kind;
+use crate::join::Query;
+
+/// What `presyn explain aaaa-silent` shows.
+pub const PAGE: Page = Page {
+    id: "aaaa-silent",
+    text: "A name server answers A but never AAAA (or the other way round).
+
+Most clients ask for IPv4 (A) and IPv6 (AAAA) addresses together and wait for both
+answers, even when they have one already. A server or a firewall that swallows AAAA
+queries therefore delays every lookup, though the server looks healthy in every
+test with dig, which asks for A. The client does not turn to the next server: it
+has an answer from this one, so glibc asks it again, up to 15 s in all.
+
+presyn says this when a query of one type was answered by this server while every
+query of the other type for the same name got neither an answer nor an error.
+
+What to do: mend the server or the firewall; 'no such record' is the right answer
+to AAAA where there is no IPv6, silence is not. Until then: in resolv.conf 'options
+single-request-reopen' (asks one after the other from separate ports; helps where
+a device confuses the two), 'options no-aaaa' (glibc 2.36 and later; asks for IPv4
+only), curl -4, for Java -Djava.net.preferIPv4Stack=true.",
+};
+
+/// Finds resolvers that leave one type out.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut list = Vec::new();
+    for t in &tally::resolvers(case) {
+        for (kind, left) in t.one_type_silent() {
+            let found = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
+            let other = if kind == RecordType::AAAA {
+                RecordType::A
+            } else {
+                RecordType::AAAA
+            };
+            let spoken: Vec<&Query> = t
+                .answered()
+                .into_iter()
+                .filter(|q| q.question.kind == Some(other))
+                .collect();
+            let name = words::resolver(t.resolver);
+            let remedy = if kind == RecordType::AAAA {
+                format!(
+                    "Mend {} or the firewall before it: AAAA deserves an answer, if only an empty one. Until then \
+                     'options single-request-reopen' or 'options no-aaaa' (glibc 2.36 and later) in resolv.conf, \
+                     curl -4, or -Djava.net.preferIPv4Stack=true for Java.",
+                    words::placed(case, t.resolver.ip)
+                )
+            } else {
+                format!(
+                    "Mend {} or the firewall before it: it lets AAAA pass and swallows A. Until then ask another \
+                     server first.",
+                    words::placed(case, t.resolver.ip)
+                )
+            };
+            let draft = Draft {
+                id: PAGE.id,
+                severity: cost::severity(found.span, t.lookup_failed()),
+                subject: found.subject,
+                title: if left.len() == 1 {
+                    format!("{name} answers {other} but did not answer {kind}")
+                } else {
+                    format!(
+                        "{name} answers {other} but none of {} {kind} queries",
+                        left.len()
+                    )
+                },
+                detail: format!(
+                    "For {} it answered {} and left {} without a word; clients wait for both.{}",
+                    tally::names(&left),
+                    words::counted(
+                        spoken.len(),
+                        &format!("{other} query"),
+                        &format!("{other} queries")
+                    ),
+                    words::counted(
+                        left.len(),
+                        &format!("{kind} query"),
+                        &format!("{kind} queries")
+                    ),
+                    words::waited(found.span)
+                ),
+                cost: found.span,
+                remedy: Some(remedy),
+                evidence: tally::evidence(left.into_iter().chain(spoken)),
+            };
+            list.push(coverage::hedged(case, draft));
+        }
+    }
+    list
+}

@@ -1,0 +1,186 @@
+//! A name with several addresses, of which the first ones failed.
+
+use super::{Context, Draft, Page, Severity, attempt, cost, words};
+use crate::explain::ledger::{Kind, Party, Subject, claims};
+use crate::flow::Endpoint;
+use crate::join::connect::{Connection, Ending, Role};
+use crate::time::Span;
+use std::collections::{BTreeMap, HashMap};
+
+/// How many attempts before a connection are looked at; a name seldom has more addresses.
+const LOOK_BACK: usize = 30;
+/// Attempts further apart are another story.
+const ONE_STORY: Span = Span::seconds(300);
+
+/// What `presyn explain address-fallback` shows.
+pub const PAGE: Page = Page {
+    id: "address-fallback",
+    text: "The client tried other addresses first, and those failed.
+
+A name can have several addresses. A client tries them in the order of RFC 6724 (IPv6
+usually first) and goes to the next when one fails; if an address drops SYNs, it
+waits for its own timeout or the kernel's first. Clients with happy eyeballs (RFC
+8305) start the next attempt after a quarter of a second and lose little.
+
+presyn ties attempts into one story by the lookup that gave their addresses, or by
+the port where no lookup is seen.
+
+What to do: mend the address that failed, or take it out of DNS (an AAAA record for a
+host whose IPv6 does not work is the classic). Until then: the address that works in
+/etc/hosts, curl -4, 'precedence ::ffff:0:0/96 100' in gai.conf, a shorter connect
+timeout in the program.",
+};
+
+/// Finds fallbacks, one finding per list of failed addresses.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let joined = context.case.joined;
+    let mut by_process: HashMap<_, Vec<usize>> = HashMap::new();
+    let mut stories: BTreeMap<(Vec<Endpoint>, Endpoint), Vec<(usize, Vec<usize>)>> =
+        BTreeMap::new();
+    for (c, x) in joined.connections.iter().enumerate() {
+        if x.role != Role::Server {
+            continue;
+        }
+        let earlier = by_process.entry(x.process).or_default();
+        let failed: Vec<usize> = earlier
+            .iter()
+            .rev()
+            .take(LOOK_BACK)
+            .copied()
+            .take_while(|o| joined.connections[*o].outcome != Ending::Connected)
+            .filter(|o| {
+                let o = &joined.connections[*o];
+                o.to != x.to
+                    && gap(o, x).is_some_and(|g| g <= ONE_STORY)
+                    && claims::same_story(joined, c, o)
+            })
+            .collect();
+        earlier.push(c);
+        if failed.is_empty() {
+            continue;
+        }
+        let mut ends: Vec<Endpoint> = Vec::new();
+        for o in failed.iter().rev() {
+            let to = joined.connections[*o].to;
+            if !ends.contains(&to) {
+                ends.push(to);
+            }
+        }
+        stories.entry((ends, x.to)).or_default().push((c, failed));
+    }
+    // Of a story that goes on over three addresses only the whole is told.
+    let subsumed: Vec<usize> = stories
+        .values()
+        .flatten()
+        .flat_map(|(_, failed)| failed.iter().copied())
+        .collect();
+    stories
+        .into_iter()
+        .filter_map(|((ends, to), list)| {
+            let list: Vec<_> = list
+                .into_iter()
+                .filter(|(c, _)| !subsumed.contains(c))
+                .collect();
+            draft(context, &ends, to, &list)
+        })
+        .collect()
+}
+
+fn gap(earlier: &Connection, later: &Connection) -> Option<Span> {
+    Some(later.reached()? - earlier.reached()?)
+}
+
+fn draft(
+    context: &Context,
+    ends: &[Endpoint],
+    to: Endpoint,
+    list: &[(usize, Vec<usize>)],
+) -> Option<Draft> {
+    let joined = context.case.joined;
+    let (c, failed) = list.first()?;
+    let x = &joined.connections[*c];
+    let account = context
+        .accounts
+        .iter()
+        .find(|a| a.subject == Subject::Connection(*c));
+    let span: Option<Span> = account.map(|a| {
+        a.lines
+            .iter()
+            .filter(|l| {
+                l.kind == Kind::AttemptFailed
+                    && matches!(l.party, Some(Party::Endpoint(e)) if ends.contains(&e))
+            })
+            .map(|l| l.span)
+            .sum()
+    });
+    let connected = x.outcome == Ending::Connected;
+    let names: Vec<String> = ends.iter().map(ToString::to_string).collect();
+    let how: Vec<String> = failed
+        .iter()
+        .rev()
+        .map(|o| {
+            let o = &joined.connections[*o];
+            format!("{} {}", o.to, outcome(o))
+        })
+        .collect();
+    let harmless = connected && span.is_none_or(|s| s < Span::millis(50));
+    let severity = if harmless {
+        Severity::Info
+    } else {
+        cost::severity(span, !connected)
+    };
+    Some(Draft {
+        id: PAGE.id,
+        severity,
+        subject: Some(Subject::Connection(*c)),
+        title: format!(
+            "{} failed first{}; then the client {} {to}",
+            words::list(&names),
+            span.filter(|s| *s >= Span::millis(1))
+                .map_or_else(String::new, |s| format!(" and cost {}", words::took(s))),
+            if connected {
+                "connected to"
+            } else {
+                "tried, in vain,"
+            }
+        ),
+        detail: format!(
+            "{}.{}",
+            words::list(&how),
+            if list.len() > 1 {
+                format!(" That happened {}.", words::times(list.len()))
+            } else {
+                String::new()
+            }
+        ),
+        cost: span,
+        remedy: Some(format!(
+            "Mend {} or take it out of DNS; until then a shorter connect timeout in the program, or the address that \
+             works in /etc/hosts.",
+            words::list(&names)
+        )),
+        evidence: attempt::evidence(
+            failed
+                .iter()
+                .rev()
+                .chain([c])
+                .map(|c| &joined.connections[*c]),
+        ),
+    })
+}
+
+fn outcome(x: &Connection) -> String {
+    let time =
+        attempt::lasted(x).map_or_else(String::new, |t| format!(" after {}", words::took(t)));
+    match x.outcome {
+        Ending::Refused => format!("refused{time}"),
+        Ending::Unreachable => format!("was unreachable{time}"),
+        Ending::NoSyn => format!("got no SYN{time}"),
+        Ending::TimedOut | Ending::Open => format!(
+            "answered none of {}{}",
+            words::counted(x.syns.len(), "SYN", "SYNs"),
+            time.replace(" after ", " in ")
+        ),
+        Ending::Connected => "connected".into(),
+    }
+}

@@ -1,0 +1,68 @@
+//! A resolver whose answers come when the client has given up.
+
+use super::{Context, Draft, Page, cost, stub_upstream_silent, tally, words};
+use crate::explain::ledger::{Kind, Party};
+use crate::time::Span;
+
+/// What `presyn explain answer-late` shows.
+pub const PAGE: Page = Page {
+    id: "answer-late",
+    text: "A name server did answer, but after the client had stopped waiting for it.
+
+The answer reached this host while the client already waited for another server
+(or for the next try). Some clients read it when they come round to that socket
+again, others have closed the socket and answer with ICMP port unreachable. Seen
+from the client the server is as good as silent; seen from the server all is well.
+
+presyn compares the time of the answer with the moment when the client asked again,
+asked elsewhere, or its wait timed out.
+
+What to do: find out what the server waits for (its forwarders, the domain's own
+servers; dig +trace); make it answer faster than the client's timeout, or put a
+faster server first. A longer 'options timeout:N' in resolv.conf only helps where
+there is no other server to turn to.",
+};
+
+/// Finds late resolvers, one finding each.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let stubs = stub_upstream_silent::explained(case);
+    let mut list = Vec::new();
+    for t in &tally::resolvers(case) {
+        let late = t.late();
+        let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
+        let longest: Option<(Span, Span)> = late
+            .iter()
+            .filter_map(|q| q.answer().map(|a| (a.at - q.sent, q.waited())))
+            .max();
+        let Some((took, gave_up)) = longest.filter(|_| !stub) else {
+            continue;
+        };
+        let found = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
+        let name = words::resolver(t.resolver);
+        list.push(Draft {
+            id: PAGE.id,
+            severity: cost::severity(found.span, t.lookup_failed()),
+            subject: found.subject,
+            title: format!(
+                "{name} answered after {}, when the client had given up after {}",
+                words::took(took),
+                words::took(gave_up)
+            ),
+            detail: format!(
+                "{} of {} came too late, about {}: the server is alive but slow.{}",
+                words::counted(late.len(), "answer", "answers"),
+                t.answered().len(),
+                tally::names(&late),
+                words::waited(found.span)
+            ),
+            cost: found.span,
+            remedy: Some(format!(
+                "Find what {} waits for (its forwarders, the domain's own servers), or put a faster server first.",
+                words::placed(case, t.resolver.ip)
+            )),
+            evidence: tally::evidence(late),
+        });
+    }
+    list
+}

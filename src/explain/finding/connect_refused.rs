@@ -1,0 +1,78 @@
+//! A server that refuses the connection.
+
+use super::{Context, Draft, Page, Severity, attempt, words};
+use crate::event::What;
+use crate::explain::ledger::Subject;
+use crate::flow::Endpoint;
+use crate::join::connect::{Ending, Role};
+use std::collections::BTreeMap;
+
+/// What `presyn explain connect-refused` shows.
+pub const PAGE: Page = Page {
+    id: "connect-refused",
+    text: "The server refused the connection.
+
+A RST answered the SYN (or the connect returned ECONNREFUSED): the host is up and
+reachable, but nobody listens on that port at that address, or a firewall rejects
+with a reset. It is quick, unless the client tries again and again.
+
+presyn sees the RST in the capture, or the error of the call.
+
+What to do: start the service; see on the server with 'ss -ltn' whether it listens
+on this port and on this address rather than on 127.0.0.1 only; check that the port is
+the right one; look for a firewall rule 'reject with tcp-reset'.",
+};
+
+/// Finds refusals, one finding per server.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut groups: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.iter().enumerate() {
+        if x.role == Role::Server && x.outcome == Ending::Refused {
+            groups.entry(x.to).or_default().push(c);
+        }
+    }
+    groups
+        .into_iter()
+        .filter_map(|(to, list)| {
+            let c = *list.first()?;
+            let x = &case.joined.connections[c];
+            let by_packet = x
+                .ended_by
+                .is_some_and(|e| matches!(case.evidence.events[e].what, What::Packet(_)));
+            let recovered = list
+                .iter()
+                .all(|c| attempt::recovered(case, &case.joined.connections[*c]));
+            Some(Draft {
+                id: PAGE.id,
+                severity: if recovered { Severity::Low } else { Severity::High },
+                subject: Some(Subject::Connection(c)),
+                title: if list.len() == 1 {
+                    format!("{to} refused the connection")
+                } else {
+                    format!("{to} refused {} connections", list.len())
+                },
+                detail: format!(
+                    "{}: the host is up, but nobody serves port {} there.{}",
+                    if by_packet {
+                        "A reset came back"
+                    } else {
+                        "The connect returned ECONNREFUSED"
+                    },
+                    to.port,
+                    attempt::lasted(x).map_or_else(String::new, |t| format!(
+                        " It took {}.",
+                        words::took(t)
+                    ))
+                ),
+                cost: attempt::lasted(x),
+                remedy: Some(format!(
+                    "On {} see with 'ss -ltn' whether the service listens on port {} and on this address; look for a \
+                     firewall that rejects.",
+                    to.ip, to.port
+                )),
+                evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
+            })
+        })
+        .collect()
+}

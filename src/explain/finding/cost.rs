@@ -1,0 +1,62 @@
+//! What a finding cost, taken from the accounts, and how much it matters by that.
+
+use super::{Context, Severity};
+use crate::explain::ledger::{Kind, Line, Party, Subject};
+use crate::flow::Endpoint;
+use crate::time::Span;
+
+/// A cost and the subject whose account has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// How long; `None` where no account has such an entry.
+    pub span: Option<Span>,
+    /// Whose account.
+    pub subject: Option<Subject>,
+}
+
+/// The sum of matching entries in the main account; where that has none, in the account that has most.
+pub fn of(context: &Context, matching: impl Fn(&Line) -> bool) -> Cost {
+    let mut best = Cost::default();
+    for (n, account) in context.accounts.iter().enumerate() {
+        let mut lines = account.lines.iter().filter(|l| matching(l)).peekable();
+        if lines.peek().is_none() {
+            continue;
+        }
+        let sum: Span = lines.map(|l| l.span).sum();
+        if best.span.is_none_or(|b| sum > b) {
+            best = Cost {
+                span: Some(sum),
+                subject: Some(account.subject),
+            };
+        }
+        if n == 0 {
+            break;
+        }
+    }
+    best
+}
+
+/// What waiting of these kinds for these resolvers or servers cost.
+pub fn of_parties(context: &Context, kinds: &[Kind], parties: &[Endpoint]) -> Cost {
+    of(context, |line| {
+        kinds.contains(&line.kind)
+            && matches!(line.party, Some(Party::Endpoint(e)) if parties.contains(&e))
+    })
+}
+
+/// Seconds, or the connection: high; tenths of a second: medium; less: low.
+pub fn severity(cost: Option<Span>, failed: bool) -> Severity {
+    match cost.unwrap_or_default() {
+        c if failed || c >= Span::seconds(1) => Severity::High,
+        c if c >= Span::millis(100) => Severity::Medium,
+        _ => Severity::Low,
+    }
+}
+
+/// The same for what is no fault: below a tenth of a second it is only good to know.
+pub fn severity_of_habit(cost: Option<Span>) -> Severity {
+    match severity(cost, false) {
+        Severity::Low => Severity::Info,
+        other => other,
+    }
+}

@@ -1,0 +1,117 @@
+//! A server that no packet reaches.
+
+use super::{Context, Draft, Page, Severity, attempt, cost, coverage, resolver_refused, words};
+use crate::explain::ledger::Subject;
+use crate::flow::Endpoint;
+use crate::join::connect::{Connection, Ending, Role};
+use std::collections::BTreeMap;
+
+/// What `presyn explain host-unreachable` shows.
+pub const PAGE: Page = Page {
+    id: "host-unreachable",
+    text: "The server could not be reached: the network said so, or no SYN ever left.
+
+ICMP (host, network or port unreachable, prohibited) answered the SYN, or the connect
+itself failed: EHOSTUNREACH after 3 s when the neighbour or gateway does not answer
+ARP, ENETUNREACH at once when there is no route, EACCES or EPERM when a rule on this
+host forbids it, EADDRNOTAVAIL when no local port or address is left.
+
+presyn sees the ICMP error, or the error of the call together with a capture in
+which no SYN is found.
+
+What to do: 'ip route get ADDRESS' shows the route, 'ip neigh' whether the next hop
+answers. ENETUNREACH for an IPv6 address on a host without IPv6 is harmless when the
+program goes on to IPv4. Prohibited: the sender of the ICMP packet is the firewall.",
+};
+
+/// Finds unreachable servers, one finding per server.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let syns_seen = case.joined.connections.iter().any(|x| !x.syns.is_empty());
+    let mut groups: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.iter().enumerate() {
+        let unreachable = match x.outcome {
+            Ending::Unreachable => true,
+            // That a capture shows no SYN proves nothing when it shows none at all, unless the call failed.
+            Ending::NoSyn => attempt::error(case, x).is_some() || syns_seen,
+            _ => false,
+        };
+        if x.role == Role::Server && unreachable {
+            groups.entry(x.to).or_default().push(c);
+        }
+    }
+    groups
+        .into_iter()
+        .filter_map(|(to, list)| draft(context, to, &list))
+        .collect()
+}
+
+fn draft(context: &Context, to: Endpoint, list: &[usize]) -> Option<Draft> {
+    let case = context.case;
+    let worst = list
+        .iter()
+        .copied()
+        .max_by_key(|c| attempt::lasted(&case.joined.connections[*c]))?;
+    let x = &case.joined.connections[worst];
+    let took = attempt::lasted(x);
+    let recovered = list
+        .iter()
+        .all(|c| attempt::recovered(case, &case.joined.connections[*c]));
+    let quick = took.is_none_or(|t| t < crate::time::Span::millis(100));
+    let severity = match (recovered, quick) {
+        (true, true) => Severity::Info,
+        (true, false) => cost::severity(took, false),
+        (false, _) => Severity::High,
+    };
+    let draft = Draft {
+        id: PAGE.id,
+        severity,
+        subject: Some(Subject::Connection(worst)),
+        title: if x.syns.is_empty() {
+            format!("No SYN to {to} ever left this host")
+        } else {
+            format!("{to} could not be reached")
+        },
+        detail: format!(
+            "{}{}{}",
+            why(context, x),
+            took.map_or_else(String::new, |t| format!(
+                " The attempt failed after {}.",
+                words::took(t)
+            )),
+            if recovered {
+                " The client then got on elsewhere."
+            } else {
+                ""
+            }
+        ),
+        cost: took,
+        remedy: Some(format!(
+            "Look at the way to {0}: ip route get {0}, ip neigh, and the firewall rules of this host.",
+            to.ip
+        )),
+        evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
+    };
+    Some(coverage::hedged(case, draft))
+}
+
+fn why(context: &Context, x: &Connection) -> String {
+    if let Some(error) = attempt::error(context.case, x) {
+        let meaning = match error {
+            "EHOSTUNREACH" => ", that is: the next hop did not answer ARP, or a router said so",
+            "ENETUNREACH" => ", that is: this host has no route there",
+            "EACCES" | "EPERM" => ", that is: a rule on this host forbids it",
+            "EADDRNOTAVAIL" => ", that is: no local address or port was left for it",
+            "ETIMEDOUT" => ", that is: nothing answered for as long as the kernel tried",
+            _ => "",
+        };
+        return format!("The call returned {error}{meaning}.");
+    }
+    match x.ended_by {
+        Some(event) => format!(
+            "What ended it: {}.",
+            resolver_refused::reason(context.case, event)
+        ),
+        None => "The call was made, but the capture shows no SYN for it.".into(),
+    }
+}

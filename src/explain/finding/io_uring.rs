@@ -1,0 +1,106 @@
+//! Connects that no system call shows.
+
+use super::{Context, Draft, Page, Severity, tally, words};
+use crate::event::{Op, What};
+use crate::join::EventId;
+use crate::join::Origin;
+use crate::join::connect::Role;
+use std::collections::HashSet;
+
+/// What `presyn explain io-uring` shows.
+pub const PAGE: Page = Page {
+    id: "io-uring",
+    text: "The program set up io_uring, so its connects and sends may be invisible in the trace.
+
+With io_uring a program hands its network operations to the kernel through shared
+memory: neither strace nor any other tracer of system calls sees a connect(2) or a
+sendto(2). The packets are in the capture all the same, but nothing ties them to the
+program except time and place.
+
+presyn sees the call io_uring_setup. It lists SYNs of this host that no traced call
+caused; they may be the program's, or another's.
+
+What to do: run the program without io_uring if it can (node: UV_USE_IO_URING=0), or
+forbid it for the test: sysctl kernel.io_uring_disabled=2 (Linux 6.6 and later).",
+};
+
+/// Finds io_uring.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let setups: Vec<EventId> = case
+        .evidence
+        .events
+        .iter()
+        .enumerate()
+        .filter(|(_, e)| matches!(&e.what, What::Call(c) if c.op == Op::IoUring))
+        .map(|(id, _)| id)
+        .take(10)
+        .collect();
+    if setups.is_empty() {
+        return Vec::new();
+    }
+    // The host's own addresses, as far as its traced sockets show them.
+    let own: HashSet<_> = case
+        .joined
+        .connections
+        .iter()
+        .filter(|x| x.origin == Origin::Traced)
+        .filter_map(|x| x.from.map(|f| f.ip))
+        .chain(
+            case.joined
+                .queries
+                .iter()
+                .filter(|q| q.origin == Origin::Traced)
+                .filter_map(|q| q.client.map(|c| c.ip)),
+        )
+        .collect();
+    let loose: Vec<_> = case
+        .joined
+        .connections
+        .iter()
+        .filter(|x| {
+            x.role == Role::Other
+                && x.from
+                    .is_some_and(|f| own.is_empty() || own.contains(&f.ip))
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    let to: Vec<String> = loose
+        .iter()
+        .filter(|x| seen.insert(x.to))
+        .map(|x| x.to.to_string())
+        .collect();
+    let mut evidence = setups;
+    evidence.extend(
+        loose
+            .iter()
+            .filter_map(|x| x.syns.first())
+            .take(tally::MAX_EVIDENCE),
+    );
+    vec![Draft {
+        id: PAGE.id,
+        severity: if loose.is_empty() {
+            Severity::Info
+        } else {
+            Severity::Low
+        },
+        subject: None,
+        title: "The program uses io_uring: its connects may not show as calls".into(),
+        detail: if loose.is_empty() {
+            "No SYN of this host lacks a call, so nothing seems to be missing.".into()
+        } else {
+            format!(
+                "{} of this host, to {}, {} no call; they may be its own.",
+                words::counted(loose.len(), "SYN", "SYNs"),
+                words::list(&to),
+                if loose.len() == 1 { "has" } else { "have" }
+            )
+        },
+        cost: None,
+        remedy: Some(
+            "Run it without io_uring if it can (node: UV_USE_IO_URING=0) to see every connect."
+                .into(),
+        ),
+        evidence,
+    }]
+}

@@ -1,0 +1,103 @@
+//! A name that does not exist.
+
+use super::{Context, Draft, Page, Severity, tally, words};
+use crate::explain::ledger::Subject;
+use crate::explain::verdict::spoken_name;
+use crate::join::lookup::Outcome;
+use crate::join::{Origin, Query};
+use std::collections::HashSet;
+
+/// What `presyn explain name-not-found` shows.
+pub const PAGE: Page = Page {
+    id: "name-not-found",
+    text: "The name servers said that the name does not exist, or has no address.
+
+NXDOMAIN means that there is no such name; NOERROR without records means that the
+name exists, but not with this type (no A or AAAA). Neither is a failure of DNS: the
+servers did their work, and asking others will not help unless they see another
+version of the domain (split DNS).
+
+presyn says this when every answer of a lookup said so and no connect used the name.
+
+What to do: check the spelling and the search list; ask the domain's own servers
+(dig +trace NAME); after adding a record wait for the negative answer's lifetime (the
+SOA's last number) to pass in the caches. In a VPN or a container see whether the
+right name servers are asked at all.",
+};
+
+/// Finds names that do not exist, one finding each.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let joined = context.case.joined;
+    let used: HashSet<usize> = joined.connections.iter().filter_map(|c| c.lookup).collect();
+    let answered: HashSet<_> = joined
+        .lookups
+        .iter()
+        .filter(|l| l.outcome == Outcome::Answered)
+        .map(|l| (l.process, l.name.folded()))
+        .collect();
+    let mut seen = HashSet::new();
+    let mut list = Vec::new();
+    for (l, lookup) in joined.lookups.iter().enumerate() {
+        let queries: Vec<&Query> = lookup.queries.iter().map(|q| &joined.queries[*q]).collect();
+        let own = queries
+            .first()
+            .is_some_and(|q| q.origin != Origin::Untraced);
+        let key = (lookup.process, lookup.name.folded());
+        if !own
+            || lookup.outcome != Outcome::Negative
+            || used.contains(&l)
+            || answered.contains(&key)
+            || !seen.insert(key)
+        {
+            continue;
+        }
+        let followed = !context
+            .accounts
+            .iter()
+            .any(|a| a.subject == Subject::Lookup(l));
+        let denied = queries
+            .iter()
+            .filter_map(|q| q.answer())
+            .any(|a| a.rcode.0 == 3);
+        let servers: Vec<String> = {
+            let mut seen = HashSet::new();
+            queries
+                .iter()
+                .filter(|q| q.answer().is_some() && seen.insert(q.resolver))
+                .map(|q| words::resolver(q.resolver))
+                .collect()
+        };
+        // A missing PTR record is common and harmless, and so is a name without which the client got on.
+        let severity = if followed || lookup.reverse.is_some() {
+            Severity::Info
+        } else {
+            Severity::Medium
+        };
+        list.push(Draft {
+            id: PAGE.id,
+            severity,
+            subject: Some(Subject::Lookup(l)),
+            title: if denied {
+                format!("There is no such name: {} ({} said so)", name(lookup), words::list(&servers))
+            } else {
+                format!("{} has no record of the type asked for ({} said so)", name(lookup), words::list(&servers))
+            },
+            detail: format!(
+                "{} about it, the denial came after {}; DNS itself worked.",
+                words::queries(queries.len()),
+                words::took(lookup.ended - lookup.began)
+            ),
+            cost: None,
+            remedy: Some(
+                "Check the spelling and the search list, and that these are the name servers which know the domain."
+                    .into(),
+            ),
+            evidence: tally::evidence(queries),
+        });
+    }
+    list
+}
+
+fn name(lookup: &crate::join::lookup::Lookup) -> String {
+    spoken_name(lookup)
+}

@@ -1,0 +1,100 @@
+//! Waiting for avahi, nscd, systemd-resolved and their like.
+
+use super::{Context, Draft, Page, cost, tally, words};
+use crate::explain::ledger::{Kind, Party};
+use crate::time::Span;
+use std::collections::BTreeSet;
+
+/// Shorter waits are the service's normal work.
+const WORTH_SAYING: Span = Span::millis(100);
+
+/// What `presyn explain name-service-wait` shows.
+pub const PAGE: Page = Page {
+    id: "name-service-wait",
+    text: "The client waited for a name service on this host, over a unix socket.
+
+Not every lookup is a packet: nsswitch.conf sends some to avahi (mdns), nscd, sssd
+or systemd-resolved. avahi asks the local network by multicast and waits 5 s when
+nobody there knows the name; that happens for every address and name outside
+'.local' when nsswitch.conf has 'mdns4' or 'mdns' rather than 'mdns4_minimal'.
+
+presyn sees the connect to the service's socket and the next thing the client did.
+
+What to do: avahi: in nsswitch.conf use 'hosts: files mdns4_minimal
+[NOTFOUND=return] dns', or take mdns out of the line. nscd and systemd-resolved only
+hand the question on: look at their own name servers (stub-upstream-silent), restart
+them if they hang, or stop nscd and see whether the delay goes away.",
+};
+
+/// Finds waits for name services, one finding per service.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let services: BTreeSet<&'static str> = context
+        .accounts
+        .iter()
+        .flat_map(|a| &a.lines)
+        .filter(|l| l.kind == Kind::NameService)
+        .filter_map(|l| match l.party {
+            Some(Party::Service(name)) => Some(name),
+            _ => None,
+        })
+        .collect();
+    let mut list = Vec::new();
+    for service in services {
+        let party = Some(Party::Service(service));
+        let found = cost::of(context, |l| l.kind == Kind::NameService && l.party == party);
+        let Some(span) = found.span.filter(|s| *s >= WORTH_SAYING) else {
+            continue;
+        };
+        let line = context
+            .accounts
+            .iter()
+            .filter(|a| Some(a.subject) == found.subject)
+            .flat_map(|a| &a.lines)
+            .find(|l| l.kind == Kind::NameService && l.party == party);
+        let waits = context
+            .case
+            .joined
+            .services
+            .iter()
+            .filter(|w| w.service == service)
+            .count();
+        let inferred = line.is_some_and(|l| l.inferred);
+        list.push(Draft {
+            id: PAGE.id,
+            severity: cost::severity(Some(span), false),
+            subject: found.subject,
+            title: format!("{} went by waiting for {service}", words::took(span)),
+            detail: format!(
+                "The client connected {} to {service}'s unix socket{}.",
+                words::times(waits),
+                if inferred {
+                    "; the trace does not show the answer, so the wait is taken to last until its next call"
+                } else {
+                    " and waited there for the answer"
+                }
+            ),
+            cost: Some(span),
+            remedy: Some(remedy(service)),
+            evidence: line.map_or_else(Vec::new, |l| {
+                l.calls.iter().copied().take(tally::MAX_EVIDENCE).collect()
+            }),
+        });
+    }
+    list
+}
+
+fn remedy(service: &str) -> String {
+    match service {
+        "avahi" => "In nsswitch.conf write 'hosts: files mdns4_minimal [NOTFOUND=return] dns', or take mdns out of \
+                    the hosts line: plain mdns asks the local network about every name and address."
+            .into(),
+        "nscd" => "Look at nscd's own name servers (it reads /etc/resolv.conf), restart it if it hangs, or stop it \
+                   and compare."
+            .into(),
+        "systemd-resolved" => {
+            "Look at resolvectl status and its statistics for the servers behind it, and at 'resolve' in nsswitch.conf."
+                .into()
+        }
+        other => format!("Look at {other}'s log and its server, or take it out of the hosts line of nsswitch.conf."),
+    }
+}

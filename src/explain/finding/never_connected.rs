@@ -1,0 +1,162 @@
+//! No connection came of it.
+
+use super::{Context, Draft, Page, Severity, attempt, cost, tally, words};
+use crate::explain::ledger::Subject;
+use crate::explain::verdict::spoken_name;
+use crate::flow::Endpoint;
+use crate::join::Origin;
+use crate::join::connect::{Ending, Role};
+use crate::join::lookup::{Lookup, Outcome};
+use std::collections::{BTreeMap, HashSet};
+
+/// What `presyn explain never-connected` shows.
+pub const PAGE: Page = Page {
+    id: "never-connected",
+    text: "The client never got a connection.
+
+Either the lookup failed, or found nothing, and no connect was attempted after it; or
+connects were attempted and every one failed. The time before a SYN is then the time
+until the program gave up, and the account is the lookup's.
+
+presyn says this for a process whose failed lookup no connect to a server followed,
+and for servers that all attempts failed to reach. Whether the program wanted to
+connect at all, only its user knows: getent and dig never do.
+
+What to do: mend what made the lookup or the attempts fail; the other findings name
+it.",
+};
+
+/// Finds failed lookups without a connect, and servers never reached.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let mut list = lookups(context);
+    list.extend(servers(context));
+    list
+}
+
+fn lookups(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    // A capture without any SYN cannot say that none was sent.
+    let tells =
+        case.evidence.has_trace() || case.joined.connections.iter().any(|x| !x.syns.is_empty());
+    if !tells {
+        return Vec::new();
+    }
+    let mut seen = HashSet::new();
+    let mut list = Vec::new();
+    for account in context.accounts {
+        let Subject::Lookup(l) = account.subject else {
+            continue;
+        };
+        let lookup = &case.joined.lookups[l];
+        let own = lookup
+            .queries
+            .first()
+            .is_some_and(|q| case.joined.queries[*q].origin != Origin::Untraced);
+        let (said, severity) = match lookup.outcome {
+            Outcome::Failed => ("failed", Severity::High),
+            Outcome::Negative => ("found nothing", Severity::Medium),
+            // Nobody can say how it went on.
+            Outcome::Open if case.evidence.has_trace() => ("came to no end", Severity::Low),
+            Outcome::Open | Outcome::Answered => continue,
+        };
+        if !own || answered_later(context, lookup) || !seen.insert(lookup.name.folded()) {
+            continue;
+        }
+        list.push(Draft {
+            id: PAGE.id,
+            severity,
+            subject: Some(account.subject),
+            title: format!(
+                "No connection was attempted after the lookup of {} {said}",
+                spoken_name(lookup)
+            ),
+            detail: format!(
+                "{} went out in {}; then the client gave up.",
+                words::queries(lookup.queries.len()),
+                words::took(lookup.ended - lookup.began)
+            ),
+            cost: Some(account.total()),
+            remedy: Some(if lookup.outcome == Outcome::Negative {
+                "Check the name; the servers answered that it does not exist or has no such record."
+                    .into()
+            } else {
+                "Mend the lookup: the findings about the name servers say what is wrong with them."
+                    .into()
+            }),
+            evidence: tally::evidence(lookup.queries.iter().map(|q| &case.joined.queries[*q])),
+        });
+    }
+    list
+}
+
+/// The same process got an answer after this: it went another way.
+fn answered_later(context: &Context, lookup: &Lookup) -> bool {
+    let all = &context.case.joined.lookups;
+    let start = all.partition_point(|l| l.began < lookup.began);
+    all[start..]
+        .iter()
+        .any(|l| l.process == lookup.process && l.outcome == Outcome::Answered)
+}
+
+fn servers(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut groups: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.iter().enumerate() {
+        if x.role == Role::Server {
+            groups.entry(x.to).or_default().push(c);
+        }
+    }
+    let mut list = Vec::new();
+    for (to, attempts) in groups {
+        let failed = attempts.iter().all(|c| {
+            let x = &case.joined.connections[*c];
+            matches!(
+                x.outcome,
+                Ending::Refused | Ending::Unreachable | Ending::TimedOut | Ending::NoSyn
+            ) && !attempt::recovered(case, x)
+        });
+        let Some(&last) = attempts.last().filter(|_| failed) else {
+            continue;
+        };
+        let x = &case.joined.connections[last];
+        let account = context
+            .accounts
+            .iter()
+            .find(|a| a.subject == Subject::Connection(last));
+        let time = attempt::lasted(x);
+        list.push(Draft {
+            id: PAGE.id,
+            severity: cost::severity(None, true),
+            subject: Some(Subject::Connection(last)),
+            title: if attempts.len() == 1 {
+                format!("The client never got a connection to {to}")
+            } else {
+                format!(
+                    "None of {} to {to} got a connection",
+                    words::counted(attempts.len(), "attempt", "attempts")
+                )
+            },
+            detail: format!(
+                "{}{}.",
+                account.map_or_else(String::new, |a| format!(
+                    "The attempt began {} into the account, and ",
+                    words::took(a.total())
+                )),
+                format_args!(
+                    "it {}{}",
+                    match x.outcome {
+                        Ending::Refused => "was refused",
+                        Ending::NoSyn => "failed without a SYN",
+                        Ending::Unreachable => "found the server unreachable",
+                        _ => "got no answer",
+                    },
+                    time.map_or_else(String::new, |t| format!(" after {}", words::took(t)))
+                )
+            ),
+            cost: None,
+            remedy: Some("The other findings about this server say what to mend.".into()),
+            evidence: attempt::evidence(attempts.iter().map(|c| &case.joined.connections[*c])),
+        });
+    }
+    list
+}

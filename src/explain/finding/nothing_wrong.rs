@@ -1,0 +1,90 @@
+//! Nothing held the client up.
+
+use super::{Context, Draft, Page, Severity, words};
+use crate::explain::assemble::after_syn;
+use crate::join::connect::{Ending, Role};
+use crate::join::lookup::Outcome;
+use crate::time::Span;
+
+/// Delays below this are nobody's complaint.
+const QUICK: Span = Span::millis(500);
+
+/// What `presyn explain nothing-wrong` shows.
+pub const PAGE: Page = Page {
+    id: "nothing-wrong",
+    text: "Names were resolved and servers connected without any delay worth the name.
+
+presyn found no fault, the client waited for name services less than half a second,
+and every server answered the SYN within half a second. That is a finding, too: the
+delay that was felt lies elsewhere, before this (the program was busy starting) or
+after it (TLS, the application's protocol, the server's own work), or it did not
+happen this time.
+
+What to do: look at the account's 'running' line for time that the program itself
+took; capture again when it is slow, since name servers' caches hide a second run;
+look at what follows the connect (TLS handshake, first response).",
+};
+
+/// Says so when no other finding matters. Runs after all others.
+pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
+    let joined = context.case.joined;
+    let servers: Vec<_> = joined
+        .connections
+        .iter()
+        .filter(|x| x.role == Role::Server)
+        .collect();
+    let slow = context.accounts.iter().any(|a| a.waited() >= QUICK);
+    let failed = servers
+        .iter()
+        .any(|x| x.outcome == Ending::Connected && after_syn(x).is_some_and(|t| t >= QUICK));
+    let connected = servers.iter().any(|x| x.outcome == Ending::Connected);
+    let resolved = context.accounts.iter().all(|a| match a.subject {
+        crate::explain::ledger::Subject::Lookup(l) => {
+            joined.lookups[l].outcome == Outcome::Answered
+        }
+        crate::explain::ledger::Subject::Connection(_) => true,
+    });
+    let anything = connected || servers.is_empty() && !context.accounts.is_empty();
+    if others.iter().any(|d| d.severity >= Severity::Low)
+        || slow
+        || failed
+        || !resolved
+        || !anything
+    {
+        return Vec::new();
+    }
+    let waited = context
+        .accounts
+        .iter()
+        .map(super::Account::waited)
+        .max()
+        .unwrap_or_default();
+    let connect = servers.iter().filter_map(|x| after_syn(x)).max();
+    vec![Draft {
+        id: PAGE.id,
+        severity: Severity::Info,
+        subject: context.accounts.first().map(|a| a.subject),
+        title: "Nothing is wrong with the lookups and connects seen here".into(),
+        detail: format!(
+            "The longest wait for a name service was {}{}.",
+            words::took(waited),
+            connect.map_or_else(String::new, |t| format!(
+                ", the slowest server answered its SYN in {}",
+                words::took(t)
+            ))
+        ),
+        cost: None,
+        remedy: Some(
+            "If it felt slow, look before (the program's own start) or after (TLS, the server's work); or capture \
+             again when it is slow: caches hide a second run."
+                .into(),
+        ),
+        evidence: joined
+            .connections
+            .iter()
+            .filter(|x| x.role == Role::Server)
+            .flat_map(|x| x.syns.first().copied())
+            .take(super::tally::MAX_EVIDENCE)
+            .collect(),
+    }]
+}

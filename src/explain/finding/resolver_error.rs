@@ -1,0 +1,94 @@
+//! A resolver that answers with errors.
+
+use super::{Context, Draft, Page, cost, tally, words};
+use crate::event::dns::Rcode;
+use crate::explain::ledger::Kind;
+use std::collections::BTreeMap;
+
+/// FORMERR, SERVFAIL, NOTIMP, REFUSED (RFC 1035 section 4.1.1): the server would not or could not answer.
+/// NXDOMAIN is an answer.
+const ERRORS: &[u16] = &[1, 2, 4, 5];
+
+/// What `presyn explain resolver-error` shows.
+pub const PAGE: Page = Page {
+    id: "resolver-error",
+    text: "A name server answered with an error instead of an answer.
+
+SERVFAIL: the server tried and failed (its forwarder or the domain's servers are
+silent, or DNSSEC validation failed). REFUSED: it does not serve this client or this
+domain. FORMERR and NOTIMP: it does not understand the query, often its EDNS part.
+The client then asks the next server; with only one, or when all err, the lookup
+fails.
+
+presyn reads the response code of each answer to the client's own queries.
+
+What to do: ask by hand (dig @SERVER NAME) and read the server's log. SERVFAIL: look
+at its forwarders, and at DNSSEC with dig +cd. REFUSED: allow this client
+(allow-query, allow-recursion, access-control), or take the server out of
+resolv.conf, if it only serves its own domains.",
+};
+
+/// Finds resolvers that err, one finding each.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut list = Vec::new();
+    for t in &tally::resolvers(case) {
+        let answered = t.answered();
+        let bad: Vec<_> = answered
+            .iter()
+            .copied()
+            .filter(|q| q.answer().is_some_and(|a| ERRORS.contains(&a.rcode.0)))
+            .collect();
+        if bad.is_empty() {
+            continue;
+        }
+        let mut codes: BTreeMap<u16, usize> = BTreeMap::new();
+        for answer in bad.iter().filter_map(|q| q.answer()) {
+            *codes.entry(answer.rcode.0).or_default() += 1;
+        }
+        let said: Vec<String> = codes.keys().map(|c| Rcode(*c).to_string()).collect();
+        let found = cost::of(context, |line| {
+            line.kind == Kind::ResolverAnswer
+                && line.queries.iter().any(|q| {
+                    bad.iter()
+                        .any(|b| std::ptr::eq(*b, &case.joined.queries[*q]))
+                })
+        });
+        let name = words::resolver(t.resolver);
+        list.push(Draft {
+            id: PAGE.id,
+            severity: cost::severity(found.span, t.lookup_failed()),
+            subject: found.subject,
+            title: format!(
+                "{name} answered {} of {} with {}",
+                bad.len(),
+                words::queries(t.queries.len()),
+                words::list(&said)
+            ),
+            detail: format!(
+                "It was asked for {}; on such an answer a client turns to the next server, if there is one.",
+                tally::names(&bad)
+            ),
+            cost: found.span,
+            remedy: Some(remedy(&codes, &words::placed(case, t.resolver.ip))),
+            evidence: tally::evidence(bad),
+        });
+    }
+    list
+}
+
+fn remedy(codes: &BTreeMap<u16, usize>, place: &str) -> String {
+    if codes.contains_key(&Rcode::SERVFAIL.0) {
+        format!(
+            "See in the log of {place} why it fails: silent forwarders, or DNSSEC (dig +cd answers then)."
+        )
+    } else if codes.contains_key(&Rcode::REFUSED.0) {
+        format!(
+            "Allow this client at {place} (allow-query, allow-recursion), or take it out of resolv.conf."
+        )
+    } else {
+        format!(
+            "{place} does not understand the query: try dig +noedns; 'options no-edns0' may help."
+        )
+    }
+}

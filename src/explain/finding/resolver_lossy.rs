@@ -1,0 +1,78 @@
+//! A resolver that answers some queries and leaves others.
+
+use super::{Context, Draft, Page, cost, coverage, stub_upstream_silent, tally, words};
+use crate::explain::ledger::{Kind, Party};
+use crate::join::Query;
+
+/// What `presyn explain resolver-lossy` shows.
+pub const PAGE: Page = Page {
+    id: "resolver-lossy",
+    text: "A name server answered some queries and left others without any answer.
+
+The server works, but now and then a query or its answer is lost. UDP is not
+repeated by the network: the client waits until its own timer runs out, 5 s with
+glibc's defaults, and asks again. A loss of one packet in a hundred is one lookup
+in fifty that takes 5 s longer, since most lookups ask A and AAAA.
+
+presyn says this when the same server answered other queries in time. It does not
+when one record type alone is left out (aaaa-silent), when the answer came late
+(answer-late), or when the server is a stub on this host whose own upstream was
+silent (stub-upstream-silent).
+
+What to do: capture on the server's side and see which half is lost, the query or
+the answer. Usual causes: an overloaded server, rate limiting, a full connection
+tracking table in a firewall between, packet loss on the link, two packets with
+one source port racing through NAT (then 'options single-request-reopen' helps).
+'options timeout:1' makes each loss cost 1 s instead of 5 s.",
+};
+
+/// Finds lossy resolvers, one finding each.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let stubs = stub_upstream_silent::explained(case);
+    let tallies = tally::resolvers(case);
+    let mut list = Vec::new();
+    for t in &tallies {
+        let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
+        if stub || t.in_time().is_empty() || !t.late().is_empty() {
+            continue;
+        }
+        let typed = t.one_type_silent();
+        let by_type = |q: &&Query| {
+            typed
+                .iter()
+                .any(|(_, list)| list.iter().any(|o| std::ptr::eq(*o, *q)))
+        };
+        let lost: Vec<&Query> = t.silent().into_iter().filter(|q| !by_type(q)).collect();
+        if lost.is_empty() {
+            continue;
+        }
+        let found = cost::of(context, |line| {
+            line.kind == Kind::ResolverSilent && line.party == Some(Party::Endpoint(t.resolver))
+        });
+        let name = words::resolver(t.resolver);
+        let asked = t.answered().len() + t.silent().len();
+        let draft = Draft {
+            id: PAGE.id,
+            severity: cost::severity(found.span, t.lookup_failed()),
+            subject: found.subject,
+            title: format!("{name} left {} of {asked} queries unanswered", lost.len()),
+            detail: format!(
+                "It answered the other {} in time, so the server is up, but queries or answers get lost: {}, about {}.{}",
+                t.answered().len(),
+                tally::count_and_types(&lost),
+                tally::names(&lost),
+                words::waited(found.span)
+            ),
+            cost: found.span,
+            remedy: Some(format!(
+                "Capture at {} and see whether the query or the answer is lost (load, rate limit, firewall, link). \
+                 Until then 'options timeout:1' in resolv.conf makes a loss cost 1 s.",
+                words::placed(case, t.resolver.ip)
+            )),
+            evidence: tally::evidence(lost),
+        };
+        list.push(coverage::hedged(case, draft));
+    }
+    list
+}

@@ -1,0 +1,103 @@
+//! A resolver that refuses queries below DNS.
+
+use super::{Context, Draft, Page, cost, tally, words};
+use crate::event::{Packet, What};
+use crate::explain::Case;
+use crate::explain::ledger::Kind;
+use crate::join::{EventId, Query};
+
+/// What `presyn explain resolver-refused` shows.
+pub const PAGE: Page = Page {
+    id: "resolver-refused",
+    text: "A name server's host refused the queries: nobody listens there.
+
+An ICMP error (port unreachable, or administratively prohibited) came back, or the
+client's call returned ECONNREFUSED. The client learns of it at once and asks the
+next server, so this costs little; but every lookup pays it, and when all servers
+refuse, nothing resolves.
+
+presyn knows it from the ICMP packets, which quote the query, or from the error of
+the call that sent or received.
+
+What to do: start the name server on that host, make it listen on that address
+(ss -lun 'sport = :53'), open the firewall that prohibits it, or take the address
+out of resolv.conf.",
+};
+
+/// Finds refusing resolvers, one finding each.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let tallies = tally::resolvers(case);
+    let mut list = Vec::new();
+    for t in &tallies {
+        let refused = t.refused();
+        if refused.is_empty() {
+            continue;
+        }
+        let found = cost::of_parties(context, &[Kind::ResolverRefused], &[t.resolver]);
+        let name = words::resolver(t.resolver);
+        let failed = t.answered().is_empty() && t.lookup_failed();
+        list.push(Draft {
+            id: PAGE.id,
+            severity: cost::severity(found.span, failed),
+            subject: found.subject,
+            title: format!(
+                "{name} refused {}: nobody serves DNS there",
+                words::queries(refused.len())
+            ),
+            detail: format!(
+                "{} said so at once, so the client went on without waiting for it.",
+                reasons(case, &refused)
+            ),
+            cost: found.span,
+            remedy: Some(format!(
+                "Start the name server at {} or open its firewall, or take it out of resolv.conf.",
+                words::placed(case, t.resolver.ip)
+            )),
+            evidence: tally::evidence(refused),
+        });
+    }
+    list
+}
+
+/// What said that queries cannot be answered, each thing once.
+pub fn reasons(case: &Case, queries: &[&Query]) -> String {
+    let mut list: Vec<String> = Vec::new();
+    for refusal in queries.iter().filter_map(|q| q.refusal()) {
+        let reason = reason(case, refusal.event);
+        if !list.contains(&reason) {
+            list.push(reason);
+        }
+    }
+    words::list(&list)
+}
+
+/// What an event says about why nothing came back.
+pub fn reason(case: &Case, event: EventId) -> String {
+    match &case.evidence.events[event].what {
+        What::Packet(Packet::Icmp { from, kind, .. }) => {
+            format!("ICMP {} from {from}", kind_name(*kind))
+        }
+        What::Packet(Packet::Neighbour { about, .. }) => {
+            format!("an unanswered neighbour search (ARP) for {about}")
+        }
+        What::Call(call) => match &call.outcome {
+            crate::event::Outcome::Failed(error) => format!("the error {error} of the call"),
+            _ => "the call".into(),
+        },
+        _ => "the network".into(),
+    }
+}
+
+fn kind_name(kind: crate::event::IcmpKind) -> &'static str {
+    use crate::event::IcmpKind as K;
+    match kind {
+        K::PortUnreachable => "port unreachable",
+        K::HostUnreachable => "host unreachable",
+        K::NetUnreachable => "network unreachable",
+        K::Prohibited => "administratively prohibited",
+        K::TooBig => "packet too big",
+        K::TimeExceeded => "time exceeded",
+        K::Other(_) => "unreachable",
+    }
+}

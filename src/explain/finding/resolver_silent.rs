@@ -1,0 +1,139 @@
+//! A resolver that answered nothing.
+
+use super::{Context, Draft, Page, cost, coverage, stub_upstream_silent, tally, words};
+use crate::explain::ledger::{Kind, Party};
+use crate::time::Span;
+
+/// What `presyn explain resolver-silent` shows.
+pub const PAGE: Page = Page {
+    id: "resolver-silent",
+    text: "A name server answered none of the client's queries.
+
+The queries left the host (the capture shows their packets; without a capture the
+calls show them), an answer was due, and nothing came back: no answer, no ICMP
+error. A stub resolver waits for such a server before it asks the next one, and
+most wait again for every lookup, because they remember nothing: glibc 5 s for
+the first server of resolv.conf, then 3 s and 6 s for the second and third, twice.
+
+presyn says this only when not a single answer came from that server, not even a
+late one, and only counts queries that were the client's own. Queries that nobody
+waited for, or at the end of the capture, count as open and accuse nobody.
+
+What to do: ask the server by hand (dig @SERVER NAME +tries=1). If it is dead or
+wrong, take it out of resolv.conf or put it last. If it lives, look for a firewall
+between that drops UDP port 53 or its answers, and capture on the server. Until
+then 'options timeout:1 attempts:2' in resolv.conf shortens every wait.",
+};
+
+/// Finds silent resolvers; all of them are one finding.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let stubs = stub_upstream_silent::explained(case);
+    let tallies = tally::resolvers(case);
+    let silent: Vec<&tally::Tally> = tallies
+        .iter()
+        .filter(|t| {
+            let left = t.silent().len();
+            left > 0
+                && left > t.undelivered().len()
+                && t.answered().is_empty()
+                && t.refused().is_empty()
+                && !stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver))
+        })
+        .collect();
+    if silent.is_empty() {
+        return Vec::new();
+    }
+    let ends: Vec<_> = silent.iter().map(|t| t.resolver).collect();
+    let names: Vec<String> = ends.iter().map(|e| words::resolver(*e)).collect();
+    let queries: Vec<_> = silent.iter().flat_map(|t| t.silent()).collect();
+    let implied = queries.iter().all(|q| q.implied);
+    let found = cost::of_parties(context, &[Kind::ResolverSilent], &ends);
+    let title = if implied {
+        format!(
+            "{} never answered, as far as the connects show",
+            words::list(&names)
+        )
+    } else if queries.len() == 1 {
+        format!("{} did not answer the one query it got", names[0])
+    } else {
+        format!(
+            "{} answered none of {}",
+            words::list(&names),
+            words::queries(queries.len())
+        )
+    };
+    let each: Vec<String> = silent
+        .iter()
+        .map(|t| {
+            let waited = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
+            let time = waited.span.filter(|s| *s >= Span::millis(1));
+            format!(
+                "{} got {}{}",
+                words::resolver(t.resolver),
+                if implied {
+                    words::counted(t.silent().len(), "connect", "connects")
+                } else {
+                    tally::count_and_types(&t.silent())
+                },
+                time.map_or_else(String::new, |s| format!(" and cost {}", words::took(s)))
+            )
+        })
+        .collect();
+    let detail = if implied {
+        format!(
+            "{}; the trace shows no sends, so how often each was asked is not known.",
+            each.join("; ")
+        )
+    } else {
+        format!(
+            "{}, about {}; no answer and no error came back.",
+            each.join("; "),
+            tally::names(&queries)
+        )
+    };
+    let failed = silent.iter().any(|t| t.lookup_failed());
+    let draft = Draft {
+        id: PAGE.id,
+        severity: cost::severity(found.span, failed),
+        subject: found.subject,
+        title,
+        detail,
+        cost: found.span,
+        remedy: Some(remedy(context, &tallies, &silent)),
+        evidence: tally::evidence(queries),
+    };
+    vec![coverage::hedged(case, draft)]
+}
+
+fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally]) -> String {
+    let case = context.case;
+    let placed: Vec<String> = silent
+        .iter()
+        .map(|t| words::placed(case, t.resolver.ip))
+        .collect();
+    let good: Vec<String> = tallies
+        .iter()
+        .filter(|t| !t.in_time().is_empty() && t.silent().is_empty() && t.late().is_empty())
+        .map(|t| words::resolver(t.resolver))
+        .collect();
+    let them = if silent.len() == 1 { "it" } else { "them" };
+    let first = if good.is_empty() {
+        format!(
+            "No name server answered: see whether {} are up and UDP port 53 is let through, or name servers that \
+             answer instead.",
+            words::list(&placed)
+        )
+        .replace(
+            " are up",
+            if silent.len() == 1 { " is up" } else { " are up" },
+        )
+    } else {
+        format!(
+            "Mend {}, or take {them} out of resolv.conf, or put {them} last; {} answered.",
+            words::list(&placed),
+            words::list(&good)
+        )
+    };
+    format!("{first} Until then 'options timeout:1 attempts:2' shortens every wait.")
+}

@@ -1,0 +1,76 @@
+//! A resolver that answers in time, but slowly.
+
+use super::{Context, Draft, Page, cost, stub_upstream_silent, tally, words};
+use crate::explain::ledger::{Kind, Party};
+use crate::time::Span;
+
+/// Answers that take longer are worth a word: a recursive lookup over half the world takes less.
+pub const SLOW: Span = Span::millis(500);
+
+/// What `presyn explain resolver-slow` shows.
+pub const PAGE: Page = Page {
+    id: "resolver-slow",
+    text: "A name server answered in time, but took half a second or more.
+
+The client got its answer before it gave up, so nothing looks broken; it only
+waited. A cache answers in a millisecond, a full recursion takes some tens, so half
+a second and more means that the server itself was waiting: for a forwarder that
+is dead, for the domain's own servers, for a lock or a CPU.
+
+presyn measures from the query's packet to its answer's.
+
+What to do: look at the server's forwarders and at the domain's name servers (dig
++trace NAME); ask the same question again to see whether the cache hides it; put a
+faster server first. A wait that repeats in whole seconds is a dead forwarder with
+its timer.",
+};
+
+/// Finds slow resolvers, one finding each.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let stubs = stub_upstream_silent::explained(case);
+    let mut list = Vec::new();
+    for t in &tally::resolvers(case) {
+        let mut times: Vec<Span> = t
+            .in_time()
+            .iter()
+            .filter_map(|q| q.answer().map(|a| a.at - q.sent))
+            .collect();
+        times.sort_unstable();
+        let slow: Vec<_> = t
+            .in_time()
+            .into_iter()
+            .filter(|q| q.answer().is_some_and(|a| a.at - q.sent >= SLOW))
+            .collect();
+        let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
+        let Some(longest) = times.last().filter(|_| !slow.is_empty() && !stub) else {
+            continue;
+        };
+        let kinds = [Kind::ResolverAnswer, Kind::SearchDomains];
+        let found = cost::of_parties(context, &kinds, &[t.resolver]);
+        let name = words::resolver(t.resolver);
+        list.push(Draft {
+            id: PAGE.id,
+            severity: cost::severity(found.span, false),
+            subject: found.subject,
+            title: format!("{name} took up to {} to answer", words::took(*longest)),
+            detail: format!(
+                "{} of {} answers took {} or more (median {}): {}.{}",
+                slow.len(),
+                times.len(),
+                words::took(SLOW),
+                words::took(times[times.len() / 2]),
+                tally::names(&slow),
+                words::waited(found.span)
+            ),
+            cost: found.span,
+            remedy: Some(format!(
+                "Look at what {} waits for (its forwarders, the domain's own servers; dig +trace), or put a faster \
+                 server first.",
+                words::placed(case, t.resolver.ip)
+            )),
+            evidence: tally::evidence(slow),
+        });
+    }
+    list
+}

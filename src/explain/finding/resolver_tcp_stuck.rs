@@ -1,0 +1,160 @@
+//! DNS over TCP that hangs.
+
+use super::{Context, Draft, Page, cost, coverage, resolver_refused, tally, words};
+use crate::explain::ledger::Kind;
+use crate::flow::{Endpoint, Transport};
+use crate::join::connect::{Connection, Ending, Role};
+use crate::join::{EventId, Origin, State};
+use crate::time::Span;
+
+/// Less waiting than this is the price of a handshake.
+const STUCK: Span = Span::millis(500);
+
+/// What `presyn explain resolver-tcp-stuck` shows.
+pub const PAGE: Page = Page {
+    id: "resolver-tcp-stuck",
+    text: "The client turned to a name server's TCP port and got stuck there.
+
+After a truncated UDP answer (truncated-to-tcp) a client connects to port 53 over
+TCP. Where a firewall drops that, no DNS timer applies: the client waits as long as
+the kernel tries to connect, up to two minutes and more with Linux defaults. Tests
+with dig look fine, because most answers fit into UDP.
+
+presyn sees the SYNs to the resolver that nobody answered, the refusal, or the query
+over the connection that got no answer.
+
+What to do: open TCP port 53 to the server, both in the firewall and in the server
+itself; RFC 7766 requires it. Until then avoid the truncation: 'options edns0' in
+resolv.conf, a smaller answer, or another server.",
+};
+
+/// Finds stuck DNS over TCP, one finding per resolver.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut ends: Vec<Endpoint> = Vec::new();
+    let own = case
+        .joined
+        .connections
+        .iter()
+        .filter(|c| c.role == Role::Resolver && c.origin != Origin::Untraced)
+        .filter(|c| case.evidence.is_dns_port(c.to.port));
+    for c in own.clone() {
+        if !ends.contains(&c.to) {
+            ends.push(c.to);
+        }
+    }
+    let mut list = Vec::new();
+    for end in ends {
+        let attempts: Vec<&Connection> = own.clone().filter(|c| c.to == end).collect();
+        let failed: Vec<&Connection> = attempts
+            .iter()
+            .copied()
+            .filter(|c| is_stuck(context, c))
+            .collect();
+        let unanswered: Vec<_> = case
+            .joined
+            .queries
+            .iter()
+            .filter(|q| {
+                q.transport == Transport::Tcp
+                    && q.origin != Origin::Untraced
+                    && q.resolver == end
+                    && matches!(q.state, State::Unanswered { .. })
+            })
+            .collect();
+        let charged = cost::of_parties(context, &[Kind::ResolverTcp], &[end]);
+        let tried: Span = failed.iter().map(|c| lasted(context, c)).sum();
+        let span = charged.span.unwrap_or_default().max(tried);
+        if failed.is_empty() && unanswered.is_empty() && span < STUCK {
+            continue;
+        }
+        let name = end.ip;
+        let title = match failed.last() {
+            Some(c) if matches!(c.outcome, Ending::Refused) => {
+                format!("{name} refuses DNS over TCP")
+            }
+            Some(c) if c.outcome != Ending::Connected => format!(
+                "{name} did not let the client connect to its TCP port {}: {} in {}",
+                end.port,
+                words::counted(c.syns.len(), "SYN", "SYNs"),
+                words::took(lasted(context, c))
+            ),
+            _ if !unanswered.is_empty() => format!(
+                "{name} took the TCP connection but answered none of {} over it",
+                words::queries(unanswered.len())
+            ),
+            _ => format!("DNS over TCP with {name} took {}", words::took(span)),
+        };
+        let why = failed
+            .iter()
+            .find_map(|c| c.ended_by.filter(|_| c.outcome != Ending::Connected))
+            .map_or_else(String::new, |e| match c_reason(context, e) {
+                Some(reason) => format!(" What ended it: {reason}."),
+                None => String::new(),
+            });
+        let mut evidence: Vec<EventId> = failed
+            .iter()
+            .flat_map(|c| {
+                c.syns
+                    .iter()
+                    .copied()
+                    .chain(c.ended_by)
+                    .chain(c.cause.and_then(|x| x.call))
+            })
+            .take(tally::MAX_EVIDENCE)
+            .collect();
+        evidence.extend(tally::evidence(unanswered.iter().copied()));
+        let draft = Draft {
+            id: PAGE.id,
+            severity: cost::severity(
+                Some(span),
+                failed.iter().any(|c| c.outcome != Ending::Connected),
+            ),
+            subject: charged.subject,
+            title,
+            detail: format!(
+                "No DNS timer bounds this wait: the client hangs for as long as the kernel tries.{why}"
+            ),
+            cost: Some(span),
+            remedy: Some(format!(
+                "Let TCP port {} through to {} (RFC 7766 requires it), or avoid the truncation: 'options edns0' in \
+                 resolv.conf, or another server.",
+                end.port,
+                words::placed(case, end.ip)
+            )),
+            evidence,
+        };
+        list.push(coverage::hedged(case, draft));
+    }
+    list
+}
+
+fn c_reason(context: &Context, event: EventId) -> Option<String> {
+    use crate::event::{Packet, What};
+    match context.case.evidence.events[event].what {
+        What::Packet(Packet::Icmp { .. }) | What::Call(_) => {
+            Some(resolver_refused::reason(context.case, event)).filter(|r| r != "the call")
+        }
+        _ => None,
+    }
+}
+
+/// An attempt that failed, or hangs. Sockets that were opened and never used send no SYN and fail with
+/// nothing: they are none.
+fn is_stuck(context: &Context, c: &Connection) -> bool {
+    match c.outcome {
+        Ending::Connected => c.syns.len() > 1 && lasted(context, c) >= STUCK,
+        Ending::Refused | Ending::Unreachable => true,
+        Ending::NoSyn => c.ended_by.is_some(),
+        Ending::TimedOut | Ending::Open => {
+            c.syns.len() > 1 || !c.syns.is_empty() && lasted(context, c) >= STUCK
+        }
+    }
+}
+
+/// How long an attempt took, or has taken when the inputs end.
+fn lasted(context: &Context, c: &Connection) -> Span {
+    let from = c.called.or(c.first_syn);
+    let to = c.ended.unwrap_or_else(|| context.case.evidence.end());
+    from.map_or(Span::ZERO, |from| (to - from).max(Span::ZERO))
+}

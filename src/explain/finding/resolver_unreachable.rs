@@ -1,0 +1,78 @@
+//! A resolver that no packet reaches.
+
+use super::{Context, Draft, Page, cost, coverage, resolver_refused, tally, words};
+use crate::explain::ledger::Kind;
+
+/// What `presyn explain resolver-unreachable` shows.
+pub const PAGE: Page = Page {
+    id: "resolver-unreachable",
+    text: "Queries to a name server could not be delivered.
+
+Either no packet left this host although the client's calls sent queries, or the
+network answered that the host cannot be reached. The usual reason is that the
+server is on the same link and does not answer ARP (or IPv6 neighbour discovery):
+the kernel holds the query back, asks for the neighbour three times, and gives up
+after 3 s with ICMP host unreachable, which it sends to itself over lo. To the client
+it looks like a slow or silent server.
+
+presyn knows it from send calls without packets in a capture that would have shown
+them, and from the ICMP errors and neighbour searches in it.
+
+What to do: check that the address is right and the machine is up ('ip neigh show'
+says FAILED or INCOMPLETE for it), and that there is a route ('ip route get
+ADDRESS'). Take it out of resolv.conf if it is gone.",
+};
+
+/// Finds unreachable resolvers, one finding each.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut list = Vec::new();
+    for t in &tally::resolvers(case) {
+        let lost = t.undelivered();
+        if lost.is_empty() {
+            continue;
+        }
+        let kept: Vec<_> = lost.iter().copied().filter(|q| !q.on_wire()).collect();
+        let found = cost::of_parties(context, &[Kind::ResolverUnreachable], &[t.resolver]);
+        let name = words::resolver(t.resolver);
+        let why = resolver_refused::reasons(case, &lost);
+        let why = if lost.iter().all(|q| q.refusal().is_none()) {
+            "No packet shows why.".to_owned()
+        } else {
+            format!("What shows it: {why}.")
+        };
+        let title = if kept.len() == lost.len() {
+            format!(
+                "No packet left for {name}: {} stayed on this host",
+                words::queries(lost.len())
+            )
+        } else {
+            format!(
+                "{name} could not be reached: {} in vain",
+                words::queries(lost.len())
+            )
+        };
+        let draft = Draft {
+            id: PAGE.id,
+            severity: cost::severity(found.span, t.answered().is_empty() && t.lookup_failed()),
+            subject: found.subject,
+            title,
+            detail: format!(
+                "The client sent {}, about {}. {why}{}",
+                tally::count_and_types(&lost),
+                tally::names(&lost),
+                words::waited(found.span)
+            ),
+            cost: found.span,
+            remedy: Some(format!(
+                "See whether {} is up and on the right network (ip neigh, ip route get {}), or take it out of \
+                 resolv.conf.",
+                words::placed(case, t.resolver.ip),
+                t.resolver.ip
+            )),
+            evidence: tally::evidence(lost),
+        };
+        list.push(coverage::hedged(case, draft));
+    }
+    list
+}

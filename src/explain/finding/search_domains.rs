@@ -1,0 +1,96 @@
+//! Names of the search list that do not exist.
+
+use super::{Context, Draft, Page, cost, tally, words};
+use crate::explain::ledger::Kind;
+use crate::join::lookup::Lookup;
+use crate::join::{Origin, Query};
+
+/// What `presyn explain search-domains` shows.
+pub const PAGE: Page = Page {
+    id: "search-domains",
+    text: "The client asked for names of the search list that do not exist, before the right one.
+
+A name with fewer dots than 'ndots' is first tried with each domain of resolv.conf's
+'search' line appended; only when all are denied is it tried as it stands. Every
+wrong name costs a query (two, with A and AAAA) and its answer, again in every
+lookup, since stub resolvers remember nothing. Kubernetes sets ndots:5, so nearly
+every outside name is tried three or more times in vain.
+
+presyn compares the names that were asked for and denied with the search list.
+
+What to do: write the name with a final dot ('web.example.org.'), so that it is taken
+as it stands; lower ndots ('options ndots:1'); shorten the search list, or put the
+domain that is right most often first.",
+};
+
+/// Finds vain searches; all of them are one finding.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let searched: Vec<&Lookup> = case
+        .joined
+        .lookups
+        .iter()
+        .filter(|l| {
+            !l.searched.is_empty()
+                && l.queries
+                    .first()
+                    .is_some_and(|q| case.joined.queries[*q].origin != Origin::Untraced)
+        })
+        .collect();
+    let Some(first) = searched.first() else {
+        return Vec::new();
+    };
+    let all: Vec<&Query> = searched
+        .iter()
+        .flat_map(|l| l.queries.iter().map(|q| &case.joined.queries[*q]))
+        .collect();
+    let vain: Vec<&Query> = searched
+        .iter()
+        .flat_map(|l| {
+            l.queries
+                .iter()
+                .map(|q| &case.joined.queries[*q])
+                .filter(|q| l.searched.contains(&q.question.name.folded()))
+        })
+        .collect();
+    if vain.is_empty() {
+        return Vec::new();
+    }
+    let found = cost::of(context, |l| l.kind == Kind::SearchDomains);
+    let tried: Vec<String> = first.searched.iter().map(ToString::to_string).collect();
+    let settings = case.config.map_or_else(String::new, |(_, c)| {
+        if c.search.is_empty() {
+            String::new()
+        } else {
+            format!(" (search {}, ndots:{})", words::list(&c.search), c.ndots())
+        }
+    });
+    vec![Draft {
+        id: PAGE.id,
+        severity: cost::severity_of_habit(found.span),
+        subject: found.subject,
+        title: format!(
+            "{} of {} asked for names of the search list that do not exist",
+            vain.len(),
+            words::queries(all.len())
+        ),
+        detail: format!(
+            "{} was tried as {}{settings}{}.{}",
+            first.name,
+            words::list(&tried),
+            if searched.len() > 1 {
+                format!(", and {} likewise", words::counted(searched.len() - 1, "other lookup", "other lookups"))
+            } else {
+                String::new()
+            },
+            words::waited(found.span).replace("for it", "for these denials")
+        ),
+        cost: found.span,
+        remedy: Some(
+            "Write the full name with a final dot, lower ndots, or put the domain that is right first in the search \
+             line of resolv.conf."
+                .into(),
+        ),
+        evidence: tally::evidence(vain),
+    }]
+}

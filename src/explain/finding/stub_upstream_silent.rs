@@ -1,0 +1,250 @@
+//! A stub on this host that was itself waiting.
+
+use super::{Context, Draft, Page, cost, coverage, resolver_slow, tally, words};
+use crate::event::dns::Name;
+use crate::explain::Case;
+use crate::explain::ledger::{Kind, Party};
+use crate::flow::Endpoint;
+use crate::join::{EventId, Origin, Query, State};
+use crate::time::{Span, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+
+/// A forwarder asks at once; a little more for clocks that differ.
+const BEFORE: Span = Span::millis(100);
+/// And it may go on asking a little after the client gave up.
+const AFTER: Span = Span::millis(500);
+/// Shorter waits for a service on this host need no explanation.
+const WORTH_EXPLAINING: Span = Span::millis(100);
+
+/// What `presyn explain stub-upstream-silent` shows.
+pub const PAGE: Page = Page {
+    id: "stub-upstream-silent",
+    text: "The resolver on this host was slow or silent because its own name servers were.
+
+The client asked a stub on this host: 127.0.0.53 (systemd-resolved), 127.0.0.1
+(dnsmasq, unbound), 127.0.0.11 (docker), or nscd over a unix socket. That stub, another
+process, asked its upstream servers about the same name in the same time, and those
+left it waiting. The stub is only the messenger.
+
+presyn infers this: the upstream queries are another process's, so nothing but the
+same name and the same time ties them to the client's.
+
+What to do: mend the stub's upstream servers, not the client's resolv.conf, which
+only names the stub. systemd-resolved: resolvectl status, DNS= in resolved.conf or in
+the link's settings. dnsmasq: its server= lines, or the resolv-file it reads (strict-
+order makes it wait for the first). docker: --dns, or \"dns\" in daemon.json, else the
+host's resolv.conf. nscd reads /etc/resolv.conf itself.",
+};
+
+/// A stub whose trouble its upstream explains.
+pub struct Explained<'a> {
+    /// The stub: a resolver on loopback, or a name service.
+    pub party: Party,
+    /// The client's queries to it that went wrong; none for a name service.
+    pub own: Vec<&'a Query>,
+    /// The calls that show the wait for a name service.
+    pub calls: Vec<EventId>,
+    /// The upstream queries that went wrong.
+    pub upstream: Vec<&'a Query>,
+}
+
+/// Stubs in trouble with an upstream in trouble, same name, same time.
+pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
+    let queries = &case.joined.queries;
+    let mut by_name: HashMap<Name, Vec<&Query>> = HashMap::new();
+    let mut in_time: Vec<&Query> = Vec::new();
+    for q in queries {
+        if q.origin != Origin::Traced && !q.resolver.ip.is_loopback() && in_trouble(q) {
+            by_name.entry(q.question.name.folded()).or_default().push(q);
+            in_time.push(q);
+        }
+    }
+    if in_time.is_empty() {
+        return Vec::new();
+    }
+    let mut stubs: BTreeMap<Party, Explained> = BTreeMap::new();
+    for q in queries {
+        if q.origin == Origin::Untraced || !q.resolver.ip.is_loopback() || !in_trouble(q) {
+            continue;
+        }
+        let same = by_name
+            .get(&q.question.name.folded())
+            .map_or(&[][..], Vec::as_slice);
+        let others = within(
+            same,
+            q.sent,
+            q.until.max(q.answer().map_or(q.until, |a| a.at)),
+        );
+        if others.is_empty() {
+            continue;
+        }
+        let stub = entry(&mut stubs, Party::Endpoint(q.resolver));
+        stub.own.push(q);
+        stub.upstream.extend(others);
+    }
+    for wait in &case.joined.services {
+        let asks_dns = matches!(wait.service, "nscd" | "systemd-resolved" | "sssd" | "nslcd");
+        if !asks_dns || wait.ended - wait.began < WORTH_EXPLAINING {
+            continue;
+        }
+        let untraced: Vec<&Query> = within(&in_time, wait.began, wait.ended)
+            .iter()
+            .copied()
+            .filter(|q| q.origin == Origin::Untraced)
+            .collect();
+        if untraced.is_empty() {
+            continue;
+        }
+        let stub = entry(&mut stubs, Party::Service(wait.service));
+        stub.calls.extend(wait.calls.iter().take(10));
+        stub.upstream.extend(untraced);
+    }
+    for stub in stubs.values_mut() {
+        stub.upstream.sort_by_key(|q| q.sent);
+        stub.upstream.dedup_by(|a, b| std::ptr::eq(*a, *b));
+    }
+    stubs.into_values().collect()
+}
+
+fn entry<'m, 'a>(
+    stubs: &'m mut BTreeMap<Party, Explained<'a>>,
+    party: Party,
+) -> &'m mut Explained<'a> {
+    stubs.entry(party).or_insert_with(|| Explained {
+        party,
+        own: Vec::new(),
+        calls: Vec::new(),
+        upstream: Vec::new(),
+    })
+}
+
+/// The queries, in order of time, that were sent in a window.
+fn within<'s, 'a>(list: &'s [&'a Query], from: Timestamp, to: Timestamp) -> &'s [&'a Query] {
+    let start = list.partition_point(|q| q.sent < from - BEFORE);
+    let end = list.partition_point(|q| q.sent <= to + AFTER);
+    &list[start..end.max(start)]
+}
+
+/// Unanswered, answered too late, slowly, or with an error.
+fn in_trouble(q: &Query) -> bool {
+    match &q.state {
+        State::Unanswered { .. } => true,
+        State::NeverSent { refused } => refused.is_some(),
+        State::Answered(a) => a.late || a.at - q.sent >= resolver_slow::SLOW || a.rcode.0 == 2,
+        State::Open => false,
+    }
+}
+
+/// Finds stubs that waited themselves, one finding each.
+pub fn find(context: &Context) -> Vec<Draft> {
+    explained(context.case)
+        .into_iter()
+        .map(|stub| draft(context, &stub))
+        .collect()
+}
+
+fn draft(context: &Context, stub: &Explained) -> Draft {
+    let case = context.case;
+    let found = cost::of(context, |line| {
+        line.party == Some(stub.party)
+            && matches!(
+                line.kind,
+                Kind::ResolverSilent
+                    | Kind::ResolverAnswer
+                    | Kind::SearchDomains
+                    | Kind::NameService
+            )
+    });
+    let mut ends: Vec<Endpoint> = Vec::new();
+    for q in &stub.upstream {
+        if !ends.contains(&q.resolver) {
+            ends.push(q.resolver);
+        }
+    }
+    let names: Vec<String> = ends.iter().map(|e| words::resolver(*e)).collect();
+    let silent = stub
+        .upstream
+        .iter()
+        .filter(|q| q.answer().is_none())
+        .count();
+    let who = match stub.party {
+        Party::Endpoint(e) => format!("the stub {}", words::resolver(e)),
+        Party::Service(name) => name.to_owned(),
+    };
+    let what = if silent == stub.upstream.len() {
+        format!(
+            "{} left {} of it unanswered",
+            words::list(&names),
+            words::queries(silent)
+        )
+    } else if silent == 0 {
+        format!("{} was slow to answer it", words::list(&names))
+    } else {
+        format!(
+            "{} left {} of it unanswered or answered late",
+            words::list(&names),
+            words::queries(silent)
+        )
+    };
+    let failed = stub.own.iter().any(|q| q.answer().is_none())
+        && context.case.joined.lookups.iter().any(|l| {
+            l.outcome == crate::join::lookup::Outcome::Failed
+                && l.queries.iter().any(|q| {
+                    let q = &context.case.joined.queries[*q];
+                    q.origin != Origin::Untraced && Party::Endpoint(q.resolver) == stub.party
+                })
+        });
+    let mut evidence = tally::evidence(stub.own.iter().copied().take(10));
+    evidence.extend(&stub.calls);
+    evidence.extend(tally::evidence(stub.upstream.iter().copied().take(20)));
+    coverage::hedged(
+        case,
+        Draft {
+            id: PAGE.id,
+            severity: cost::severity(found.span, failed),
+            subject: found.subject,
+            title: format!("The client waited for {who}, which waited itself: {what}"),
+            detail: format!(
+                "Inferred: {} asked about {} in the same time; the same name and time tie it to the client's \
+                 question, nothing else does.{}",
+                if matches!(stub.party, Party::Service(_)) {
+                    "another process of this capture"
+                } else {
+                    "another process"
+                },
+                tally::names(&stub.upstream),
+                words::waited(found.span).replace("for it", "for the stub")
+            ),
+            cost: found.span,
+            remedy: Some(remedy(stub.party, &names)),
+            evidence,
+        },
+    )
+}
+
+fn remedy(party: Party, upstream: &[String]) -> String {
+    let them = words::list(upstream);
+    let place = match party {
+        Party::Service("nscd") => "nscd reads /etc/resolv.conf: change the servers there",
+        Party::Service("systemd-resolved") => "resolvectl status shows where they are set",
+        Party::Service(_) => "they are set in the service's own configuration",
+        Party::Endpoint(e) => match e.ip.to_string().as_str() {
+            "127.0.0.53" | "127.0.0.54" => {
+                "they are set in the stub: resolvectl status and DNS= for systemd-resolved, server= for dnsmasq"
+            }
+            "127.0.0.11" => {
+                "docker takes them from --dns, from \"dns\" in daemon.json, or from the host's resolv.conf"
+            }
+            _ => "they are set in the stub: server= for dnsmasq, forward-addr for unbound",
+        },
+    };
+    format!("Mend or replace the upstream {them}; {place}. The client's own resolv.conf is not to blame.")
+        .replace(
+            " The client's own resolv.conf is not to blame.",
+            if party == Party::Service("nscd") {
+                ""
+            } else {
+                " The client's own resolv.conf is not to blame."
+            },
+        )
+}

@@ -1,0 +1,113 @@
+//! A server that does not answer the SYN.
+
+use super::{Context, Draft, Page, attempt, cost, coverage, words};
+use crate::explain::ledger::Subject;
+use crate::flow::Endpoint;
+use crate::join::connect::{Connection, Ending, Role};
+use crate::time::Span;
+use std::collections::BTreeMap;
+
+/// Linux repeats a SYN after one second (RFC 6298 section 2); one that is younger when it is abandoned
+/// proves nothing.
+const FIRST_RETRANSMISSION: Span = Span::seconds(1);
+
+/// What `presyn explain syn-unanswered` shows.
+pub const PAGE: Page = Page {
+    id: "syn-unanswered",
+    text: "The client's SYN got no answer, or one only after retransmissions.
+
+The name was resolved and the connect was called; the SYN left, and nothing came
+back: no SYN-ACK, no RST, no ICMP. The kernel repeats it after 1 s and then ever more
+rarely, for about two minutes in all (net.ipv4.tcp_syn_retries). This delay comes
+after the SYN and has nothing to do with DNS.
+
+presyn sees the first SYN and its repetitions in the capture, and what answered.
+
+What to do: capture on the server. SYNs do not arrive there: a firewall or a route
+drops them on the way. They arrive and are not answered: a firewall on the server, a
+full accept queue (ss -ltn, nstat TcpExtListenOverflows), or an answer that takes
+another way back. Answered late: the server was starting or overloaded.",
+};
+
+/// Finds unanswered SYNs, one finding per server and kind of end.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut groups: BTreeMap<(Endpoint, bool), Vec<usize>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.iter().enumerate() {
+        if x.role != Role::Server || x.syns.is_empty() {
+            continue;
+        }
+        let again = x.syns.len() > 1;
+        let never = match x.outcome {
+            Ending::Connected if again => false,
+            Ending::TimedOut if again || waited(context, x) >= FIRST_RETRANSMISSION => true,
+            Ending::Open if again || waited(context, x) >= FIRST_RETRANSMISSION => true,
+            _ => continue,
+        };
+        groups.entry((x.to, never)).or_default().push(c);
+    }
+    groups
+        .into_iter()
+        .filter_map(|((to, never), list)| draft(context, to, never, &list))
+        .collect()
+}
+
+fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option<Draft> {
+    let case = context.case;
+    let worst = list
+        .iter()
+        .copied()
+        .max_by_key(|c| waited(context, &case.joined.connections[*c]))?;
+    let x = &case.joined.connections[worst];
+    let time = waited(context, x);
+    let again = x.syns.len() - 1;
+    let many = if list.len() > 1 {
+        format!(
+            "; {} to it went the same way, this was the slowest",
+            words::counted(list.len(), "attempt", "attempts")
+        )
+    } else {
+        String::new()
+    };
+    let end = match x.outcome {
+        Ending::Connected => "Then it connected",
+        Ending::TimedOut => "Then the client gave up",
+        _ => "The inputs end before the client gave up",
+    };
+    let draft = Draft {
+        id: PAGE.id,
+        severity: cost::severity(Some(time), never && !attempt::recovered(case, x)),
+        subject: Some(Subject::Connection(worst)),
+        title: if never {
+            format!(
+                "{to} answered none of {} in {}",
+                words::counted(x.syns.len(), "SYN", "SYNs"),
+                words::took(time)
+            )
+        } else {
+            format!(
+                "{to} answered the SYN only after {} and {}",
+                words::took(time),
+                words::counted(again, "retransmission", "retransmissions")
+            )
+        },
+        detail: format!(
+            "The SYN left this host, and no SYN-ACK, RST or ICMP error came back to it in that time. {end}{many}."
+        ),
+        cost: Some(time),
+        remedy: Some(format!(
+            "Capture on {}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
+             own firewall, its accept queue and the way back.",
+            to.ip
+        )),
+        evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
+    };
+    Some(coverage::hedged(case, draft))
+}
+
+/// From the first SYN to the end of the attempt, or of the inputs.
+fn waited(context: &Context, x: &Connection) -> Span {
+    let end = x.ended.unwrap_or_else(|| context.case.evidence.end());
+    x.first_syn
+        .map_or(Span::ZERO, |first| (end - first).max(Span::ZERO))
+}

@@ -1,0 +1,203 @@
+//! What each resolver did for the client, counted once for all findings.
+
+use crate::event::dns::{Name, RecordType};
+use crate::explain::Case;
+use crate::flow::{Endpoint, Transport};
+use crate::join::{EventId, Origin, Query, State};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// How many calls and packets one finding cites.
+pub const MAX_EVIDENCE: usize = 50;
+
+/// One resolver and the client's own queries to it over UDP.
+pub struct Tally<'a> {
+    case: &'a Case<'a>,
+    /// Who was asked.
+    pub resolver: Endpoint,
+    /// The queries, in order of time.
+    pub queries: Vec<&'a Query>,
+}
+
+/// A tally per resolver, in the order they were first asked. Queries of untraced processes are nobody's
+/// here: the client is never blamed for them.
+pub fn resolvers<'a>(case: &'a Case<'a>) -> Vec<Tally<'a>> {
+    let mut list: Vec<Tally> = Vec::new();
+    let mut position: HashMap<Endpoint, usize> = HashMap::new();
+    for query in case
+        .joined
+        .queries
+        .iter()
+        .filter(|q| q.origin != Origin::Untraced && q.transport == Transport::Udp)
+    {
+        let i = *position.entry(query.resolver).or_insert_with(|| {
+            list.push(Tally {
+                case,
+                resolver: query.resolver,
+                queries: Vec::new(),
+            });
+            list.len() - 1
+        });
+        list[i].queries.push(query);
+    }
+    list
+}
+
+impl<'a> Tally<'a> {
+    /// Answered, in time or late.
+    pub fn answered(&self) -> Vec<&'a Query> {
+        self.pick(|q| q.answer().is_some())
+    }
+
+    /// Answered while the client still waited.
+    pub fn in_time(&self) -> Vec<&'a Query> {
+        self.pick(|q| q.answer().is_some_and(|a| !a.late))
+    }
+
+    /// Answered too late.
+    pub fn late(&self) -> Vec<&'a Query> {
+        self.pick(|q| q.answer().is_some_and(|a| a.late))
+    }
+
+    /// Left the host, and nothing at all came back although an answer was due. Where there is a capture,
+    /// only what it shows leaving counts: outside of it nobody can tell.
+    pub fn silent(&self) -> Vec<&'a Query> {
+        let capture = self.case.evidence.has_capture();
+        self.pick(|q| {
+            q.state == State::Unanswered { refused: None } && (q.packet.is_some() || !capture)
+        })
+    }
+
+    /// Refused by the far end: port unreachable, prohibited, `ECONNREFUSED`.
+    pub fn refused(&self) -> Vec<&'a Query> {
+        self.pick(|q| q.refusal().is_some_and(|r| r.refused))
+    }
+
+    /// Never left, or the network said that the resolver cannot be reached.
+    pub fn undelivered(&self) -> Vec<&'a Query> {
+        let on_wire = self.queries.iter().any(|q| q.packet.is_some());
+        self.pick(|q| match q.state {
+            // A connect alone may have been followed by no send at all: only an error, or a wait that
+            // no packet accounts for, makes it a query.
+            State::NeverSent { refused: None } if q.implied => {
+                !on_wire && q.waited() >= crate::time::Span::seconds(1)
+            }
+            State::NeverSent { refused: None } => true,
+            State::NeverSent { refused: Some(r) } | State::Unanswered { refused: Some(r) } => {
+                !r.refused
+            }
+            _ => false,
+        })
+    }
+
+    fn pick(&self, test: impl Fn(&Query) -> bool) -> Vec<&'a Query> {
+        self.queries.iter().copied().filter(|q| test(q)).collect()
+    }
+
+    /// Questions of one type that this resolver leaves out for a name while it answers the other address
+    /// type of the same name: the type, and the queries it left.
+    pub fn one_type_silent(&self) -> Vec<(RecordType, Vec<&'a Query>)> {
+        let mut by_question: HashMap<(Name, RecordType), (usize, Vec<&'a Query>)> = HashMap::new();
+        let mut answered_types: HashSet<RecordType> = HashSet::new();
+        for q in &self.queries {
+            let Some(kind) = q.question.kind else {
+                continue;
+            };
+            let (answered, silent) = by_question
+                .entry((q.question.name.folded(), kind))
+                .or_default();
+            if q.answer().is_some() {
+                *answered += 1;
+                answered_types.insert(kind);
+            } else if q.state == (State::Unanswered { refused: None }) {
+                silent.push(*q);
+            }
+        }
+        let mut found = Vec::new();
+        for (kind, other) in [
+            (RecordType::AAAA, RecordType::A),
+            (RecordType::A, RecordType::AAAA),
+        ] {
+            let mut left: Vec<&Query> = Vec::new();
+            for ((name, k), (answered, silent)) in &by_question {
+                let spoke = by_question
+                    .get(&(name.clone(), other))
+                    .is_some_and(|(n, _)| *n > 0);
+                // One lost packet looks the same, unless it is asked again or the type is never answered.
+                let sure = silent.len() > 1 || !answered_types.contains(&kind);
+                if *k == kind && *answered == 0 && !silent.is_empty() && spoke && sure {
+                    left.extend(silent);
+                }
+            }
+            if !left.is_empty() {
+                left.sort_by_key(|q| q.sent);
+                found.push((kind, left));
+            }
+        }
+        found
+    }
+
+    /// Whether a lookup that asked this resolver failed.
+    pub fn lookup_failed(&self) -> bool {
+        let joined = self.case.joined;
+        joined.lookups.iter().any(|l| {
+            l.outcome == crate::join::lookup::Outcome::Failed
+                && l.queries.iter().any(|q| {
+                    let q = &joined.queries[*q];
+                    q.resolver == self.resolver && q.origin != Origin::Untraced
+                })
+        })
+    }
+}
+
+/// The record types asked for: `A and AAAA`.
+pub fn types(queries: &[&Query]) -> String {
+    let kinds: BTreeSet<RecordType> = queries.iter().filter_map(|q| q.question.kind).collect();
+    let names: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        super::words::list(&names)
+    }
+}
+
+/// `2 queries (A and AAAA)`.
+pub fn count_and_types(queries: &[&Query]) -> String {
+    let kinds = types(queries);
+    let n = super::words::queries(queries.len());
+    if kinds.is_empty() {
+        n
+    } else {
+        format!("{n} ({kinds})")
+    }
+}
+
+/// The names asked for, in order, as a sentence has them.
+pub fn names(queries: &[&Query]) -> String {
+    let mut seen = HashSet::new();
+    let names: Vec<String> = queries
+        .iter()
+        .filter(|q| &*q.question.name.0 != "?" && seen.insert(q.question.name.folded()))
+        .map(|q| q.question.name.to_string())
+        .collect();
+    if names.is_empty() {
+        "a name that the trace does not show".into()
+    } else {
+        super::words::list(&names)
+    }
+}
+
+/// What shows these queries: packets, answers, errors, causing calls.
+pub fn evidence<'a>(queries: impl IntoIterator<Item = &'a Query>) -> Vec<EventId> {
+    let mut list: Vec<EventId> = Vec::new();
+    for q in queries {
+        if list.len() >= MAX_EVIDENCE {
+            break;
+        }
+        list.extend(q.packet);
+        list.extend(q.cause.and_then(|c| c.call));
+        list.extend(q.answer().map(|a| a.event));
+        list.extend(q.refusal().map(|r| r.event));
+    }
+    list.truncate(MAX_EVIDENCE);
+    list
+}
