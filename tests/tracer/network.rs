@@ -207,6 +207,45 @@ fn sends_on_tcp_are_not_told() {
     assert_eq!(run.connects(address).len(), 1);
 }
 
+#[test]
+fn a_storm_from_eight_threads_is_seen_whole() {
+    for pin in [true, false] {
+        let script = "import socket, threading\n\
+                      def go():\n\
+                      \x20   for _ in range(500):\n\
+                      \x20       s = socket.socket(); s.setblocking(False); s.connect_ex(('127.0.0.1', 1)); s.close()\n\
+                      threads = [threading.Thread(target=go) for _ in range(8)]\n\
+                      [t.start() for t in threads]; [t.join() for t in threads]\n\
+                      import os; os._exit(len(os.sched_getaffinity(0)))\n";
+        let mut launch = launch(&["python3", "-c", script]);
+        launch.pin = pin;
+        let run = try_run(launch).unwrap();
+        let connects = run.connects("127.0.0.1:1".parse().unwrap());
+        assert_eq!(connects.len(), 4000);
+        assert!(connects.iter().all(|c| note(&c.op).local.is_some()));
+        let cookies: BTreeSet<_> = connects.iter().map(|c| note(&c.op).identity).collect();
+        assert_eq!(cookies.len(), 4000);
+        run.assert_lives_are_whole();
+    }
+}
+
+#[test]
+fn namespaces_are_told_apart() {
+    if !have("unshare", &["-Urn", "true"]) {
+        return;
+    }
+    let connect = "import socket; s = socket.socket(); s.connect_ex((\"127.0.0.1\", 1))";
+    let script = format!("python3 -c '{connect}'; unshare -Urn python3 -c '{connect}'");
+    let run = run(&["sh", "-c", &script]);
+    let connects = run.connects("127.0.0.1:1".parse().unwrap());
+    assert_eq!(connects.len(), 2);
+    let netns: Vec<_> = connects
+        .iter()
+        .map(|c| note(&c.op).netns.unwrap())
+        .collect();
+    assert_ne!(netns[0], netns[1]);
+}
+
 /// Connects by both 32-bit ways: `socketcall` and the newer `connect`; without a C library, which is
 /// rarely there for 32 bits.
 const THIRTY_TWO: &str = r#"

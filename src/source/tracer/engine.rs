@@ -12,7 +12,7 @@ use super::status::{self, Change, Exit};
 use super::stop::{Info, Stopped, Until};
 use super::task::Traced;
 use super::{Ended, Launch, Next, Observer, Seen, TracerError, sys};
-use crate::event::{Call, Event, Outcome, Place, What};
+use crate::event::{self, Call, Event, Outcome, Place, What};
 use crate::time::{Span, Timestamp};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -29,6 +29,8 @@ pub struct Tracer {
     tasks: HashMap<u32, Traced>,
     /// New tasks that stopped before their parent's stop told of them.
     early: HashMap<u32, (Stopped, Timestamp)>,
+    /// Tasks that ended before their parent's stop told of them.
+    gone: Vec<(u32, event::Change)>,
     /// The command at its beginning.
     first: Option<Stopped>,
     number: u64,
@@ -80,6 +82,7 @@ impl Tracer {
             ports: launch.dns_ports,
             tasks: HashMap::from([(root, Traced::new(root))]),
             early: HashMap::new(),
+            gone: Vec::new(),
             first,
             number: 0,
             sockets: Sockets::new(launch.leader_pidfds_only),

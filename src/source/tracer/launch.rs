@@ -89,8 +89,11 @@ impl Launch {
 /// Follows the child to its exec. It may get signals on the way.
 fn until_exec(pid: u32) -> Result<Stopped, Exit> {
     loop {
-        let Ok((tid, status)) = sys::wait_any(0) else {
-            continue; // EINTR: the child exists, nothing else can fail
+        let (tid, status) = match sys::wait_any(0) {
+            Ok(changed) => changed,
+            Err(Errno::EINTR) => continue,
+            // Somebody else has waited for it.
+            Err(_) => return Err(Exit::Code(0)),
         };
         if tid != pid {
             continue;

@@ -143,6 +143,14 @@ impl Pins {
         }
     }
 
+    /// A thread has run another program and has its leader's tid now; its CPUs go with it.
+    pub fn renamed(&mut self, old: u32, new: u32) {
+        self.pinned.remove(&new);
+        if let Some(before) = self.pinned.remove(&old) {
+            self.pinned.insert(new, before);
+        }
+    }
+
     /// The pinned tasks.
     pub fn tasks(&self) -> Vec<u32> {
         self.pinned.keys().copied().collect()

@@ -10,6 +10,9 @@ use crate::source::tracer::{Next, Observer};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 
+/// So many ends are kept of tasks that nobody has told of yet.
+const GONE: usize = 256;
+
 impl Tracer {
     fn life(&mut self, task: Task, change: event::Change, at: Timestamp, o: &mut dyn Observer) {
         self.emit(at, What::Life(Life { task, change }), o);
@@ -49,6 +52,11 @@ impl Tracer {
         if let Some((stop, _)) = self.early.remove(&child) {
             self.go_on(stop, 0);
         }
+        if let Some(end) = self.gone.iter().position(|(tid, _)| *tid == child) {
+            // Killed before its parent could tell of it.
+            let (_, change) = self.gone.swap_remove(end);
+            self.forget(child, Some(change), at, observer);
+        }
     }
 
     /// A new program. Its process has one task now, whose tid is the process's: if another thread ran it, that one's
@@ -59,7 +67,7 @@ impl Tracer {
         let before = before.and_then(|old| u32::try_from(old).ok());
         if let Some(old) = before.filter(|old| *old != tid) {
             self.forget(tid, None, at, observer);
-            self.pins.free(old);
+            self.pins.renamed(old, tid);
             self.forget(old, Some(event::Change::Exited(0)), at, observer);
         }
         let task = self.tasks.entry(tid).or_insert_with(|| Traced::new(tid));
@@ -125,6 +133,13 @@ impl Tracer {
             Exit::Code(code) => event::Change::Exited(code),
             Exit::Signal { number, .. } => event::Change::Killed(status::signal_name(number)),
         };
+        if !self.tasks.contains_key(&tid) {
+            if self.gone.len() >= GONE {
+                self.gone.remove(0);
+            }
+            self.gone.push((tid, change));
+            return Next::Continue;
+        }
         self.forget(tid, Some(change), at, observer);
         if tid != self.root {
             return Next::Continue;
