@@ -17,6 +17,7 @@
 //! Live and offline differ in [`source`] only. Pure stages see no file, socket, clock or environment;
 //! `scripts/check` proves it by reading their text.
 
+pub mod case;
 pub mod cli;
 pub mod clock;
 pub mod decode;

@@ -1,5 +1,7 @@
 //! The report written out, one file per format. Pure: everything goes to a `Write`.
 
 pub mod json;
+pub mod progress;
 pub mod safe;
+pub mod strace;
 pub mod text;

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod capture_file;
 pub mod host;
 pub mod inputs;
+pub mod live;
 pub mod machine;
 pub mod privilege;
 pub mod strace_log;

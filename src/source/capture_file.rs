@@ -17,7 +17,7 @@ use buffer::Buffer;
 use filter::Filter;
 use format::Format;
 pub use format::sniff;
-use reading::Reading;
+pub(super) use reading::Reading;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;

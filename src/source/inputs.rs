@@ -2,6 +2,8 @@
 
 use super::capture_file::{self, CaptureFileError, CaptureOptions};
 use super::strace_log::{self, StraceLogError};
+use crate::case::jsonl::{self, JsonlError};
+use crate::case::{SYSCALLS, TRACE};
 use crate::pipeline::Gathered;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -54,6 +56,9 @@ pub enum InputError {
     /// A trace.
     #[error(transparent)]
     Trace(#[from] StraceLogError),
+    /// A trace of presyn's own.
+    #[error(transparent)]
+    Own(#[from] JsonlError),
 }
 
 /// What the user said about reading.
@@ -69,6 +74,8 @@ pub struct InputOptions {
 enum Found {
     Capture(PathBuf),
     Trace(PathBuf),
+    /// A trace that presyn took.
+    Own(PathBuf),
     /// Standard input, read into memory: its kind shows in its first bytes.
     Stdin(Vec<u8>),
 }
@@ -120,6 +127,17 @@ fn read(
             let facts = strace_log::read(&path, input, &mut |e| calls.push(e))?;
             gathered.traces.push((facts, calls));
         }
+        Found::Own(path) => {
+            let trace = jsonl::read(&path, input, &mut |e| calls.push(e))?;
+            gathered.started = gathered.started.or(Some(trace.header.started));
+            gathered.one_clock = true;
+            // The capture beside it cannot say what was dropped; the trace's last line can.
+            let dropped = trace.footer.and_then(|f| f.dropped);
+            if let [capture] = &mut gathered.captures[..] {
+                capture.dropped = capture.dropped.or(dropped);
+            }
+            gathered.traces.push((trace.facts, calls));
+        }
         Found::Stdin(bytes) if capture_file::sniff(&bytes) => {
             let sink = &mut |e| packets.push(e);
             gathered.captures.push(capture_file::read_from(
@@ -160,6 +178,8 @@ fn file(path: &Path) -> Result<Found, InputError> {
     let head = head(path)?;
     if capture_file::sniff(&head) {
         Ok(Found::Capture(path.to_owned()))
+    } else if is_own_trace(&head) {
+        Ok(Found::Own(path.to_owned()))
     } else if strace_log::sniff(&head) || head.len() as u64 == SNIFF {
         Ok(Found::Trace(path.to_owned()))
     } else if is_capture_name(path) {
@@ -168,6 +188,11 @@ fn file(path: &Path) -> Result<Found, InputError> {
     } else {
         Ok(Found::Trace(path.to_owned()))
     }
+}
+
+/// A header line names its schema first.
+fn is_own_trace(head: &[u8]) -> bool {
+    head.starts_with(b"{\"schema\":\"presyn.trace/")
 }
 
 fn is_capture_name(path: &Path) -> bool {
@@ -220,12 +245,15 @@ fn folder(path: &Path, found: &mut Vec<Found>, gathered: &mut Gathered) -> Resul
         .collect();
     files.sort();
     let (mut captures, mut traces) = (Vec::new(), Vec::new());
+    // presyn's own trace says more than the strace log that it writes beside it.
+    let own = files.iter().find(|f| f.file_name().is_some_and(|n| n == TRACE)).cloned();
     for file in files {
         match file.file_name().and_then(|n| n.to_str()) {
             Some("resolv.conf") => {
                 gathered.resolv_conf = Some((file.display().to_string(), text(&file)?));
             }
             Some("hosts") => gathered.hosts = Some(text(&file)?),
+            Some(SYSCALLS | TRACE) if own.is_some() => {}
             _ => {
                 let head = head(&file)?;
                 if capture_file::sniff(&head) {
@@ -251,6 +279,15 @@ fn folder(path: &Path, found: &mut Vec<Found>, gathered: &mut Gathered) -> Resul
     }
     if traces.len() > 1 {
         return Err(several("traces", &traces));
+    }
+    if let Some(own) = own {
+        if !traces.is_empty() {
+            traces.push(own);
+            return Err(several("traces", &traces));
+        }
+        found.extend(captures.drain(..).map(Found::Capture));
+        found.push(Found::Own(own));
+        return Ok(());
     }
     if captures.is_empty() && traces.is_empty() {
         return Err(InputError::NothingInFolder {

@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::filter::Filter;
-use crate::decode::packet::{Decoder, Frame};
+use crate::decode::packet::{DecodeOptions, Decoder, Frame};
 use crate::event::{Event, Place, What};
 use crate::input::CaptureFacts;
 use crate::time::Timestamp;
@@ -12,7 +12,7 @@ use std::io::Read;
 const MAX_WARNINGS: usize = 20;
 
 /// A file being read.
-pub(super) struct Reading<'a> {
+pub(in crate::source) struct Reading<'a> {
     pub facts: CaptureFacts,
     pub decoder: Decoder,
     pub filter: Option<Filter>,
@@ -34,6 +34,12 @@ impl<'a> Reading<'a> {
             sink,
             more_warnings: 0,
         }
+    }
+
+    /// Frames that are being captured rather than read.
+    pub fn live(facts: CaptureFacts, dns_ports: &[u16], sink: &'a mut dyn FnMut(Event)) -> Self {
+        let decoder = Decoder::new(DecodeOptions { dns_ports: dns_ports.to_vec() });
+        Self::new(facts, decoder, None, sink)
     }
 
     /// Takes one frame.

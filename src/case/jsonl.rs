@@ -1,0 +1,190 @@
+//! `trace.jsonl`: a header line, one line per event, a last line.
+
+use crate::event::{Event, What};
+use crate::input::{Sees, TraceClock, TraceFacts};
+use crate::time::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use thiserror::Error;
+
+/// Version of the format; a change that breaks a reader raises the number.
+pub const SCHEMA: &str = "presyn.trace/1";
+
+/// A line longer than this is damage: the longest real one is a `sendmmsg` of many DNS messages.
+const MAX_LINE: u64 = 4 << 20;
+/// More warnings than this say nothing new.
+const MAX_WARNINGS: usize = 20;
+
+/// The first line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// presyn's version.
+    pub presyn: String,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// Host name.
+    pub host: String,
+    /// Kernel release and machine.
+    pub kernel: String,
+    /// When the command was started.
+    pub started: Timestamp,
+    /// `CLOCK_MONOTONIC` at the same moment, nanoseconds.
+    pub monotonic: i64,
+    /// Interface of the capture; empty without one.
+    pub interface: String,
+    /// Interfaces by index, as the capture's packets number them.
+    pub interfaces: BTreeMap<u32, String>,
+    /// SYN and resolver sysctls.
+    pub sysctls: BTreeMap<String, String>,
+    /// Environment variables that change how names are resolved.
+    pub resolver_environment: BTreeMap<String, String>,
+}
+
+/// The last line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Footer {
+    /// Packets that kernel and interface dropped; `None` without a capture.
+    pub dropped: Option<u64>,
+    /// How the command ended: `exited 0`, `killed by SIGTERM`.
+    pub exit: String,
+    /// When.
+    pub at: Timestamp,
+    /// Processes that were still running when presyn stopped.
+    pub survivors: Vec<crate::event::Task>,
+}
+
+/// A line that is no event.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Edge {
+    End(Footer),
+}
+
+/// What the file says beside its events.
+#[derive(Debug)]
+pub struct Trace {
+    /// The first line.
+    pub header: Header,
+    /// The last line; `None` when presyn was killed.
+    pub footer: Option<Footer>,
+    /// About the trace as a whole.
+    pub facts: TraceFacts,
+}
+
+/// Why a trace cannot be read at all.
+#[derive(Debug, Error)]
+pub enum JsonlError {
+    /// It cannot be opened or read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// Path as given.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The first line is no header of this version.
+    #[error("{path}:1: not a presyn trace of schema {SCHEMA} ({problem})")]
+    Header {
+        /// Path as given.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// The facts about a trace that presyn itself took: what its filter traps is seen, and waits are seen while a
+/// lookup is open.
+pub fn facts(path: &str, input: u16, calls: u64) -> TraceFacts {
+    TraceFacts {
+        path: path.to_owned(),
+        input,
+        style: "presyn".into(),
+        calls,
+        skipped_lines: 0,
+        clock: TraceClock::Epoch { resolution: Span(1) },
+        sees: Sees { sockets: true, sends: true, writes: true, waits: true, closes: true, clones: true, everything: false },
+        warnings: Vec::new(),
+        damaged: false,
+    }
+}
+
+/// One event as its line, without the line end.
+pub fn line(event: &Event) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(event).map_err(io::Error::from)
+}
+
+/// The header as its line.
+pub fn header_line(header: &Header) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(header).map_err(io::Error::from)
+}
+
+/// The footer as its line.
+pub fn footer_line(footer: &Footer) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(&Edge::End(footer.clone())).map_err(io::Error::from)
+}
+
+/// Reads a trace. A last line that is cut, and lines that are no events, are warnings.
+pub fn read(path: &Path, input: u16, sink: &mut dyn FnMut(Event)) -> Result<Trace, JsonlError> {
+    let name = path.display().to_string();
+    let unreadable = |source| JsonlError::Unreadable { path: name.clone(), source };
+    let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(unreadable)?);
+    let mut line = Vec::new();
+    let mut trace: Option<Trace> = None;
+    let mut number = 0;
+    loop {
+        line.clear();
+        let got = io::Read::take(&mut reader, MAX_LINE).read_until(b'\n', &mut line).map_err(unreadable)?;
+        if got == 0 {
+            break;
+        }
+        number += 1;
+        match &mut trace {
+            None => {
+                let header: Header = serde_json::from_slice(&line)
+                    .map_err(|e| JsonlError::Header { path: name.clone(), problem: e.to_string() })?;
+                if header.schema != SCHEMA {
+                    return Err(JsonlError::Header { path: name, problem: format!("schema '{}'", header.schema) });
+                }
+                trace = Some(Trace { header, footer: None, facts: facts(&name, input, 0) });
+            }
+            Some(trace) => entry(trace, &line, number, input, sink),
+        }
+    }
+    let mut trace = trace.ok_or_else(|| JsonlError::Header { path: name.clone(), problem: "the file is empty".into() })?;
+    if trace.footer.is_none() {
+        trace.facts.warnings.push(format!(
+            "{name}: no last line: presyn was killed, or is still writing; what was seen until then is here"
+        ));
+    }
+    Ok(trace)
+}
+
+fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn FnMut(Event)) {
+    let cut = line.last() != Some(&b'\n');
+    match serde_json::from_slice::<Event>(line) {
+        Ok(mut event) => {
+            event.place.input = input;
+            event.place.number = number;
+            trace.facts.calls += u64::from(matches!(event.what, What::Call(_)));
+            sink(event);
+        }
+        Err(_) if serde_json::from_slice::<Edge>(line).is_ok_and(|Edge::End(end)| {
+            trace.footer = Some(end);
+            true
+        }) => {}
+        Err(error) => {
+            trace.facts.skipped_lines += 1;
+            // The line that a killed presyn was writing is expected; anything else is damage.
+            trace.facts.damaged |= !cut;
+            if trace.facts.warnings.len() < MAX_WARNINGS {
+                let what = if cut { "the last line is cut".to_owned() } else { format!("not an event ({error})") };
+                trace.facts.warnings.push(format!("{}:{number}: {what}", trace.facts.path));
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Events as lines of an ordinary strace log, in the syntax of `strace -f -ttt -T -yy -Y`.
+//!
+//! A line stands at the moment a call returned but carries the time it began, so times may step back; every
+//! reader of strace logs copes with that, because strace's own `resumed` lines do the same.
+
+use crate::event::dns::Message as Dns;
+use crate::event::{Address, Call, Change, Event, Fd, Life, Message, Op, Outcome, SocketFamily, SocketStyle, Task, What};
+use crate::flow::Endpoint;
+use crate::time::{SECOND, Timestamp};
+use std::io::{self, Write};
+
+/// Writes one event as one line; packets are not part of a trace.
+pub fn write(event: &Event, out: &mut dyn Write) -> io::Result<()> {
+    match &event.what {
+        What::Call(call) => {
+            lead(&call.task, event.at, out)?;
+            write!(out, "{}", arguments(call))?;
+            result(call, event.at, out)
+        }
+        What::Life(life) => ending(life, event.at, out),
+        What::Packet(_) => Ok(()),
+    }
+}
+
+fn lead(task: &Task, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let tid = task.tid.or(task.pid).unwrap_or(0);
+    let comm = task.comm.as_deref().map_or(String::new(), |c| format!("<{}>", quoted(c.as_bytes())));
+    write!(out, "{tid}{comm} {}.{:09} ", at.0.div_euclid(SECOND), at.0.rem_euclid(SECOND))
+}
+
+fn result(call: &Call, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    match &call.outcome {
+        Outcome::Returned(value) => match &call.op {
+            Op::Socket { fd, .. } => write!(out, " = {}", descriptor(fd))?,
+            _ => write!(out, " = {value}")?,
+        },
+        Outcome::Failed(error) => write!(out, " = -1 {error} ({error})")?,
+        Outcome::Unknown => write!(out, " = ?")?,
+    }
+    match call.exited {
+        Some(exit) => {
+            let lasted = (exit - at).0.max(0);
+            writeln!(out, " <{}.{:06}>", lasted / SECOND, lasted % SECOND / 1_000)
+        }
+        None => writeln!(out),
+    }
+}
+
+fn ending(life: &Life, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let text = match &life.change {
+        Change::Exited(status) => format!("+++ exited with {status} +++"),
+        Change::Killed(signal) => format!("+++ killed by {signal} +++"),
+        Change::ChildDied(pid) => {
+            format!("--- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={pid}}} ---")
+        }
+        Change::Signal(name) => format!("--- {name} {{si_signo={name}, si_code=SI_USER}} ---"),
+        // strace tells of births by the parent's clone only.
+        Change::Born { .. } => return Ok(()),
+    };
+    lead(&life.task, at, out)?;
+    writeln!(out, "{text}")
+}
+
+fn arguments(call: &Call) -> String {
+    match &call.op {
+        Op::Socket { kind, .. } => {
+            format!("socket({}, {}, IPPROTO_IP)", family(kind.family), style(kind.style))
+        }
+        Op::Connect { fd, to } => format!("connect({}, {}, {})", descriptor(fd), address(to), address_length(to)),
+        Op::Bind { fd, local } => format!("bind({}, {}, {})", descriptor(fd), address(local), address_length(local)),
+        Op::Accept { fd, .. } => format!("accept({}, NULL, NULL)", descriptor(fd)),
+        Op::LocalName { fd, local } => format!("getsockname({}, {}, [16])", descriptor(fd), address(local)),
+        Op::PeerName { fd, peer } => format!("getpeername({}, {}, [16])", descriptor(fd), address(peer)),
+        Op::SocketStyleIs { fd, style: s } => {
+            format!("getsockopt({}, SOL_SOCKET, SO_TYPE, [{}], [4])", descriptor(fd), style(*s))
+        }
+        Op::SocketError { fd, error } => {
+            let error = error.as_deref().unwrap_or("0");
+            format!("getsockopt({}, SOL_SOCKET, SO_ERROR, [{error}], [4])", descriptor(fd))
+        }
+        Op::Send { fd, messages } => send(fd, messages),
+        Op::Receive { fd, messages } => receive(fd, messages),
+        Op::Wait { fds, ready, timeout } => wait(fds, ready, *timeout),
+        Op::Close { fd } => format!("close({})", descriptor(fd)),
+        Op::Duplicate { fd, .. } => format!("dup({})", descriptor(fd)),
+        Op::Clone { thread, files } => {
+            let mut flags = vec!["CLONE_VM"];
+            if *files {
+                flags.push("CLONE_FILES");
+            }
+            if *thread {
+                flags.push("CLONE_THREAD");
+            }
+            format!("clone(child_stack=NULL, flags={}|SIGCHLD)", flags.join("|"))
+        }
+        Op::Exec { program } => format!("execve(\"{}\", [], [])", quoted(program.as_bytes())),
+        Op::Sleep => "nanosleep({}, NULL)".into(),
+        Op::IoUring => "io_uring_setup(0, {})".into(),
+        Op::Other { name } => format!("{}()", quoted(name.as_bytes())),
+    }
+}
+
+fn send(fd: &Fd, messages: &[Message]) -> String {
+    if let [message] = messages {
+        let (to, length) = message.peer.map_or(("NULL".into(), 0), |p| (endpoint(p), endpoint_length(p)));
+        return format!("sendto({}, {}, {}, 0, {to}, {length})", descriptor(fd), payload(message), message.length);
+    }
+    let list: Vec<String> = messages.iter().map(header).collect();
+    format!("sendmmsg({}, [{}], {}, 0)", descriptor(fd), list.join(", "), messages.len())
+}
+
+fn receive(fd: &Fd, messages: &[Message]) -> String {
+    match messages {
+        [] => format!("recvfrom({}, \"\", 0, 0, NULL, NULL)", descriptor(fd)),
+        [message] => {
+            let from = message.peer.map_or_else(|| "NULL, NULL".into(), |p| format!("{}, [28 => 16]", endpoint(p)));
+            format!("recvfrom({}, {}, 65536, 0, {from})", descriptor(fd), payload(message))
+        }
+        _ => {
+            let list: Vec<String> = messages.iter().map(header).collect();
+            format!("recvmmsg({}, [{}], {}, 0, NULL)", descriptor(fd), list.join(", "), messages.len())
+        }
+    }
+}
+
+fn header(message: &Message) -> String {
+    let name = message.peer.map_or_else(|| "NULL".into(), endpoint);
+    let taken = if message.taken { format!(", msg_len={}", message.length) } else { String::new() };
+    format!(
+        "{{msg_hdr={{msg_name={name}, msg_namelen=0, msg_iov=[{{iov_base={}, iov_len={}}}], msg_iovlen=1, \
+         msg_controllen=0, msg_flags=0}}{taken}}}",
+        payload(message),
+        message.length
+    )
+}
+
+fn wait(fds: &[Fd], ready: &[i32], timeout: Option<crate::time::Span>) -> String {
+    let timeout = timeout.map_or_else(|| "-1".into(), |t| (t.0 / 1_000_000).to_string());
+    if fds.is_empty() {
+        return format!("epoll_wait(0, [], 0, {timeout})");
+    }
+    let list: Vec<String> = fds.iter().map(|fd| format!("{{fd={}, events=POLLIN}}", descriptor(fd))).collect();
+    let _ = ready;
+    format!("poll([{}], {}, {timeout})", list.join(", "), fds.len())
+}
+
+/// The first DNS message of a payload, built again from what is kept of it: header and question.
+fn payload(message: &Message) -> String {
+    message.dns.first().map_or_else(|| "\"\"...".into(), |dns| format!("\"{}\"...", escaped(&wire(dns))))
+}
+
+/// Header and question of a DNS message on the wire (RFC 1035 section 4.1).
+fn wire(dns: &Dns) -> Vec<u8> {
+    let flags = u16::from(dns.response) << 15
+        | u16::from(dns.opcode & 15) << 11
+        | u16::from(dns.truncated) << 9
+        | 1 << 8
+        | dns.rcode.0 & 15;
+    let mut bytes = Vec::new();
+    let asked = u16::from(dns.question.is_some());
+    for word in [dns.id, flags, asked, dns.answers, 0, 0] {
+        bytes.extend(word.to_be_bytes());
+    }
+    if let Some(question) = &dns.question {
+        for label in labels(&question.name.0) {
+            bytes.push(u8::try_from(label.len()).unwrap_or(63));
+            bytes.extend(label);
+        }
+        bytes.push(0);
+        bytes.extend(question.kind.map_or(0, |k| k.0).to_be_bytes());
+        bytes.extend(1u16.to_be_bytes());
+    }
+    bytes
+}
+
+/// The labels of a name in presentation form, unescaped.
+fn labels(name: &str) -> Vec<Vec<u8>> {
+    let mut list = vec![Vec::new()];
+    let bytes = name.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let last = list.len() - 1;
+        match bytes[at] {
+            b'.' => list.push(Vec::new()),
+            b'\\' => {
+                let digits = bytes.get(at + 1..at + 4).and_then(|d| std::str::from_utf8(d).ok()?.parse::<u8>().ok());
+                match digits {
+                    Some(byte) => {
+                        list[last].push(byte);
+                        at += 3;
+                    }
+                    None => {
+                        list[last].extend(bytes.get(at + 1));
+                        at += 1;
+                    }
+                }
+            }
+            byte => list[last].push(byte),
+        }
+        at += 1;
+    }
+    list.retain(|label| !label.is_empty());
+    list
+}
+
+fn descriptor(fd: &Fd) -> String {
+    let Some(note) = &fd.note else { return fd.number.to_string() };
+    let v6 = [note.local, note.peer].into_iter().flatten().any(|e| e.ip.is_ipv6());
+    let kind = match note.socket.map(|k| (k.family, k.style)) {
+        Some((SocketFamily::Inet, SocketStyle::Stream)) => if v6 { "TCPv6" } else { "TCP" },
+        Some((SocketFamily::Inet, SocketStyle::Datagram)) => if v6 { "UDPv6" } else { "UDP" },
+        Some((SocketFamily::Unix, _)) => "UNIX-STREAM",
+        Some((SocketFamily::Netlink, _)) => "NETLINK",
+        _ => return fd.number.to_string(),
+    };
+    match (note.local, note.peer, note.identity) {
+        (Some(local), Some(peer), _) => format!("{}<{kind}:[{local}->{peer}]>", fd.number),
+        (Some(local), None, _) => format!("{}<{kind}:[{local}]>", fd.number),
+        (None, _, Some(identity)) => format!("{}<{kind}:[{identity}]>", fd.number),
+        (None, _, None) => fd.number.to_string(),
+    }
+}
+
+fn family(family: SocketFamily) -> &'static str {
+    match family {
+        SocketFamily::Inet => "AF_INET",
+        SocketFamily::Unix => "AF_UNIX",
+        SocketFamily::Netlink => "AF_NETLINK",
+        SocketFamily::Other => "AF_PACKET",
+    }
+}
+
+fn style(style: SocketStyle) -> &'static str {
+    match style {
+        SocketStyle::Stream => "SOCK_STREAM",
+        SocketStyle::Datagram => "SOCK_DGRAM",
+        SocketStyle::Other | SocketStyle::Unknown => "SOCK_RAW",
+    }
+}
+
+fn address(address: &Address) -> String {
+    match address {
+        Address::Inet(e) => endpoint(*e),
+        Address::Unix(path) => match path.strip_prefix('@') {
+            Some(name) => format!("{{sa_family=AF_UNIX, sun_path=@\"{}\"}}", quoted(name.as_bytes())),
+            None => format!("{{sa_family=AF_UNIX, sun_path=\"{}\"}}", quoted(path.as_bytes())),
+        },
+        Address::Unspecified => "{sa_family=AF_UNSPEC, sa_data=\"\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\"}".into(),
+        Address::Other(name) => format!("{{sa_family={}, sa_data=\"\"}}", quoted(name.as_bytes())),
+    }
+}
+
+fn endpoint(e: Endpoint) -> String {
+    if e.ip.is_ipv4() {
+        return format!("{{sa_family=AF_INET, sin_port=htons({}), sin_addr=inet_addr(\"{}\")}}", e.port, e.ip);
+    }
+    format!(
+        "{{sa_family=AF_INET6, sin6_port=htons({}), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"{}\", &sin6_addr), \
+         sin6_scope_id=0}}",
+        e.port, e.ip
+    )
+}
+
+fn address_length(address: &Address) -> u32 {
+    match address {
+        Address::Inet(e) => endpoint_length(*e),
+        Address::Unix(_) => 110,
+        Address::Unspecified | Address::Other(_) => 16,
+    }
+}
+
+fn endpoint_length(e: Endpoint) -> u32 {
+    if e.ip.is_ipv4() { 16 } else { 28 }
+}
+
+/// Bytes as strace quotes them: octal, three digits where a digit follows.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (i, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'"' | b'\\' => {
+                text.push('\\');
+                text.push(char::from(*byte));
+            }
+            0x20..=0x7e => text.push(char::from(*byte)),
+            _ if bytes.get(i + 1).is_some_and(u8::is_ascii_digit) => text.push_str(&format!("\\{byte:03o}")),
+            _ => text.push_str(&format!("\\{byte:o}")),
+        }
+    }
+    text
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    escaped(bytes)
+}

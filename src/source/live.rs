@@ -1,0 +1,394 @@
+//! A live run: the capture, the tracer and the case folder together.
+//!
+//! Order at start: open the capture and the case folder, launch (the child stands still), read the host's
+//! files as the command sees them, give up what is no longer needed; only then is a packet parsed.
+
+use super::capture::{Batch, CaptureError, Counts, Live, Settings as CaptureSettings, pcap_writer::PcapWriter};
+use super::capture_file::{self, Reading};
+use super::host::HostFiles;
+use super::privilege::{self, Kept, User};
+use super::tracer::{Ended, Exit, Launch, Next, Observer, Tick, TracerError, signal_name};
+use crate::case::jsonl::{self, Footer, Header};
+use crate::case::writer::{CaseWriter, SaveError};
+use crate::case::{PACKETS, TRACE};
+use crate::event::{Event, Task, What};
+use crate::input::CaptureFacts;
+use crate::pipeline::Gathered;
+use crate::render::progress::Progress;
+use crate::time::Timestamp;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+
+/// What to run, capture and save.
+pub struct Plan {
+    /// The command.
+    pub launch: Launch,
+    /// The capture; `None` with `--no-capture`.
+    pub capture: Option<CaptureSettings>,
+    /// The case folder, and whether it may exist.
+    pub save: Option<(PathBuf, bool)>,
+}
+
+/// Why a live run cannot begin or end.
+#[derive(Debug, Error)]
+pub enum LiveError {
+    /// The capture.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The tracer.
+    #[error(transparent)]
+    Tracer(#[from] TracerError),
+    /// The case folder.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// Rights could not be given up.
+    #[error("cannot give up privileges: {}", .0.desc())]
+    Privileges(nix::errno::Errno),
+}
+
+/// Who is told what while the run goes on.
+pub trait Listener {
+    /// A line about what is waited for, or about presyn itself.
+    fn line(&mut self, line: &str);
+    /// Every event, for `-v`.
+    fn event(&mut self, event: &Event);
+    /// The command has ended but others live on: time for the report.
+    fn report(&mut self, gathered: Gathered);
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How the command ended.
+    pub exit: Exit,
+    /// What was seen.
+    pub gathered: Gathered,
+    /// The report has been given already, when the command itself ended.
+    pub reported: bool,
+    /// Rights that presyn kept while it ran.
+    pub kept: Kept,
+}
+
+/// Packets seen so far, shared between the capturing thread and the one that traces.
+type Shared = Arc<Mutex<Vec<Event>>>;
+
+/// The capturing thread.
+struct Capturing {
+    stop: Arc<AtomicBool>,
+    events: Shared,
+    path: String,
+    thread: JoinHandle<(Result<Counts, CaptureError>, CaptureFacts)>,
+}
+
+/// Runs the plan to its end.
+pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError> {
+    let Plan { launch, capture, save } = plan;
+    let live = capture.as_ref().map(Live::open).transpose()?;
+    let owner = launch.user.as_ref().map(|u| (u.uid, u.gid));
+    let mut writer = save.as_ref().map(|(folder, force)| CaseWriter::create(folder, *force, owner)).transpose()?;
+    let ports = launch.dns_ports.clone();
+    let packets = match (&writer, &live) {
+        (Some(writer), Some(live)) => Some((writer.packets()?, live.link())),
+        _ => None,
+    };
+    let (user, traced) = (launch.user.clone(), launch.trace);
+    let mut header = header(&launch.command, &launch.environment, live.as_ref().map_or("", Live::interface));
+    let tracer = launch.start()?;
+    let files = HostFiles::of_process(tracer.root());
+    if tracer.no_new_privileges() {
+        listener.line("set-user-ID programs gain no privileges in this run (no_new_privs)");
+    }
+    let kept = privilege::give_up(user.as_ref(), traced).map_err(LiveError::Privileges)?;
+    header.started = now();
+    header.monotonic = monotonic();
+    if let Some(writer) = &mut writer {
+        writer.host(&files)?;
+        writer.begin(&header)?;
+    }
+    let folder = save.as_ref().map(|(folder, _)| folder.as_path());
+    let capturing = live.map(|live| capture_thread(live, packets, named(folder, PACKETS), ports));
+    let mut recorder = Recorder {
+        events: Vec::new(),
+        calls: 0,
+        writer,
+        progress: Progress::default(),
+        listener,
+        capturing: capturing.as_ref().map(|c| (c.events.clone(), c.path.clone())),
+        trace: traced.then(|| named(folder, TRACE)),
+        started: header.started,
+        files: &files,
+        folder,
+        reported: false,
+    };
+    let ended = tracer.run(&mut recorder)?;
+    let captured = capturing.map(finish);
+    recorder.end(&ended, captured, kept)
+}
+
+/// `CASE/NAME`, or the bare name where nothing is saved.
+fn named(folder: Option<&Path>, name: &str) -> String {
+    folder.map_or_else(|| name.to_owned(), |f| f.join(name).display().to_string())
+}
+
+fn capture_thread(live: Live, file: Option<(File, i32)>, path: String, ports: Vec<u16>) -> Capturing {
+    let stop = Arc::new(AtomicBool::new(false));
+    let events: Shared = Shared::default();
+    let (its_stop, its_events, its_path) = (stop.clone(), events.clone(), path.clone());
+    let thread = std::thread::spawn(move || {
+        let mut batch: Vec<Event> = Vec::new();
+        let sink = std::cell::RefCell::new(&mut batch);
+        let mut push = |event| sink.borrow_mut().push(event);
+        let facts = CaptureFacts { path: its_path, ..CaptureFacts::default() };
+        let mut reading = Reading::live(facts, &ports, &mut push);
+        let mut writer = file.and_then(|(file, link)| PcapWriter::new(BufWriter::new(file), link, &ports).ok());
+        let counts = live.run(&its_stop, &mut |piece| match piece {
+            Batch::Frame(frame) => {
+                // What is decoded is what is stored, so that the case reads back the same.
+                let kept = super::capture::keep::kept_length(frame.link, frame.data, &ports);
+                reading.frame(frame.at, frame.link, frame.interface, &frame.data[..kept], frame.original_length);
+                if let Some(writer) = &mut writer
+                    && let Err(error) = writer.write(&frame)
+                {
+                    reading.warn(&format!("a packet could not be stored: {error}"));
+                }
+            }
+            Batch::End => {
+                if let Some(writer) = &mut writer {
+                    let _ = writer.flush();
+                }
+                lock(&its_events).append(&mut sink.borrow_mut());
+            }
+        });
+        let mut facts = reading.finish();
+        lock(&its_events).append(&mut sink.borrow_mut());
+        if let Ok(counts) = &counts {
+            facts.dropped = Some(dropped(counts));
+        }
+        (counts, facts)
+    });
+    Capturing { stop, events, path, thread }
+}
+
+fn dropped(counts: &Counts) -> u64 {
+    u64::from(counts.kernel_dropped) + u64::from(counts.interface_dropped)
+}
+
+fn lock(events: &Shared) -> std::sync::MutexGuard<'_, Vec<Event>> {
+    // A panic elsewhere leaves whole events behind.
+    events.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the capture, once the link is quiet.
+fn finish(capturing: Capturing) -> (CaptureFacts, Vec<Event>) {
+    capturing.stop.store(true, Ordering::Release);
+    let path = capturing.path;
+    let (counts, mut facts) = capturing.thread.join().unwrap_or_else(|_| {
+        let facts = CaptureFacts { path, damaged: true, ..CaptureFacts::default() };
+        (Ok(Counts::default()), facts)
+    });
+    if let Err(error) = counts {
+        facts.damaged = true;
+        facts.warnings.push(error.to_string());
+    }
+    let events = std::mem::take(&mut *lock(&capturing.events));
+    (facts, events)
+}
+
+/// Keeps events, stores them, and tells the listener.
+struct Recorder<'a> {
+    events: Vec<Event>,
+    calls: u64,
+    writer: Option<CaseWriter>,
+    progress: Progress,
+    listener: &'a mut dyn Listener,
+    capturing: Option<(Shared, String)>,
+    /// The trace's path; `None` without a trace.
+    trace: Option<String>,
+    started: Timestamp,
+    files: &'a HostFiles,
+    folder: Option<&'a Path>,
+    reported: bool,
+}
+
+/// How long the capture may be behind the tracer: two of its timeouts.
+const CAPTURE_BEHIND: Duration = Duration::from_millis(30);
+
+impl Observer for Recorder<'_> {
+    fn event(&mut self, mut event: Event) {
+        event.place.input = u16::from(self.capturing.is_some());
+        // The header is line 1 of the trace.
+        event.place.number = self.events.len() as u64 + 2;
+        self.calls += u64::from(matches!(event.what, What::Call(_)));
+        if let Some(writer) = &self.writer {
+            writer.event(&event);
+        }
+        self.progress.event(&event);
+        self.listener.event(&event);
+        self.events.push(event);
+    }
+
+    fn tick(&mut self, tick: &Tick) -> Next {
+        let open = tick.open.iter().map(|c| (&c.task, c.since, &c.op));
+        for line in self.progress.tick(tick.now, open) {
+            self.listener.line(&line);
+        }
+        // The first Ctrl-C is the command's; once that has ended, the next ends the survivors.
+        if self.reported && tick.interrupts > 0 { Next::Stop } else { Next::Continue }
+    }
+
+    fn root_ended(&mut self, exit: Exit, survivors: &[Task]) -> Next {
+        if survivors.is_empty() {
+            return Next::Continue;
+        }
+        self.listener.line(&format!(
+            "the command {}, but {} live on and stay traced until they end or Ctrl-C",
+            describe(exit),
+            names(survivors)
+        ));
+        std::thread::sleep(CAPTURE_BEHIND);
+        let (captures, packets) = match &self.capturing {
+            Some((events, path)) => {
+                let events = lock(events).clone();
+                (vec![CaptureFacts { path: path.clone(), ..seen(&events) }], events)
+            }
+            None => (Vec::new(), Vec::new()),
+        };
+        let gathered = self.gathered(captures, packets, self.events.clone());
+        self.listener.report(gathered);
+        self.reported = true;
+        Next::Continue
+    }
+}
+
+/// What a capture that still runs can say about itself.
+fn seen(events: &[Event]) -> CaptureFacts {
+    CaptureFacts {
+        packets: events.last().map_or(0, |e| e.place.number),
+        first: events.first().map(|e| e.at),
+        last: events.last().map(|e| e.at),
+        ..CaptureFacts::default()
+    }
+}
+
+impl Recorder<'_> {
+    fn gathered(&self, captures: Vec<CaptureFacts>, packets: Vec<Event>, events: Vec<Event>) -> Gathered {
+        let input = u16::try_from(captures.len()).unwrap_or(1);
+        let trace = self.trace.as_ref().map(|path| jsonl::facts(path, input, self.calls));
+        let conf = self.files.resolv_conf.clone();
+        Gathered {
+            captures,
+            packets,
+            traces: trace.map(|facts| (facts, events)).into_iter().collect(),
+            resolv_conf: conf.map(|text| (named(self.folder, "resolv.conf"), text)),
+            hosts: self.files.hosts.clone(),
+            started: Some(self.started),
+            one_clock: true,
+        }
+    }
+
+    fn end(
+        mut self,
+        ended: &Ended,
+        captured: Option<(CaptureFacts, Vec<Event>)>,
+        kept: Kept,
+    ) -> Result<Outcome, LiveError> {
+        let (captures, packets) = captured.map_or((Vec::new(), Vec::new()), |(facts, events)| (vec![facts], events));
+        if let Some(writer) = self.writer.take() {
+            writer.end(&Footer {
+                dropped: captures.first().and_then(|c| c.dropped),
+                exit: describe(ended.exit),
+                at: ended.at,
+                survivors: ended.killed.clone(),
+            })?;
+        }
+        let events = std::mem::take(&mut self.events);
+        let gathered = self.gathered(captures, packets, events);
+        Ok(Outcome { exit: ended.exit, gathered, reported: self.reported, kept })
+    }
+}
+
+fn describe(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exited {code}"),
+        Exit::Signal { number, .. } => format!("was killed by {}", signal_name(number)),
+    }
+}
+
+fn names(tasks: &[Task]) -> String {
+    let list: Vec<String> = tasks
+        .iter()
+        .take(5)
+        .map(|t| format!("{} ({})", t.comm.as_deref().unwrap_or("?"), t.pid.or(t.tid).unwrap_or(0)))
+        .collect();
+    let more = if tasks.len() > 5 { format!(" and {} more", tasks.len() - 5) } else { String::new() };
+    format!("{}{more}", list.join(", "))
+}
+
+/// Variables that change how names are resolved (resolv.conf(5), resolver(3), Go and the JVM).
+const RESOLVER_VARIABLES: [&str; 5] = ["RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES", "GODEBUG", "JAVA_TOOL_OPTIONS"];
+/// Settings that decide when SYNs are sent again and when neighbours are given up (ip-sysctl).
+const SYSCTLS: [&str; 4] = [
+    "net/ipv4/tcp_syn_retries",
+    "net/ipv4/tcp_syn_linear_timeouts",
+    "net/ipv4/neigh/default/ucast_solicit",
+    "net/ipv4/neigh/default/mcast_solicit",
+];
+
+fn header(command: &[OsString], environment: &[(OsString, OsString)], interface: &str) -> Header {
+    let read = |path: &str| fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default();
+    Header {
+        schema: jsonl::SCHEMA.into(),
+        presyn: env!("CARGO_PKG_VERSION").into(),
+        command: command.iter().map(|c| c.to_string_lossy().into_owned()).collect(),
+        host: read("/proc/sys/kernel/hostname"),
+        kernel: format!("{} {}", read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH),
+        interface: interface.to_owned(),
+        interfaces: interfaces(),
+        sysctls: SYSCTLS
+            .iter()
+            .map(|name| (name.replace('/', "."), read(&format!("/proc/sys/{name}"))))
+            .filter(|(_, value)| !value.is_empty())
+            .collect(),
+        resolver_environment: environment
+            .iter()
+            .filter(|(name, _)| RESOLVER_VARIABLES.iter().any(|v| name == v))
+            .map(|(n, v)| (n.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()))
+            .collect(),
+        ..Header::default()
+    }
+}
+
+fn interfaces() -> std::collections::BTreeMap<u32, String> {
+    let list = nix::net::if_::if_nameindex();
+    list.map(|list| list.iter().map(|i| (i.index(), i.name().to_string_lossy().into_owned())).collect())
+        .unwrap_or_default()
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn monotonic() -> i64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |t| t.tv_sec() * 1_000_000_000 + t.tv_nsec())
+}
+
+/// Who the command runs as: `-u USER`, else whoever typed sudo.
+pub fn command_user(
+    name: Option<&str>,
+    environment: &[(OsString, OsString)],
+) -> Result<Option<User>, privilege::UserError> {
+    match name {
+        Some(name) => User::find(name).map(Some),
+        None => User::behind_sudo(environment),
+    }
+}
+
