@@ -159,6 +159,45 @@ fn a_signal_in_a_wait_does_not_lose_it() {
     assert_eq!(waits.len(), 1, "{waits:?}");
 }
 
+#[test]
+fn a_lookup_over_tcp_is_read_in_pieces() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut bytes = [0; 2 + 24];
+        stream.read_exact(&mut bytes).unwrap();
+        bytes[4] |= 0x80;
+        stream.write_all(&bytes).unwrap();
+    });
+    // As glibc does: both parts with one writev, then the length, then the rest.
+    let run = run_with(
+        port,
+        "import os, socket\n\
+         s = socket.socket(); s.connect(('127.0.0.1', PORT))\n\
+         q = QUERY; os.writev(s.fileno(), [len(q).to_bytes(2, 'big'), q])\n\
+         n = int.from_bytes(s.recv(2), 'big'); s.recv(n); s.close()\n",
+    );
+    server.join().unwrap();
+    let calls: Vec<_> = run.calls().map(|(_, call)| &call.op).collect();
+    let sent = calls.iter().find_map(|op| match op {
+        Op::Send { messages, fd } => Some((ids(messages), fd.note.as_deref().unwrap())),
+        _ => None,
+    });
+    let (asked, note) = sent.unwrap();
+    assert_eq!(asked, [0x1234]);
+    assert_eq!(note.socket.unwrap().style, SocketStyle::Stream);
+    let read: Vec<_> = calls
+        .iter()
+        .filter_map(|op| match op {
+            Op::Receive { messages, .. } => Some(ids(messages)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(read, [vec![], vec![0x1234]]);
+}
+
 /// In a network of its own: a resolver that never answers and one that does, and a command.
 const LAB: &str = r#"
 ip link set lo up

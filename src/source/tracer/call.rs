@@ -1,4 +1,4 @@
-//! From the two stops of a system call to one [`Call`]: what it asked for is read when it begins, what came of
+//! From the two stops of a system call to one [`Call`](crate::event::Call): what it asked for is read when it begins, what came of
 //! it when it ends.
 
 mod enter;

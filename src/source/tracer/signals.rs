@@ -98,6 +98,12 @@ fn install() {
     }
     // No SA_RESTART: waiting is interrupted, so that the tracer takes note at once.
     let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
+    // Every stop of a task would send SIGCHLD, for nobody: the tracer asks waitpid.
+    let quiet = SigAction::new(SigHandler::SigDfl, SaFlags::SA_NOCLDSTOP, SigSet::empty());
+    // SAFETY: the default disposition has no handler.
+    if let Ok(before) = unsafe { sigaction(Signal::SIGCHLD, &quiet) } {
+        installed.1.push((Signal::SIGCHLD, before));
+    }
     for signal in NOTED {
         // SAFETY: the handler only touches atomics.
         let Ok(before) = (unsafe { sigaction(signal, &action) }) else {

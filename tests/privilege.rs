@@ -1,0 +1,77 @@
+//! Rights are given up before anything is read, and tracing goes on without them.
+#![allow(clippy::unwrap_used)] // tests
+
+use presyn::event::{Event, Op, What};
+use presyn::source::privilege::{Kept, User, give_up, may_capture};
+use presyn::source::tracer::{Exit, Launch, Observer};
+use std::process::Command;
+
+/// Set for the copy of this test binary that gives its rights up: they are the whole process's.
+const INSIDE: &str = "PRESYN_TEST_GIVES_UP";
+
+#[derive(Default)]
+struct Connects {
+    exact: usize,
+}
+
+impl Observer for Connects {
+    fn event(&mut self, event: Event) {
+        if let What::Call(call) = event.what
+            && let Op::Connect { fd, .. } = call.op
+            && fd.note.is_some_and(|n| n.exact && n.local.is_some())
+        {
+            self.exact += 1;
+        }
+    }
+}
+
+#[test]
+fn tracing_goes_on_without_the_rights() {
+    let root = nix::unistd::geteuid().is_root();
+    let Ok(how) = std::env::var(INSIDE) else {
+        if !root {
+            eprintln!("SKIPPED: not root, nothing to give up");
+            return;
+        }
+        for how in ["user", "root"] {
+            let output = Command::new("timeout")
+                .args(["30"])
+                .arg(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "--nocapture",
+                    "tracing_goes_on_without_the_rights",
+                ])
+                .env(INSIDE, how)
+                .output()
+                .unwrap();
+            let seen = String::from_utf8_lossy(&output.stdout);
+            assert!(seen.contains("seen without rights"), "{how}: {seen}");
+        }
+        return;
+    };
+    let user = (how == "user").then(|| User::find("nobody").unwrap());
+    // Threads, and a child that is handed over to init: Yama's and the kernel's rules differ for those.
+    let script = "import os, socket, threading\n\
+                  def go(): socket.socket().connect_ex(('127.0.0.1', 1))\n\
+                  t = threading.Thread(target=go); t.start(); t.join()\n\
+                  if os.fork() == 0: go(); os._exit(0)\n\
+                  os.wait(); go()\n";
+    let command = ["python3", "-c", script].map(Into::into);
+    let mut launch = Launch::new(command.into(), Vec::new());
+    launch.user.clone_from(&user);
+    let tracer = launch.start().unwrap();
+    let kept = give_up(user.as_ref(), true).unwrap();
+    match how.as_str() {
+        "user" => {
+            assert_eq!(kept, Kept::BecameUser("nobody".to_owned()));
+            assert!(!nix::unistd::geteuid().is_root());
+        }
+        _ => assert_eq!(kept, Kept::PtraceOnly),
+    }
+    assert!(!may_capture());
+    let mut connects = Connects::default();
+    let ended = tracer.run(&mut connects).unwrap();
+    assert_eq!((ended.exit, connects.exact), (Exit::Code(0), 3));
+    println!("seen without rights");
+}
