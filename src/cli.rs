@@ -1,5 +1,6 @@
 //! What was typed. Validation and defaults are in [`settings`].
 
+pub mod live;
 pub mod settings;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,6 +30,10 @@ pub struct Cli {
 pub enum Command {
     /// Explain a recorded case: a case folder, or any mix of captures and strace logs.
     Analyze(Analyze),
+    /// Run a command, trace and capture it, and explain what it waited for.
+    Run(Run),
+    /// Say what this machine allows, and how to mend what it does not.
+    Check,
     /// Say what a finding means and what to do about it.
     Explain {
         /// A finding's id; without it, the list of all.
@@ -66,6 +71,64 @@ pub struct Analyze {
     /// Exit with 1 when this finding is among the findings, or when `delay>SECONDS` holds.
     #[arg(long, value_name = "FINDING|delay>SECONDS")]
     pub fail_on: Vec<String>,
+}
+
+/// `presyn run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The report goes to standard error, or to --report FILE; standard output is the command's own.\n\
+presyn ends as the command ends (125-127 as env(1) when it could not be run).\n\nExamples:\n  \
+sudo presyn run -- curl -s http://web.example/\n  sudo presyn run --save case/ -- zkCli.sh -server 192.168.110.231:8998"
+)]
+pub struct Run {
+    /// Capture on this interface.
+    #[arg(short, long, value_name = "IFACE", default_value = "any")]
+    pub interface: String,
+    /// Bytes of each packet to capture.
+    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(i32).range(64..=262_144))]
+    pub snaplen: Option<i32>,
+    /// Capture in the network namespace of a process, or in one that ip-netns(8) named.
+    #[arg(long, value_name = "PID|NAME")]
+    pub netns: Option<String>,
+    /// Capture only packets that this pcap-filter(7) expression keeps as well.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
+    /// For tcpdump's habit: presyn never resolves names.
+    #[arg(short = 'n', hide = true)]
+    pub numeric: bool,
+    /// Run the command as this user; under sudo, as the one who typed it.
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Save everything into this new case folder.
+    #[arg(long, value_name = "CASE")]
+    pub save: Option<PathBuf>,
+    /// Write into an existing folder.
+    #[arg(long, requires = "save")]
+    pub force: bool,
+    /// Write the report into this file instead of standard error.
+    #[arg(long = "report", value_name = "FILE")]
+    pub report_file: Option<PathBuf>,
+    /// Trace only.
+    #[arg(long, conflicts_with = "no_trace")]
+    pub no_capture: bool,
+    /// Capture only.
+    #[arg(long)]
+    pub no_trace: bool,
+    /// Do not move fast-connecting threads onto one CPU with the tracer.
+    #[arg(long)]
+    pub no_pin: bool,
+    /// Say nothing while the command runs, and report only to --report.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Say every event, and what rights were kept.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Options shared by everything that makes a report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// What shapes a report.

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use presyn::cli::{Analyze, Cli, Color, Command, Format, settings};
+use presyn::cli::live::{self, Ran, colored};
+use presyn::cli::{Analyze, Cli, Command, Format, Run, settings};
 use presyn::explain::finding;
 use presyn::pipeline;
 use presyn::render::{json, text};
@@ -45,6 +46,15 @@ fn run(cli: Cli) -> Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     let code = match cli.command {
         Command::Analyze(args) => analyze(&args, &mut out)?,
+        Command::Run(args) => {
+            // The command shares standard output from here on.
+            drop(out);
+            return match live::run(&args, write_live)? {
+                Ran::Like(exit) => presyn::source::tracer::end_like(exit),
+                Ran::Failed(status) => Ok(status),
+            };
+        }
+        Command::Check => u8::from(!live::check(&mut out)?),
         Command::Explain { finding } => explain(finding.as_deref(), &mut out)?,
         Command::Schema => {
             json::write_schema(&mut out)?;
@@ -61,8 +71,8 @@ fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     let damaged = gathered.captures.iter().any(|c| c.damaged)
         || gathered.traces.iter().any(|(t, _)| t.damaged);
     let report = pipeline::report(gathered, &settings);
-    write(&report, args.report.format, args.report.color, out)
-        .context("cannot write the report")?;
+    let colored = colored(args.report.color, io::stdout().is_terminal());
+    write(&report, args.report.format, colored, out).context("cannot write the report")?;
     Ok(if damaged {
         DAMAGED
     } else if conditions.iter().any(|c| c.holds(&report)) {
@@ -72,21 +82,15 @@ fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     })
 }
 
-fn write(report: &Report, format: Format, color: Color, out: &mut dyn Write) -> io::Result<()> {
+fn write(report: &Report, format: Format, colored: bool, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Json => json::write(report, out),
-        Format::Text => {
-            let colored = match color {
-                Color::Always => true,
-                Color::Never => false,
-                Color::Auto => {
-                    io::stdout().is_terminal()
-                        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-                }
-            };
-            text::write(report, colored, out)
-        }
+        Format::Text => text::write(report, colored, out),
     }
+}
+
+fn write_live(report: &Report, args: &Run, colored: bool, out: &mut dyn Write) -> io::Result<()> {
+    write(report, args.report.format, colored, out)
 }
 
 fn explain(id: Option<&str>, out: &mut dyn Write) -> Result<u8> {

@@ -106,8 +106,18 @@ pub fn facts(path: &str, input: u16, calls: u64) -> TraceFacts {
         style: "presyn".into(),
         calls,
         skipped_lines: 0,
-        clock: TraceClock::Epoch { resolution: Span(1) },
-        sees: Sees { sockets: true, sends: true, writes: true, waits: true, closes: true, clones: true, everything: false },
+        clock: TraceClock::Epoch {
+            resolution: Span(1),
+        },
+        sees: Sees {
+            sockets: true,
+            sends: true,
+            writes: true,
+            waits: true,
+            closes: true,
+            clones: true,
+            everything: false,
+        },
         warnings: Vec::new(),
         damaged: false,
     }
@@ -131,31 +141,49 @@ pub fn footer_line(footer: &Footer) -> io::Result<Vec<u8>> {
 /// Reads a trace. A last line that is cut, and lines that are no events, are warnings.
 pub fn read(path: &Path, input: u16, sink: &mut dyn FnMut(Event)) -> Result<Trace, JsonlError> {
     let name = path.display().to_string();
-    let unreadable = |source| JsonlError::Unreadable { path: name.clone(), source };
+    let unreadable = |source| JsonlError::Unreadable {
+        path: name.clone(),
+        source,
+    };
     let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(unreadable)?);
     let mut line = Vec::new();
     let mut trace: Option<Trace> = None;
     let mut number = 0;
     loop {
         line.clear();
-        let got = io::Read::take(&mut reader, MAX_LINE).read_until(b'\n', &mut line).map_err(unreadable)?;
+        let got = io::Read::take(&mut reader, MAX_LINE)
+            .read_until(b'\n', &mut line)
+            .map_err(unreadable)?;
         if got == 0 {
             break;
         }
         number += 1;
         match &mut trace {
             None => {
-                let header: Header = serde_json::from_slice(&line)
-                    .map_err(|e| JsonlError::Header { path: name.clone(), problem: e.to_string() })?;
+                let header: Header =
+                    serde_json::from_slice(&line).map_err(|e| JsonlError::Header {
+                        path: name.clone(),
+                        problem: e.to_string(),
+                    })?;
                 if header.schema != SCHEMA {
-                    return Err(JsonlError::Header { path: name, problem: format!("schema '{}'", header.schema) });
+                    return Err(JsonlError::Header {
+                        path: name,
+                        problem: format!("schema '{}'", header.schema),
+                    });
                 }
-                trace = Some(Trace { header, footer: None, facts: facts(&name, input, 0) });
+                trace = Some(Trace {
+                    header,
+                    footer: None,
+                    facts: facts(&name, input, 0),
+                });
             }
             Some(trace) => entry(trace, &line, number, input, sink),
         }
     }
-    let mut trace = trace.ok_or_else(|| JsonlError::Header { path: name.clone(), problem: "the file is empty".into() })?;
+    let mut trace = trace.ok_or_else(|| JsonlError::Header {
+        path: name.clone(),
+        problem: "the file is empty".into(),
+    })?;
     if trace.footer.is_none() {
         trace.facts.warnings.push(format!(
             "{name}: no last line: presyn was killed, or is still writing; what was seen until then is here"
@@ -173,17 +201,25 @@ fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn
             trace.facts.calls += u64::from(matches!(event.what, What::Call(_)));
             sink(event);
         }
-        Err(_) if serde_json::from_slice::<Edge>(line).is_ok_and(|Edge::End(end)| {
-            trace.footer = Some(end);
-            true
-        }) => {}
+        Err(_)
+            if serde_json::from_slice::<Edge>(line).is_ok_and(|Edge::End(end)| {
+                trace.footer = Some(end);
+                true
+            }) => {}
         Err(error) => {
             trace.facts.skipped_lines += 1;
             // The line that a killed presyn was writing is expected; anything else is damage.
             trace.facts.damaged |= !cut;
             if trace.facts.warnings.len() < MAX_WARNINGS {
-                let what = if cut { "the last line is cut".to_owned() } else { format!("not an event ({error})") };
-                trace.facts.warnings.push(format!("{}:{number}: {what}", trace.facts.path));
+                let what = if cut {
+                    "the last line is cut".to_owned()
+                } else {
+                    format!("not an event ({error})")
+                };
+                trace
+                    .facts
+                    .warnings
+                    .push(format!("{}:{number}: {what}", trace.facts.path));
             }
         }
     }

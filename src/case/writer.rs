@@ -54,11 +54,19 @@ impl CaseWriter {
     /// Makes the folder and its empty files. An existing folder is refused without `force`.
     pub fn create(folder: &Path, force: bool, owner: Owner) -> Result<Self, SaveError> {
         if folder.exists() && !force {
-            return Err(SaveError::Exists { path: folder.display().to_string() });
+            return Err(SaveError::Exists {
+                path: folder.display().to_string(),
+            });
         }
         fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
         own(folder, owner);
-        let mut this = Self { folder: folder.to_owned(), owner, events: None, thread: None, early: None };
+        let mut this = Self {
+            folder: folder.to_owned(),
+            owner,
+            events: None,
+            thread: None,
+            early: None,
+        };
         this.early = Some((this.file(TRACE)?, this.file(SYSCALLS)?));
         Ok(this)
     }
@@ -87,7 +95,9 @@ impl CaseWriter {
         for (name, text) in all {
             if let Some(text) = text {
                 let path = self.folder.join(name);
-                self.file(name)?.write_all(text.as_bytes()).map_err(|e| failed(&path, e))?;
+                self.file(name)?
+                    .write_all(text.as_bytes())
+                    .map_err(|e| failed(&path, e))?;
             }
         }
         Ok(())
@@ -97,13 +107,17 @@ impl CaseWriter {
     /// the disk while a task stands still.
     pub fn begin(&mut self, header: &Header) -> Result<(), SaveError> {
         let path = self.folder.join(TRACE);
-        let Some((mut trace, calls)) = self.early.take() else { return Ok(()) };
+        let Some((mut trace, calls)) = self.early.take() else {
+            return Ok(());
+        };
         let mut line = jsonl::header_line(header).map_err(|e| failed(&path, e))?;
         line.push(b'\n');
         trace.write_all(&line).map_err(|e| failed(&path, e))?;
         let (sender, receiver) = sync_channel(QUEUE);
         self.events = Some(sender);
-        self.thread = Some(std::thread::spawn(move || write_events(trace, calls, &receiver)));
+        self.thread = Some(std::thread::spawn(move || {
+            write_events(trace, calls, &receiver)
+        }));
         Ok(())
     }
 
@@ -119,8 +133,12 @@ impl CaseWriter {
     pub fn end(mut self, footer: &Footer) -> Result<(), SaveError> {
         drop(self.events.take());
         let path = self.folder.join(TRACE);
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        let files = thread.join().map_err(|_| failed(&path, io::Error::other("the writing thread panicked")))?;
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        let files = thread
+            .join()
+            .map_err(|_| failed(&path, io::Error::other("the writing thread panicked")))?;
         let (mut trace, _) = files.map_err(|e| failed(&path, e))?;
         let mut line = jsonl::footer_line(footer).map_err(|e| failed(&path, e))?;
         line.push(b'\n');
@@ -158,5 +176,8 @@ fn own(path: &Path, owner: Owner) {
 }
 
 fn failed(path: &Path, source: io::Error) -> SaveError {
-    SaveError::Write { path: path.display().to_string(), source }
+    SaveError::Write {
+        path: path.display().to_string(),
+        source,
+    }
 }

@@ -1,15 +1,19 @@
 //! From what was typed to what is meant.
 
-use super::{Analyze, ReportArgs};
+use super::{Analyze, Format, ReportArgs, Run};
 use crate::clock::Given;
 use crate::explain::assemble::Limits;
 use crate::flow::Endpoint;
 use crate::pipeline::Settings;
 use crate::report::Report;
+use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
 use crate::source::inputs::InputOptions;
+use crate::source::live::{self, Plan};
+use crate::source::tracer::Launch;
 use crate::time::{SECOND, Span};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A condition of `--fail-on`.
@@ -66,6 +70,41 @@ pub fn analyze(args: &Analyze) -> Result<(Settings, InputOptions, Vec<Condition>
         .map(|c| Condition::parse(c))
         .collect::<Result<_>>()?;
     Ok((settings, inputs, conditions))
+}
+
+/// What to run, capture and save.
+pub fn run(args: &Run) -> Result<(Settings, Plan)> {
+    if args.report.format == Format::Json && args.report_file.is_none() {
+        bail!(
+            "--format json needs --report FILE: standard error also carries the command's own messages"
+        );
+    }
+    let settings = report(&args.report)?;
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let user = live::command_user(args.user.as_deref(), &environment)?;
+    let environment = user
+        .as_ref()
+        .map_or_else(|| environment.clone(), |u| u.environment(&environment));
+    let mut launch = Launch::new(args.command.clone(), environment);
+    launch.user = user;
+    launch.trace = !args.no_trace;
+    launch.pin = !args.no_pin;
+    launch.dns_ports.extend(&args.report.dns_port);
+    let capture = (!args.no_capture).then(|| capture::Settings {
+        interface: args.interface.clone(),
+        snaplen: args.snaplen,
+        filter: args.filter.clone(),
+        dns_ports: launch.dns_ports.clone(),
+        netns: args.netns.as_deref().map(capture::Netns::parse),
+    });
+    Ok((
+        settings,
+        Plan {
+            launch,
+            capture,
+            save: args.save.clone().map(|folder| (folder, args.force)),
+        },
+    ))
 }
 
 /// Settings that every report shares.

@@ -37,14 +37,18 @@ const MAX_OPEN: usize = 64;
 impl Progress {
     /// Takes note of an event.
     pub fn event(&mut self, event: &Event) {
-        let What::Call(call) = &event.what else { return };
+        let What::Call(call) = &event.what else {
+            return;
+        };
         let tid = call.task.tid;
         match &call.op {
             Op::Send { fd, messages } => {
                 let peer = fd.note.as_ref().and_then(|n| n.peer);
                 let list = self.queries.entry(tid).or_default();
                 for message in messages.iter().filter(|m| m.taken) {
-                    let Some(resolver) = message.peer.or(peer) else { continue };
+                    let Some(resolver) = message.peer.or(peer) else {
+                        continue;
+                    };
                     for dns in message.dns.iter().filter(|m| !m.response) {
                         if list.len() < MAX_OPEN {
                             list.push(OpenQuery {
@@ -58,18 +62,28 @@ impl Progress {
                 }
             }
             Op::Receive { messages, .. } => {
-                let answered = messages.iter().flat_map(|m| &m.dns).filter(|m| m.response).map(|m| m.id);
+                let answered = messages
+                    .iter()
+                    .flat_map(|m| &m.dns)
+                    .filter(|m| m.response)
+                    .map(|m| m.id);
                 for id in answered {
                     for list in self.queries.values_mut() {
                         list.retain(|q| q.id != id);
                     }
                 }
             }
-            Op::Connect { to: Address::Inet(to), .. } if to.port != 53 => {
+            Op::Connect {
+                to: Address::Inet(to),
+                ..
+            } if to.port != 53 => {
                 // The thread has what it wanted, or has given up on it.
                 self.queries.remove(&tid);
             }
-            Op::Connect { fd, to: Address::Unix(path) } if call.outcome.value().is_some() => {
+            Op::Connect {
+                fd,
+                to: Address::Unix(path),
+            } if call.outcome.value().is_some() => {
                 self.services.insert((tid, fd.number), path.clone());
             }
             Op::Close { fd } => {
@@ -80,19 +94,28 @@ impl Progress {
     }
 
     /// The lines to say now. `waiting` are the calls that have not returned.
-    pub fn tick<'a>(&mut self, now: Timestamp, waiting: impl Iterator<Item = Waiting<'a>>) -> Vec<String> {
+    pub fn tick<'a>(
+        &mut self,
+        now: Timestamp,
+        waiting: impl Iterator<Item = Waiting<'a>>,
+    ) -> Vec<String> {
         let mut lines = Vec::new();
         let mut alive = Vec::new();
         for (task, since, op) in waiting {
             let key = (task.tid, since);
             alive.push(key);
-            let Some((from, what)) = self.waits_for(task, since, op) else { continue };
+            let Some((from, what)) = self.waits_for(task, since, op) else {
+                continue;
+            };
             let waited = now - from;
             let step = step(waited);
             let said = self.said.entry(key).or_insert(0);
             if step > *said {
                 *said = step;
-                let who = task.comm.as_deref().map_or_else(|| format!("tid {}", task.tid.unwrap_or(0)), |c| escape(c).into_owned());
+                let who = task.comm.as_deref().map_or_else(
+                    || format!("tid {}", task.tid.unwrap_or(0)),
+                    |c| escape(c).into_owned(),
+                );
                 lines.push(format!("{:.1} s: {what} ({who})", waited.as_seconds()));
             }
         }
@@ -103,15 +126,35 @@ impl Progress {
     /// What a blocked call waits for, and since when; `None` for waits that are nobody's business.
     fn waits_for(&self, task: &Task, since: Timestamp, op: &Op) -> Option<(Timestamp, String)> {
         match op {
-            Op::Connect { to: Address::Inet(to), .. } => Some((since, format!("{to} has not answered the SYN"))),
+            Op::Connect {
+                to: Address::Inet(to),
+                ..
+            } => Some((since, format!("{to} has not answered the SYN"))),
             Op::Wait { .. } | Op::Receive { .. } => {
                 if let Some(query) = self.queries.get(&task.tid).and_then(|list| list.last()) {
-                    let resolver = if query.resolver.port == 53 { query.resolver.ip.to_string() } else { query.resolver.to_string() };
-                    let question = query.question.as_ref().map_or_else(|| "a query".into(), ToString::to_string);
-                    return Some((query.sent, format!("{resolver} has not answered {question}")));
+                    let resolver = if query.resolver.port == 53 {
+                        query.resolver.ip.to_string()
+                    } else {
+                        query.resolver.to_string()
+                    };
+                    let question = query
+                        .question
+                        .as_ref()
+                        .map_or_else(|| "a query".into(), ToString::to_string);
+                    return Some((
+                        query.sent,
+                        format!("{resolver} has not answered {question}"),
+                    ));
                 }
-                let path = op.fd().and_then(|fd| self.services.get(&(task.tid, fd.number)));
-                path.map(|p| (since, format!("the service behind {} has not answered", escape(p))))
+                let path = op
+                    .fd()
+                    .and_then(|fd| self.services.get(&(task.tid, fd.number)));
+                path.map(|p| {
+                    (
+                        since,
+                        format!("the service behind {} has not answered", escape(p)),
+                    )
+                })
             }
             _ => None,
         }
@@ -120,7 +163,10 @@ impl Progress {
 
 /// How many of the steps a wait has passed.
 fn step(waited: Span) -> usize {
-    let passed = STEPS.iter().filter(|s| waited >= Span::seconds(**s)).count();
+    let passed = STEPS
+        .iter()
+        .filter(|s| waited >= Span::seconds(**s))
+        .count();
     let beyond = (waited - Span::seconds(STEPS[STEPS.len() - 1])).0.max(0) / Span::seconds(30).0;
     passed + usize::try_from(beyond).unwrap_or(0)
 }
@@ -131,7 +177,9 @@ mod tests {
 
     #[test]
     fn steps_grow_slower_than_waits() {
-        let steps: Vec<usize> = [0, 1, 4, 5, 12, 61, 91, 125].map(|s| step(Span::seconds(s))).into();
+        let steps: Vec<usize> = [0, 1, 4, 5, 12, 61, 91, 125]
+            .map(|s| step(Span::seconds(s)))
+            .into();
         assert_eq!(steps, [0, 1, 1, 2, 3, 6, 7, 8]);
     }
 }

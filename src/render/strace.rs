@@ -4,7 +4,10 @@
 //! reader of strace logs copes with that, because strace's own `resumed` lines do the same.
 
 use crate::event::dns::Message as Dns;
-use crate::event::{Address, Call, Change, Event, Fd, Life, Message, Op, Outcome, SocketFamily, SocketStyle, Task, What};
+use crate::event::{
+    Address, Call, Change, Event, Fd, Life, Message, Op, Outcome, SocketFamily, SocketStyle, Task,
+    What,
+};
 use crate::flow::Endpoint;
 use crate::time::{SECOND, Timestamp};
 use std::io::{self, Write};
@@ -24,8 +27,16 @@ pub fn write(event: &Event, out: &mut dyn Write) -> io::Result<()> {
 
 fn lead(task: &Task, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     let tid = task.tid.or(task.pid).unwrap_or(0);
-    let comm = task.comm.as_deref().map_or(String::new(), |c| format!("<{}>", quoted(c.as_bytes())));
-    write!(out, "{tid}{comm} {}.{:09} ", at.0.div_euclid(SECOND), at.0.rem_euclid(SECOND))
+    let comm = task
+        .comm
+        .as_deref()
+        .map_or(String::new(), |c| format!("<{}>", quoted(c.as_bytes())));
+    write!(
+        out,
+        "{tid}{comm} {}.{:09} ",
+        at.0.div_euclid(SECOND),
+        at.0.rem_euclid(SECOND)
+    )
 }
 
 fn result(call: &Call, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
@@ -64,23 +75,52 @@ fn ending(life: &Life, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
 fn arguments(call: &Call) -> String {
     match &call.op {
         Op::Socket { kind, .. } => {
-            format!("socket({}, {}, IPPROTO_IP)", family(kind.family), style(kind.style))
+            format!(
+                "socket({}, {}, IPPROTO_IP)",
+                family(kind.family),
+                style(kind.style)
+            )
         }
-        Op::Connect { fd, to } => format!("connect({}, {}, {})", descriptor(fd), address(to), address_length(to)),
-        Op::Bind { fd, local } => format!("bind({}, {}, {})", descriptor(fd), address(local), address_length(local)),
+        Op::Connect { fd, to } => format!(
+            "connect({}, {}, {})",
+            descriptor(fd),
+            address(to),
+            address_length(to)
+        ),
+        Op::Bind { fd, local } => format!(
+            "bind({}, {}, {})",
+            descriptor(fd),
+            address(local),
+            address_length(local)
+        ),
         Op::Accept { fd, .. } => format!("accept({}, NULL, NULL)", descriptor(fd)),
-        Op::LocalName { fd, local } => format!("getsockname({}, {}, [16])", descriptor(fd), address(local)),
-        Op::PeerName { fd, peer } => format!("getpeername({}, {}, [16])", descriptor(fd), address(peer)),
+        Op::LocalName { fd, local } => {
+            format!("getsockname({}, {}, [16])", descriptor(fd), address(local))
+        }
+        Op::PeerName { fd, peer } => {
+            format!("getpeername({}, {}, [16])", descriptor(fd), address(peer))
+        }
         Op::SocketStyleIs { fd, style: s } => {
-            format!("getsockopt({}, SOL_SOCKET, SO_TYPE, [{}], [4])", descriptor(fd), style(*s))
+            format!(
+                "getsockopt({}, SOL_SOCKET, SO_TYPE, [{}], [4])",
+                descriptor(fd),
+                style(*s)
+            )
         }
         Op::SocketError { fd, error } => {
             let error = error.as_deref().unwrap_or("0");
-            format!("getsockopt({}, SOL_SOCKET, SO_ERROR, [{error}], [4])", descriptor(fd))
+            format!(
+                "getsockopt({}, SOL_SOCKET, SO_ERROR, [{error}], [4])",
+                descriptor(fd)
+            )
         }
         Op::Send { fd, messages } => send(fd, messages),
         Op::Receive { fd, messages } => receive(fd, messages),
-        Op::Wait { fds, ready, timeout } => wait(fds, ready, *timeout),
+        Op::Wait {
+            fds,
+            ready,
+            timeout,
+        } => wait(fds, ready, *timeout),
         Op::Close { fd } => format!("close({})", descriptor(fd)),
         Op::Duplicate { fd, .. } => format!("dup({})", descriptor(fd)),
         Op::Clone { thread, files } => {
@@ -102,30 +142,58 @@ fn arguments(call: &Call) -> String {
 
 fn send(fd: &Fd, messages: &[Message]) -> String {
     if let [message] = messages {
-        let (to, length) = message.peer.map_or(("NULL".into(), 0), |p| (endpoint(p), endpoint_length(p)));
-        return format!("sendto({}, {}, {}, 0, {to}, {length})", descriptor(fd), payload(message), message.length);
+        let (to, length) = message
+            .peer
+            .map_or(("NULL".into(), 0), |p| (endpoint(p), endpoint_length(p)));
+        return format!(
+            "sendto({}, {}, {}, 0, {to}, {length})",
+            descriptor(fd),
+            payload(message),
+            message.length
+        );
     }
     let list: Vec<String> = messages.iter().map(header).collect();
-    format!("sendmmsg({}, [{}], {}, 0)", descriptor(fd), list.join(", "), messages.len())
+    format!(
+        "sendmmsg({}, [{}], {}, 0)",
+        descriptor(fd),
+        list.join(", "),
+        messages.len()
+    )
 }
 
 fn receive(fd: &Fd, messages: &[Message]) -> String {
     match messages {
         [] => format!("recvfrom({}, \"\", 0, 0, NULL, NULL)", descriptor(fd)),
         [message] => {
-            let from = message.peer.map_or_else(|| "NULL, NULL".into(), |p| format!("{}, [28 => 16]", endpoint(p)));
-            format!("recvfrom({}, {}, 65536, 0, {from})", descriptor(fd), payload(message))
+            let from = message.peer.map_or_else(
+                || "NULL, NULL".into(),
+                |p| format!("{}, [28 => 16]", endpoint(p)),
+            );
+            format!(
+                "recvfrom({}, {}, 65536, 0, {from})",
+                descriptor(fd),
+                payload(message)
+            )
         }
         _ => {
             let list: Vec<String> = messages.iter().map(header).collect();
-            format!("recvmmsg({}, [{}], {}, 0, NULL)", descriptor(fd), list.join(", "), messages.len())
+            format!(
+                "recvmmsg({}, [{}], {}, 0, NULL)",
+                descriptor(fd),
+                list.join(", "),
+                messages.len()
+            )
         }
     }
 }
 
 fn header(message: &Message) -> String {
     let name = message.peer.map_or_else(|| "NULL".into(), endpoint);
-    let taken = if message.taken { format!(", msg_len={}", message.length) } else { String::new() };
+    let taken = if message.taken {
+        format!(", msg_len={}", message.length)
+    } else {
+        String::new()
+    };
     format!(
         "{{msg_hdr={{msg_name={name}, msg_namelen=0, msg_iov=[{{iov_base={}, iov_len={}}}], msg_iovlen=1, \
          msg_controllen=0, msg_flags=0}}{taken}}}",
@@ -139,14 +207,20 @@ fn wait(fds: &[Fd], ready: &[i32], timeout: Option<crate::time::Span>) -> String
     if fds.is_empty() {
         return format!("epoll_wait(0, [], 0, {timeout})");
     }
-    let list: Vec<String> = fds.iter().map(|fd| format!("{{fd={}, events=POLLIN}}", descriptor(fd))).collect();
+    let list: Vec<String> = fds
+        .iter()
+        .map(|fd| format!("{{fd={}, events=POLLIN}}", descriptor(fd)))
+        .collect();
     let _ = ready;
     format!("poll([{}], {}, {timeout})", list.join(", "), fds.len())
 }
 
 /// The first DNS message of a payload, built again from what is kept of it: header and question.
 fn payload(message: &Message) -> String {
-    message.dns.first().map_or_else(|| "\"\"...".into(), |dns| format!("\"{}\"...", escaped(&wire(dns))))
+    message.dns.first().map_or_else(
+        || "\"\"...".into(),
+        |dns| format!("\"{}\"...", escaped(&wire(dns))),
+    )
 }
 
 /// Header and question of a DNS message on the wire (RFC 1035 section 4.1).
@@ -183,7 +257,9 @@ fn labels(name: &str) -> Vec<Vec<u8>> {
         match bytes[at] {
             b'.' => list.push(Vec::new()),
             b'\\' => {
-                let digits = bytes.get(at + 1..at + 4).and_then(|d| std::str::from_utf8(d).ok()?.parse::<u8>().ok());
+                let digits = bytes
+                    .get(at + 1..at + 4)
+                    .and_then(|d| std::str::from_utf8(d).ok()?.parse::<u8>().ok());
                 match digits {
                     Some(byte) => {
                         list[last].push(byte);
@@ -204,11 +280,28 @@ fn labels(name: &str) -> Vec<Vec<u8>> {
 }
 
 fn descriptor(fd: &Fd) -> String {
-    let Some(note) = &fd.note else { return fd.number.to_string() };
-    let v6 = [note.local, note.peer].into_iter().flatten().any(|e| e.ip.is_ipv6());
+    let Some(note) = &fd.note else {
+        return fd.number.to_string();
+    };
+    let v6 = [note.local, note.peer]
+        .into_iter()
+        .flatten()
+        .any(|e| e.ip.is_ipv6());
     let kind = match note.socket.map(|k| (k.family, k.style)) {
-        Some((SocketFamily::Inet, SocketStyle::Stream)) => if v6 { "TCPv6" } else { "TCP" },
-        Some((SocketFamily::Inet, SocketStyle::Datagram)) => if v6 { "UDPv6" } else { "UDP" },
+        Some((SocketFamily::Inet, SocketStyle::Stream)) => {
+            if v6 {
+                "TCPv6"
+            } else {
+                "TCP"
+            }
+        }
+        Some((SocketFamily::Inet, SocketStyle::Datagram)) => {
+            if v6 {
+                "UDPv6"
+            } else {
+                "UDP"
+            }
+        }
         Some((SocketFamily::Unix, _)) => "UNIX-STREAM",
         Some((SocketFamily::Netlink, _)) => "NETLINK",
         _ => return fd.number.to_string(),
@@ -242,17 +335,28 @@ fn address(address: &Address) -> String {
     match address {
         Address::Inet(e) => endpoint(*e),
         Address::Unix(path) => match path.strip_prefix('@') {
-            Some(name) => format!("{{sa_family=AF_UNIX, sun_path=@\"{}\"}}", quoted(name.as_bytes())),
-            None => format!("{{sa_family=AF_UNIX, sun_path=\"{}\"}}", quoted(path.as_bytes())),
+            Some(name) => format!(
+                "{{sa_family=AF_UNIX, sun_path=@\"{}\"}}",
+                quoted(name.as_bytes())
+            ),
+            None => format!(
+                "{{sa_family=AF_UNIX, sun_path=\"{}\"}}",
+                quoted(path.as_bytes())
+            ),
         },
-        Address::Unspecified => "{sa_family=AF_UNSPEC, sa_data=\"\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\"}".into(),
+        Address::Unspecified => {
+            "{sa_family=AF_UNSPEC, sa_data=\"\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\"}".into()
+        }
         Address::Other(name) => format!("{{sa_family={}, sa_data=\"\"}}", quoted(name.as_bytes())),
     }
 }
 
 fn endpoint(e: Endpoint) -> String {
     if e.ip.is_ipv4() {
-        return format!("{{sa_family=AF_INET, sin_port=htons({}), sin_addr=inet_addr(\"{}\")}}", e.port, e.ip);
+        return format!(
+            "{{sa_family=AF_INET, sin_port=htons({}), sin_addr=inet_addr(\"{}\")}}",
+            e.port, e.ip
+        );
     }
     format!(
         "{{sa_family=AF_INET6, sin6_port=htons({}), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"{}\", &sin6_addr), \
@@ -283,7 +387,9 @@ fn escaped(bytes: &[u8]) -> String {
                 text.push(char::from(*byte));
             }
             0x20..=0x7e => text.push(char::from(*byte)),
-            _ if bytes.get(i + 1).is_some_and(u8::is_ascii_digit) => text.push_str(&format!("\\{byte:03o}")),
+            _ if bytes.get(i + 1).is_some_and(u8::is_ascii_digit) => {
+                text.push_str(&format!("\\{byte:03o}"))
+            }
             _ => text.push_str(&format!("\\{byte:o}")),
         }
     }

@@ -246,7 +246,10 @@ fn folder(path: &Path, found: &mut Vec<Found>, gathered: &mut Gathered) -> Resul
     files.sort();
     let (mut captures, mut traces) = (Vec::new(), Vec::new());
     // presyn's own trace says more than the strace log that it writes beside it.
-    let own = files.iter().find(|f| f.file_name().is_some_and(|n| n == TRACE)).cloned();
+    let own = files
+        .iter()
+        .find(|f| f.file_name().is_some_and(|n| n == TRACE))
+        .cloned();
     for file in files {
         match file.file_name().and_then(|n| n.to_str()) {
             Some("resolv.conf") => {

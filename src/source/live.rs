@@ -3,8 +3,10 @@
 //! Order at start: open the capture and the case folder, launch (the child stands still), read the host's
 //! files as the command sees them, give up what is no longer needed; only then is a packet parsed.
 
-use super::capture::{Batch, CaptureError, Counts, Live, Settings as CaptureSettings, pcap_writer::PcapWriter};
-use super::capture_file::{self, Reading};
+use super::capture::{
+    Batch, CaptureError, Counts, Live, Settings as CaptureSettings, pcap_writer::PcapWriter,
+};
+use super::capture_file::Reading;
 use super::host::HostFiles;
 use super::privilege::{self, Kept, User};
 use super::tracer::{Ended, Exit, Launch, Next, Observer, Tick, TracerError, signal_name};
@@ -89,17 +91,28 @@ struct Capturing {
 
 /// Runs the plan to its end.
 pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError> {
-    let Plan { launch, capture, save } = plan;
+    let Plan {
+        launch,
+        capture,
+        save,
+    } = plan;
     let live = capture.as_ref().map(Live::open).transpose()?;
     let owner = launch.user.as_ref().map(|u| (u.uid, u.gid));
-    let mut writer = save.as_ref().map(|(folder, force)| CaseWriter::create(folder, *force, owner)).transpose()?;
+    let mut writer = save
+        .as_ref()
+        .map(|(folder, force)| CaseWriter::create(folder, *force, owner))
+        .transpose()?;
     let ports = launch.dns_ports.clone();
     let packets = match (&writer, &live) {
         (Some(writer), Some(live)) => Some((writer.packets()?, live.link())),
         _ => None,
     };
     let (user, traced) = (launch.user.clone(), launch.trace);
-    let mut header = header(&launch.command, &launch.environment, live.as_ref().map_or("", Live::interface));
+    let mut header = header(
+        &launch.command,
+        &launch.environment,
+        live.as_ref().map_or("", Live::interface),
+    );
     let tracer = launch.start()?;
     let files = HostFiles::of_process(tracer.root());
     if tracer.no_new_privileges() {
@@ -120,7 +133,9 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         writer,
         progress: Progress::default(),
         listener,
-        capturing: capturing.as_ref().map(|c| (c.events.clone(), c.path.clone())),
+        capturing: capturing
+            .as_ref()
+            .map(|c| (c.events.clone(), c.path.clone())),
         trace: traced.then(|| named(folder, TRACE)),
         started: header.started,
         files: &files,
@@ -137,7 +152,12 @@ fn named(folder: Option<&Path>, name: &str) -> String {
     folder.map_or_else(|| name.to_owned(), |f| f.join(name).display().to_string())
 }
 
-fn capture_thread(live: Live, file: Option<(File, i32)>, path: String, ports: Vec<u16>) -> Capturing {
+fn capture_thread(
+    live: Live,
+    file: Option<(File, i32)>,
+    path: String,
+    ports: Vec<u16>,
+) -> Capturing {
     let stop = Arc::new(AtomicBool::new(false));
     let events: Shared = Shared::default();
     let (its_stop, its_events, its_path) = (stop.clone(), events.clone(), path.clone());
@@ -145,14 +165,24 @@ fn capture_thread(live: Live, file: Option<(File, i32)>, path: String, ports: Ve
         let mut batch: Vec<Event> = Vec::new();
         let sink = std::cell::RefCell::new(&mut batch);
         let mut push = |event| sink.borrow_mut().push(event);
-        let facts = CaptureFacts { path: its_path, ..CaptureFacts::default() };
+        let facts = CaptureFacts {
+            path: its_path,
+            ..CaptureFacts::default()
+        };
         let mut reading = Reading::live(facts, &ports, &mut push);
-        let mut writer = file.and_then(|(file, link)| PcapWriter::new(BufWriter::new(file), link, &ports).ok());
+        let mut writer =
+            file.and_then(|(file, link)| PcapWriter::new(BufWriter::new(file), link, &ports).ok());
         let counts = live.run(&its_stop, &mut |piece| match piece {
             Batch::Frame(frame) => {
                 // What is decoded is what is stored, so that the case reads back the same.
                 let kept = super::capture::keep::kept_length(frame.link, frame.data, &ports);
-                reading.frame(frame.at, frame.link, frame.interface, &frame.data[..kept], frame.original_length);
+                reading.frame(
+                    frame.at,
+                    frame.link,
+                    frame.interface,
+                    &frame.data[..kept],
+                    frame.original_length,
+                );
                 if let Some(writer) = &mut writer
                     && let Err(error) = writer.write(&frame)
                 {
@@ -173,7 +203,12 @@ fn capture_thread(live: Live, file: Option<(File, i32)>, path: String, ports: Ve
         }
         (counts, facts)
     });
-    Capturing { stop, events, path, thread }
+    Capturing {
+        stop,
+        events,
+        path,
+        thread,
+    }
 }
 
 fn dropped(counts: &Counts) -> u64 {
@@ -190,7 +225,11 @@ fn finish(capturing: Capturing) -> (CaptureFacts, Vec<Event>) {
     capturing.stop.store(true, Ordering::Release);
     let path = capturing.path;
     let (counts, mut facts) = capturing.thread.join().unwrap_or_else(|_| {
-        let facts = CaptureFacts { path, damaged: true, ..CaptureFacts::default() };
+        let facts = CaptureFacts {
+            path,
+            damaged: true,
+            ..CaptureFacts::default()
+        };
         (Ok(Counts::default()), facts)
     });
     if let Err(error) = counts {
@@ -240,7 +279,11 @@ impl Observer for Recorder<'_> {
             self.listener.line(&line);
         }
         // The first Ctrl-C is the command's; once that has ended, the next ends the survivors.
-        if self.reported && tick.interrupts > 0 { Next::Stop } else { Next::Continue }
+        if self.reported && tick.interrupts > 0 {
+            Next::Stop
+        } else {
+            Next::Continue
+        }
     }
 
     fn root_ended(&mut self, exit: Exit, survivors: &[Task]) -> Next {
@@ -256,7 +299,13 @@ impl Observer for Recorder<'_> {
         let (captures, packets) = match &self.capturing {
             Some((events, path)) => {
                 let events = lock(events).clone();
-                (vec![CaptureFacts { path: path.clone(), ..seen(&events) }], events)
+                (
+                    vec![CaptureFacts {
+                        path: path.clone(),
+                        ..seen(&events)
+                    }],
+                    events,
+                )
             }
             None => (Vec::new(), Vec::new()),
         };
@@ -278,9 +327,17 @@ fn seen(events: &[Event]) -> CaptureFacts {
 }
 
 impl Recorder<'_> {
-    fn gathered(&self, captures: Vec<CaptureFacts>, packets: Vec<Event>, events: Vec<Event>) -> Gathered {
+    fn gathered(
+        &self,
+        captures: Vec<CaptureFacts>,
+        packets: Vec<Event>,
+        events: Vec<Event>,
+    ) -> Gathered {
         let input = u16::try_from(captures.len()).unwrap_or(1);
-        let trace = self.trace.as_ref().map(|path| jsonl::facts(path, input, self.calls));
+        let trace = self
+            .trace
+            .as_ref()
+            .map(|path| jsonl::facts(path, input, self.calls));
         let conf = self.files.resolv_conf.clone();
         Gathered {
             captures,
@@ -299,7 +356,9 @@ impl Recorder<'_> {
         captured: Option<(CaptureFacts, Vec<Event>)>,
         kept: Kept,
     ) -> Result<Outcome, LiveError> {
-        let (captures, packets) = captured.map_or((Vec::new(), Vec::new()), |(facts, events)| (vec![facts], events));
+        let (captures, packets) = captured.map_or((Vec::new(), Vec::new()), |(facts, events)| {
+            (vec![facts], events)
+        });
         if let Some(writer) = self.writer.take() {
             writer.end(&Footer {
                 dropped: captures.first().and_then(|c| c.dropped),
@@ -310,7 +369,12 @@ impl Recorder<'_> {
         }
         let events = std::mem::take(&mut self.events);
         let gathered = self.gathered(captures, packets, events);
-        Ok(Outcome { exit: ended.exit, gathered, reported: self.reported, kept })
+        Ok(Outcome {
+            exit: ended.exit,
+            gathered,
+            reported: self.reported,
+            kept,
+        })
     }
 }
 
@@ -325,14 +389,30 @@ fn names(tasks: &[Task]) -> String {
     let list: Vec<String> = tasks
         .iter()
         .take(5)
-        .map(|t| format!("{} ({})", t.comm.as_deref().unwrap_or("?"), t.pid.or(t.tid).unwrap_or(0)))
+        .map(|t| {
+            format!(
+                "{} ({})",
+                t.comm.as_deref().unwrap_or("?"),
+                t.pid.or(t.tid).unwrap_or(0)
+            )
+        })
         .collect();
-    let more = if tasks.len() > 5 { format!(" and {} more", tasks.len() - 5) } else { String::new() };
+    let more = if tasks.len() > 5 {
+        format!(" and {} more", tasks.len() - 5)
+    } else {
+        String::new()
+    };
     format!("{}{more}", list.join(", "))
 }
 
 /// Variables that change how names are resolved (resolv.conf(5), resolver(3), Go and the JVM).
-const RESOLVER_VARIABLES: [&str; 5] = ["RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES", "GODEBUG", "JAVA_TOOL_OPTIONS"];
+const RESOLVER_VARIABLES: [&str; 5] = [
+    "RES_OPTIONS",
+    "LOCALDOMAIN",
+    "HOSTALIASES",
+    "GODEBUG",
+    "JAVA_TOOL_OPTIONS",
+];
 /// Settings that decide when SYNs are sent again and when neighbours are given up (ip-sysctl).
 const SYSCTLS: [&str; 4] = [
     "net/ipv4/tcp_syn_retries",
@@ -342,13 +422,24 @@ const SYSCTLS: [&str; 4] = [
 ];
 
 fn header(command: &[OsString], environment: &[(OsString, OsString)], interface: &str) -> Header {
-    let read = |path: &str| fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default();
+    let read = |path: &str| {
+        fs::read_to_string(path)
+            .map(|t| t.trim().to_owned())
+            .unwrap_or_default()
+    };
     Header {
         schema: jsonl::SCHEMA.into(),
         presyn: env!("CARGO_PKG_VERSION").into(),
-        command: command.iter().map(|c| c.to_string_lossy().into_owned()).collect(),
+        command: command
+            .iter()
+            .map(|c| c.to_string_lossy().into_owned())
+            .collect(),
         host: read("/proc/sys/kernel/hostname"),
-        kernel: format!("{} {}", read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH),
+        kernel: format!(
+            "{} {}",
+            read("/proc/sys/kernel/osrelease"),
+            std::env::consts::ARCH
+        ),
         interface: interface.to_owned(),
         interfaces: interfaces(),
         sysctls: SYSCTLS
@@ -359,7 +450,12 @@ fn header(command: &[OsString], environment: &[(OsString, OsString)], interface:
         resolver_environment: environment
             .iter()
             .filter(|(name, _)| RESOLVER_VARIABLES.iter().any(|v| name == v))
-            .map(|(n, v)| (n.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()))
+            .map(|(n, v)| {
+                (
+                    n.to_string_lossy().into_owned(),
+                    v.to_string_lossy().into_owned(),
+                )
+            })
             .collect(),
         ..Header::default()
     }
@@ -367,12 +463,18 @@ fn header(command: &[OsString], environment: &[(OsString, OsString)], interface:
 
 fn interfaces() -> std::collections::BTreeMap<u32, String> {
     let list = nix::net::if_::if_nameindex();
-    list.map(|list| list.iter().map(|i| (i.index(), i.name().to_string_lossy().into_owned())).collect())
-        .unwrap_or_default()
+    list.map(|list| {
+        list.iter()
+            .map(|i| (i.index(), i.name().to_string_lossy().into_owned()))
+            .collect()
+    })
+    .unwrap_or_default()
 }
 
 fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
@@ -391,4 +493,3 @@ pub fn command_user(
         None => User::behind_sudo(environment),
     }
 }
-

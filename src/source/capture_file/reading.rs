@@ -15,13 +15,13 @@ const MAX_WARNINGS: usize = 20;
 pub(in crate::source) struct Reading<'a> {
     pub facts: CaptureFacts,
     pub decoder: Decoder,
-    pub filter: Option<Filter>,
+    pub(super) filter: Option<Filter>,
     pub sink: &'a mut dyn FnMut(Event),
     more_warnings: u64,
 }
 
 impl<'a> Reading<'a> {
-    pub fn new(
+    pub(super) fn new(
         facts: CaptureFacts,
         decoder: Decoder,
         filter: Option<Filter>,
@@ -38,7 +38,9 @@ impl<'a> Reading<'a> {
 
     /// Frames that are being captured rather than read.
     pub fn live(facts: CaptureFacts, dns_ports: &[u16], sink: &'a mut dyn FnMut(Event)) -> Self {
-        let decoder = Decoder::new(DecodeOptions { dns_ports: dns_ports.to_vec() });
+        let decoder = Decoder::new(DecodeOptions {
+            dns_ports: dns_ports.to_vec(),
+        });
         Self::new(facts, decoder, None, sink)
     }
 
@@ -116,7 +118,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Says that the file ended, or could not be read further, where it should not.
-    pub fn ended_early<R: Read>(&mut self, buffer: &Buffer<R>, problem: &str) {
+    pub(super) fn ended_early<R: Read>(&mut self, buffer: &Buffer<R>, problem: &str) {
         match buffer.failure() {
             Some(error) => self.damage(buffer.offset(), &format!("{problem} ({error})")),
             None => self.damage(buffer.offset(), problem),

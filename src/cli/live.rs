@@ -1,0 +1,158 @@
+//! `presyn run` and `presyn check`, as the terminal sees them.
+
+use super::{Color, Run, settings};
+use crate::event::Event;
+use crate::pipeline::{self, Gathered, Settings};
+use crate::render::{safe::escape, strace};
+use crate::report::Report;
+use crate::source::live::{self, Listener, LiveError};
+use crate::source::machine::{self, Answer};
+use crate::source::tracer::Exit;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+/// Exit status of env(1) when it fails itself.
+const FAILED: u8 = 125;
+
+/// How `run` ended.
+pub enum Ran {
+    /// As the command did.
+    Like(Exit),
+    /// It could not be run.
+    Failed(u8),
+}
+
+/// Runs a command and reports on it. `write` writes a report in the chosen format.
+pub fn run(
+    args: &Run,
+    write: fn(&Report, &Run, bool, &mut dyn Write) -> io::Result<()>,
+) -> Result<Ran> {
+    let (settings, plan) = settings::run(args)?;
+    let mut terminal = Terminal {
+        args,
+        settings: &settings,
+        write,
+        problem: None,
+    };
+    let outcome = match live::run(plan, &mut terminal) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            eprintln!("presyn: {}", escape_lines(&error.to_string()));
+            let status = match &error {
+                LiveError::Tracer(error) => u8::try_from(error.exit_status()).unwrap_or(FAILED),
+                _ => FAILED,
+            };
+            return Ok(Ran::Failed(status));
+        }
+    };
+    if args.verbose {
+        eprintln!("presyn: while it ran, presyn {}", outcome.kept);
+    }
+    if !outcome.reported {
+        terminal.report(outcome.gathered);
+    }
+    match terminal.problem {
+        Some(problem) => Err(problem),
+        None => Ok(Ran::Like(outcome.exit)),
+    }
+}
+
+/// Multi-line messages keep their lines; everything else in them is escaped.
+fn escape_lines(text: &str) -> String {
+    text.lines()
+        .map(|line| escape(line).into_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Standard error while the command runs.
+struct Terminal<'a> {
+    args: &'a Run,
+    settings: &'a Settings,
+    write: fn(&Report, &Run, bool, &mut dyn Write) -> io::Result<()>,
+    problem: Option<anyhow::Error>,
+}
+
+impl Listener for Terminal<'_> {
+    fn line(&mut self, line: &str) {
+        if !self.args.quiet {
+            eprintln!("presyn: {line}");
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        if self.args.verbose {
+            let mut text = Vec::new();
+            // Writing into memory cannot fail.
+            let _ = strace::write(event, &mut text);
+            for line in String::from_utf8_lossy(&text).lines() {
+                eprintln!("presyn: {}", escape(line));
+            }
+        }
+    }
+
+    fn report(&mut self, gathered: Gathered) {
+        let report = pipeline::report(gathered, self.settings);
+        let done = match &self.args.report_file {
+            Some(path) => File::create(path)
+                .and_then(|file| {
+                    let mut out = BufWriter::new(file);
+                    (self.write)(&report, self.args, false, &mut out)?;
+                    out.flush()
+                })
+                .with_context(|| format!("cannot write the report to {}", path.display())),
+            None if self.args.quiet => Ok(()),
+            None => {
+                let mut out = BufWriter::new(io::stderr().lock());
+                let colored = colored(self.args.report.color, io::stderr().is_terminal());
+                // A blank line between the command's words and presyn's.
+                writeln!(out)
+                    .and_then(|()| (self.write)(&report, self.args, colored, &mut out))
+                    .and_then(|()| out.flush())
+                    .context("cannot write the report")
+            }
+        };
+        if let Err(problem) = done {
+            self.problem = Some(problem);
+        }
+    }
+}
+
+/// Whether to use colours: on terminals, unless `NO_COLOR` (no-color.org) is set.
+pub fn colored(color: Color, terminal: bool) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+    }
+}
+
+/// Prints what this machine allows. Returns whether it suffices.
+pub fn check(out: &mut dyn Write) -> io::Result<bool> {
+    let facts = machine::facts();
+    let wide = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
+    for fact in &facts {
+        let (mark, mend) = match &fact.answer {
+            Answer::Yes => ("yes", None),
+            Answer::Spared { mend } => ("no*", mend.as_deref()),
+            Answer::No { mend } => ("NO", Some(mend.as_str())),
+        };
+        writeln!(
+            out,
+            "{mark:4} {:wide$}  {}",
+            fact.name,
+            escape(&fact.detail)
+        )?;
+        if let Some(mend) = mend {
+            writeln!(out, "     {:wide$}  mend: {}", "", escape(mend))?;
+        }
+    }
+    if facts
+        .iter()
+        .any(|f| matches!(f.answer, Answer::Spared { .. }))
+    {
+        writeln!(out, "\n* presyn does without")?;
+    }
+    Ok(machine::suffices(&facts))
+}
