@@ -87,9 +87,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
         )
     } else {
         format!(
-            "{}, about {}; no answer and no error came back.",
-            each.join("; "),
-            tally::names(&queries)
+            "Asked about {}: {}. No answer and no error came back.",
+            tally::names(&queries),
+            each.join("; ")
         )
     };
     let failed = silent.iter().any(|t| t.lookup_failed());
@@ -117,16 +117,20 @@ fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally])
         .filter(|t| !t.in_time().is_empty() && t.silent().is_empty() && t.late().is_empty())
         .map(|t| words::resolver(t.resolver))
         .collect();
-    let them = if silent.len() == 1 { "it" } else { "them" };
+    let (them, are) = if silent.len() == 1 {
+        ("it", "is")
+    } else {
+        ("them", "are")
+    };
     let first = if good.is_empty() {
+        let none = if tallies.len() == silent.len() {
+            "No name server answered: s"
+        } else {
+            "S"
+        };
         format!(
-            "No name server answered: see whether {} are up and UDP port 53 is let through, or name servers that \
-             answer instead.",
+            "{none}ee whether {} {are} up and UDP port 53 is let through, or name servers that answer instead.",
             words::list(&placed)
-        )
-        .replace(
-            " are up",
-            if silent.len() == 1 { " is up" } else { " are up" },
         )
     } else {
         format!(

@@ -133,7 +133,9 @@ fn c_reason(context: &Context, event: EventId) -> Option<String> {
     use crate::event::{Packet, What};
     match context.case.evidence.events[event].what {
         What::Packet(Packet::Icmp { .. }) | What::Call(_) => {
-            Some(resolver_refused::reason(context.case, event)).filter(|r| r != "the call")
+            // ERESTARTSYS and its like: a signal stopped the client, not the network.
+            Some(resolver_refused::reason(context.case, event))
+                .filter(|r| r != "the call" && !r.contains("ERESTART"))
         }
         _ => None,
     }
