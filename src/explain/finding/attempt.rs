@@ -56,3 +56,13 @@ pub fn lasted(x: &Connection) -> Option<Span> {
     let from = x.called.or(x.first_syn)?;
     Some((x.ended? - from).max(Span::ZERO))
 }
+
+/// Whether an attempt failed for certain: a packet or a call says so, or its SYNs stayed unanswered. A socket
+/// that was merely closed, in a log without packets, may have been connected.
+pub fn failed(x: &Connection) -> bool {
+    match x.outcome {
+        Ending::Refused | Ending::Unreachable => true,
+        Ending::TimedOut | Ending::NoSyn => !x.syns.is_empty() || x.ended_by.is_some(),
+        Ending::Connected | Ending::Open => false,
+    }
+}

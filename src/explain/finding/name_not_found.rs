@@ -68,7 +68,12 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 .collect()
         };
         // A missing PTR record is common and harmless, and so is a name without which the client got on.
-        let severity = if followed || lookup.reverse.is_some() {
+        let got_on = joined
+            .lookups
+            .iter()
+            .skip(l)
+            .any(|o| o.process == lookup.process && o.outcome == Outcome::Answered);
+        let severity = if followed || got_on || lookup.reverse.is_some() {
             Severity::Info
         } else {
             Severity::Medium
@@ -78,9 +83,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
             severity,
             subject: Some(Subject::Lookup(l)),
             title: if denied {
-                format!("There is no such name: {} ({} said so)", name(lookup), words::list(&servers))
+                format!("There is no such name: {} ({} said so)", spoken_name(lookup), words::list(&servers))
             } else {
-                format!("{} has no record of the type asked for ({} said so)", name(lookup), words::list(&servers))
+                format!("{} has no record of the type asked for ({} said so)", spoken_name(lookup), words::list(&servers))
             },
             detail: format!(
                 "{} about it, the denial came after {}; DNS itself worked.",
@@ -96,8 +101,4 @@ pub fn find(context: &Context) -> Vec<Draft> {
         });
     }
     list
-}
-
-fn name(lookup: &crate::join::lookup::Lookup) -> String {
-    spoken_name(lookup)
 }

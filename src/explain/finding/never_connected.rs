@@ -124,10 +124,7 @@ fn servers(context: &Context) -> Vec<Draft> {
     for (to, attempts) in groups {
         let failed = attempts.iter().all(|c| {
             let x = &case.joined.connections[*c];
-            matches!(
-                x.outcome,
-                Ending::Refused | Ending::Unreachable | Ending::TimedOut | Ending::NoSyn
-            ) && !attempt::recovered(case, x)
+            attempt::failed(x) && !attempt::recovered(case, x)
         });
         let Some(&last) = attempts.last().filter(|_| failed) else {
             continue;

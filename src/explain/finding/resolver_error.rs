@@ -51,7 +51,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             line.kind == Kind::ResolverAnswer
                 && line.queries.iter().any(|q| {
                     bad.iter()
-                        .any(|b| std::ptr::eq(*b, &case.joined.queries[*q]))
+                        .any(|b| std::ptr::eq(*b, &raw const case.joined.queries[*q]))
                 })
         });
         let name = words::resolver(t.resolver);

@@ -65,11 +65,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 words::waited(found.span)
             ),
             cost: found.span,
-            remedy: Some(format!(
-                "Capture at {} and see whether the query or the answer is lost (load, rate limit, firewall, link). \
-                 Until then 'options timeout:1' in resolv.conf makes a loss cost 1 s.",
-                words::placed(case, t.resolver.ip)
-            )),
+            remedy: Some(if t.resolver.ip.is_loopback() {
+                "It is a stub on this host: look at the servers it asks itself (resolvectl status; server= of dnsmasq)."
+                    .into()
+            } else {
+                format!(
+                    "Capture at {} and see whether the query or the answer is lost (load, rate limit, firewall, \
+                     link). Until then 'options timeout:1' in resolv.conf makes a loss cost 1 s.",
+                    words::placed(case, t.resolver.ip)
+                )
+            }),
             evidence: tally::evidence(lost),
         };
         list.push(coverage::hedged(case, draft));

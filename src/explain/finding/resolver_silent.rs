@@ -51,7 +51,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let found = cost::of_parties(context, &[Kind::ResolverSilent], &ends);
     let title = if implied {
         format!(
-            "{} never answered, as far as the connects show",
+            "{} kept the client waiting, as far as the connects show",
             words::list(&names)
         )
     } else if queries.len() == 1 {
@@ -82,7 +82,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .collect();
     let detail = if implied {
         format!(
-            "{}; the trace shows no sends, so how often each was asked is not known.",
+            "{}. The trace shows neither sends nor answers: how often each was asked is not known, nor whether one \
+             of two answers came.",
             each.join("; ")
         )
     } else {
@@ -108,6 +109,11 @@ pub fn find(context: &Context) -> Vec<Draft> {
 
 fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally]) -> String {
     let case = context.case;
+    if silent.iter().all(|t| t.resolver.ip.is_loopback()) {
+        return "It is a stub on this host: see whether it runs, and which servers it asks itself (resolvectl status; \
+                server= of dnsmasq). A capture on all interfaces shows what those answered."
+            .into();
+    }
     let placed: Vec<String> = silent
         .iter()
         .map(|t| words::placed(case, t.resolver.ip))
