@@ -5,7 +5,7 @@ use crate::explain::ledger::{Kind, Party, Subject, claims};
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::time::Span;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A connection and the attempts that failed before it.
 type Story = (usize, Vec<usize>);
@@ -71,7 +71,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         stories.entry((ends, x.to)).or_default().push((c, failed));
     }
     // Of a story that goes on over three addresses only the whole is told.
-    let subsumed: Vec<usize> = stories
+    let subsumed: HashSet<usize> = stories
         .values()
         .flatten()
         .flat_map(|(_, failed)| failed.iter().copied())

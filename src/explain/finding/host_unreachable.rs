@@ -1,6 +1,6 @@
 //! A server that no packet reaches.
 
-use super::{Context, Draft, Page, Severity, attempt, cost, coverage, resolver_refused, words};
+use super::{Context, Draft, Page, Severity, attempt, cost, resolver_refused, words};
 use crate::explain::ledger::Subject;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
@@ -98,7 +98,7 @@ fn draft(context: &Context, to: Endpoint, list: &[usize]) -> Option<Draft> {
         )),
         evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
     };
-    Some(coverage::hedged(case, draft))
+    Some(draft)
 }
 
 fn why(context: &Context, x: &Connection) -> String {

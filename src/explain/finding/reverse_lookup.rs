@@ -51,12 +51,11 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let later = first_to
             .get(&(address.to_canonical(), lookup.process))
             .and_then(|list| {
-                list.iter().find(|c| {
-                    let x = &case.joined.connections[**c];
-                    x.called
-                        .or(x.first_syn)
-                        .is_some_and(|at| at >= lookup.began)
-                })
+                let before = list.partition_point(|c| {
+                    let x = &case.joined.connections[*c];
+                    x.called.or(x.first_syn).is_none_or(|at| at < lookup.began)
+                });
+                list.get(before)
             });
         if let Some(&c) = later {
             let to = case.joined.connections[c].to;

@@ -1,6 +1,6 @@
 //! A server that does not answer the SYN.
 
-use super::{Context, Draft, Page, attempt, cost, coverage, words};
+use super::{Context, Draft, Page, attempt, cost, words};
 use crate::explain::Case;
 use crate::explain::ledger::Subject;
 use crate::flow::Endpoint;
@@ -108,7 +108,7 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
         )),
         evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
     };
-    Some(coverage::hedged(case, draft))
+    Some(draft)
 }
 
 /// From the first SYN to the end of the attempt, or of the inputs.

@@ -22,6 +22,14 @@ fn is_late(q: &Query) -> bool {
     q.answer().is_some_and(|a| a.late && a.at - q.until >= LATE)
 }
 
+/// How many resolvers are looked at: a client has a few, and whoever talks to more is a resolver itself.
+const MAX_RESOLVERS: usize = 256;
+/// A client that asks another resolver from another socket so soon has not waited for this one: an error told
+/// it to go on. Those that ask all at once (musl) use one socket.
+const MOVED_ON: Span = Span::millis(500);
+/// How many queries around one are looked at for that.
+const AROUND: usize = 200;
+
 /// One resolver and the client's own queries to it over UDP.
 pub struct Tally<'a> {
     case: &'a Case<'a>,
@@ -42,6 +50,9 @@ pub fn resolvers<'a>(case: &'a Case<'a>) -> Vec<Tally<'a>> {
         .iter()
         .filter(|q| q.origin != Origin::Untraced && q.transport == Transport::Udp)
     {
+        if list.len() >= MAX_RESOLVERS && !position.contains_key(&query.resolver) {
+            continue;
+        }
         let i = *position.entry(query.resolver).or_insert_with(|| {
             list.push(Tally {
                 case,
@@ -79,6 +90,7 @@ impl<'a> Tally<'a> {
             q.state == State::Unanswered { refused: None }
                 && (q.packet.is_some() || !capture)
                 && q.waited() >= GAVE_UP
+                && !self.moved_on(q)
         })
     }
 
@@ -102,6 +114,25 @@ impl<'a> Tally<'a> {
             }
             _ => false,
         })
+    }
+
+    /// Whether the client turned to another resolver without waiting.
+    fn moved_on(&self, q: &Query) -> bool {
+        let all = &self.case.joined.queries;
+        let start = all.partition_point(|o| o.sent <= q.sent);
+        let soon = all[start..]
+            .iter()
+            .take(AROUND)
+            .take_while(|o| o.sent - q.sent < MOVED_ON);
+        q.association.is_some()
+            && soon.into_iter().any(|o| {
+                o.resolver != q.resolver
+                    && o.process == q.process
+                    && o.association != q.association
+                    && o.association.is_some()
+                    && o.question == q.question
+                    && o.task == q.task
+            })
     }
 
     fn pick(&self, test: impl Fn(&Query) -> bool) -> Vec<&'a Query> {
