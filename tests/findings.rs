@@ -780,3 +780,14 @@ fn every_finding_has_a_page() {
         );
     }
 }
+
+#[test]
+fn a_resolver_that_the_client_left_at_once_is_not_silent() {
+    let mut s = Scene::new();
+    s.query(0.0, 40, R1, "web", A)
+        .query(0.000_5, 41, R2, "web", A)
+        .poll(0.001, 5.0, 41, R2);
+    s.query(5.01, 41, R2, "web", A).poll(5.011, 5.0, 41, R2);
+    let f = s.has("resolver-silent");
+    assert!(!f.title.contains("10.0.1.93"), "{}", f.title);
+}
