@@ -160,6 +160,7 @@ pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
         some.truncate(MAX_OF_A_KIND);
         drafts.append(&mut some);
     }
+    coverage::hedge(case, &mut drafts);
     let nothing = nothing_wrong::find(&context, &drafts);
     drafts.extend(nothing);
     drafts.sort_by_key(rank);

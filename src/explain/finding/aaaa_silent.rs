@@ -1,6 +1,6 @@
 //! A resolver that answers one address type and never the other.
 
-use super::{Context, Draft, Page, cost, coverage, tally, words};
+use super::{Context, Draft, Page, cost, tally, words};
 use crate::event::dns::RecordType;
 use crate::explain::ledger::Kind;
 use crate::join::Query;
@@ -89,7 +89,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 remedy: Some(remedy),
                 evidence: tally::evidence(left.into_iter().chain(spoken)),
             };
-            list.push(coverage::hedged(case, draft));
+            list.push(draft);
         }
     }
     list

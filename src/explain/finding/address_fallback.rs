@@ -5,7 +5,10 @@ use crate::explain::ledger::{Kind, Party, Subject, claims};
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::time::Span;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A connection and the attempts that failed before it.
+type Story = (usize, Vec<usize>);
 
 /// How many attempts before a connection are looked at; a name seldom has more addresses.
 const LOOK_BACK: usize = 30;
@@ -35,8 +38,7 @@ timeout in the program.",
 pub fn find(context: &Context) -> Vec<Draft> {
     let joined = context.case.joined;
     let mut by_process: HashMap<_, Vec<usize>> = HashMap::new();
-    let mut stories: BTreeMap<(Vec<Endpoint>, Endpoint), Vec<(usize, Vec<usize>)>> =
-        BTreeMap::new();
+    let mut stories: BTreeMap<(Vec<Endpoint>, Endpoint), Vec<Story>> = BTreeMap::new();
     for (c, x) in joined.connections.iter().enumerate() {
         if x.role != Role::Server {
             continue;
@@ -69,7 +71,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         stories.entry((ends, x.to)).or_default().push((c, failed));
     }
     // Of a story that goes on over three addresses only the whole is told.
-    let subsumed: Vec<usize> = stories
+    let subsumed: HashSet<usize> = stories
         .values()
         .flatten()
         .flat_map(|(_, failed)| failed.iter().copied())
@@ -90,12 +92,7 @@ fn gap(earlier: &Connection, later: &Connection) -> Option<Span> {
     Some(later.reached()? - earlier.reached()?)
 }
 
-fn draft(
-    context: &Context,
-    ends: &[Endpoint],
-    to: Endpoint,
-    list: &[(usize, Vec<usize>)],
-) -> Option<Draft> {
+fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> Option<Draft> {
     let joined = context.case.joined;
     let (c, failed) = list.first()?;
     let x = &joined.connections[*c];
@@ -123,11 +120,11 @@ fn draft(
             format!("{} {}", o.to, outcome(o))
         })
         .collect();
-    let harmless = connected && span.is_none_or(|s| s < Span::millis(50));
+    let harmless = !attempt::failed(x) && span.is_none_or(|s| s < Span::millis(50));
     let severity = if harmless {
         Severity::Info
     } else {
-        cost::severity(span, !connected)
+        cost::severity(span, attempt::failed(x))
     };
     Some(Draft {
         id: PAGE.id,
@@ -138,10 +135,10 @@ fn draft(
             words::list(&names),
             span.filter(|s| *s >= Span::millis(1))
                 .map_or_else(String::new, |s| format!(" and cost {}", words::took(s))),
-            if connected {
-                "connected to"
-            } else {
-                "tried, in vain,"
+            match (connected, attempt::failed(x)) {
+                (true, _) => "connected to",
+                (_, true) => "tried, in vain,",
+                _ => "went on to",
             }
         ),
         detail: format!(

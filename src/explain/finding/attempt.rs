@@ -7,6 +7,9 @@ use crate::join::EventId;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::time::Span;
 
+/// How many later connections are looked at for one that worked.
+const LOOK_AHEAD: usize = 1_000;
+
 /// The calls and packets of some attempts.
 pub fn evidence<'a>(attempts: impl IntoIterator<Item = &'a Connection>) -> Vec<EventId> {
     let mut list: Vec<EventId> = Vec::new();
@@ -25,16 +28,21 @@ pub fn evidence<'a>(attempts: impl IntoIterator<Item = &'a Connection>) -> Vec<E
 /// Whether the same process later got a connection of the same story: to the same port, or from the
 /// same lookup.
 pub fn recovered(case: &Case, failed: &Connection) -> bool {
-    let Some(at) = failed.reached() else {
+    let Some(at) = failed.called.or(failed.first_syn) else {
         return false;
     };
-    case.joined.connections.iter().any(|x| {
-        x.role == Role::Server
-            && x.outcome == Ending::Connected
-            && x.process == failed.process
-            && x.reached().is_some_and(|r| r >= at)
-            && (x.to.port == failed.to.port || x.lookup.is_some() && x.lookup == failed.lookup)
-    })
+    let all = &case.joined.connections;
+    let start = all.partition_point(|x| x.called.or(x.first_syn).is_none_or(|t| t < at));
+    all[start.saturating_sub(1)..]
+        .iter()
+        .take(LOOK_AHEAD)
+        .any(|x| {
+            x.role == Role::Server
+                && x.outcome == Ending::Connected
+                && x.process == failed.process
+                && x.reached().is_some_and(|r| r >= at)
+                && (x.to.port == failed.to.port || x.lookup.is_some() && x.lookup == failed.lookup)
+        })
 }
 
 /// The error of the call that ended an attempt.
@@ -55,4 +63,14 @@ pub fn error<'a>(case: &Case<'a>, x: &Connection) -> Option<&'a str> {
 pub fn lasted(x: &Connection) -> Option<Span> {
     let from = x.called.or(x.first_syn)?;
     Some((x.ended? - from).max(Span::ZERO))
+}
+
+/// Whether an attempt failed for certain: a packet or a call says so, or its SYNs stayed unanswered. A socket
+/// that was merely closed, in a log without packets, may have been connected.
+pub fn failed(x: &Connection) -> bool {
+    match x.outcome {
+        Ending::Refused | Ending::Unreachable => true,
+        Ending::TimedOut | Ending::NoSyn => !x.syns.is_empty() || x.ended_by.is_some(),
+        Ending::Connected | Ending::Open => false,
+    }
 }

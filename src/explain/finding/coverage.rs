@@ -116,18 +116,34 @@ fn unseen(case: &Case) -> Option<Gap> {
     })
 }
 
-/// Lowers a finding that rests on missing packets by one step where the capture lacks some, and says why.
-pub fn hedged(case: &Case, mut draft: Draft) -> Draft {
+/// Lowers findings that rest on missing packets by one step where the capture lacks some, and says why.
+pub fn hedge(case: &Case, drafts: &mut [Draft]) {
     let Some(gap) = gaps(case).into_iter().next() else {
-        return draft;
+        return;
     };
-    draft.severity = match draft.severity {
-        Severity::High => Severity::Medium,
-        Severity::Medium => Severity::Low,
-        Severity::Low | Severity::Info => Severity::Info,
-    };
-    draft.detail.push_str(" With care: ");
-    draft.detail.push_str(&gap.words);
-    draft.detail.push('.');
-    draft
+    for draft in drafts {
+        if !RESTS_ON_ABSENCE.contains(&draft.id) {
+            continue;
+        }
+        draft.severity = match draft.severity {
+            Severity::High => Severity::Medium,
+            Severity::Medium => Severity::Low,
+            Severity::Low | Severity::Info => Severity::Info,
+        };
+        draft.detail.push_str(" With care: ");
+        draft.detail.push_str(&gap.words);
+        draft.detail.push('.');
+    }
 }
+
+/// Findings that a lost packet could refute.
+const RESTS_ON_ABSENCE: &[&str] = &[
+    "resolver-silent",
+    "resolver-lossy",
+    "aaaa-silent",
+    "resolver-unreachable",
+    "resolver-tcp-stuck",
+    "stub-upstream-silent",
+    "syn-unanswered",
+    "host-unreachable",
+];

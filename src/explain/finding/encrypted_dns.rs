@@ -10,7 +10,7 @@ const DNS_OVER_TLS: u16 = 853;
 /// DNS over HTTPS (RFC 8484).
 const HTTPS: u16 = 443;
 /// Addresses of public resolvers that serve DNS over HTTPS, as their operators publish them: Cloudflare,
-/// Google, Quad9, OpenDNS, AdGuard.
+/// Google, Quad9, `OpenDNS`, `AdGuard`.
 const PUBLIC: &[&str] = &[
     "1.1.1.1",
     "1.0.0.1",

@@ -1,6 +1,6 @@
 //! A server that no packet reaches.
 
-use super::{Context, Draft, Page, Severity, attempt, cost, coverage, resolver_refused, words};
+use super::{Context, Draft, Page, Severity, attempt, cost, resolver_refused, words};
 use crate::explain::ledger::Subject;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
@@ -27,7 +27,13 @@ program goes on to IPv4. Prohibited: the sender of the ICMP packet is the firewa
 /// Finds unreachable servers, one finding per server.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let syns_seen = case.joined.connections.iter().any(|x| !x.syns.is_empty());
+    // A log of connects alone does not tell UDP sockets from TCP: only an error shows a failure there.
+    let told = case
+        .evidence
+        .traces
+        .iter()
+        .all(|t| t.sees.sockets || t.sees.everything);
+    let syns_seen = told && case.joined.connections.iter().any(|x| !x.syns.is_empty());
     let mut groups: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
     for (c, x) in case.joined.connections.iter().enumerate() {
         let unreachable = match x.outcome {
@@ -92,7 +98,7 @@ fn draft(context: &Context, to: Endpoint, list: &[usize]) -> Option<Draft> {
         )),
         evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
     };
-    Some(coverage::hedged(case, draft))
+    Some(draft)
 }
 
 fn why(context: &Context, x: &Connection) -> String {

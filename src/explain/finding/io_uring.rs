@@ -24,7 +24,7 @@ What to do: run the program without io_uring if it can (node: UV_USE_IO_URING=0)
 forbid it for the test: sysctl kernel.io_uring_disabled=2 (Linux 6.6 and later).",
 };
 
-/// Finds io_uring.
+/// Finds `io_uring`.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let setups: Vec<EventId> = case

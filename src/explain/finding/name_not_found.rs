@@ -5,7 +5,7 @@ use crate::explain::ledger::Subject;
 use crate::explain::verdict::spoken_name;
 use crate::join::lookup::Outcome;
 use crate::join::{Origin, Query};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What `presyn explain name-not-found` shows.
 pub const PAGE: Page = Page {
@@ -34,6 +34,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .iter()
         .filter(|l| l.outcome == Outcome::Answered)
         .map(|l| (l.process, l.name.folded()))
+        .collect();
+    let last_answered: HashMap<_, usize> = joined
+        .lookups
+        .iter()
+        .enumerate()
+        .filter(|(_, l)| l.outcome == Outcome::Answered)
+        .map(|(n, l)| (l.process, n))
         .collect();
     let mut seen = HashSet::new();
     let mut list = Vec::new();
@@ -68,7 +75,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 .collect()
         };
         // A missing PTR record is common and harmless, and so is a name without which the client got on.
-        let severity = if followed || lookup.reverse.is_some() {
+        let got_on = last_answered
+            .get(&lookup.process)
+            .is_some_and(|last| *last > l);
+        let severity = if followed || got_on || lookup.reverse.is_some() {
             Severity::Info
         } else {
             Severity::Medium
@@ -78,9 +88,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
             severity,
             subject: Some(Subject::Lookup(l)),
             title: if denied {
-                format!("There is no such name: {} ({} said so)", name(lookup), words::list(&servers))
+                format!("There is no such name: {} ({} said so)", spoken_name(lookup), words::list(&servers))
             } else {
-                format!("{} has no record of the type asked for ({} said so)", name(lookup), words::list(&servers))
+                format!("{} has no record of the type asked for ({} said so)", spoken_name(lookup), words::list(&servers))
             },
             detail: format!(
                 "{} about it, the denial came after {}; DNS itself worked.",
@@ -96,8 +106,4 @@ pub fn find(context: &Context) -> Vec<Draft> {
         });
     }
     list
-}
-
-fn name(lookup: &crate::join::lookup::Lookup) -> String {
-    spoken_name(lookup)
 }

@@ -7,6 +7,7 @@ use crate::flow::Endpoint;
 use crate::join::Origin;
 use crate::join::connect::{Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
+use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 
 /// What `presyn explain never-connected` shows.
@@ -73,9 +74,10 @@ fn lookups(context: &Context) -> Vec<Draft> {
             detail: format!(
                 "{} went out in {}; then the client gave up.",
                 words::queries(lookup.queries.len()),
-                words::took(lookup.ended - lookup.began)
+                words::took(ended(context, lookup) - lookup.began)
             ),
-            cost: Some(account.total()),
+            // What cost the time has its own finding.
+            cost: None,
             remedy: Some(if lookup.outcome == Outcome::Negative {
                 "Check the name; the servers answered that it does not exist or has no such record."
                     .into()
@@ -87,6 +89,18 @@ fn lookups(context: &Context) -> Vec<Draft> {
         });
     }
     list
+}
+
+/// When the client was through with a lookup: TCP to a resolver may go on after the last query.
+fn ended(context: &Context, lookup: &Lookup) -> Timestamp {
+    let over_tcp = context.case.joined.connections.iter().filter(|x| {
+        x.role == Role::Resolver
+            && x.process == lookup.process
+            && x.reached().is_some_and(|at| at >= lookup.began)
+    });
+    over_tcp
+        .filter_map(|x| x.ended)
+        .fold(lookup.ended, Timestamp::max)
 }
 
 /// The same process got an answer after this: it went another way.
@@ -110,10 +124,7 @@ fn servers(context: &Context) -> Vec<Draft> {
     for (to, attempts) in groups {
         let failed = attempts.iter().all(|c| {
             let x = &case.joined.connections[*c];
-            matches!(
-                x.outcome,
-                Ending::Refused | Ending::Unreachable | Ending::TimedOut | Ending::NoSyn
-            ) && !attempt::recovered(case, x)
+            attempt::failed(x) && !attempt::recovered(case, x)
         });
         let Some(&last) = attempts.last().filter(|_| failed) else {
             continue;

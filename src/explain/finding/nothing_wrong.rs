@@ -1,6 +1,7 @@
 //! Nothing held the client up.
 
 use super::{Context, Draft, Page, Severity, words};
+use crate::event::{IcmpKind, Packet, What};
 use crate::explain::assemble::after_syn;
 use crate::join::connect::{Ending, Role};
 use crate::join::lookup::Outcome;
@@ -44,12 +45,18 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
         }
         crate::explain::ledger::Subject::Connection(_) => true,
     });
+    // An ICMP error about a query that no packet and no call shows: something was lost before the capture.
+    let complained = context.case.evidence.events.iter().any(|e| {
+        matches!(&e.what, What::Packet(Packet::Icmp { kind, quote: Some(quote), .. })
+            if *kind != IcmpKind::TooBig && context.case.evidence.is_dns_port(quote.flow.dst.port))
+    });
     let anything = connected || servers.is_empty() && !context.accounts.is_empty();
     if others.iter().any(|d| d.severity >= Severity::Low)
         || slow
         || failed
         || !resolved
         || !anything
+        || complained
     {
         return Vec::new();
     }
@@ -83,7 +90,7 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
             .connections
             .iter()
             .filter(|x| x.role == Role::Server)
-            .flat_map(|x| x.syns.first().copied())
+            .filter_map(|x| x.syns.first().copied())
             .take(super::tally::MAX_EVIDENCE)
             .collect(),
     }]

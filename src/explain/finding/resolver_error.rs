@@ -3,7 +3,8 @@
 use super::{Context, Draft, Page, cost, tally, words};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::Kind;
-use std::collections::BTreeMap;
+use crate::join::Query;
+use std::collections::{BTreeMap, HashSet};
 
 /// FORMERR, SERVFAIL, NOTIMP, REFUSED (RFC 1035 section 4.1.1): the server would not or could not answer.
 /// NXDOMAIN is an answer.
@@ -47,12 +48,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
             *codes.entry(answer.rcode.0).or_default() += 1;
         }
         let said: Vec<String> = codes.keys().map(|c| Rcode(*c).to_string()).collect();
+        let erring: HashSet<*const Query> = bad.iter().map(|q| std::ptr::from_ref(*q)).collect();
         let found = cost::of(context, |line| {
             line.kind == Kind::ResolverAnswer
-                && line.queries.iter().any(|q| {
-                    bad.iter()
-                        .any(|b| std::ptr::eq(*b, &case.joined.queries[*q]))
-                })
+                && line
+                    .queries
+                    .iter()
+                    .any(|q| erring.contains(&std::ptr::from_ref(&case.joined.queries[*q])))
         });
         let name = words::resolver(t.resolver);
         list.push(Draft {

@@ -1,8 +1,10 @@
 //! A resolver that answers some queries and leaves others.
 
-use super::{Context, Draft, Page, cost, coverage, stub_upstream_silent, tally, words};
+use super::{Context, Draft, Page, cost, stub_upstream_silent, tally, words};
+use crate::event::dns::Name;
 use crate::explain::ledger::{Kind, Party};
 use crate::join::Query;
+use std::collections::HashSet;
 
 /// What `presyn explain resolver-lossy` shows.
 pub const PAGE: Page = Page {
@@ -38,12 +40,24 @@ pub fn find(context: &Context) -> Vec<Draft> {
             continue;
         }
         let typed = t.one_type_silent();
-        let by_type = |q: &&Query| {
-            typed
-                .iter()
-                .any(|(_, list)| list.iter().any(|o| std::ptr::eq(*o, *q)))
-        };
-        let lost: Vec<&Query> = t.silent().into_iter().filter(|q| !by_type(q)).collect();
+        let typed: HashSet<*const Query> = typed
+            .iter()
+            .flat_map(|(_, list)| list.iter().map(|q| std::ptr::from_ref(*q)))
+            .collect();
+        // After a truncated answer the client turns to TCP and need not read the other one.
+        let cut: HashSet<Name> = t
+            .queries
+            .iter()
+            .filter(|q| q.answer().is_some_and(|a| a.truncated))
+            .map(|q| q.question.name.folded())
+            .collect();
+        let lost: Vec<&Query> = t
+            .silent()
+            .into_iter()
+            .filter(|q| {
+                !typed.contains(&std::ptr::from_ref(*q)) && !cut.contains(&q.question.name.folded())
+            })
+            .collect();
         if lost.is_empty() {
             continue;
         }
@@ -65,14 +79,19 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 words::waited(found.span)
             ),
             cost: found.span,
-            remedy: Some(format!(
-                "Capture at {} and see whether the query or the answer is lost (load, rate limit, firewall, link). \
-                 Until then 'options timeout:1' in resolv.conf makes a loss cost 1 s.",
-                words::placed(case, t.resolver.ip)
-            )),
+            remedy: Some(if t.resolver.ip.is_loopback() {
+                "It is a stub on this host: look at the servers it asks itself (resolvectl status; server= of dnsmasq)."
+                    .into()
+            } else {
+                format!(
+                    "Capture at {} and see whether the query or the answer is lost (load, rate limit, firewall, \
+                     link). Until then 'options timeout:1' in resolv.conf makes a loss cost 1 s.",
+                    words::placed(case, t.resolver.ip)
+                )
+            }),
             evidence: tally::evidence(lost),
         };
-        list.push(coverage::hedged(case, draft));
+        list.push(draft);
     }
     list
 }

@@ -42,8 +42,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
             severity: cost::severity(found.span, failed),
             subject: found.subject,
             title: format!(
-                "{name} refused {}: nobody serves DNS there",
-                words::queries(refused.len())
+                "{name} refused {}: {}",
+                words::queries(refused.len()),
+                if reasons(case, &refused).contains("prohibited") {
+                    "a firewall prohibits it"
+                } else {
+                    "nobody serves DNS there"
+                }
             ),
             detail: format!(
                 "{} said so at once, so the client went on without waiting for it.",

@@ -1,6 +1,6 @@
 //! A resolver that answered nothing.
 
-use super::{Context, Draft, Page, cost, coverage, stub_upstream_silent, tally, words};
+use super::{Context, Draft, Page, cost, stub_upstream_silent, tally, words};
 use crate::explain::ledger::{Kind, Party};
 use crate::time::Span;
 
@@ -51,7 +51,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let found = cost::of_parties(context, &[Kind::ResolverSilent], &ends);
     let title = if implied {
         format!(
-            "{} never answered, as far as the connects show",
+            "{} kept the client waiting, as far as the connects show",
             words::list(&names)
         )
     } else if queries.len() == 1 {
@@ -82,14 +82,15 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .collect();
     let detail = if implied {
         format!(
-            "{}; the trace shows no sends, so how often each was asked is not known.",
+            "{}. The trace shows neither sends nor answers: how often each was asked is not known, nor whether one \
+             of two answers came.",
             each.join("; ")
         )
     } else {
         format!(
-            "{}, about {}; no answer and no error came back.",
-            each.join("; "),
-            tally::names(&queries)
+            "Asked about {}: {}. No answer and no error came back.",
+            tally::names(&queries),
+            each.join("; ")
         )
     };
     let failed = silent.iter().any(|t| t.lookup_failed());
@@ -103,11 +104,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
         remedy: Some(remedy(context, &tallies, &silent)),
         evidence: tally::evidence(queries),
     };
-    vec![coverage::hedged(case, draft)]
+    vec![draft]
 }
 
 fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally]) -> String {
     let case = context.case;
+    if silent.iter().all(|t| t.resolver.ip.is_loopback()) {
+        return "It is a stub on this host: see whether it runs, and which servers it asks itself (resolvectl status; \
+                server= of dnsmasq). A capture on all interfaces shows what those answered."
+            .into();
+    }
     let placed: Vec<String> = silent
         .iter()
         .map(|t| words::placed(case, t.resolver.ip))
@@ -117,16 +123,20 @@ fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally])
         .filter(|t| !t.in_time().is_empty() && t.silent().is_empty() && t.late().is_empty())
         .map(|t| words::resolver(t.resolver))
         .collect();
-    let them = if silent.len() == 1 { "it" } else { "them" };
+    let (them, are) = if silent.len() == 1 {
+        ("it", "is")
+    } else {
+        ("them", "are")
+    };
     let first = if good.is_empty() {
+        let none = if tallies.len() == silent.len() {
+            "No name server answered: s"
+        } else {
+            "S"
+        };
         format!(
-            "No name server answered: see whether {} are up and UDP port 53 is let through, or name servers that \
-             answer instead.",
+            "{none}ee whether {} {are} up and UDP port 53 is let through, or name servers that answer instead.",
             words::list(&placed)
-        )
-        .replace(
-            " are up",
-            if silent.len() == 1 { " is up" } else { " are up" },
         )
     } else {
         format!(

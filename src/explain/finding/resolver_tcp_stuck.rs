@@ -1,6 +1,6 @@
 //! DNS over TCP that hangs.
 
-use super::{Context, Draft, Page, cost, coverage, resolver_refused, tally, words};
+use super::{Context, Draft, Page, cost, resolver_refused, tally, words};
 use crate::explain::ledger::Kind;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
@@ -9,6 +9,9 @@ use crate::time::Span;
 
 /// Less waiting than this is the price of a handshake.
 const STUCK: Span = Span::millis(500);
+
+/// How many resolvers are looked at; a client has a few.
+const MAX_RESOLVERS: usize = 256;
 
 /// What `presyn explain resolver-tcp-stuck` shows.
 pub const PAGE: Page = Page {
@@ -39,7 +42,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .filter(|c| c.role == Role::Resolver && c.origin != Origin::Untraced)
         .filter(|c| case.evidence.is_dns_port(c.to.port));
     for c in own.clone() {
-        if !ends.contains(&c.to) {
+        if ends.len() < MAX_RESOLVERS && !ends.contains(&c.to) {
             ends.push(c.to);
         }
     }
@@ -124,7 +127,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             )),
             evidence,
         };
-        list.push(coverage::hedged(case, draft));
+        list.push(draft);
     }
     list
 }
@@ -133,7 +136,9 @@ fn c_reason(context: &Context, event: EventId) -> Option<String> {
     use crate::event::{Packet, What};
     match context.case.evidence.events[event].what {
         What::Packet(Packet::Icmp { .. }) | What::Call(_) => {
-            Some(resolver_refused::reason(context.case, event)).filter(|r| r != "the call")
+            // ERESTARTSYS and its like: a signal stopped the client, not the network.
+            Some(resolver_refused::reason(context.case, event))
+                .filter(|r| r != "the call" && !r.contains("ERESTART"))
         }
         _ => None,
     }

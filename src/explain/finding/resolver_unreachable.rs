@@ -1,6 +1,6 @@
 //! A resolver that no packet reaches.
 
-use super::{Context, Draft, Page, cost, coverage, resolver_refused, tally, words};
+use super::{Context, Draft, Page, cost, resolver_refused, tally, words};
 use crate::explain::ledger::Kind;
 
 /// What `presyn explain resolver-unreachable` shows.
@@ -72,7 +72,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             )),
             evidence: tally::evidence(lost),
         };
-        list.push(coverage::hedged(case, draft));
+        list.push(draft);
     }
     list
 }

@@ -4,9 +4,9 @@ use super::{Context, Draft, Page, cost, tally, words};
 use crate::explain::Case;
 use crate::explain::ledger::{Account, Subject};
 use crate::flow::Endpoint;
-use crate::join::Query;
 use crate::join::connect::{Connection, Role};
 use crate::join::lookup::Lookup;
+use crate::join::{ProcessId, Query};
 use crate::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -31,10 +31,13 @@ MySQL: skip-name-resolve. Any program: put 'ADDRESS NAME' into /etc/hosts, or ad
 records for your networks to the name servers.",
 };
 
+/// A connection and the lookups of its address before it.
+type Asked<'a> = (usize, Vec<&'a Lookup>);
+
 /// Finds reverse lookups of addresses that were then connected to, one finding per address.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let mut by_server: BTreeMap<(Endpoint, Option<usize>), (usize, Vec<&Lookup>)> = BTreeMap::new();
+    let mut by_server: BTreeMap<(Endpoint, Option<ProcessId>), Asked> = BTreeMap::new();
     let mut first_to: BTreeMap<(IpAddr, Option<usize>), Vec<usize>> = BTreeMap::new();
     for (c, x) in case.joined.connections.iter().enumerate() {
         if x.role == Role::Server {
@@ -48,12 +51,11 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let later = first_to
             .get(&(address.to_canonical(), lookup.process))
             .and_then(|list| {
-                list.iter().find(|c| {
-                    let x = &case.joined.connections[**c];
-                    x.called
-                        .or(x.first_syn)
-                        .is_some_and(|at| at >= lookup.began)
-                })
+                let before = list.partition_point(|c| {
+                    let x = &case.joined.connections[*c];
+                    x.called.or(x.first_syn).is_none_or(|at| at < lookup.began)
+                });
+                list.get(before)
             });
         if let Some(&c) = later {
             let to = case.joined.connections[c].to;

@@ -1,6 +1,7 @@
 //! Names of the search list that do not exist.
 
 use super::{Context, Draft, Page, cost, tally, words};
+use crate::explain::Case;
 use crate::explain::ledger::Kind;
 use crate::join::lookup::Lookup;
 use crate::join::{Origin, Query};
@@ -79,18 +80,31 @@ pub fn find(context: &Context) -> Vec<Draft> {
             first.name,
             words::list(&tried),
             if searched.len() > 1 {
-                format!(", and {} likewise", words::counted(searched.len() - 1, "other lookup", "other lookups"))
+                format!(
+                    ", and {} likewise",
+                    words::counted(searched.len() - 1, "other lookup", "other lookups")
+                )
             } else {
                 String::new()
             },
             words::waited(found.span).replace("for it", "for these denials")
         ),
         cost: found.span,
-        remedy: Some(
-            "Write the full name with a final dot, lower ndots, or put the domain that is right first in the search \
-             line of resolv.conf."
-                .into(),
-        ),
+        remedy: Some(format!(
+            "Write {} with its final dot, lower ndots, or put the domain that is right first in the search line of \
+             resolv.conf.",
+            right(case, first).unwrap_or_else(|| "the full name".into())
+        )),
         evidence: tally::evidence(vain),
     }]
+}
+
+/// The name that was right in the end, with the final dot.
+fn right(case: &Case, lookup: &Lookup) -> Option<String> {
+    lookup
+        .queries
+        .iter()
+        .map(|q| &case.joined.queries[*q])
+        .find(|q| q.answer().is_some_and(|a| a.rcode.0 == 0 && a.records > 0))
+        .map(|q| format!("'{}.'", q.question.name))
 }

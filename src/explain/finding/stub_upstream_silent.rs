@@ -1,6 +1,6 @@
 //! A stub on this host that was itself waiting.
 
-use super::{Context, Draft, Page, cost, coverage, resolver_slow, tally, words};
+use super::{Context, Draft, Page, cost, resolver_slow, tally, words};
 use crate::event::dns::Name;
 use crate::explain::Case;
 use crate::explain::ledger::{Kind, Party};
@@ -144,7 +144,6 @@ pub fn find(context: &Context) -> Vec<Draft> {
 }
 
 fn draft(context: &Context, stub: &Explained) -> Draft {
-    let case = context.case;
     let found = cost::of(context, |line| {
         line.party == Some(stub.party)
             && matches!(
@@ -197,45 +196,46 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
     let mut evidence = tally::evidence(stub.own.iter().copied().take(10));
     evidence.extend(&stub.calls);
     evidence.extend(tally::evidence(stub.upstream.iter().copied().take(20)));
-    coverage::hedged(
-        case,
-        Draft {
-            id: PAGE.id,
-            severity: cost::severity(found.span, failed),
-            subject: found.subject,
-            title: format!("The client waited for {who}, which waited itself: {what}"),
-            detail: format!(
-                "Inferred: {} asked about {} in the same time; the same name and time tie it to the client's \
+    Draft {
+        id: PAGE.id,
+        severity: cost::severity(found.span, failed),
+        subject: found.subject,
+        title: format!("The client waited for {who}, which waited itself: {what}"),
+        detail: format!(
+            "Inferred: {} asked about {} in the same time; the same name and time tie it to the client's \
                  question, nothing else does.{}",
-                if matches!(stub.party, Party::Service(_)) {
-                    "another process of this capture"
-                } else {
-                    "another process"
-                },
-                tally::names(&stub.upstream),
-                words::waited(found.span).replace("for it", "for the stub")
-            ),
-            cost: found.span,
-            remedy: Some(remedy(stub.party, &names)),
-            evidence,
-        },
-    )
+            if matches!(stub.party, Party::Service(_)) {
+                "another process of this capture"
+            } else {
+                "another process"
+            },
+            tally::names(&stub.upstream),
+            words::waited(found.span).replace("for it", "for the stub")
+        ),
+        cost: found.span,
+        remedy: Some(remedy(stub.party, &names)),
+        evidence,
+    }
 }
 
 fn remedy(party: Party, upstream: &[String]) -> String {
     let them = words::list(upstream);
     let place = match party {
         Party::Service("nscd") => "nscd reads /etc/resolv.conf: change the servers there",
-        Party::Service("systemd-resolved") => "resolvectl status shows where they are set",
-        Party::Service(_) => "they are set in the service's own configuration",
+        Party::Service("systemd-resolved") => {
+            "resolvectl status shows where upstream servers are set"
+        }
+        Party::Service(_) => "upstream servers are set in the service's own configuration",
         Party::Endpoint(e) => match e.ip.to_string().as_str() {
             "127.0.0.53" | "127.0.0.54" => {
-                "they are set in the stub: resolvectl status and DNS= for systemd-resolved, server= for dnsmasq"
+                "upstream servers are set in the stub: resolvectl status and DNS= for systemd-resolved, server= for dnsmasq"
             }
             "127.0.0.11" => {
-                "docker takes them from --dns, from \"dns\" in daemon.json, or from the host's resolv.conf"
+                "docker takes its servers from --dns, from \"dns\" in daemon.json, or from the host's resolv.conf"
             }
-            _ => "they are set in the stub: server= for dnsmasq, forward-addr for unbound",
+            _ => {
+                "upstream servers are set in the stub: server= for dnsmasq, forward-addr for unbound"
+            }
         },
     };
     format!("Mend or replace the upstream {them}; {place}. The client's own resolv.conf is not to blame.")

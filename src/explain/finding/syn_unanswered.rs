@@ -1,10 +1,11 @@
 //! A server that does not answer the SYN.
 
-use super::{Context, Draft, Page, attempt, cost, coverage, words};
+use super::{Context, Draft, Page, attempt, cost, words};
+use crate::explain::Case;
 use crate::explain::ledger::Subject;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 
 /// Linux repeats a SYN after one second (RFC 6298 section 2); one that is younger when it is abandoned
@@ -39,9 +40,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
         }
         let again = x.syns.len() > 1;
         let never = match x.outcome {
-            Ending::Connected if again => false,
-            Ending::TimedOut if again || waited(context, x) >= FIRST_RETRANSMISSION => true,
-            Ending::Open if again || waited(context, x) >= FIRST_RETRANSMISSION => true,
+            // A call that returned before the last SYN left tells of another socket.
+            Ending::Connected if again => x.ended.is_none_or(|end| end < last_syn(case, x)),
+            Ending::TimedOut | Ending::Open
+                if again || waited(context, x) >= FIRST_RETRANSMISSION =>
+            {
+                true
+            }
             _ => continue,
         };
         groups.entry((x.to, never)).or_default().push(c);
@@ -70,6 +75,7 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
         String::new()
     };
     let end = match x.outcome {
+        Ending::Connected if never => "What came of it is not seen",
         Ending::Connected => "Then it connected",
         Ending::TimedOut => "Then the client gave up",
         _ => "The inputs end before the client gave up",
@@ -102,12 +108,19 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
         )),
         evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
     };
-    Some(coverage::hedged(case, draft))
+    Some(draft)
 }
 
 /// From the first SYN to the end of the attempt, or of the inputs.
 fn waited(context: &Context, x: &Connection) -> Span {
     let end = x.ended.unwrap_or_else(|| context.case.evidence.end());
+    let end = end.max(last_syn(context.case, x));
     x.first_syn
         .map_or(Span::ZERO, |first| (end - first).max(Span::ZERO))
+}
+
+fn last_syn(case: &Case, x: &Connection) -> Timestamp {
+    x.syns
+        .last()
+        .map_or(Timestamp(i64::MIN), |e| case.evidence.events[*e].at)
 }

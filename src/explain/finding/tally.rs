@@ -4,10 +4,31 @@ use crate::event::dns::{Name, RecordType};
 use crate::explain::Case;
 use crate::flow::{Endpoint, Transport};
 use crate::join::{EventId, Origin, Query, State};
+use crate::time::Span;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How many calls and packets one finding cites.
 pub const MAX_EVIDENCE: usize = 50;
+
+/// A query that was waited for less than this shows no silence: stub resolvers wait a second at least,
+/// and logs may tell whole seconds only.
+const GAVE_UP: Span = Span::millis(500);
+/// An answer is late when it came this much after the client had given up; less is the time between the
+/// end of a wait and the call that reads.
+const LATE: Span = Span::millis(5);
+
+/// Whether the answer came after the client had given up.
+fn is_late(q: &Query) -> bool {
+    q.answer().is_some_and(|a| a.late && a.at - q.until >= LATE)
+}
+
+/// How many resolvers are looked at: a client has a few, and whoever talks to more is a resolver itself.
+const MAX_RESOLVERS: usize = 256;
+/// A client that asks another resolver from another socket so soon has not waited for this one: an error told
+/// it to go on. Those that ask all at once (musl) use one socket.
+const MOVED_ON: Span = Span::millis(500);
+/// How many queries around one are looked at for that.
+const AROUND: usize = 200;
 
 /// One resolver and the client's own queries to it over UDP.
 pub struct Tally<'a> {
@@ -29,6 +50,9 @@ pub fn resolvers<'a>(case: &'a Case<'a>) -> Vec<Tally<'a>> {
         .iter()
         .filter(|q| q.origin != Origin::Untraced && q.transport == Transport::Udp)
     {
+        if list.len() >= MAX_RESOLVERS && !position.contains_key(&query.resolver) {
+            continue;
+        }
         let i = *position.entry(query.resolver).or_insert_with(|| {
             list.push(Tally {
                 case,
@@ -50,12 +74,12 @@ impl<'a> Tally<'a> {
 
     /// Answered while the client still waited.
     pub fn in_time(&self) -> Vec<&'a Query> {
-        self.pick(|q| q.answer().is_some_and(|a| !a.late))
+        self.pick(|q| q.answer().is_some() && !is_late(q))
     }
 
     /// Answered too late.
     pub fn late(&self) -> Vec<&'a Query> {
-        self.pick(|q| q.answer().is_some_and(|a| a.late))
+        self.pick(is_late)
     }
 
     /// Left the host, and nothing at all came back although an answer was due. Where there is a capture,
@@ -63,7 +87,10 @@ impl<'a> Tally<'a> {
     pub fn silent(&self) -> Vec<&'a Query> {
         let capture = self.case.evidence.has_capture();
         self.pick(|q| {
-            q.state == State::Unanswered { refused: None } && (q.packet.is_some() || !capture)
+            q.state == State::Unanswered { refused: None }
+                && (q.packet.is_some() || !capture)
+                && q.waited() >= GAVE_UP
+                && !self.moved_on(q)
         })
     }
 
@@ -79,7 +106,7 @@ impl<'a> Tally<'a> {
             // A connect alone may have been followed by no send at all: only an error, or a wait that
             // no packet accounts for, makes it a query.
             State::NeverSent { refused: None } if q.implied => {
-                !on_wire && q.waited() >= crate::time::Span::seconds(1)
+                !on_wire && q.waited() >= Span::seconds(1)
             }
             State::NeverSent { refused: None } => true,
             State::NeverSent { refused: Some(r) } | State::Unanswered { refused: Some(r) } => {
@@ -87,6 +114,25 @@ impl<'a> Tally<'a> {
             }
             _ => false,
         })
+    }
+
+    /// Whether the client turned to another resolver without waiting.
+    fn moved_on(&self, q: &Query) -> bool {
+        let all = &self.case.joined.queries;
+        let start = all.partition_point(|o| o.sent <= q.sent);
+        let soon = all[start..]
+            .iter()
+            .take(AROUND)
+            .take_while(|o| o.sent - q.sent < MOVED_ON);
+        q.association.is_some()
+            && soon.into_iter().any(|o| {
+                o.resolver != q.resolver
+                    && o.process == q.process
+                    && o.association != q.association
+                    && o.association.is_some()
+                    && o.question == q.question
+                    && o.task == q.task
+            })
     }
 
     fn pick(&self, test: impl Fn(&Query) -> bool) -> Vec<&'a Query> {
@@ -105,6 +151,10 @@ impl<'a> Tally<'a> {
             let (answered, silent) = by_question
                 .entry((q.question.name.folded(), kind))
                 .or_default();
+            if q.answer().is_some_and(|a| a.truncated) {
+                // The client turns to TCP and need not read the other answer.
+                continue;
+            }
             if q.answer().is_some() {
                 *answered += 1;
                 answered_types.insert(kind);
