@@ -62,6 +62,9 @@ fn first(case: &Case, account: &Account) -> String {
             let x = &case.joined.connections[c];
             let what = match x.first_syn {
                 Some(_) => format!("sent its SYN to {} after {total}", x.to),
+                None if !case.evidence.has_capture() => {
+                    format!("called connect to {} after {total}", x.to)
+                }
                 None => format!(
                     "never got a SYN to {} out; its attempt ended after {total}",
                     x.to

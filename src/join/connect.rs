@@ -78,8 +78,13 @@ pub enum Ending {
 
 impl Connection {
     /// The moment the account before this attempt ends: its first SYN, else its failure, else its call.
+    /// An attempt that did not fail and whose SYN nobody captured left with its call.
     pub fn reached(&self) -> Option<Timestamp> {
-        self.first_syn.or(self.ended).or(self.called)
+        let failed = match self.outcome {
+            Ending::Connected | Ending::Open => None,
+            _ => self.ended,
+        };
+        self.first_syn.or(failed).or(self.called).or(self.ended)
     }
 }
 
