@@ -28,6 +28,9 @@ pub struct CaptureFacts {
     pub warnings: Vec<String>,
     /// The file was damaged, so that something in it could not be read (exit status 3).
     pub damaged: bool,
+    /// The user's filter: what it hides was not "not sent".
+    #[serde(default)]
+    pub filter: Option<String>,
 }
 
 /// A trace, live or a strace log.

@@ -64,11 +64,13 @@ fn first(case: &Case, account: &Account) -> String {
             let x = &case.joined.connections[c];
             let what = match x.first_syn {
                 Some(_) => format!("sent its SYN to {} after {total}", x.to),
-                None if case.evidence.has_capture() => format!(
+                None if !case.evidence.shows_absence() => {
+                    format!("called connect to {} after {total}", x.to)
+                }
+                None => format!(
                     "never got a SYN to {} out; its attempt ended after {total}",
                     x.to
                 ),
-                None => format!("called connect to {} after {total}", x.to),
             };
             format!(
                 "{who} {what}; {} of that it waited {culprit}.",
@@ -221,7 +223,7 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                         )
                     }
                 }
-                (None, _) if !case.evidence.has_capture() => {
+                (None, _) if !case.evidence.shows_absence() => {
                     format!(
                         "{who} called connect to {} after {total}; no wait for a name service is in the trace.",
                         x.to

@@ -78,8 +78,13 @@ pub enum Ending {
 
 impl Connection {
     /// The moment the account before this attempt ends: its first SYN, else its failure, else its call.
+    /// An attempt that did not fail and whose SYN nobody captured left with its call.
     pub fn reached(&self) -> Option<Timestamp> {
-        self.first_syn.or(self.ended).or(self.called)
+        let failed = match self.outcome {
+            Ending::Connected | Ending::Open => None,
+            _ => self.ended,
+        };
+        self.first_syn.or(failed).or(self.called).or(self.ended)
     }
 }
 
@@ -176,7 +181,7 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
         _ if has_syn => true,
         _ if this.reconnected || peer.port == 0 => false,
         // It succeeded, and the capture would have shown its SYN.
-        _ if evidence.has_capture() => false,
+        _ if evidence.shows_absence() => false,
         _ => {
             let later = &sockets.list[a + 1..];
             !later
@@ -255,8 +260,8 @@ fn by_calls(
         return;
     };
     let sent = connection.first_syn.is_some();
-    // Without a capture nobody can say that no SYN left.
-    let silent = evidence.has_capture() && !sent;
+    // Without a capture, or with a filtered one, nobody can say that no SYN left.
+    let silent = evidence.shows_absence() && !sent;
     let exit = call.exited;
     let (outcome, ended) = match &call.outcome {
         Outcome::Returned(_) => (Ending::Connected, exit.or(Some(this.opened))),

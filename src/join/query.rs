@@ -164,7 +164,7 @@ fn from_packet(
 fn from_call(evidence: &Evidence, processes: &Processes, sockets: &Sockets, sent: Sent) -> Query {
     let task = task_of(evidence, sockets, Some(sent.call), sent.association);
     let implied = sent.message.is_none();
-    let unseen = evidence.has_capture() && seen_by_capture(evidence, sent.at);
+    let unseen = evidence.shows_absence() && seen_by_capture(evidence, sent.at);
     let message = sent.message;
     Query {
         id: message.as_ref().map(|m| m.id),

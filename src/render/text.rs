@@ -71,11 +71,13 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
             out,
             "{:>10}  {} {}",
             seconds(entry.seconds),
-            style::pad(&label, 52),
+            style::pad(&style::fit(&label, 52), 52),
             style.faint(&bar)
         )?;
         if let Some(note) = entry.note.as_deref().filter(|n| *n != "starting up") {
-            writeln!(out, "{:>10}  {}", "", style.faint(&escape(note)))?;
+            for line in wrap(&escape(note), WIDTH - 12) {
+                writeln!(out, "{:>10}  {}", "", style.faint(&line))?;
+            }
         }
     }
     if let Some(line) = tables::after(report, delay) {
@@ -136,11 +138,10 @@ fn findings(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Res
                 String::new()
             };
             let shown = places[..places.len().min(3)].join(" ");
-            writeln!(
-                out,
-                "     {}",
-                style.faint(&format!("[{}] {}{more}", finding.id, escape(&shown)))
-            )?;
+            let cited = format!("[{}] {}{more}", finding.id, escape(&shown));
+            for line in wrap(&cited, WIDTH - 5) {
+                writeln!(out, "     {}", style.faint(&line))?;
+            }
         }
     }
     Ok(())
@@ -171,12 +172,8 @@ fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()>
         } else {
             String::new()
         };
-        writeln!(
-            out,
-            "  {}  {} packets{bad}{dropped}",
-            escape(&c.path),
-            c.packets
-        )?;
+        let read = format!("{}: {} packets{bad}{dropped}", escape(&c.path), c.packets);
+        bullet("  ", &read, out)?;
     }
     for t in &report.inputs.traces {
         let skipped = if t.skipped_lines > 0 {
@@ -184,21 +181,14 @@ fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()>
         } else {
             String::new()
         };
-        writeln!(
-            out,
-            "  {}  {} calls, strace {}{skipped}",
-            escape(&t.path),
-            t.calls,
-            escape(&t.style)
-        )?;
+        let (path, style) = (escape(&t.path), escape(&t.style));
+        let read = format!("{path}: {} calls, strace {style}{skipped}", t.calls);
+        bullet("  ", &read, out)?;
     }
     if let Some(config) = &report.resolver_config {
-        writeln!(
-            out,
-            "  {}  name servers {}",
-            escape(&config.path),
-            escape(&config.nameservers.join(" "))
-        )?;
+        let servers = escape(&config.nameservers.join(" ")).into_owned();
+        let read = format!("{}: name servers {servers}", escape(&config.path));
+        bullet("  ", &read, out)?;
     }
     if !report.inputs.captures.is_empty() && !report.inputs.traces.is_empty() {
         let clock = &report.inputs.clock;

@@ -37,7 +37,7 @@ pub struct CaptureOptions {
 #[derive(Debug, Error)]
 pub enum CaptureFileError {
     /// The file cannot be opened or its first bytes cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be read")]
     Open {
         /// Path as given.
         path: String,
@@ -119,6 +119,7 @@ pub fn read_from(
     let facts = CaptureFacts {
         path: name.to_owned(),
         input,
+        filter: options.filter.clone(),
         ..CaptureFacts::default()
     };
     let decoder = Decoder::new(DecodeOptions {

@@ -14,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum InputError {
     /// A file cannot be opened or read.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be read")]
     Unreadable {
         /// Path as given.
         path: String,
@@ -172,7 +172,7 @@ fn file(path: &Path) -> Result<Found, InputError> {
         let facts = strace_log::read(path, 0, &mut |_| ());
         return match facts {
             Ok(_) => Ok(Found::Trace(path.to_owned())),
-            Err(_) => Err(unreadable(path, io::Error::from(io::ErrorKind::NotFound))),
+            Err(_) => Err(unreadable(path, io::Error::from_raw_os_error(libc::ENOENT))),
         };
     }
     let head = head(path)?;

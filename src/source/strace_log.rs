@@ -20,7 +20,7 @@ const SNIFF: usize = 1 << 16;
 #[derive(Debug, Error)]
 pub enum StraceLogError {
     /// It cannot be opened or read at all.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be read")]
     Unreadable {
         /// The file.
         path: String,

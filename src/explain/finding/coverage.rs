@@ -23,6 +23,11 @@ pub fn remarks(case: &Case) -> Vec<String> {
         ),
         _ => {}
     }
+    for filter in evidence.captures.iter().filter_map(|c| c.filter.as_ref()) {
+        list.push(format!(
+            "only packets that the filter '{filter}' keeps were read: what it hides may well have been sent"
+        ));
+    }
     let implied = case.joined.queries.iter().filter(|q| q.implied).count();
     if implied > 0 {
         list.push(format!(

@@ -1,6 +1,6 @@
 //! The tables of the text report.
 
-use super::style::{Style, fit, pad, seconds};
+use super::style::{Style, fit, pad, seconds, width};
 use crate::render::safe::escape;
 use crate::report::{Delay, Entry, Query, Report, Task};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub fn entry_label(report: &Report, entry: &Entry) -> String {
     let what = match entry.kind.as_str() {
         "resolver-silent" => "silent",
         "resolver-answer" => "answered",
-        "search-domains" => "denied names of the search list",
+        "search-domains" => "denied searched names",
         "resolver-refused" => "refused",
         "resolver-unreachable" => "unreachable",
         "resolver-tcp" => "DNS over TCP",
@@ -246,7 +246,13 @@ pub fn lookups(
             l.outcome,
             seconds(l.seconds)
         );
-        writeln!(out, "  {}  {}", head, style.faint(&who))?;
+        if who.is_empty() {
+            writeln!(out, "  {head}")?;
+        } else if width(&head) + width(&who) + 4 > super::WIDTH {
+            writeln!(out, "  {head}\n     {}", style.faint(&who))?;
+        } else {
+            writeln!(out, "  {head}  {}", style.faint(&who))?;
+        }
         let mut groups: Vec<(String, Vec<&Query>)> = Vec::new();
         let mut index: BTreeMap<String, usize> = BTreeMap::new();
         for q in &l.queries {
@@ -266,8 +272,8 @@ pub fn lookups(
             kinds.sort_unstable();
             kinds.dedup();
             let waits: Vec<String> = queries.iter().map(|q| seconds(q.waited_s)).collect();
-            let waits = if waits.len() > 4 {
-                format!("{} …", waits[..4].join(" "))
+            let waits = if waits.len() > 3 {
+                format!("{} …", waits[..3].join(" "))
             } else {
                 waits.join(" ")
             };
@@ -280,7 +286,7 @@ pub fn lookups(
                 pad(&kinds.join("+"), 8),
                 q.state
             );
-            writeln!(out, "     {} {}", pad(&line, 52), fit(&waits, 26))?;
+            writeln!(out, "     {} {}", pad(&fit(&line, 52), 52), fit(&waits, 22))?;
         }
     }
     more(

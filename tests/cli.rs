@@ -1,0 +1,612 @@
+//! The command line: exit statuses, standard input, options, what goes to a terminal and what does not.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use assert_cmd::Command;
+use serde_json::Value;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+use unicode_width::UnicodeWidthStr;
+
+const CASE: &str = "captures/first-resolver-silent";
+const CAPTURE: &str = "captures/first-resolver-silent/packets.pcap";
+const TRACE: &str = "captures/first-resolver-silent/syscalls.strace";
+/// The first frame of [`CAPTURE`] that a cut at this byte damages is number 17.
+const CUT: usize = 1500;
+
+fn presyn(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_presyn"));
+    command
+        .args(args)
+        .env_remove("NO_COLOR")
+        .timeout(Duration::from_secs(60));
+    command
+}
+
+fn analyze(args: &[&str]) -> Output {
+    presyn(&[&["analyze"], args].concat()).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(args: &[&str]) -> Value {
+    let output = analyze(&[args, &["--format", "json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The one line of a refusal, which is no report.
+fn refused(args: &[&str]) -> String {
+    let output = analyze(args);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
+    assert_eq!(out(&output), "", "{args:?}");
+    let said = err(&output);
+    assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+    assert!(said.starts_with("presyn: "), "{args:?}: {said}");
+    said
+}
+
+fn cut_capture(folder: &Path) -> PathBuf {
+    let path = folder.join("cut.pcap");
+    fs::write(&path, &fs::read(CAPTURE).unwrap()[..CUT]).unwrap();
+    path
+}
+
+fn cases() -> Vec<String> {
+    let mut list: Vec<String> = fs::read_dir("captures")
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+        .map(|p| p.to_str().unwrap().to_owned())
+        .collect();
+    list.sort();
+    assert!(list.len() >= 30);
+    list
+}
+
+#[test]
+fn a_case_is_reported_with_status_0_and_nothing_on_stderr() {
+    let output = analyze(&[CASE]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(err(&output), "");
+    assert!(out(&output).contains("10.0.1.93"));
+}
+
+#[test]
+fn unusable_input_is_status_2_with_one_clear_line() {
+    let missing = refused(&["no/such/file.pcap"]);
+    assert!(missing.contains("no/such/file.pcap"), "{missing}");
+    assert_eq!(
+        missing.matches("No such file").count(),
+        1,
+        "the reason once: {missing}"
+    );
+    assert!(refused(&["Cargo.toml"]).contains("Cargo.toml"));
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().to_str().unwrap();
+    assert!(refused(&[empty]).contains("no packet capture and no strace log"));
+    for name in ["a.pcap", "b.pcap"] {
+        fs::copy(CAPTURE, folder.path().join(name)).unwrap();
+    }
+    let several = refused(&[empty]);
+    assert!(several.contains("a.pcap, b.pcap"), "{several}");
+    let zeros = folder.path().join("zeros.pcap");
+    fs::write(&zeros, [0; 400]).unwrap();
+    refused(&[zeros.to_str().unwrap()]);
+    let nothing = folder.path().join("nothing");
+    fs::write(&nothing, "").unwrap();
+    refused(&[nothing.to_str().unwrap()]);
+    // One bad file among good ones is refused too, by its name.
+    assert!(refused(&[CAPTURE, "Cargo.toml"]).contains("Cargo.toml"));
+}
+
+#[test]
+fn bad_usage_is_status_2() {
+    for args in [
+        &["--no-such-option", CASE][..],
+        &[],
+        &["--format", "yaml", CASE],
+        &["--pid", "x", CASE],
+    ] {
+        let output = analyze(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(out(&output), "", "{args:?}");
+        assert!(err(&output).contains("--help"), "{}", err(&output));
+    }
+    for (args, word) in [
+        (&["--tz", "Mars/Olympus", CASE][..], "Mars/Olympus"),
+        (&["--target", "nowhere", CASE], "nowhere"),
+        (&["--clock-offset", "nan", CASE], "--clock-offset"),
+        (&["--fail-on", "no-such-finding", CASE], "no-such-finding"),
+        (&["--fail-on", "delay>soon", CASE], "delay>soon"),
+        (&["--filter", "no such filter", CAPTURE], "no such filter"),
+        (&["--resolv-conf", "no/such/conf", CAPTURE], "no/such/conf"),
+    ] {
+        let said = refused(args);
+        assert!(said.contains(word), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn damaged_input_is_reported_with_status_3_and_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let cut = cut_capture(folder.path());
+    let cut = cut.to_str().unwrap();
+    let output = analyze(&[cut, TRACE, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let warnings = report["warnings"].as_array().unwrap();
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.as_str().unwrap().contains(cut) && w.as_str().unwrap().contains("packet 17")),
+        "{warnings:?}"
+    );
+    assert_eq!(report["resolvers"][0]["address"], "10.0.1.93");
+    let output = analyze(&[cut, TRACE]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = out(&output);
+    assert!(
+        text.contains("10.0.1.93") && text.contains("packet 17"),
+        "{text}"
+    );
+}
+
+#[test]
+fn fail_on_a_finding_is_status_1() {
+    let report = json(&[CASE]);
+    let ids: Vec<&str> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["id"].as_str().unwrap())
+        .collect();
+    assert!(ids.contains(&"resolver-silent"), "{ids:?}");
+    let output = analyze(&["--fail-on", "resolver-silent", CASE]);
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    assert!(out(&output).contains("10.0.1.93"), "the report is printed");
+    let output = analyze(&["--fail-on", "resolver-silent", "captures/nothing-wrong"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+}
+
+#[test]
+fn fail_on_a_delay_is_status_1() {
+    for (condition, status) in [("delay>3", 1), ("delay> 5.0", 1), ("delay>5.5", 0)] {
+        let output = analyze(&["--fail-on", condition, CASE]);
+        assert_eq!(output.status.code(), Some(status), "{condition}");
+        assert!(out(&output).contains("10.0.1.93"), "the report is printed");
+    }
+    // One of several conditions is enough.
+    let output = analyze(&["--fail-on", "delay>9", "--fail-on", "delay>3", CASE]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn status_2_goes_before_3_and_3_before_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let cut = cut_capture(folder.path());
+    let cut = cut.to_str().unwrap();
+    let output = analyze(&["--fail-on", "delay>3", cut, TRACE]);
+    assert_eq!(output.status.code(), Some(3));
+    let output = analyze(&["--fail-on", "delay>3", cut, "no/such/file"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn standard_input_is_a_capture_or_a_log() {
+    let capture = presyn(&["analyze", "--format", "json", "-"])
+        .write_stdin(fs::read(CAPTURE).unwrap())
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&capture.stdout).unwrap();
+    assert_eq!(capture.status.code(), Some(0));
+    assert_eq!(report["inputs"]["captures"][0]["path"], "-");
+    assert_eq!(report["resolvers"][0]["queries"], 2);
+
+    let log = presyn(&["analyze", "--format", "json", "-", CAPTURE])
+        .write_stdin(fs::read(TRACE).unwrap())
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&log.stdout).unwrap();
+    assert_eq!(log.status.code(), Some(0));
+    assert_eq!(report["inputs"]["traces"][0]["path"], "-");
+    assert_eq!(report["inputs"]["captures"][0]["path"], CAPTURE);
+    assert_eq!(report["resolvers"][0]["origin"], "traced");
+    assert_eq!(report["connections"][0]["cause"]["how"], "call");
+
+    let nothing = presyn(&["analyze", "-"]).write_stdin("").output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2));
+    assert_eq!(err(&nothing).lines().count(), 1, "{}", err(&nothing));
+}
+
+/// Whether a value has what the schema requires and nothing of another type: enough of JSON Schema for
+/// the schema that presyn prints.
+fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) -> Result<(), String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.strip_prefix("#/$defs/").unwrap();
+        return conforms(value, &root["$defs"][name], root, at);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        return choices
+            .iter()
+            .map(|c| conforms(value, c, root, at))
+            .find(Result::is_ok)
+            .unwrap_or_else(|| Err(format!("{at}: fits no choice")));
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(list) => list.iter().map(|t| t.as_str().unwrap()).collect(),
+        _ => return Err(format!("{at}: the schema has no type: {schema}")),
+    };
+    let is = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_u64() || n.is_i64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    if !types.contains(&is) && !(is == "integer" && types.contains(&"number")) {
+        return Err(format!("{at}: {is} where {types:?} is due"));
+    }
+    if let Some(object) = value.as_object() {
+        for key in schema["required"].as_array().into_iter().flatten() {
+            let key = key.as_str().unwrap();
+            if !object.contains_key(key) {
+                return Err(format!("{at}: lacks {key}"));
+            }
+        }
+        for (key, value) in object {
+            let property = &schema["properties"][key];
+            let property = if property.is_null() {
+                &schema["additionalProperties"]
+            } else {
+                property
+            };
+            if property.is_null() {
+                return Err(format!("{at}: {key} is not in the schema"));
+            }
+            conforms(value, property, root, &format!("{at}.{key}"))?;
+        }
+    }
+    for (i, value) in value.as_array().into_iter().flatten().enumerate() {
+        conforms(value, &schema["items"], root, &format!("{at}[{i}]"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn json_of_every_case_fits_the_printed_schema() {
+    let output = presyn(&["schema"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let required = schema["required"].as_array().unwrap();
+    for key in [
+        "schema",
+        "resolvers",
+        "lookups",
+        "connections",
+        "delays",
+        "findings",
+        "warnings",
+    ] {
+        assert!(required.contains(&key.into()), "{key} is required");
+    }
+    for case in cases() {
+        let report = json(&[&case]);
+        assert_eq!(report["schema"], "presyn.report/1");
+        if let Err(problem) = conforms(&report, &schema, &schema, "report") {
+            panic!("{case}: {problem}");
+        }
+    }
+    let mut broken = json(&[CASE]);
+    broken["resolvers"][0]["queries"] = "two".into();
+    assert!(conforms(&broken, &schema, &schema, "report").is_err());
+    broken["resolvers"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("queries");
+    assert!(conforms(&broken, &schema, &schema, "report").is_err());
+}
+
+#[test]
+fn pid_keeps_one_process() {
+    let traced = |args: &[&str]| {
+        json(args)["resolvers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|r| r["origin"] == "traced")
+            .count()
+    };
+    assert_eq!(traced(&[CASE]), 2);
+    assert_eq!(traced(&["--pid", "11797", CASE]), 2, "the resolving thread");
+    assert_eq!(traced(&["-p", "1", CASE]), 0, "a pid that is not there");
+    assert_eq!(traced(&["-p", "1", "-p", "11797", CASE]), 2);
+}
+
+#[test]
+fn target_keeps_one_server() {
+    let subjects = |target: &str| {
+        let report = json(&["--target", target, "captures/two-addresses-fallback"]);
+        let list = report["delays"].as_array().unwrap().clone();
+        list.iter()
+            .map(|d| {
+                let id = &d["connection"];
+                let all = report["connections"].as_array().unwrap();
+                let one = all.iter().find(|c| c["id"] == *id).unwrap();
+                one["to"].as_str().unwrap().to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    let all = json(&["captures/two-addresses-fallback"]);
+    assert!(all["delays"].as_array().unwrap().len() > 1);
+    let one = subjects("192.168.110.231:80");
+    assert!(
+        !one.is_empty() && one.iter().all(|t| t == "192.168.110.231:80"),
+        "{one:?}"
+    );
+    let port = subjects(":80");
+    assert!(port.len() > one.len(), "{port:?}");
+    assert!(subjects(":81").is_empty());
+}
+
+/// The log of [`CASE`] without dates, as `strace -tt` prints it in a zone so many seconds east.
+fn time_of_day(folder: &Path, east: u64) -> PathBuf {
+    let mut log = String::new();
+    for line in fs::read_to_string(TRACE).unwrap().lines() {
+        let mut parts = line.splitn(3, ' ');
+        let (tid, at, rest) = (parts.next(), parts.next(), parts.next());
+        let (seconds, fraction) = at.unwrap().split_once('.').unwrap();
+        let local = (seconds.parse::<u64>().unwrap() + east) % 86_400;
+        let (h, m, s) = (local / 3600, local / 60 % 60, local % 60);
+        log += &format!(
+            "{} {h:02}:{m:02}:{s:02}.{fraction} {}\n",
+            tid.unwrap(),
+            rest.unwrap()
+        );
+    }
+    let path = folder.join("local.strace");
+    fs::write(&path, log).unwrap();
+    path
+}
+
+#[test]
+fn the_clock_is_solved_or_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = time_of_day(folder.path(), 8 * 3600);
+    let local = local.to_str().unwrap();
+    let whole = json(&[CASE]);
+    let near = |report: &Value, what: &str| {
+        let delay = report["delays"][0]["since_start_s"].as_f64().unwrap();
+        let other = whole["delays"][0]["since_start_s"].as_f64().unwrap();
+        assert!((delay - other).abs() < 0.02, "{what}: {delay} for {other}");
+        assert_eq!(report["connections"][0]["cause"]["how"], "call", "{what}");
+        let started = |r: &Value| r["started"].as_str().unwrap()[..19].to_owned();
+        assert_eq!(started(report), started(&whole), "{what}");
+    };
+    let solved = json(&[CAPTURE, local]);
+    near(&solved, "solved");
+    let method = solved["inputs"]["clock"]["method"].as_str().unwrap();
+    assert!(method.contains("UTC+08:00"), "{method}");
+    near(&json(&["--tz", "+08:00", CAPTURE, local]), "--tz +08:00");
+    near(
+        &json(&["--tz", "Asia/Shanghai", CAPTURE, local]),
+        "--tz by name",
+    );
+    let offset = solved["inputs"]["clock"]["offset_s"].as_f64().unwrap();
+    let given = json(&["--clock-offset", &offset.to_string(), CAPTURE, local]);
+    near(&given, "--clock-offset");
+    assert!(
+        given["inputs"]["clock"]["method"]
+            .as_str()
+            .unwrap()
+            .contains("--clock-offset")
+    );
+    // A wrong offset is believed, because the user said so: nothing is joined by time any more.
+    let wrong = json(&["--clock-offset", "-3600", CASE]);
+    assert_eq!(wrong["inputs"]["clock"]["offset_s"], -3600.0);
+}
+
+/// A capture of one query to 10.0.1.93 port 5300 and its answer, Ethernet and IPv4 made by hand.
+fn other_port(folder: &Path) -> PathBuf {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        file.extend(word.to_le_bytes());
+    }
+    let question = b"\x03web\x07example\x03lab\0\0\x01\0\x01";
+    for response in [false, true] {
+        let mut dns = vec![0x12, 0x34, if response { 0x81 } else { 0x01 }, 0x00];
+        dns.extend([0, 1, 0, 0, 0, 0, 0, 0]);
+        dns.extend(question);
+        let (mut ends, mut ports) = ([[10, 0, 1, 10], [10, 0, 1, 93]], [40_000_u16, 5300]);
+        if response {
+            ends.reverse();
+            ports.reverse();
+        }
+        let udp = u16::try_from(8 + dns.len()).unwrap();
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+        frame.extend((udp + 20).to_be_bytes());
+        frame.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+        frame.extend(ends.concat());
+        frame.extend(ports[0].to_be_bytes());
+        frame.extend(ports[1].to_be_bytes());
+        frame.extend(udp.to_be_bytes());
+        frame.extend([0, 0]);
+        frame.extend(dns);
+        let length = u32::try_from(frame.len()).unwrap();
+        for word in [1_700_000_000 + u32::from(response), 0, length, length] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(frame);
+    }
+    let path = folder.join("5300.pcap");
+    fs::write(&path, file).unwrap();
+    path
+}
+
+#[test]
+fn dns_port_names_another_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = other_port(folder.path());
+    let capture = capture.to_str().unwrap();
+    let without = json(&[capture]);
+    assert!(
+        without["resolvers"].as_array().unwrap().is_empty(),
+        "{without}"
+    );
+    let with = json(&["--dns-port", "5300", capture]);
+    let row = &with["resolvers"][0];
+    assert_eq!(
+        (&row["address"], &row["port"]),
+        (&"10.0.1.93".into(), &5300.into())
+    );
+    assert_eq!((&row["queries"], &row["answered"]), (&1.into(), &1.into()));
+    // 53 stays one.
+    let both = json(&["--dns-port", "5300", CASE]);
+    assert_eq!(both["resolvers"], json(&[CASE])["resolvers"]);
+}
+
+#[test]
+fn a_filter_hides_and_is_not_taken_for_silence() {
+    let report = json(&["--filter", "not host 10.0.1.93", CASE]);
+    let row = report["resolvers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["address"] == "10.0.1.93");
+    if let Some(row) = row {
+        assert_eq!(
+            row["never_sent"], 0,
+            "what a filter hides was not \"never sent\": {row}"
+        );
+    }
+    let whole = json(&[CASE]);
+    let packets = |r: &Value| r["inputs"]["captures"][0]["packets"].as_u64().unwrap();
+    assert!(packets(&report) <= packets(&whole));
+    let text = out(&analyze(&["--filter", "not host 10.0.1.93", CASE]));
+    assert!(text.contains("filter"), "the report says so: {text}");
+}
+
+#[test]
+fn a_closed_pipe_is_success_and_silent() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_presyn"))
+        .args(["analyze", "--format", "json", "captures/lossy-resolver"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""));
+}
+
+#[test]
+fn no_escape_sequence_leaves_for_anything_but_a_terminal() {
+    for args in [
+        &[CASE][..],
+        &["--color", "auto", CASE],
+        &["--color", "never", CASE],
+    ] {
+        assert!(!out(&analyze(args)).contains('\x1b'), "{args:?}");
+    }
+    let forced = analyze(&["--color", "always", CASE]);
+    assert!(out(&forced).contains('\x1b'));
+    // Without its colours it is the same report.
+    let mut plain = String::new();
+    let colored = out(&forced);
+    let mut rest = &*colored;
+    while let Some((before, after)) = rest.split_once('\x1b') {
+        plain += before;
+        rest = after.split_once('m').unwrap().1;
+    }
+    assert_eq!(plain + rest, out(&analyze(&[CASE])));
+}
+
+/// What presyn writes to a terminal that script(1) makes.
+fn on_a_terminal(no_color: Option<&str>) -> Option<String> {
+    let mut command = std::process::Command::new("script");
+    command
+        .args([
+            "-qec",
+            &format!("{} analyze {CASE}", env!("CARGO_BIN_EXE_presyn")),
+        ])
+        .arg("/dev/null")
+        .env_remove("NO_COLOR")
+        .env("TERM", "xterm")
+        .stdin(Stdio::null());
+    if let Some(value) = no_color {
+        command.env("NO_COLOR", value);
+    }
+    match command.output() {
+        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(_) => {
+            eprintln!("SKIPPED: script(1) is not here, so there is no terminal to try colours on");
+            None
+        }
+    }
+}
+
+#[test]
+fn no_color_is_honoured_on_a_terminal() {
+    let (Some(colored), Some(plain), Some(empty)) = (
+        on_a_terminal(None),
+        on_a_terminal(Some("1")),
+        on_a_terminal(Some("")),
+    ) else {
+        return;
+    };
+    assert!(colored.contains("\x1b["), "{colored}");
+    assert!(
+        plain.contains("10.0.1.93") && !plain.contains("\x1b["),
+        "{plain}"
+    );
+    assert!(empty.contains("\x1b["), "an empty NO_COLOR means nothing");
+}
+
+#[test]
+fn text_of_every_case_fits_80_columns() {
+    for case in cases() {
+        let output = analyze(&[&case]);
+        assert_eq!(output.status.code(), Some(0), "{case}: {}", err(&output));
+        for line in out(&output).lines() {
+            assert!(
+                line.width() <= 80,
+                "{case}: {} columns: {line}",
+                line.width()
+            );
+            assert_eq!(line, line.trim_end(), "{case}: blanks at the end: {line:?}");
+        }
+    }
+}
+
+#[test]
+fn hostile_bytes_in_a_file_name_are_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a\x1b[31m\u{202e}.pcap");
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(&fs::read(CAPTURE).unwrap()).unwrap();
+    let path = path.to_str().unwrap();
+    let output = analyze(&[path]);
+    assert_eq!(output.status.code(), Some(0));
+    let missing = refused(&[&format!("{path}.gone")]);
+    for text in [out(&output), missing] {
+        assert!(!text.contains(['\x1b', '\u{202e}']), "{text}");
+    }
+}

@@ -1,0 +1,241 @@
+//! Every recorded case through the library, against golden reports and against what the resolvers say.
+//!
+//! The golden files are `tests/golden/CASE.txt` and `tests/golden/CASE.json`: exactly what
+//! `presyn analyze captures/CASE` prints, run at the project's root. After an intended change of words or
+//! figures, rewrite them with one command and read the difference before committing it:
+//!
+//! ```sh
+//! UPDATE_GOLDEN=1 cargo test --test golden && git diff tests/golden
+//! ```
+//!
+//! The second test owes nothing to the goldens: `asked.json` is what the scripted resolvers themselves
+//! read and answered.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use presyn::pipeline::{self, Settings};
+use presyn::render::{json, text};
+use presyn::report::Report;
+use presyn::source::inputs::{self, InputOptions};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The names of the recorded cases. Tests run at the project's root, so the paths stay relative.
+fn cases() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir("captures")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert!(names.len() >= 30, "cases are missing: {names:?}");
+    names
+}
+
+fn report(case: &str) -> Report {
+    let folder = PathBuf::from("captures").join(case);
+    let gathered = inputs::gather(&[folder], &InputOptions::default()).unwrap();
+    pipeline::report(gathered, &Settings::default())
+}
+
+/// The first line that differs, for a message that can be read.
+fn difference(old: &str, new: &str) -> String {
+    let (mut old, mut new) = (old.lines(), new.lines());
+    for line in 1.. {
+        match (old.next(), new.next()) {
+            (None, None) => break,
+            (a, b) if a == b => {}
+            (a, b) => {
+                return format!(
+                    "line {line}:\n  golden {}\n  now    {}",
+                    a.unwrap_or("(ends)"),
+                    b.unwrap_or("(ends)")
+                );
+            }
+        }
+    }
+    "line ends differ".into()
+}
+
+#[test]
+fn reports_are_as_the_goldens() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| !v.is_empty() && v != "0");
+    let folder = Path::new("tests/golden");
+    let mut wrong = Vec::new();
+    let mut expected = BTreeSet::new();
+    for case in cases() {
+        let report = report(&case);
+        let (mut plain, mut structured) = (Vec::new(), Vec::new());
+        text::write(&report, false, &mut plain).unwrap();
+        json::write(&report, &mut structured).unwrap();
+        for (ending, now) in [("txt", plain), ("json", structured)] {
+            let path = folder.join(format!("{case}.{ending}"));
+            expected.insert(path.clone());
+            let now = String::from_utf8(now).unwrap();
+            if update {
+                fs::create_dir_all(folder).unwrap();
+                fs::write(&path, now).unwrap();
+                continue;
+            }
+            match fs::read_to_string(&path) {
+                Ok(old) if old == now => {}
+                Ok(old) => wrong.push(format!("{}: {}", path.display(), difference(&old, &now))),
+                Err(error) => wrong.push(format!("{}: {error}", path.display())),
+            }
+        }
+    }
+    // A golden of a case that is gone tests nothing.
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if !expected.contains(&path) {
+            if update {
+                fs::remove_file(&path).unwrap();
+            } else {
+                wrong.push(format!("{}: no such case", path.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} golden files differ; if that is meant: UPDATE_GOLDEN=1 cargo test --test golden\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Queries and answers of one resolver over one transport.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    queries: u64,
+    answered: u64,
+}
+
+/// Names of a lookup's questions by type, as often as asked.
+type Questions = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// What the scripted resolvers wrote down: `ADDRESS/TRANSPORT` to counts and questions.
+fn asked(case: &str) -> Option<(BTreeMap<String, Counts>, Questions)> {
+    let path = Path::new("captures").join(case).join("asked.json");
+    let value: Value = serde_json::from_slice(&fs::read(path).ok()?).unwrap();
+    let (mut counts, mut questions) = (BTreeMap::new(), Questions::new());
+    for (resolver, asked) in value.as_object().unwrap() {
+        counts.insert(
+            resolver.clone(),
+            Counts {
+                queries: asked["queries"].as_u64().unwrap(),
+                answered: asked["answered"].as_u64().unwrap(),
+            },
+        );
+        for (question, times) in asked["questions"].as_object().unwrap() {
+            questions
+                .entry(resolver.clone())
+                .or_default()
+                .insert(question.clone(), times.as_u64().unwrap());
+        }
+    }
+    Some((counts, questions))
+}
+
+/// Resolvers of a case that kept no book, and why; what the report must say of them instead.
+enum Bookless {
+    /// Nobody listens: each query was refused, none answered.
+    Refusing,
+    /// Not on the link: no query left the host.
+    Absent,
+    /// dnsmasq, a real resolver: what it answered is checked through its upstreams' books.
+    Stub,
+}
+
+fn bookless(case: &str, resolver: &str) -> Option<Bookless> {
+    match (case, resolver) {
+        ("resolver-refusing", "10.0.1.93/udp") => Some(Bookless::Refusing),
+        ("resolver-absent", "10.0.1.93/udp") => Some(Bookless::Absent),
+        ("stub-upstream-dead" | "stub-upstream-silent-first", "127.0.0.53/udp") => {
+            Some(Bookless::Stub)
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn counts_are_what_the_resolvers_say_they_read_and_answered() {
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    for case in cases() {
+        let Some((books, questions)) = asked(&case) else {
+            assert_eq!(case, "first-reported", "{case} has no asked.json");
+            continue;
+        };
+        let report = report(&case);
+        let mut rows: BTreeMap<String, Counts> = BTreeMap::new();
+        for row in &report.resolvers {
+            assert_eq!(
+                row.port, 53,
+                "{case}: the lab's resolvers listen on port 53"
+            );
+            let key = format!("{}/{}", row.address, row.transport);
+            match bookless(&case, &key) {
+                Some(Bookless::Refusing) => {
+                    if row.queries == 0 || row.refused != row.queries || row.answered != 0 {
+                        wrong.push(format!("{case}: {key} refuses everything, report: {row:?}"));
+                    }
+                    continue;
+                }
+                Some(Bookless::Absent) => {
+                    if row.queries != 0 || row.never_sent == 0 {
+                        wrong.push(format!("{case}: {key} is absent, report: {row:?}"));
+                    }
+                    continue;
+                }
+                Some(Bookless::Stub) => {
+                    if row.queries == 0 {
+                        wrong.push(format!("{case}: the stub was asked, report: {row:?}"));
+                    }
+                    continue;
+                }
+                None => {}
+            }
+            let counts = rows.entry(key).or_default();
+            counts.queries += row.queries;
+            counts.answered += row.answered;
+        }
+        // A resolver whose TCP port drops every SYN reads nothing: no row, or one without messages.
+        rows.retain(|resolver, counts| {
+            *counts != Counts::default() || books.contains_key(resolver)
+        });
+        compared += books.len();
+        if rows != books {
+            wrong.push(format!("{case}: report {rows:?}\n  resolvers {books:?}"));
+        }
+        let said = questions_of(&case, &report);
+        if said != questions {
+            wrong.push(format!(
+                "{case}: report {said:?}\n  resolvers {questions:?}"
+            ));
+        }
+    }
+    assert!(compared > 40, "only {compared} books were compared");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The questions in the report's lookups, as `asked.json` counts them.
+fn questions_of(case: &str, report: &Report) -> Questions {
+    let mut said = Questions::new();
+    for query in report.lookups.iter().flat_map(|l| &l.queries) {
+        let address = query.resolver.rsplit_once(':').unwrap().0;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        let key = format!("{address}/{}", query.transport);
+        if query.state == "never sent" || bookless(case, &key).is_some() {
+            continue;
+        }
+        *said
+            .entry(key)
+            .or_default()
+            .entry(query.question.clone())
+            .or_default() += 1;
+    }
+    said
+}

@@ -1,0 +1,53 @@
+//! The cases beside the project, judged by the script that is beside them.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The folder of material that is not part of the project.
+fn shared() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let named = std::env::var_os("PRESYN_SHARED").map(PathBuf::from);
+    let found = named.into_iter().chain([beside]).find(|path| path.is_dir());
+    if found.is_none() {
+        eprintln!("SKIPPED: ../shared is not here");
+    }
+    found
+}
+
+/// Lets the script judge the binary under test; its last line must say `N of N agree`.
+fn judged(what: &str) {
+    let Some(shared) = shared() else { return };
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: python3 is not here");
+        return;
+    }
+    let output = Command::new("python3")
+        .arg(shared.join("tools/check.py"))
+        .args([what.as_ref(), shared.join("cases").as_os_str()])
+        .env("PRESYN", env!("CARGO_BIN_EXE_presyn"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complaints}");
+    let verdict = said.lines().last().unwrap_or_default();
+    let agree = verdict
+        .strip_prefix(&format!("{what}: "))
+        .and_then(|v| v.strip_suffix(" agree"))
+        .and_then(|v| v.split_once(" of "))
+        .unwrap_or_else(|| panic!("no verdict in: {said}{complaints}"));
+    assert_eq!(agree.0, agree.1, "{said}");
+    assert_ne!(agree.1, "0", "no case was judged: {said}");
+}
+
+#[test]
+fn counts_agree() {
+    judged("counts");
+}
+
+#[test]
+fn ledgers_agree() {
+    judged("ledger");
+}
