@@ -184,6 +184,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The client needs to ask nobody else: not cut, and no error that sends it to the next resolver.
+    pub fn usable(&self) -> bool {
+        !self.truncated && self.rcode != Rcode::SERVFAIL && self.rcode != Rcode::REFUSED
+    }
+
     /// The name or type does not exist.
     pub fn negative(&self) -> bool {
         self.rcode == Rcode::NXDOMAIN

@@ -106,18 +106,32 @@ pub fn attempts(
     let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
     let order = candidates(sockets);
     let mut flow_of: HashMap<AssociationId, (usize, How)> = HashMap::new();
-    // Exact ends first, so that a guess never takes a SYN that belongs to somebody.
-    for exact in [true, false] {
-        for &a in &order {
-            if flow_of.contains_key(&a) || sockets.list[a].exact != exact {
-                continue;
-            }
-            if let Some((flow, how)) =
-                index.find(&flows, &taken, &sockets.list[a], exact, evidence.tolerance)
-            {
-                taken[flow] = Some((a, how));
-                flow_of.insert(a, (flow, how));
-            }
+    // Exact ends first, so that a guess never takes a SYN that belongs to somebody; then sockets that are
+    // certainly streams; last those that may be the datagram sockets of `getaddrinfo`'s sorting, the
+    // latest first: the real connect comes after the sorting.
+    let sure = |a: AssociationId| {
+        sockets.list[a].style == SocketStyle::Stream || in_progress(evidence, &sockets.list[a])
+    };
+    let exact: Vec<AssociationId> = order
+        .iter()
+        .copied()
+        .filter(|a| sockets.list[*a].exact)
+        .collect();
+    let (known, unsure): (Vec<_>, Vec<_>) = order
+        .iter()
+        .copied()
+        .filter(|a| !sockets.list[*a].exact)
+        .partition(|a| sure(*a));
+    for a in exact
+        .into_iter()
+        .chain(known)
+        .chain(unsure.into_iter().rev())
+    {
+        let this = &sockets.list[a];
+        if let Some((flow, how)) = index.find(&flows, &taken, this, this.exact, evidence.tolerance)
+        {
+            taken[flow] = Some((a, how));
+            flow_of.insert(a, (flow, how));
         }
     }
     let mut list = Vec::new();
@@ -190,6 +204,19 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
                 .any(|s| s.process == this.process && s.peer == Some(peer))
         }
     }
+}
+
+/// Whether the call's own result proves a stream socket.
+fn in_progress(evidence: &Evidence, association: &Association) -> bool {
+    let call = association.connect.and_then(|c| call_of(evidence, c));
+    let proofs = [
+        "EINPROGRESS",
+        "ECONNREFUSED",
+        "ETIMEDOUT",
+        "EALREADY",
+        "EINTR",
+    ];
+    call.is_some_and(|c| proofs.iter().any(|e| c.outcome.is_error(e)))
 }
 
 fn call_of<'a>(evidence: &Evidence<'a>, id: EventId) -> Option<&'a Call> {
@@ -283,7 +310,14 @@ fn by_later_calls(
     silent: bool,
 ) {
     let from = this.connect.unwrap_or(0);
-    let closed = (this.closed < Timestamp(i64::MAX)).then_some(this.closed);
+    // Only a close that was seen ends the wait: a descriptor that is used again, or a process that ends, says
+    // nothing about the attempt.
+    let closes = |id: &EventId| matches!(&evidence.events[*id].what, What::Call(c) if matches!(c.op, Op::Close { .. }));
+    let closed = later
+        .iter()
+        .rev()
+        .find(|id| closes(id))
+        .map(|id| evidence.events[*id].at);
     for &id in later.iter().filter(|id| **id > from) {
         let event = &evidence.events[id];
         let What::Call(call) = &event.what else {

@@ -95,7 +95,7 @@ fn rank_of_lookup(
     if own == Some(l)
         || own.is_some_and(|o| {
             joined.lookups[o].name.folded() == lookup.name.folded()
-                && joined.lookups[o].process == lookup.process
+                && index.asker_of_lookup(case, o) == index.asker_of_lookup(case, l)
         })
     {
         return Some(OWN_LOOKUP);

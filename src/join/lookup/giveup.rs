@@ -30,8 +30,8 @@ pub fn settle(
         let end = end_of(evidence, queries, lookup, &moves);
         for position in 0..lookup.queries.len() {
             let q = lookup.queries[position];
-            let (until, elsewhere) = until(queries, lookup, position, end);
-            close(evidence, &mut queries[q], until, elsewhere);
+            let (until, why) = until(queries, lookup, position, end);
+            close(evidence, &mut queries[q], until, why);
         }
         lookup.ended = lookup
             .queries
@@ -42,60 +42,95 @@ pub fn settle(
     }
 }
 
-/// When the client stopped waiting for one query, and whether because the answer came elsewhere.
-fn until(queries: &[Query], lookup: &Lookup, position: usize, end: Timestamp) -> (Timestamp, bool) {
-    let this = &queries[lookup.queries[position]];
-    let same = |other: &&Query| {
-        other.question.kind == this.question.kind
-            && other.question.name.folded() == this.question.name.folded()
+/// Why the client stopped waiting for a query.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It was answered or refused.
+    Told,
+    /// The same question was asked again, or another name: the client had given up.
+    GaveUp,
+    /// Another resolver asked in the same breath answered.
+    Elsewhere,
+    /// Nothing more was seen of the lookup.
+    Over,
+}
+
+/// What a call that received an answer may take between its poll and its return.
+const READING: Span = Span::millis(5);
+
+/// Whether two queries went out in one breath: one question to all resolvers at once (musl), from one
+/// socket. A client that turns to another resolver on another socket has given up on the first, however
+/// soon (an ICMP refusal costs it less than a millisecond).
+fn in_one_breath(a: &Query, b: &Query) -> bool {
+    let same_socket = match (a.client, b.client) {
+        (Some(a), Some(b)) => a == b,
+        _ => a.association == b.association,
     };
+    (a.sent - b.sent).abs() <= TOGETHER && (same_socket || a.resolver == b.resolver)
+}
+
+/// When the client stopped waiting for one query, and why.
+fn until(queries: &[Query], lookup: &Lookup, position: usize, end: Timestamp) -> (Timestamp, Why) {
+    let this = &queries[lookup.queries[position]];
+    let same = |other: &&Query| other.question.kind == this.question.kind && same_name(this, other);
     let later = || lookup.queries[position + 1..].iter().map(|q| &queries[*q]);
-    // Asked again, and not in the same breath: the client had given up on this one.
     let replaced = later()
         .filter(same)
-        .find(|o| o.sent - this.sent > TOGETHER)
+        .find(|o| !in_one_breath(this, o))
         .map(|o| o.sent);
     // A client that turns to another name is through with this one.
-    let moved_on = later()
-        .find(|o| o.question.name.folded() != this.question.name.folded())
-        .map(|o| o.sent);
-    let gave_up = [replaced, moved_on]
-        .into_iter()
-        .flatten()
-        .min()
+    let moved_on = later().find(|o| !same_name(this, o)).map(|o| o.sent);
+    let gave_up = [replaced, moved_on].into_iter().flatten().min();
+    let mut until = gave_up
         .unwrap_or(end)
-        .min(end.max(this.sent));
-    let own = this.answer().map(|a| a.at);
-    let refused = this.refusal().map(|r| r.at).filter(|_| this.on_wire());
-    let elsewhere = lookup
-        .queries
-        .iter()
-        .map(|q| &queries[*q])
+        .min(end.max(this.sent))
+        .max(this.sent);
+    let mut why = if gave_up.is_some() {
+        Why::GaveUp
+    } else {
+        Why::Over
+    };
+    // A call shows an answer when it returns, which is a little later than when the wait ended.
+    let slack = if this.packet.is_none() {
+        READING
+    } else {
+        Span::ZERO
+    };
+    let own = this
+        .answer()
+        .map(|a| a.at)
+        .filter(|at| *at <= until + slack);
+    let refused = this
+        .refusal()
+        .map(|r| r.at)
+        .filter(|at| this.on_wire() && *at < until);
+    let all = lookup.queries.iter().map(|q| &queries[*q]);
+    let elsewhere = all
         .filter(same)
-        .filter(|o| {
-            o.sent - this.sent <= TOGETHER
-                && this.sent - o.sent <= TOGETHER
-                && o.resolver != this.resolver
-        })
-        .filter_map(|o| {
-            o.answer()
-                .filter(|a| !a.truncated && a.rcode.0 != 2 && a.rcode.0 != 5)
-                .map(|a| a.at)
-        })
-        .min();
-    let mut until = gave_up.max(this.sent);
-    let mut by_other = false;
-    for (at, other) in [(own, false), (refused, false), (elsewhere, true)] {
-        if let Some(at) = at.filter(|at| *at < until) {
-            until = at.max(this.sent);
-            by_other = other;
+        .filter(|o| in_one_breath(this, o) && o.resolver != this.resolver)
+        .filter_map(|o| o.answer().filter(|a| a.usable()).map(|a| a.at))
+        .min()
+        .filter(|at| *at < until);
+    for (at, reason) in [
+        (elsewhere, Why::Elsewhere),
+        (own, Why::Told),
+        (refused, Why::Told),
+    ] {
+        if let Some(at) = at
+            && (at < until || reason == Why::Told && at <= until + slack)
+        {
+            (until, why) = (at.max(this.sent), reason);
         }
     }
-    (until, by_other)
+    (until, why)
+}
+
+fn same_name(a: &Query, b: &Query) -> bool {
+    a.question.name.0.eq_ignore_ascii_case(&b.question.name.0)
 }
 
 /// Writes what is now known into the query.
-fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, elsewhere: bool) {
+fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, why: Why) {
     query.until = until;
     match &mut query.state {
         State::Answered(answer) => answer.late = answer.at > until,
@@ -103,10 +138,14 @@ fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, elsewhere: bo
             // Whoever waited for as long as a stub resolver does has been left unanswered. Half a second
             // is less than the shortest of their timeouts (1 s).
             let waited = until - query.sent;
-            let cut_short = elsewhere
-                || waited < Span::millis(500)
-                || at_the_end(evidence, until) && waited < evidence.patience - Span::millis(200);
-            *state = if cut_short {
+            let short = match why {
+                Why::Elsewhere => true,
+                Why::Over if !evidence.has_trace() => {
+                    waited < evidence.patience - Span::millis(200)
+                }
+                Why::Over | Why::GaveUp | Why::Told => waited < Span::millis(500),
+            };
+            *state = if short {
                 State::Open
             } else {
                 State::Unanswered { refused: None }
@@ -114,10 +153,6 @@ fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, elsewhere: bo
         }
         State::Unanswered { .. } | State::NeverSent { .. } => {}
     }
-}
-
-fn at_the_end(evidence: &Evidence, at: Timestamp) -> bool {
-    evidence.end() - at < Span::millis(100) && !evidence.has_trace()
 }
 
 /// When a lookup was over: everything answered, else the client's last wait timed out, else its next

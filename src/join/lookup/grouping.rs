@@ -6,7 +6,7 @@ use crate::event::dns::Name;
 use crate::flow::Transport;
 use crate::join::{Evidence, Origin, ProcessId, Query};
 use crate::time::{Span, Timestamp};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 /// The next name of a search list is asked as soon as the last one was denied.
@@ -30,28 +30,46 @@ struct Draft {
     last: Timestamp,
 }
 
+/// A lookup with more queries than this is a storm; the next query begins another one.
+const MAX_QUERIES: usize = 512;
+/// How many recent lookups of one asker a query is held against: those of the same name, and the last
+/// ones of any name (for search lists).
+const MAX_RECENT: usize = 16;
+
 /// Groups queries into lookups, in order of their beginning.
 pub fn group(evidence: &Evidence, queries: &[Query]) -> Vec<Lookup> {
     let mut done: Vec<Draft> = Vec::new();
-    let mut recent: HashMap<Asker, Vec<usize>> = HashMap::new();
+    let mut by_name: HashMap<(Asker, Name), Vec<usize>> = HashMap::new();
+    let mut recent: HashMap<Asker, VecDeque<usize>> = HashMap::new();
     for (i, query) in queries.iter().enumerate() {
-        let asker = query.process.map_or(
-            Asker::Host(query.client.map(|c| c.ip), query.origin),
-            Asker::Process,
-        );
-        let open = recent.entry(asker).or_default();
-        open.retain(|d| query.sent - done[*d].last <= SAME_LOOKUP);
+        let host = Asker::Host(query.client.map(|c| c.ip), query.origin);
+        let asker = query.process.map_or(host, Asker::Process);
         let name = query.question.name.folded();
-        let found = open
+        let named = by_name.entry((asker, name.clone())).or_default();
+        let last = recent.entry(asker).or_default();
+        let fits = |d: &usize| {
+            let draft = &done[*d];
+            query.sent - draft.last <= SAME_LOOKUP
+                && draft.lookup.queries.len() < MAX_QUERIES
+                && joins(evidence, queries, draft, query, &name)
+        };
+        let found = named
             .iter()
             .rev()
-            .copied()
-            .find(|d| joins(evidence, queries, &done[*d], query, &name));
-        let d = found.unwrap_or_else(|| {
+            .take(MAX_RECENT)
+            .find(|d| fits(d))
+            .or_else(|| last.iter().rev().find(|d| fits(d)));
+        let d = found.copied().unwrap_or(done.len());
+        if d == done.len() {
             done.push(begin(query, &name));
-            open.push(done.len() - 1);
-            done.len() - 1
-        });
+            last.push_back(d);
+            if last.len() > MAX_RECENT {
+                last.pop_front();
+            }
+        }
+        if named.last() != Some(&d) {
+            named.push(d);
+        }
         add(&mut done[d], queries, i, name);
     }
     done.into_iter().map(|d| d.lookup).collect()
