@@ -98,7 +98,8 @@ fn until(queries: &[Query], lookup: &Lookup, position: usize, end: Timestamp) ->
 fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, elsewhere: bool) {
     query.until = until;
     match &mut query.state {
-        State::Answered(answer) => answer.late = answer.at > until,
+        // The answer's packet and the call that ends the wait may be on two clocks.
+        State::Answered(answer) => answer.late = answer.at - until > slack(evidence),
         state @ (State::Open | State::Unanswered { refused: None }) => {
             // Whoever waited for as long as a stub resolver does has been left unanswered. Half a second
             // is less than the shortest of their timeouts (1 s).
@@ -114,6 +115,12 @@ fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, elsewhere: bo
         }
         State::Unanswered { .. } | State::NeverSent { .. } => {}
     }
+}
+
+/// An answer is late only if the clocks can tell; coarse ones (`-t`) are trusted to this much, since their
+/// waits end with packets too.
+fn slack(evidence: &Evidence) -> Span {
+    evidence.tolerance.min(Span::millis(20))
 }
 
 fn at_the_end(evidence: &Evidence, at: Timestamp) -> bool {
