@@ -1,7 +1,12 @@
 //! Properties of the pure pipeline over made-up cases: clients with one or two threads that ask up to three
 //! resolvers about up to three names, and then connect.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "tests; tables of cases are long"
+)]
 
 use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
 use presyn::event::{
