@@ -39,6 +39,8 @@ const PAIRS: usize = 20_000;
 /// From entry of a send to its packet: at most 0.43 ms measured; under `strace -yy` the connect itself
 /// is delayed by 2-4 ms, so a pair may be this far off and still be the same action.
 const CALL_TO_PACKET: Span = Span::millis(20);
+/// Most sends reach the wire within this time (0.43 ms measured at most without `-yy`).
+const CLOSE: Span = Span::millis(1);
 /// Clocks that agree this well are one clock: an offset smaller than a call takes cannot be told from it.
 const SAME_CLOCK: Span = Span::millis(15);
 
@@ -70,6 +72,13 @@ pub fn solve(
     let resolution = resolution(clock);
     let pairs = differences(calls, packets, dns_ports);
     if let Some((offset, width, votes)) = densest(&pairs, resolution + CALL_TO_PACKET, clock) {
+        let near: Vec<Span> = pairs
+            .iter()
+            .copied()
+            .filter(|d| *d >= offset && *d - offset <= width)
+            .collect();
+        // Pairs of different actions may stand in the window too; those of one action stand closest.
+        let offset = densest(&near, resolution + CLOSE, clock).map_or(offset, |(low, ..)| low);
         let same =
             matches!(clock, TraceClock::Epoch { .. }) && offset.abs() <= SAME_CLOCK.max(resolution);
         let spare = Span((resolution.0 - width.0).max(0)).max(width.min(CALL_TO_PACKET));
@@ -144,18 +153,13 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             let raw = (packet - call).0;
             let offset = given.utc_offset.map_or_else(
                 || {
-                    Span(
-                        raw.div_euclid(quarter) * quarter
-                            + if raw.rem_euclid(quarter) * 2 > quarter {
-                                quarter
-                            } else {
-                                0
-                            },
-                    )
+                    let up = i64::from(raw.rem_euclid(quarter) * 2 > quarter);
+                    Span((raw.div_euclid(quarter) + up).saturating_mul(quarter))
                 },
                 |zone| {
-                    let days = (raw + zone.0 + 43_200 * SECOND).div_euclid(86_400 * SECOND);
-                    Span(days * 86_400 * SECOND - zone.0)
+                    let day = Span::seconds(86_400);
+                    let days = (Span(raw) + zone + Span(day.0 / 2)).0.div_euclid(day.0);
+                    Span(days.saturating_mul(day.0)) - zone
                 },
             );
             Solution {
@@ -183,10 +187,20 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
 /// Packet time minus call time for everything that may be the same action.
 fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Span> {
     let mut seen: HashMap<Key, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
+    // Without `-yy` a send does not say whereto; the last connect of its descriptor does.
+    let mut peers: HashMap<(Option<u32>, i32), Endpoint> = HashMap::new();
     for event in calls {
         let What::Call(call) = &event.what else {
             continue;
         };
+        let owner = call.task.pid.or(call.task.tid);
+        if let Op::Connect {
+            fd,
+            to: Address::Inet(to),
+        } = &call.op
+        {
+            peers.insert((owner, fd.number), *to);
+        }
         match &call.op {
             Op::Connect {
                 to: Address::Inet(to),
@@ -200,6 +214,7 @@ fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Spa
             } => push(&mut seen.entry(Key::Syn(*to)).or_default().0, event.at),
             Op::Send { fd, messages } => {
                 let peer = fd.note.as_ref().and_then(|n| n.peer);
+                let peer = peer.or_else(|| peers.get(&(owner, fd.number)).copied());
                 for message in messages {
                     let (Some(to), Some(dns)) = (message.peer.or(peer), message.dns.first()) else {
                         continue;
@@ -291,7 +306,7 @@ fn zone_of(clock: TraceClock, offset: Span) -> String {
     }
     let quarter = 900 * SECOND;
     let day = 86_400 * SECOND;
-    let east = (-offset.0).rem_euclid(day);
+    let east = offset.0.saturating_neg().rem_euclid(day);
     let rounded = (east + quarter / 2).div_euclid(quarter) * quarter;
     let signed = if rounded > day / 2 {
         rounded - day

@@ -72,6 +72,8 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
     let conf = resolv_conf
         .as_ref()
         .map(|(path, text)| (path.as_str(), ResolvConf::parse(text)));
+    // The clock is solved from the first packets of each kind, whatever capture they are in.
+    merge::order(&mut packets);
     let mut solutions: Vec<Solution> = Vec::new();
     let mut facts: Vec<TraceFacts> = Vec::new();
     let mut tolerance = Span::ZERO;

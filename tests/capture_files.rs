@@ -220,7 +220,7 @@ fn other_files_are_named_for_what_they_are() {
         missing
             .unwrap_err()
             .to_string()
-            .starts_with("no such file: ")
+            .starts_with("no such file cannot be read")
     );
 }
 

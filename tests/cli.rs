@@ -1,6 +1,12 @@
 //! The command line: exit statuses, standard input, options, what goes to a terminal and what does not.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::single_match_else,
+    clippy::nonminimal_bool,
+    reason = "tests"
+)]
 
 use assert_cmd::Command;
 use serde_json::Value;

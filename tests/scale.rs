@@ -1,6 +1,10 @@
 //! Cost grows with the input, not with its square: connects joined to their SYNs.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests; tables of cases are long"
+)]
 
 use presyn::event::{
     Address, Call, Event, Fd, FdNote, Op, Outcome, Packet, Place, SocketFamily, SocketKind,

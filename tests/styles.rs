@@ -4,7 +4,14 @@
 //! The calls of `captures/zookeeper-three-silent` are read into rows and written again in every style by
 //! the code below, which shares nothing with the reader that is tested.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::needless_pass_by_value,
+    clippy::assigning_clones,
+    clippy::semicolon_if_nothing_returned,
+    reason = "tests; tables of cases are long"
+)]
 
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::report::Report;

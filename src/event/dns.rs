@@ -73,6 +73,18 @@ impl Name {
         Self(self.0.to_ascii_lowercase().into_boxed_str())
     }
 
+    /// The whole of a reverse IPv4 name of which only a beginning is known: after four numbers and a dot
+    /// nothing but `in-addr.arpa` can follow in practice. `None` for any other beginning.
+    pub fn completed(&self) -> Option<Self> {
+        const REST: &str = "in-addr.arpa";
+        let mut parts = self.0.splitn(5, '.');
+        let octets: Vec<&str> = parts.by_ref().take(4).collect();
+        let rest = parts.next()?;
+        let numbers = octets.len() == 4 && octets.iter().all(|o| o.parse::<u8>().is_ok());
+        (numbers && !rest.is_empty() && REST.starts_with(&rest.to_ascii_lowercase()))
+            .then(|| Self(format!("{}.{REST}", octets.join(".")).into_boxed_str()))
+    }
+
     /// The address that a reverse name (`…in-addr.arpa`, `…ip6.arpa`) stands for.
     pub fn reverse_of(&self) -> Option<IpAddr> {
         let name = self.0.to_ascii_lowercase();

@@ -155,17 +155,21 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
                 skipped_lines: t.skipped_lines,
             })
             .collect(),
-        clock: clock.first().map_or_else(
-            || report::Clock {
-                method: "one input, one clock".into(),
-                ..report::Clock::default()
-            },
-            |s| report::Clock {
-                offset_s: cite::seconds(s.offset.as_seconds()),
-                uncertainty_s: cite::seconds(s.uncertainty.as_seconds()),
-                method: s.method.clone(),
-            },
-        ),
+        // Of several traces the one laid beside the captures least surely, in whatever order they came.
+        clock: clock
+            .iter()
+            .max_by_key(|s| (s.uncertainty, s.offset.abs(), s.offset, &s.method))
+            .map_or_else(
+                || report::Clock {
+                    method: "one input, one clock".into(),
+                    ..report::Clock::default()
+                },
+                |s| report::Clock {
+                    offset_s: cite::seconds(s.offset.as_seconds()),
+                    uncertainty_s: cite::seconds(s.uncertainty.as_seconds()),
+                    method: s.method.clone(),
+                },
+            ),
     }
 }
 

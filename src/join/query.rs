@@ -12,7 +12,7 @@ use super::response;
 use super::sent::Sent;
 use super::socket::Sockets;
 use super::{AssociationId, Cause, EventId, Evidence, How, Origin, Query, State};
-use crate::event::dns::{Message, Name, Question};
+use crate::event::dns::{Message, Name, Question, RecordType};
 use crate::event::{Packet, Service, What};
 use crate::flow::FiveTuple;
 use crate::time::{Span, Timestamp};
@@ -168,7 +168,9 @@ fn from_call(evidence: &Evidence, processes: &Processes, sockets: &Sockets, sent
     let message = sent.message;
     Query {
         id: message.as_ref().map(|m| m.id),
-        question: message.and_then(|m| m.question).unwrap_or_else(no_question),
+        question: message
+            .and_then(|m| m.question)
+            .map_or_else(no_question, whole),
         transport: sent.transport,
         client: sent.association.and_then(|a| sockets.list[a].local),
         resolver: sent.resolver,
@@ -189,6 +191,18 @@ fn from_call(evidence: &Evidence, processes: &Processes, sockets: &Sockets, sent
         },
         implied,
         until: sent.at,
+    }
+}
+
+/// A question that a log cut short, completed where only one ending is possible.
+fn whole(question: Question) -> Question {
+    match question.name.completed().filter(|_| question.cut) {
+        Some(name) => Question {
+            name,
+            kind: question.kind.or(Some(RecordType::PTR)),
+            cut: false,
+        },
+        None => question,
     }
 }
 

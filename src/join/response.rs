@@ -91,13 +91,19 @@ fn settle(
     from: Endpoint,
 ) -> bool {
     let end = list.partition_point(|i| queries[*i].sent <= at);
-    let found = list[..end].iter().rev().copied().find(|i| {
-        let q = &queries[*i];
-        !matches!(q.state, State::Answered(_))
-            && same_question(Some(&q.question), message.question.as_ref())
-            && (exact || q.resolver == from)
-    });
-    let Some(i) = found else { return false };
+    let fits = |refused: bool| {
+        list[..end].iter().rev().copied().find(|i| {
+            let q = &queries[*i];
+            !matches!(q.state, State::Answered(_))
+                && q.refusal().is_some() == refused
+                && same_question(Some(&q.question), message.question.as_ref())
+                && (exact || q.resolver == from)
+        })
+    };
+    // What an ICMP error ended is no longer open, unless nothing else is.
+    let Some(i) = fits(false).or_else(|| fits(true)) else {
+        return false;
+    };
     queries[i].state = State::Answered(answer_of(event, at, message));
     true
 }
@@ -198,14 +204,17 @@ fn received(
     from: Option<Endpoint>,
 ) {
     let end = list.partition_point(|i| queries[*i].sent <= at);
-    let found = list[..end].iter().rev().copied().find(|i| {
-        let q = &queries[*i];
-        q.id == Some(dns.id)
-            && !matches!(q.state, State::Answered(_))
-            && same_question(Some(&q.question), dns.question.as_ref())
-            && from.is_none_or(|from| from == q.resolver)
-    });
-    if let Some(i) = found {
+    let fits = |refused: bool| {
+        list[..end].iter().rev().copied().find(|i| {
+            let q = &queries[*i];
+            q.id == Some(dns.id)
+                && !matches!(q.state, State::Answered(_))
+                && q.refusal().is_some() == refused
+                && same_question(Some(&q.question), dns.question.as_ref())
+                && from.is_none_or(|from| from == q.resolver)
+        })
+    };
+    if let Some(i) = fits(false).or_else(|| fits(true)) {
         queries[i].state = State::Answered(answer_of(event, at, dns));
     }
 }

@@ -18,7 +18,7 @@ const SHOWN: usize = 8;
 pub fn write(report: &Report, colored: bool, out: &mut dyn Write) -> io::Result<()> {
     let style = Style::new(colored);
     for (n, sentence) in report.summary.iter().enumerate() {
-        for line in wrap(sentence, WIDTH) {
+        for line in wrap(&escape(sentence), WIDTH) {
             if n == 0 {
                 writeln!(out, "{}", style.strong(&line))?;
             } else {

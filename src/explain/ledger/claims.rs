@@ -331,6 +331,10 @@ fn last_answer(case: &Case, connection: &Connection) -> Option<Timestamp> {
         .max()
 }
 
+/// The next address, or the same one again, is tried as soon as an attempt has failed; clients that pause
+/// longer begin a story of their own.
+const NEXT_ATTEMPT: Span = Span::seconds(2);
+
 /// Whether a failed attempt belongs to the story of connection `c`: the same lookup gave both addresses, or
 /// both go to the same place.
 pub fn same_story(joined: &Joined, c: usize, other: &Connection) -> bool {
@@ -344,9 +348,12 @@ pub fn same_story(joined: &Joined, c: usize, other: &Connection) -> bool {
         }
         _ => false,
     };
-    same_name
-        || this.to == other.to
-        || this.lookup.is_none() && other.lookup.is_none() && this.to.port == other.to.port
+    let at = |c: &Connection| c.called.or(c.first_syn).or(c.ended);
+    let soon = at(this)
+        .zip(other.ended.or(at(other)))
+        .is_some_and(|(a, b)| a - b <= NEXT_ATTEMPT);
+    let unnamed = this.lookup.is_none() || other.lookup.is_none();
+    same_name || soon && (this.to == other.to || unnamed && this.to.port == other.to.port)
 }
 
 fn is_earlier(joined: &Joined, subject: Subject, other: &Connection) -> bool {

@@ -1,5 +1,6 @@
 //! Where an account begins and ends.
 
+use super::claims::same_story;
 use super::{Index, Subject};
 use crate::explain::Case;
 use crate::join::connect::{Connection, Role};
@@ -49,11 +50,9 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             let to = connection.reached()?;
             let called = connection.called.unwrap_or(to).min(to);
             let lookup = connection.lookup.map(|l| joined.lookups[l].began);
-            (
-                lookup.unwrap_or(called).min(called),
-                to,
-                index.first_server == Some(c),
-            )
+            let story = earlier_attempts(case, index, c).unwrap_or(called);
+            let own = lookup.unwrap_or(story).min(story).min(called);
+            (own, to, index.first_server == Some(c))
         }
         Subject::Lookup(l) => {
             let lookup = &joined.lookups[l];
@@ -67,6 +66,26 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
     let from = if first { case.started.min(own) } else { own };
     Some((from, to.max(from)))
 }
+
+/// When the first failed attempt of the same story began: a fallback's account tells of what failed.
+fn earlier_attempts(case: &Case, index: &Index, c: usize) -> Option<Timestamp> {
+    let connections = &case.joined.connections;
+    let list = index
+        .connections
+        .get(&index.asker_of(case, Subject::Connection(c)))?;
+    let before = &list[..list.partition_point(|o| *o < c)];
+    let story = before
+        .iter()
+        .rev()
+        .take(MAX_ATTEMPTS)
+        .take_while(|o| same_story(case.joined, c, &connections[**o]));
+    story
+        .last()
+        .and_then(|o| connections[*o].called.or(connections[*o].first_syn))
+}
+
+/// More attempts in one story than a name has addresses are a retry loop, not a fallback.
+const MAX_ATTEMPTS: usize = 16;
 
 /// The first query in the window by a traced task (by anybody, without a trace), and the first
 /// name-service activity of any kind.

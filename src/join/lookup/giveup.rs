@@ -133,7 +133,8 @@ fn same_name(a: &Query, b: &Query) -> bool {
 fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, why: Why) {
     query.until = until;
     match &mut query.state {
-        State::Answered(answer) => answer.late = answer.at > until,
+        // The answer's packet and the call that ends the wait may be on two clocks.
+        State::Answered(answer) => answer.late = answer.at - until > clock_slack(evidence),
         state @ (State::Open | State::Unanswered { refused: None }) => {
             // Whoever waited for as long as a stub resolver does has been left unanswered. Half a second
             // is less than the shortest of their timeouts (1 s).
@@ -153,6 +154,12 @@ fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, why: Why) {
         }
         State::Unanswered { .. } | State::NeverSent { .. } => {}
     }
+}
+
+/// An answer is late only if the clocks can tell; coarse ones (`-t`) are trusted to this much, since their
+/// waits end with packets too.
+fn clock_slack(evidence: &Evidence) -> Span {
+    evidence.tolerance.min(Span::millis(20))
 }
 
 /// When a lookup was over: everything answered, else the client's last wait timed out, else its next

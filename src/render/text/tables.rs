@@ -22,6 +22,7 @@ pub fn entry_label(report: &Report, entry: &Entry) -> String {
         .question
         .as_deref()
         .and_then(|q| q.split(' ').next())
+        .filter(|kind| *kind != "?")
         .unwrap_or("");
     let what = match entry.kind.as_str() {
         "resolver-silent" => "silent",

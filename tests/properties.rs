@@ -1,0 +1,1122 @@
+//! Properties of the pure pipeline over made-up cases: clients with one or two threads that ask up to three
+//! resolvers about up to three names, and then connect.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "tests; tables of cases are long"
+)]
+
+use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
+use presyn::event::{
+    Address, Call, Change, Event, Fd, FdNote, IcmpKind, Life, Message, Op, Outcome, Packet, Place,
+    Quote, Service, SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
+};
+use presyn::flow::{Endpoint, FiveTuple, Transport};
+use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use presyn::pipeline::{self, Gathered, Settings};
+use presyn::report::{self, Report};
+use presyn::time::{Span, Timestamp};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What becomes of one query.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Silent,
+    /// After so many milliseconds, in time.
+    Answered(u16),
+    /// So many milliseconds after the client gave up.
+    Late(u16),
+    /// ICMP port unreachable.
+    Refused,
+}
+
+/// One name that one thread looks up: the resolvers in order, again and again, until one answers.
+#[derive(Clone, Debug)]
+struct LookupPlan {
+    thread: usize,
+    name: usize,
+    /// A and AAAA in one `sendmmsg`, else A alone.
+    both: bool,
+    rounds: usize,
+    fates: Vec<Fate>,
+}
+
+#[derive(Clone, Debug)]
+struct Plan {
+    resolvers: usize,
+    lookups: Vec<LookupPlan>,
+    /// Descriptors carry what `-yy` prints.
+    notes: bool,
+    syn_ack: bool,
+    /// Which of two captures saw each packet, which of two logs holds each thread.
+    split: u64,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        3 => Just(Fate::Silent),
+        // Not within 20 ms of half a second, where a wait begins to count as one: clocks may differ by less.
+        3 => prop_oneof![0..480_u16, 520..900_u16].prop_map(Fate::Answered),
+        1 => (50..4_000_u16).prop_map(Fate::Late),
+        1 => Just(Fate::Refused),
+    ]
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let lookup = (
+        0..2_usize,
+        0..3_usize,
+        any::<bool>(),
+        1..=2_usize,
+        prop::collection::vec(fate(), 6),
+    )
+        .prop_map(|(thread, name, both, rounds, fates)| LookupPlan {
+            thread,
+            name,
+            both,
+            rounds,
+            fates,
+        });
+    (
+        1..=3_usize,
+        prop::collection::vec(lookup, 1..=3),
+        any::<bool>(),
+        any::<bool>(),
+        any::<u64>(),
+    )
+        .prop_map(|(resolvers, lookups, notes, syn_ack, split)| Plan {
+            resolvers,
+            lookups,
+            notes,
+            syn_ack,
+            split,
+        })
+}
+
+const START: i64 = 1_750_000_000_000_000_000;
+const PID: u32 = 4000;
+
+/// Writes a plan down as events.
+struct Scribe {
+    notes: bool,
+    packets: Vec<(Timestamp, Packet)>,
+    /// Thread, entry, call.
+    calls: Vec<(Timestamp, Call)>,
+    queries: u64,
+    refusals: u64,
+    port: u16,
+    id: u16,
+}
+
+const fn kind(style: SocketStyle) -> SocketKind {
+    SocketKind {
+        family: SocketFamily::Inet,
+        style,
+    }
+}
+
+fn resolver(n: usize) -> Endpoint {
+    Endpoint::new([10, 0, 1, 93 + u8::try_from(n).unwrap()].into(), 53)
+}
+
+fn server() -> Endpoint {
+    Endpoint::new([192, 168, 110, 231].into(), 8998)
+}
+
+struct Socket {
+    fd: i32,
+    style: SocketStyle,
+    local: Endpoint,
+    peer: Endpoint,
+}
+
+impl Scribe {
+    fn socket(&mut self, style: SocketStyle, peer: Endpoint) -> Socket {
+        self.port += 1;
+        let host = if peer.port == 53 {
+            [10, 0, 1, 10]
+        } else {
+            [192, 168, 110, 50]
+        };
+        Socket {
+            fd: i32::from(self.port - 30_000),
+            style,
+            local: Endpoint::new(host.into(), self.port),
+            peer,
+        }
+    }
+
+    fn fd(&self, socket: &Socket, connected: bool) -> Fd {
+        Fd {
+            number: socket.fd,
+            note: self.notes.then(|| {
+                Box::new(FdNote {
+                    socket: Some(kind(socket.style)),
+                    identity: Some(u64::from(socket.local.port)),
+                    local: connected.then_some(socket.local),
+                    peer: connected.then_some(socket.peer),
+                    ..FdNote::default()
+                })
+            }),
+        }
+    }
+
+    /// A call that takes `took`; the time after it.
+    fn call(
+        &mut self,
+        thread: usize,
+        at: Timestamp,
+        took: Span,
+        outcome: Outcome,
+        op: Op,
+    ) -> Timestamp {
+        let tid = PID + u32::try_from(thread).unwrap();
+        let task = Task {
+            pid: Some(PID),
+            tid: Some(tid),
+            comm: None,
+        };
+        let exited = Some(at + took);
+        self.calls.push((
+            at,
+            Call {
+                task,
+                exited,
+                outcome,
+                op,
+            },
+        ));
+        at + took + Span::micros(10)
+    }
+
+    fn connect(&mut self, thread: usize, at: Timestamp, socket: &Socket) -> Timestamp {
+        let opened = Op::Socket {
+            kind: kind(socket.style),
+            fd: self.fd(socket, false),
+        };
+        let at = self.call(
+            thread,
+            at,
+            Span::micros(8),
+            Outcome::Returned(socket.fd.into()),
+            opened,
+        );
+        let outcome = match socket.style {
+            SocketStyle::Stream => Outcome::Failed(Arc::from("EINPROGRESS")),
+            _ => Outcome::Returned(0),
+        };
+        let connect = Op::Connect {
+            fd: self.fd(socket, false),
+            to: Address::Inet(socket.peer),
+        };
+        self.call(thread, at, Span::micros(120), outcome, connect)
+    }
+
+    fn wait(
+        &mut self,
+        thread: usize,
+        at: Timestamp,
+        socket: &Socket,
+        took: Span,
+        ready: bool,
+    ) -> Timestamp {
+        let op = Op::Wait {
+            fds: vec![self.fd(socket, true)],
+            ready: if ready { vec![socket.fd] } else { Vec::new() },
+            timeout: Some(Span::seconds(1)),
+        };
+        self.call(thread, at, took, Outcome::Returned(ready.into()), op)
+    }
+
+    fn lookup(&mut self, plan: &LookupPlan, resolvers: usize, mut at: Timestamp) -> Timestamp {
+        self.id += 7;
+        let name: Box<str> = format!("n{}.example.lab", plan.name).into();
+        let types = if plan.both {
+            &[RecordType::A, RecordType::AAAA][..]
+        } else {
+            &[RecordType::A]
+        };
+        let message = |n: usize, response: bool, id: u16| Dns {
+            id: id + u16::try_from(n).unwrap(),
+            response,
+            opcode: 0,
+            truncated: false,
+            rcode: Rcode(0),
+            question: Some(Question {
+                name: Name(name.clone()),
+                kind: Some(types[n]),
+                cut: false,
+            }),
+            answers: u16::from(response && n == 0),
+            addresses: if response && n == 0 {
+                vec![server().ip]
+            } else {
+                Vec::new()
+            },
+            names: Vec::new(),
+            complete: true,
+        };
+        let id = self.id;
+        let mut sockets: Vec<Socket> = Vec::new();
+        'rounds: for round in 0..plan.rounds {
+            for n in 0..resolvers {
+                if round == 0 {
+                    let socket = self.socket(SocketStyle::Datagram, resolver(n));
+                    at = self.connect(plan.thread, at, &socket);
+                    sockets.push(socket);
+                }
+                let socket = &sockets[n];
+                let flow = FiveTuple {
+                    transport: Transport::Udp,
+                    src: socket.local,
+                    dst: socket.peer,
+                };
+                let messages = (0..types.len()).map(|m| Message {
+                    peer: None,
+                    length: 33,
+                    taken: true,
+                    dns: vec![message(m, false, id)],
+                });
+                let op = Op::Send {
+                    fd: self.fd(socket, true),
+                    messages: messages.collect(),
+                };
+                let sent = at;
+                let count = i64::try_from(types.len()).unwrap();
+                let all = Outcome::Returned(if plan.both { count } else { 33 });
+                at = self.call(plan.thread, at, Span::micros(90), all, op);
+                for m in 0..types.len() {
+                    self.queries += 1;
+                    self.packets.push((
+                        sent + Span::micros(40 + i64::try_from(m).unwrap()),
+                        Packet::Dns {
+                            flow,
+                            service: Service::Unicast,
+                            message: message(m, false, id),
+                        },
+                    ));
+                }
+                let fate = plan.fates[(round * resolvers + n) % plan.fates.len()];
+                let patience = Span::seconds(1);
+                let answers = |scribe: &mut Self, when: Timestamp| {
+                    for m in 0..types.len() {
+                        scribe.packets.push((
+                            when + Span::micros(i64::try_from(m).unwrap()),
+                            Packet::Dns {
+                                flow: flow.reversed(),
+                                service: Service::Unicast,
+                                message: message(m, true, id),
+                            },
+                        ));
+                    }
+                };
+                match fate {
+                    Fate::Silent => at = self.wait(plan.thread, at, socket, patience, false),
+                    Fate::Late(more) => {
+                        answers(self, at + patience + Span::millis(more.into()));
+                        at = self.wait(plan.thread, at, socket, patience, false);
+                    }
+                    Fate::Answered(after) => {
+                        let took = Span::millis(after.into()) + Span::micros(30);
+                        answers(self, at + took - Span::micros(10));
+                        at = self.wait(plan.thread, at, socket, took, true);
+                        for m in 0..types.len() {
+                            let op = Op::Receive {
+                                fd: self.fd(socket, true),
+                                messages: vec![Message {
+                                    peer: Some(socket.peer),
+                                    length: 49,
+                                    taken: true,
+                                    dns: vec![message(m, true, id)],
+                                }],
+                            };
+                            at = self.call(
+                                plan.thread,
+                                at,
+                                Span::micros(9),
+                                Outcome::Returned(49),
+                                op,
+                            );
+                        }
+                        break 'rounds;
+                    }
+                    Fate::Refused => {
+                        for m in 0..types.len() {
+                            self.refusals += 1;
+                            let quoted = message(m, false, id);
+                            let quote = Quote {
+                                flow,
+                                seq: None,
+                                dns_id: Some(quoted.id),
+                                question: quoted.question,
+                            };
+                            self.packets.push((
+                                sent + Span::micros(80 + i64::try_from(m).unwrap()),
+                                Packet::Icmp {
+                                    from: socket.peer.ip,
+                                    to: socket.local.ip,
+                                    kind: IcmpKind::PortUnreachable,
+                                    quote: Some(quote),
+                                },
+                            ));
+                        }
+                        at = self.wait(plan.thread, at, socket, Span::micros(20), true);
+                        let op = Op::Receive {
+                            fd: self.fd(socket, true),
+                            messages: Vec::new(),
+                        };
+                        let refused = Outcome::Failed(Arc::from("ECONNREFUSED"));
+                        at = self.call(plan.thread, at, Span::micros(9), refused, op);
+                    }
+                }
+            }
+        }
+        for socket in &sockets {
+            let fd = self.fd(socket, true);
+            at = self.call(
+                plan.thread,
+                at,
+                Span::micros(5),
+                Outcome::Returned(0),
+                Op::Close { fd },
+            );
+        }
+        at
+    }
+
+    fn server_connect(&mut self, at: Timestamp, syn_ack: bool) {
+        let socket = self.socket(SocketStyle::Stream, server());
+        let after = self.connect(0, at, &socket);
+        let flow = FiveTuple {
+            transport: Transport::Tcp,
+            src: socket.local,
+            dst: socket.peer,
+        };
+        let syn = TcpFlags {
+            syn: true,
+            ..TcpFlags::default()
+        };
+        let sent = after - Span::micros(60);
+        self.packets.push((
+            sent,
+            Packet::Tcp {
+                flow,
+                flags: syn,
+                seq: 100,
+                ack: 0,
+            },
+        ));
+        if syn_ack {
+            let flags = TcpFlags { ack: true, ..syn };
+            let flow = flow.reversed();
+            self.packets.push((
+                sent + Span::millis(3),
+                Packet::Tcp {
+                    flow,
+                    flags,
+                    seq: 7,
+                    ack: 101,
+                },
+            ));
+            let fd = self.fd(&socket, true);
+            let op = Op::SocketError { fd, error: None };
+            self.call(
+                0,
+                after + Span::millis(4),
+                Span::micros(4),
+                Outcome::Returned(0),
+                op,
+            );
+        }
+    }
+}
+
+/// A plan as events: what the sources would deliver, and how many queries and refusals it has.
+fn write_down(plan: &Plan) -> Scribe {
+    let mut scribe = Scribe {
+        notes: plan.notes,
+        packets: Vec::new(),
+        calls: Vec::new(),
+        queries: 0,
+        refusals: 0,
+        port: 30_010,
+        id: 1000,
+    };
+    let mut now = [Timestamp(START), Timestamp(START) + Span::millis(137)];
+    for lookup in &plan.lookups {
+        now[lookup.thread] =
+            scribe.lookup(lookup, plan.resolvers, now[lookup.thread] + Span::millis(2));
+    }
+    scribe.server_connect(now[0].max(now[1]) + Span::millis(1), plan.syn_ack);
+    scribe
+}
+
+fn trace_facts(input: u16) -> TraceFacts {
+    TraceFacts {
+        path: format!("trace-{input}"),
+        input,
+        style: "-f -ttt -T".into(),
+        calls: 0,
+        skipped_lines: 0,
+        clock: TraceClock::Epoch {
+            resolution: Span::micros(1),
+        },
+        sees: Sees {
+            sockets: true,
+            sends: true,
+            waits: true,
+            closes: true,
+            ..Sees::default()
+        },
+        warnings: Vec::new(),
+        damaged: false,
+    }
+}
+
+fn number(mut events: Vec<(Timestamp, What)>, input: u16) -> Vec<Event> {
+    events.sort_by_key(|(at, _)| *at);
+    let numbered = events.into_iter().zip(1..);
+    numbered
+        .map(|((at, what), number)| Event {
+            at,
+            place: Place { input, number },
+            what,
+        })
+        .collect()
+}
+
+/// The sources of a plan: one capture or two, one log or one per thread.
+fn sources(plan: &Plan) -> (Vec<Vec<Event>>, Vec<Vec<Event>>) {
+    let scribe = write_down(plan);
+    let (two_captures, two_logs) = (plan.split & 1 == 1, plan.split & 2 == 2);
+    let mut captures = vec![Vec::new(); 2];
+    for (n, (at, packet)) in scribe.packets.into_iter().enumerate() {
+        let which = usize::from(two_captures && plan.split >> (n % 60 + 2) & 1 == 1);
+        captures[which].push((at, What::Packet(packet)));
+    }
+    let mut logs = vec![Vec::new(); 2];
+    for (at, call) in scribe.calls {
+        let which = usize::from(two_logs && call.task.tid != Some(PID));
+        logs[which].push((at, What::Call(call)));
+    }
+    let filled = |lists: Vec<Vec<(Timestamp, What)>>, first: u16| {
+        let lists = lists.into_iter().filter(|l| !l.is_empty());
+        lists
+            .zip(first..)
+            .map(|(l, input)| number(l, input))
+            .collect::<Vec<_>>()
+    };
+    (filled(captures, 0), filled(logs, 2))
+}
+
+/// Inputs listed as they are in `captures` and `logs`, and numbered in that order; the packets interleaved
+/// as `order` says.
+fn gather(captures: &[Vec<Event>], logs: &[Vec<Event>], order: u64) -> Gathered {
+    let name = |events: &[Event]| events[0].place.input;
+    let (names, log_names): (Vec<u16>, Vec<u16>) = (
+        captures.iter().map(|c| name(c)).collect(),
+        logs.iter().map(|l| name(l)).collect(),
+    );
+    let (mut captures, mut logs) = (captures.to_vec(), logs.to_vec());
+    for (events, input) in captures.iter_mut().chain(&mut logs).zip(0..) {
+        for event in events {
+            event.place.input = input;
+        }
+    }
+    let mut rest: Vec<&[Event]> = captures.iter().map(Vec::as_slice).collect();
+    let (mut packets, mut bits) = (Vec::new(), order);
+    while rest.iter().any(|r| !r.is_empty()) {
+        let which = usize::try_from(bits & 1).unwrap() % rest.len();
+        bits = bits.rotate_right(1);
+        let which = if rest[which].is_empty() {
+            rest.len() - 1 - which
+        } else {
+            which
+        };
+        let (first, others) = rest[which].split_first().unwrap();
+        packets.push(first.clone());
+        rest[which] = others;
+    }
+    let facts = captures.iter().zip(names).map(|(c, name)| CaptureFacts {
+        path: format!("capture-{name}"),
+        input: c[0].place.input,
+        packets: c.len() as u64,
+        first: c.first().map(|e| e.at),
+        last: c.last().map(|e| e.at),
+        ..CaptureFacts::default()
+    });
+    Gathered {
+        captures: facts.collect(),
+        packets,
+        traces: logs
+            .iter()
+            .zip(log_names)
+            .map(|(l, name)| {
+                let path = format!("trace-{name}");
+                (
+                    TraceFacts {
+                        path,
+                        ..trace_facts(l[0].place.input)
+                    },
+                    l.clone(),
+                )
+            })
+            .collect(),
+        resolv_conf: Some((
+            "resolv.conf".into(),
+            "nameserver 10.0.1.93\nnameserver 10.0.1.94\nnameserver 10.0.1.95\noptions timeout:1\n"
+                .into(),
+        )),
+        ..Gathered::default()
+    }
+}
+
+fn analyzed(plan: &Plan) -> Report {
+    let (captures, logs) = sources(plan);
+    pipeline::report(gather(&captures, &logs, 0), &Settings::default())
+}
+
+/// The report without the order in which its inputs were named.
+fn comparable(mut report: Report) -> String {
+    report.inputs.captures.sort_by(|a, b| a.path.cmp(&b.path));
+    report.inputs.traces.sort_by(|a, b| a.path.cmp(&b.path));
+    report.warnings.sort();
+    serde_json::to_string_pretty(&report).unwrap()
+}
+
+/// Both alike, else the first line that differs.
+fn same(one: &str, other: &str) -> Result<(), TestCaseError> {
+    let differ = one.lines().zip(other.lines()).position(|(a, b)| a != b);
+    let around = |text: &str, n: usize| {
+        let from = n.saturating_sub(3);
+        text.lines()
+            .skip(from)
+            .take(7)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    if let Some(n) = differ {
+        let (one, other) = (around(one, n), around(other, n));
+        return Err(TestCaseError::fail(format!(
+            "line {n}:\n{one}\nbecame\n{other}"
+        )));
+    }
+    prop_assert_eq!(one.len(), other.len());
+    Ok(())
+}
+
+/// What must hold of every report, whatever went in.
+fn sound(report: &Report) -> Result<(), TestCaseError> {
+    for r in &report.resolvers {
+        prop_assert_eq!(r.answered + r.unanswered + r.open, r.queries, "{:?}", r);
+        prop_assert!(r.refused <= r.unanswered + r.never_sent, "{:?}", r);
+        prop_assert!(r.late <= r.answered, "{:?}", r);
+        prop_assert_eq!(r.rcodes.values().sum::<u64>(), r.answered, "{:?}", r);
+        prop_assert!(r.waited_s >= 0.0, "{:?}", r);
+        prop_assert!(r.transactions_unanswered <= r.transactions, "{:?}", r);
+    }
+    let states = [
+        "answered",
+        "late",
+        "unanswered",
+        "refused",
+        "open",
+        "never sent",
+    ];
+    for query in report.lookups.iter().flat_map(|l| &l.queries) {
+        prop_assert!(states.contains(&query.state.as_str()), "{:?}", query);
+        prop_assert!(query.waited_s >= 0.0, "{:?}", query);
+    }
+    for delay in &report.delays {
+        let sum: f64 = delay.entries.iter().map(|e| e.seconds).sum();
+        // Nanoseconds in a double: exact to 1e-6 for spans of years, not of centuries.
+        let slack = 1e-6_f64.max(delay.since_start_s.abs() * 1e-12);
+        // A span of more than 292 years does not fit into nanoseconds and saturates.
+        let saturated = delay.since_start_s > 9.2e9;
+        prop_assert!(
+            saturated || (sum - delay.since_start_s).abs() <= slack,
+            "{} is not {:?}",
+            sum,
+            delay
+        );
+        for entry in &delay.entries {
+            prop_assert!(entry.seconds >= 0.0, "{:?}", entry);
+        }
+    }
+    Ok(())
+}
+
+/// How many queries are in each state, over all lookups.
+fn states(report: &Report) -> BTreeMap<&str, u64> {
+    let mut counts = BTreeMap::new();
+    for query in report.lookups.iter().flat_map(|l| &l.queries) {
+        *counts.entry(query.state.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+fn rows(report: &Report) -> Vec<(String, u64, u64, u64, u64, u64, u64, u64)> {
+    let count = |r: &report::Resolver| {
+        let place = format!("{}:{}/{} {}", r.address, r.port, r.transport, r.origin);
+        (
+            place,
+            r.queries,
+            r.answered,
+            r.unanswered,
+            r.open,
+            r.refused,
+            r.late,
+            r.never_sent,
+        )
+    };
+    report.resolvers.iter().map(count).collect()
+}
+
+/// Seconds by kind and party, and everything that is not a time.
+type Account = Vec<BTreeMap<(String, Option<String>), f64>>;
+
+fn accounts(report: &Report) -> Account {
+    let mut accounts = Account::new();
+    for delay in &report.delays {
+        let mut sums = BTreeMap::new();
+        for entry in &delay.entries {
+            *sums
+                .entry((entry.kind.clone(), entry.party.clone()))
+                .or_default() += entry.seconds;
+        }
+        accounts.push(sums);
+    }
+    accounts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn interleaving_and_listing_do_not_matter(plan in plan(), order in any::<u64>()) {
+        let (mut captures, mut logs) = sources(&plan);
+        let settings = Settings::default();
+        let straight = comparable(pipeline::report(gather(&captures, &logs, 0), &settings));
+        let woven = comparable(pipeline::report(gather(&captures, &logs, order), &settings));
+        same(&straight, &woven)?;
+        captures.reverse();
+        logs.reverse();
+        let listed = comparable(pipeline::report(gather(&captures, &logs, order), &settings));
+        same(&straight, &listed)?;
+    }
+
+    #[test]
+    fn every_query_is_counted_once_and_ends_in_one_state(plan in plan()) {
+        let scribe = write_down(&plan);
+        let report = analyzed(&plan);
+        sound(&report)?;
+        let sum = |of: fn(&report::Resolver) -> u64| report.resolvers.iter().map(of).sum::<u64>();
+        prop_assert_eq!(sum(|r| r.queries), scribe.queries);
+        prop_assert_eq!(sum(|r| r.never_sent), 0);
+        prop_assert_eq!(sum(|r| if r.origin == "traced" { 0 } else { r.queries }), 0);
+        let states = states(&report);
+        prop_assert_eq!(states.values().sum::<u64>(), scribe.queries, "{:?}", states);
+        prop_assert_eq!(sum(|r| r.late), states.get("late").copied().unwrap_or(0));
+        prop_assert_eq!(sum(|r| r.refused), states.get("refused").copied().unwrap_or(0));
+        // Each ICMP error ends one query, and no late answer to an earlier one undoes it.
+        prop_assert_eq!(sum(|r| r.refused), scribe.refusals);
+        let server: Vec<_> = report.connections.iter().filter(|c| c.role == "server").collect();
+        prop_assert_eq!(server.len(), 1);
+        prop_assert_eq!((&*server[0].to, server[0].syns), ("192.168.110.231:8998", 1));
+        prop_assert_eq!(server[0].outcome == "connected", plan.syn_ack, "{:?}", server[0]);
+    }
+
+    #[test]
+    fn a_skewed_clock_changes_nothing_but_the_clock(
+        plan in plan(),
+        skew in prop_oneof![-3_600_000_i64..-50, 50..3_600_000_i64],
+    ) {
+        let (captures, logs) = sources(&plan);
+        let straight = pipeline::report(gather(&captures, &logs, 0), &Settings::default());
+        let mut skewed = logs.clone();
+        for event in skewed.iter_mut().flatten() {
+            event.at = event.at + Span::millis(skew);
+            if let What::Call(call) = &mut event.what {
+                call.exited = call.exited.map(|at| at + Span::millis(skew));
+            }
+        }
+        let report = pipeline::report(gather(&captures, &skewed, 0), &Settings::default());
+        sound(&report)?;
+        prop_assert_eq!(rows(&straight), rows(&report), "{:?}", report.inputs.clock);
+        prop_assert_eq!(states(&straight), states(&report));
+        let attempts = |r: &Report| {
+            let each = r.connections.iter();
+            each.map(|c| (c.to.clone(), c.role.clone(), c.outcome.clone(), c.syns)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(attempts(&straight), attempts(&report));
+        let (before, after) = (accounts(&straight), accounts(&report));
+        prop_assert_eq!(before.len(), after.len());
+        for (before, after) in before.iter().zip(&after) {
+            for key in before.keys().chain(after.keys()) {
+                let seconds = |of: &BTreeMap<_, f64>| of.get(key).copied().unwrap_or(0.0);
+                let gap = (seconds(before) - seconds(after)).abs();
+                prop_assert!(gap <= 0.02, "{:?}: {:?} became {:?}", key, before, after);
+            }
+        }
+    }
+}
+
+/// Descriptors from everywhere.
+fn any_fd() -> impl Strategy<Value = Fd> {
+    let number = prop_oneof![4 => -1..6_i32, 1 => any::<i32>()];
+    let note = prop::option::of((
+        prop::option::of(any_kind()),
+        any::<bool>(),
+        prop::option::of(0..4_u64),
+        prop::option::of(any_end()),
+        prop::option::of(any_end()),
+        any::<bool>(),
+    ));
+    (number, note).prop_map(|(number, note)| Fd {
+        number,
+        note: note.map(|(socket, not_a_socket, identity, local, peer, exact)| {
+            Box::new(FdNote {
+                socket,
+                not_a_socket,
+                identity,
+                local,
+                peer,
+                exact,
+                ..FdNote::default()
+            })
+        }),
+    })
+}
+
+fn any_kind() -> impl Strategy<Value = SocketKind> {
+    use SocketFamily::{Inet, Netlink, Other as Others, Unix};
+    use SocketStyle::{Datagram, Other, Stream, Unknown};
+    (
+        prop::sample::select(vec![Inet, Inet, Unix, Netlink, Others]),
+        prop::sample::select(vec![Stream, Datagram, Other, Unknown]),
+    )
+        .prop_map(|(family, style)| SocketKind { family, style })
+}
+
+/// Few ends, so that they meet.
+fn any_end() -> impl Strategy<Value = Endpoint> {
+    let ip = prop::sample::select(vec![
+        "10.0.1.10",
+        "10.0.1.93",
+        "127.0.0.1",
+        "0.0.0.0",
+        "fe80::1",
+        "::",
+    ]);
+    let port = prop::sample::select(vec![0_u16, 53, 80, 5353, 40_000, 65_535]);
+    (ip, port).prop_map(|(ip, port)| Endpoint::new(ip.parse::<IpAddr>().unwrap(), port))
+}
+
+fn any_dns() -> impl Strategy<Value = Dns> {
+    let name = prop::sample::select(vec![
+        "",
+        ".",
+        "a.example",
+        "A.Example",
+        "9.1.0.10.in-addr.arpa",
+        "ip6.arpa",
+    ]);
+    let question = prop::option::of((name, prop::option::of(any::<u16>()), any::<bool>()));
+    (
+        0..3_u16,
+        any::<bool>(),
+        any::<[bool; 2]>(),
+        question,
+        any::<u16>(),
+        prop::collection::vec(any_end(), 0..3),
+    )
+        .prop_map(
+            |(id, response, [truncated, complete], question, code, ends)| Dns {
+                id,
+                response,
+                opcode: 0,
+                truncated,
+                rcode: Rcode(code % 7),
+                question: question.map(|(name, kind, cut)| Question {
+                    name: Name(name.into()),
+                    kind: kind.map(|k| RecordType(k % 30)),
+                    cut,
+                }),
+                answers: code,
+                addresses: ends.iter().map(|e| e.ip).collect(),
+                names: Vec::new(),
+                complete,
+            },
+        )
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    (
+        prop::option::of(any_end()),
+        any::<u32>(),
+        any::<bool>(),
+        prop::collection::vec(any_dns(), 0..2),
+    )
+        .prop_map(|(peer, length, taken, dns)| Message {
+            peer,
+            length,
+            taken,
+            dns,
+        })
+}
+
+fn any_address() -> impl Strategy<Value = Address> {
+    prop_oneof![
+        4 => any_end().prop_map(Address::Inet),
+        1 => prop::sample::select(vec!["/var/run/nscd/socket", "@x", "", "/run/avahi-daemon/socket"])
+            .prop_map(|p| Address::Unix(p.into())),
+        1 => Just(Address::Unspecified),
+        1 => Just(Address::Other("AF_VSOCK".into())),
+    ]
+}
+
+/// Any call whatever.
+fn any_op() -> impl Strategy<Value = Op> {
+    let messages = || prop::collection::vec(any_message(), 0..3);
+    let error = || prop::option::of(Just(Arc::<str>::from("ECONNREFUSED")));
+    let span = || prop::option::of(any::<i64>().prop_map(Span));
+    prop_oneof![
+        (any_kind(), any_fd()).prop_map(|(kind, fd)| Op::Socket { kind, fd }),
+        (any_fd(), any_address()).prop_map(|(fd, to)| Op::Connect { fd, to }),
+        (any_fd(), any_address()).prop_map(|(fd, local)| Op::Bind { fd, local }),
+        (any_fd(), any_fd()).prop_map(|(fd, new)| Op::Accept { fd, new }),
+        (any_fd(), any_address()).prop_map(|(fd, local)| Op::LocalName { fd, local }),
+        (any_fd(), any_address()).prop_map(|(fd, peer)| Op::PeerName { fd, peer }),
+        (any_fd(), any_kind()).prop_map(|(fd, k)| Op::SocketStyleIs { fd, style: k.style }),
+        (any_fd(), error()).prop_map(|(fd, error)| Op::SocketError { fd, error }),
+        (any_fd(), messages()).prop_map(|(fd, messages)| Op::Send { fd, messages }),
+        (any_fd(), messages()).prop_map(|(fd, messages)| Op::Receive { fd, messages }),
+        (
+            prop::collection::vec(any_fd(), 0..3),
+            prop::collection::vec(any::<i32>(), 0..2),
+            span()
+        )
+            .prop_map(|(fds, ready, timeout)| Op::Wait {
+                fds,
+                ready,
+                timeout
+            }),
+        any_fd().prop_map(|fd| Op::Close { fd }),
+        (any_fd(), any::<i32>()).prop_map(|(fd, new)| Op::Duplicate { fd, new }),
+        any::<[bool; 2]>().prop_map(|[thread, files]| Op::Clone { thread, files }),
+        Just(Op::Exec {
+            program: "/bin/true".into()
+        }),
+        Just(Op::Sleep),
+        Just(Op::IoUring),
+        Just(Op::Other {
+            name: "ioctl".into()
+        }),
+    ]
+}
+
+fn any_task() -> impl Strategy<Value = Task> {
+    (
+        prop::option::of(0..4_u32),
+        prop::option::of(0..4_u32),
+        any::<bool>(),
+    )
+        .prop_map(|(pid, tid, named)| Task {
+            pid,
+            tid,
+            comm: named.then(|| Arc::from("x\u{1b}]0;\u{202e}")),
+        })
+}
+
+/// Mostly near, sometimes anywhere in 64 bits.
+fn any_time() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![
+        8 => (0..40_000_000_000_i64).prop_map(|n| Timestamp(START + n)),
+        1 => any::<i64>().prop_map(Timestamp),
+        1 => prop::sample::select(vec![i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX])
+            .prop_map(Timestamp),
+    ]
+}
+
+fn any_flow() -> impl Strategy<Value = FiveTuple> {
+    (any::<bool>(), any_end(), any_end()).prop_map(|(udp, src, dst)| FiveTuple {
+        transport: if udp { Transport::Udp } else { Transport::Tcp },
+        src,
+        dst,
+    })
+}
+
+fn any_packet() -> impl Strategy<Value = Packet> {
+    use IcmpKind::{
+        HostUnreachable, NetUnreachable, Other, PortUnreachable, Prohibited, TimeExceeded, TooBig,
+    };
+    let service = prop::sample::select(vec![
+        Service::Unicast,
+        Service::Mdns,
+        Service::Llmnr,
+        Service::Candidate,
+    ]);
+    let icmp = prop::sample::select(vec![
+        PortUnreachable,
+        HostUnreachable,
+        NetUnreachable,
+        Prohibited,
+        TooBig,
+        TimeExceeded,
+        Other(9),
+    ]);
+    let quote = (
+        any_flow(),
+        prop::option::of(0..3_u32),
+        prop::option::of(0..3_u16),
+        any_dns(),
+    );
+    prop_oneof![
+        (any_flow(), service, any_dns()).prop_map(|(flow, service, message)| Packet::Dns {
+            flow,
+            service,
+            message
+        }),
+        (any_flow(), any::<[bool; 4]>(), 0..3_u32, 0..4_u32).prop_map(
+            |(flow, [syn, ack, rst, fin], seq, acked)| Packet::Tcp {
+                flow,
+                flags: TcpFlags { syn, ack, rst, fin },
+                seq,
+                ack: acked,
+            }
+        ),
+        (any_end(), any_end(), icmp, prop::option::of(quote)).prop_map(
+            |(from, to, kind, quote)| {
+                Packet::Icmp {
+                    from: from.ip,
+                    to: to.ip,
+                    kind,
+                    quote: quote.map(|(flow, seq, dns_id, dns)| Quote {
+                        flow,
+                        seq,
+                        dns_id,
+                        question: dns.question,
+                    }),
+                }
+            }
+        ),
+        (any_end(), any::<bool>()).prop_map(|(about, reply)| Packet::Neighbour {
+            about: about.ip,
+            reply
+        }),
+    ]
+}
+
+fn any_trace_event() -> impl Strategy<Value = What> {
+    let outcome = prop_oneof![
+        (-1..8_i64).prop_map(Outcome::Returned),
+        any::<i64>().prop_map(Outcome::Returned),
+        prop::sample::select(vec![
+            "EINPROGRESS",
+            "ECONNREFUSED",
+            "EAGAIN",
+            "ETIMEDOUT",
+            "?"
+        ])
+        .prop_map(|e| Outcome::Failed(Arc::from(e))),
+        Just(Outcome::Unknown),
+    ];
+    let change = prop_oneof![
+        (prop::option::of(0..4_u32), prop::option::of(any::<bool>()))
+            .prop_map(|(parent, thread)| Change::Born { parent, thread }),
+        any::<i32>().prop_map(Change::Exited),
+        Just(Change::Killed("SIGKILL".into())),
+        (0..4_u32).prop_map(Change::ChildDied),
+        Just(Change::Signal("SIGUSR1".into())),
+    ];
+    prop_oneof![
+        8 => (any_task(), prop::option::of(any_time()), outcome, any_op())
+            .prop_map(|(task, exited, outcome, op)| What::Call(Call { task, exited, outcome, op })),
+        1 => (any_task(), change).prop_map(|(task, change)| What::Life(Life { task, change })),
+    ]
+}
+
+fn any_clock() -> impl Strategy<Value = TraceClock> {
+    let resolution = Span::micros(1);
+    prop::sample::select(vec![
+        TraceClock::Epoch { resolution },
+        TraceClock::TimeOfDay {
+            resolution: Span::seconds(1),
+        },
+        TraceClock::LocalDate { resolution },
+        TraceClock::Relative { resolution },
+        TraceClock::None,
+    ])
+}
+
+/// Events in the order given, numbered as a source would; the times as they are.
+fn as_source(events: Vec<(Timestamp, What)>, input: u16) -> Vec<Event> {
+    let numbered = events.into_iter().zip(1..);
+    numbered
+        .map(|((at, what), number)| Event {
+            at,
+            place: Place { input, number },
+            what,
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn garbage_never_panics(
+        packets in prop::collection::vec((any_time(), any_packet().prop_map(What::Packet)), 0..24),
+        calls in prop::collection::vec((any_time(), any_trace_event()), 0..40),
+        clock in any_clock(),
+        one_clock in any::<bool>(),
+        search in any::<bool>(),
+    ) {
+        let mut gathered = Gathered { one_clock, ..Gathered::default() };
+        if !packets.is_empty() {
+            gathered.captures.push(CaptureFacts {
+                path: "c".into(),
+                first: packets.first().map(|e| e.0),
+                last: packets.last().map(|e| e.0),
+                ..CaptureFacts::default()
+            });
+            gathered.packets = as_source(packets, 0);
+        }
+        if !calls.is_empty() {
+            gathered.traces.push((TraceFacts { clock, ..trace_facts(2) }, as_source(calls, 2)));
+        }
+        if search {
+            let conf = "search example a\nnameserver 10.0.1.93\noptions ndots:99999999999 timeout:0 attempts:0\n";
+            gathered.resolv_conf = Some(("resolv.conf".into(), conf.into()));
+        }
+        let report = pipeline::report(gathered, &Settings::default());
+        sound(&report)?;
+        let mut text = Vec::new();
+        presyn::render::text::write(&report, false, &mut text).unwrap();
+        prop_assert!(!text.contains(&0x1b), "{}", String::from_utf8_lossy(&text));
+    }
+
+    /// The calls and packets of a sound case in any order of time.
+    #[test]
+    fn shuffled_times_never_panic(
+        plan in plan(),
+        times in prop::collection::vec(any_time(), 1..200),
+        clock in any_clock(),
+    ) {
+        let (mut captures, mut logs) = sources(&plan);
+        for (event, at) in captures.iter_mut().chain(&mut logs).flatten().zip(times) {
+            event.at = at;
+        }
+        let mut gathered = gather(&captures, &logs, plan.split);
+        for (facts, _) in &mut gathered.traces {
+            facts.clock = clock;
+        }
+        let report = pipeline::report(gathered, &Settings::default());
+        sound(&report)?;
+    }
+}
