@@ -149,6 +149,9 @@ pub struct ReportArgs {
     /// A port that DNS servers listen on, beside 53.
     #[arg(long, value_name = "PORT")]
     pub dns_port: Vec<u16>,
+    /// Print for each entry of the account the commands that show its evidence.
+    #[arg(long)]
+    pub verify: bool,
     /// Leave nothing out of the lists.
     #[arg(long)]
     pub all: bool,

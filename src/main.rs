@@ -6,7 +6,8 @@ use presyn::cli::live::{self, Ran, colored};
 use presyn::cli::{Analyze, Cli, Command, Format, Run, settings};
 use presyn::explain::finding;
 use presyn::pipeline;
-use presyn::render::{json, text};
+use presyn::render::json;
+use presyn::render::text::{self, Look};
 use presyn::report::Report;
 use presyn::source::inputs;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
@@ -72,7 +73,11 @@ fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
         || gathered.traces.iter().any(|(t, _)| t.damaged);
     let report = pipeline::report(gathered, &settings);
     let colored = colored(args.report.color, io::stdout().is_terminal());
-    write(&report, args.report.format, colored, out).context("cannot write the report")?;
+    let look = Look {
+        colored,
+        verify: args.report.verify,
+    };
+    write(&report, args.report.format, look, out).context("cannot write the report")?;
     Ok(if damaged {
         DAMAGED
     } else if conditions.iter().any(|c| c.holds(&report)) {
@@ -82,15 +87,19 @@ fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     })
 }
 
-fn write(report: &Report, format: Format, colored: bool, out: &mut dyn Write) -> io::Result<()> {
+fn write(report: &Report, format: Format, look: Look, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Json => json::write(report, out),
-        Format::Text => text::write(report, colored, out),
+        Format::Text => text::write(report, look, out),
     }
 }
 
 fn write_live(report: &Report, args: &Run, colored: bool, out: &mut dyn Write) -> io::Result<()> {
-    write(report, args.report.format, colored, out)
+    let look = Look {
+        colored,
+        verify: args.report.verify,
+    };
+    write(report, args.report.format, look, out)
 }
 
 fn explain(id: Option<&str>, out: &mut dyn Write) -> Result<u8> {

@@ -69,7 +69,7 @@ fn reports_are_as_the_goldens() {
     for case in cases() {
         let report = report(&case);
         let (mut plain, mut structured) = (Vec::new(), Vec::new());
-        text::write(&report, false, &mut plain).unwrap();
+        text::write(&report, presyn::render::text::Look::default(), &mut plain).unwrap();
         json::write(&report, &mut structured).unwrap();
         for (ending, now) in [("txt", plain), ("json", structured)] {
             let path = folder.join(format!("{case}.{ending}"));

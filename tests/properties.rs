@@ -1097,7 +1097,7 @@ proptest! {
         let report = pipeline::report(gathered, &Settings::default());
         sound(&report)?;
         let mut text = Vec::new();
-        presyn::render::text::write(&report, false, &mut text).unwrap();
+        presyn::render::text::write(&report, presyn::render::text::Look::default(), &mut text).unwrap();
         prop_assert!(!text.contains(&0x1b), "{}", String::from_utf8_lossy(&text));
     }
 

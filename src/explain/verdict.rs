@@ -15,6 +15,9 @@ use std::collections::BTreeSet;
 /// Shorter waits are not worth a sentence.
 const WORTH_SAYING: Span = Span::millis(100);
 
+/// Findings that change the answer itself: their titles belong to it.
+const SPOKEN: [&str; 2] = ["reverse-lookup", "stub-upstream-silent"];
+
 /// The sentences; the first names the culprit.
 pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec<String> {
     let Some(account) = accounts.first() else {
@@ -22,7 +25,10 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
     };
     let mut list = vec![capitalized(&first(case, account))];
     list.extend(second(case, account));
-    let _ = findings;
+    // What a table cannot say, right behind the first sentence.
+    let said = findings.iter().filter(|f| SPOKEN.contains(&f.draft.id));
+    let titles = said.map(|f| format!("{}.", f.draft.title));
+    list.splice(1..1, titles);
     list
 }
 

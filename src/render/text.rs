@@ -1,10 +1,12 @@
 //! The report for people: 80 columns, the answer first, then what proves it.
 
+mod findings;
+mod others;
 mod style;
 mod tables;
 
 use super::safe::escape;
-use crate::report::{Delay, Finding, Report};
+use crate::report::{Delay, Report};
 use std::io::{self, Write};
 use style::{Style, seconds, wrap};
 
@@ -14,9 +16,18 @@ pub const WIDTH: usize = 80;
 /// How many accounts, lookups and connections are shown; JSON has the rest.
 const SHOWN: usize = 8;
 
-/// Writes the report. `colored` is for terminals.
-pub fn write(report: &Report, colored: bool, out: &mut dyn Write) -> io::Result<()> {
-    let style = Style::new(colored);
+/// How the text is to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// Colours, for terminals.
+    pub colored: bool,
+    /// The commands that verify each entry of the first account (`--verify`).
+    pub verify: bool,
+}
+
+/// Writes the report.
+pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()> {
+    let style = Style::new(look.colored);
     for (n, sentence) in report.summary.iter().enumerate() {
         for line in wrap(&escape(sentence), WIDTH) {
             if n == 0 {
@@ -29,12 +40,15 @@ pub fn write(report: &Report, colored: bool, out: &mut dyn Write) -> io::Result<
     if let Some(delay) = report.delays.first() {
         account(report, delay, &style, out)?;
     }
-    findings(&report.findings, &style, out)?;
+    if let Some(delay) = report.delays.first().filter(|_| look.verify) {
+        findings::verify(report, delay, &style, out)?;
+    }
+    findings::write(&report.findings, &style, out)?;
     if !report.resolvers.is_empty() {
         tables::resolvers(report, &style, out)?;
     }
     if report.delays.len() > 1 {
-        tables::delays(report, SHOWN, &style, out)?;
+        others::write(report, SHOWN, &style, out)?;
     }
     if !report.lookups.is_empty() {
         tables::lookups(report, SHOWN, &style, out)?;
@@ -103,48 +117,6 @@ fn task_of(report: &Report, delay: &Delay) -> Option<String> {
             .cloned(),
     }?;
     Some(tables::task(&task))
-}
-
-/// What was concluded, and what to change.
-fn findings(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Result<()> {
-    if findings.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "\n{}", style.head("Findings"))?;
-    for (n, finding) in findings.iter().enumerate() {
-        let cost = finding
-            .seconds
-            .map_or_else(String::new, |s| format!(" ({})", seconds(s)));
-        let title = format!("{}{cost}", escape(&finding.title));
-        bullet(&format!("{:>3}. ", n + 1), &title, out)?;
-        if !finding.detail.is_empty() {
-            bullet("     ", &escape(&finding.detail), out)?;
-        }
-        if let Some(remedy) = &finding.remedy {
-            bullet("  => ", &escape(remedy), out)?;
-        }
-        let places: Vec<&str> = finding
-            .packets
-            .iter()
-            .chain(&finding.calls)
-            .map(String::as_str)
-            .collect();
-        if places.is_empty() {
-            writeln!(out, "     {}", style.faint(&format!("[{}]", finding.id)))?;
-        } else {
-            let more = if places.len() > 3 {
-                format!(" and {} more", places.len() - 3)
-            } else {
-                String::new()
-            };
-            let shown = places[..places.len().min(3)].join(" ");
-            let cited = format!("[{}] {}{more}", finding.id, escape(&shown));
-            for line in wrap(&cited, WIDTH - 5) {
-                writeln!(out, "     {}", style.faint(&line))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn bullet(mark: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {

@@ -181,50 +181,6 @@ fn name_of(r: &crate::report::Resolver) -> String {
     format!("{}{port}{tcp}", r.address)
 }
 
-/// The other accounts, one line each.
-pub fn delays(report: &Report, shown: usize, style: &Style, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "\n{}",
-        style.head("Other connections and lookups, slowest first")
-    )?;
-    for d in report.delays.iter().skip(1).take(shown) {
-        let worst = d
-            .entries
-            .iter()
-            .max_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        let why = worst.map(|e| entry_label(report, e)).unwrap_or_default();
-        let what = match &d.connection {
-            Some(id) => report
-                .connections
-                .iter()
-                .find(|c| c.id == *id)
-                .map(|c| c.to.clone()),
-            None => report
-                .lookups
-                .iter()
-                .find(|l| Some(&l.id) == d.lookup.as_ref())
-                .map(|l| l.name.clone()),
-        };
-        let what = escape(what.as_deref().unwrap_or("?")).into_owned();
-        writeln!(
-            out,
-            "{:>10}  {} {}",
-            seconds(d.since_start_s),
-            pad(&fit(&what, 34), 34),
-            fit(&collapse(&why), 31)
-        )?;
-    }
-    more(
-        report.delays.len().saturating_sub(shown + 1) + report.omitted.delays,
-        out,
-    )
-}
-
-fn collapse(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// Every lookup and what became of its queries.
 pub fn lookups(
     report: &Report,
@@ -343,7 +299,8 @@ pub fn connections(
     )
 }
 
-fn more(n: usize, out: &mut dyn Write) -> io::Result<()> {
+/// Says that a list was cut.
+pub fn more(n: usize, out: &mut dyn Write) -> io::Result<()> {
     if n > 0 {
         writeln!(out, "  … and {n} more (--format json --all has them)")?;
     }

@@ -1,0 +1,109 @@
+//! Places of evidence (`FILE:N`), grouped by file, and the commands that show them.
+
+/// The numbers cited in one file, in the order of citing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cited<'a> {
+    /// The file.
+    pub path: &'a str,
+    /// Packet or line numbers.
+    pub numbers: Vec<&'a str>,
+}
+
+/// More numbers in one command than this make it unreadable; the first ones prove the point.
+const MAX_NUMBERS: usize = 24;
+
+/// Groups places by file, files in the order in which they are first cited.
+pub fn by_file(places: &[String]) -> Vec<Cited<'_>> {
+    let mut files: Vec<Cited> = Vec::new();
+    for place in places {
+        let Some((path, number)) = place.rsplit_once(':') else {
+            continue;
+        };
+        match files.iter_mut().find(|f| f.path == path) {
+            Some(file) => file.numbers.push(number),
+            None => files.push(Cited {
+                path,
+                numbers: vec![number],
+            }),
+        }
+    }
+    files
+}
+
+/// Places in short: `FILE:3,6,9 and 21 more`.
+pub fn short(places: &[String], shown: usize) -> String {
+    let list: Vec<String> = by_file(places)
+        .iter()
+        .map(|file| {
+            let first = file.numbers[..file.numbers.len().min(shown)].join(",");
+            match file.numbers.len().saturating_sub(shown) {
+                0 => format!("{}:{first}", file.path),
+                more => format!("{}:{first} and {more} more", file.path),
+            }
+        })
+        .collect();
+    list.join("; ")
+}
+
+/// The command that shows packets of a capture in tshark.
+pub fn tshark(cited: &Cited) -> String {
+    let numbers: Vec<String> = cited
+        .numbers
+        .iter()
+        .take(MAX_NUMBERS)
+        .map(|n| format!("frame.number=={n}"))
+        .collect();
+    format!(
+        "tshark -n -r {} -Y '{}'",
+        quoted(cited.path),
+        numbers.join(" || ")
+    )
+}
+
+/// The command that shows lines of a trace.
+pub fn sed(cited: &Cited) -> String {
+    let numbers: Vec<String> = cited
+        .numbers
+        .iter()
+        .take(MAX_NUMBERS)
+        .map(|n| format!("{n}p"))
+        .collect();
+    format!("sed -n '{}' {}", numbers.join(";"), quoted(cited.path))
+}
+
+/// A word for a POSIX shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) && !word.starts_with('-') {
+        return word.to_owned();
+    }
+    let prefix = if word.starts_with('-') { "./" } else { "" };
+    format!("'{prefix}{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Vec<String> {
+        ["a.pcap:3", "a.pcap:6", "it's.log:9", "a.pcap:7"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    #[test]
+    fn groups_by_file() {
+        assert_eq!(short(&places(), 2), "a.pcap:3,6 and 1 more; it's.log:9");
+    }
+
+    #[test]
+    fn commands_quote_what_a_shell_would_read() {
+        let places = places();
+        let files = by_file(&places);
+        assert_eq!(
+            tshark(&files[0]),
+            "tshark -n -r a.pcap -Y 'frame.number==3 || frame.number==6 || frame.number==7'"
+        );
+        assert_eq!(sed(&files[1]), "sed -n '9p' 'it'\\''s.log'");
+    }
+}

@@ -1,0 +1,79 @@
+//! The findings, and the commands that verify the account.
+
+use super::style::{Style, seconds, wrap};
+use super::{WIDTH, bullet, tables};
+use crate::render::evidence;
+use crate::render::safe::escape;
+use crate::report::{Delay, Finding, Report};
+use std::io::{self, Write};
+
+/// How many places of each file a finding shows.
+const SHOWN: usize = 4;
+
+/// What was concluded, and what to change.
+pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", style.head("Findings"))?;
+    for (n, finding) in findings.iter().enumerate() {
+        let cost = finding
+            .seconds
+            .map_or_else(String::new, |s| format!(" ({})", seconds(s)));
+        bullet(
+            &format!("{:>3}. ", n + 1),
+            &format!("{}{cost}", escape(&finding.title)),
+            out,
+        )?;
+        if !finding.detail.is_empty() {
+            bullet("     ", &escape(&finding.detail), out)?;
+        }
+        if let Some(remedy) = &finding.remedy {
+            bullet("  => ", &escape(remedy), out)?;
+        }
+        let places: Vec<String> = finding
+            .packets
+            .iter()
+            .chain(&finding.calls)
+            .cloned()
+            .collect();
+        let cited = format!(
+            "[{}] {}",
+            finding.id,
+            escape(&evidence::short(&places, SHOWN))
+        );
+        for line in wrap(&cited, WIDTH - 5) {
+            writeln!(out, "     {}", style.faint(&line))?;
+        }
+    }
+    Ok(())
+}
+
+/// For each entry of an account the commands that show its evidence. The lines are as long as they must be,
+/// so that they can be pasted.
+pub fn verify(
+    report: &Report,
+    delay: &Delay,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "\n{}", style.head("To verify"))?;
+    for entry in &delay.entries {
+        if entry.packets.is_empty() && entry.calls.is_empty() {
+            continue;
+        }
+        writeln!(
+            out,
+            "  # {}  {}",
+            seconds(entry.seconds),
+            tables::entry_label(report, entry)
+        )?;
+        for file in evidence::by_file(&entry.packets) {
+            writeln!(out, "  {}", escape(&evidence::tshark(&file)))?;
+        }
+        for file in evidence::by_file(&entry.calls) {
+            writeln!(out, "  {}", escape(&evidence::sed(&file)))?;
+        }
+    }
+    Ok(())
+}
