@@ -143,7 +143,7 @@ pub struct ReportArgs {
     /// Only these processes or threads of the trace.
     #[arg(short, long, value_name = "PID")]
     pub pid: Vec<u32>,
-    /// Only connections to this server: HOST:PORT, [V6]:PORT or :PORT.
+    /// Only connections to this server: an `ADDRESS:PORT` (IPv6 in brackets), or `:PORT`.
     #[arg(long, value_name = "HOST:PORT")]
     pub target: Option<String>,
     /// A port that DNS servers listen on, beside 53.

@@ -10,12 +10,28 @@
 //!
 //! | room | what is in it | may touch the system |
 //! |---|---|---|
-//! | [`source`] | files, libpcap, ptrace, the host's configuration | yes, it alone |
+//! | [`source`] | files, libpcap, ptrace, the host's configuration, the live run | yes |
+//! | [`case`] | the case folder: its format, reading and writing it | yes |
+//! | [`cli`] | what was typed, and what it means | yes |
 //! | [`decode`] | bytes or text to values | no |
-//! | [`event`], [`input`], [`flow`], [`time`] | types | no |
+//! | [`event`], [`input`], [`flow`], [`time`] | types: what happened, what is known about the inputs | no |
+//! | [`clock`], [`merge`] | the trace's times laid on the capture's; one ordered stream | no |
+//! | [`join`] | who caused what: processes, sockets, queries, lookups, connection attempts | no |
+//! | [`timetable`] | how long stub resolvers wait, by arithmetic | no |
+//! | [`explain`] | the account before each connect, the findings, the first sentence | no |
+//! | [`report`] | plain types: the public JSON contract | no |
+//! | [`render`] | the report as text or JSON, events as strace lines, waits as progress lines | no |
+//! | [`pipeline`] | clock to report, in one call | no |
 //!
-//! Live and offline differ in [`source`] only. Pure stages see no file, socket, clock or environment;
-//! `scripts/check` proves it by reading their text.
+//! # What always holds
+//!
+//! - Live and offline differ in [`source`] only: a saved case gives the same report as the live run did.
+//! - Pure stages see no file, socket, clock or environment; `scripts/check` proves it by reading their text.
+//! - Every query ends in exactly one state ([`join::State`]).
+//! - The entries of an account do not overlap and add up to its window exactly ([`explain::ledger`]).
+//! - Damage is data: counts and warnings that name file and place. Errors are for what stops the work.
+//! - Text from packets, tracees and logs is escaped before it is shown ([`render::safe`]).
+//! - `unsafe` is in [`source::tracer`] only.
 
 pub mod case;
 pub mod cli;

@@ -1,7 +1,7 @@
 //! strace logs of every version and style: lines to [`Event`]s.
 //!
 //! Most lines of most logs are calls of no interest; they are told by their name, without allocation. The
-//! others go through [`prefix`] (who, when), [`lex`] (brackets and strings) and [`call`] (what). A call
+//! others go through `prefix` (who, when), `lex` (brackets and strings) and `call` (what). A call
 //! that is split over two lines (`<unfinished ...>`, `<... resumed>`, program output in between) is put
 //! together first and read once.
 

@@ -260,15 +260,12 @@ fn labels(name: &str) -> Vec<Vec<u8>> {
                 let digits = bytes
                     .get(at + 1..at + 4)
                     .and_then(|d| std::str::from_utf8(d).ok()?.parse::<u8>().ok());
-                match digits {
-                    Some(byte) => {
-                        list[last].push(byte);
-                        at += 3;
-                    }
-                    None => {
-                        list[last].extend(bytes.get(at + 1));
-                        at += 1;
-                    }
+                if let Some(byte) = digits {
+                    list[last].push(byte);
+                    at += 3;
+                } else {
+                    list[last].extend(bytes.get(at + 1));
+                    at += 1;
                 }
             }
             byte => list[last].push(byte),
@@ -381,17 +378,13 @@ fn endpoint_length(e: Endpoint) -> u32 {
 fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (i, byte) in bytes.iter().enumerate() {
-        match byte {
-            b'"' | b'\\' => {
-                text.push('\\');
-                text.push(char::from(*byte));
-            }
-            0x20..=0x7e => text.push(char::from(*byte)),
-            _ if bytes.get(i + 1).is_some_and(u8::is_ascii_digit) => {
-                text.push_str(&format!("\\{byte:03o}"))
-            }
-            _ => text.push_str(&format!("\\{byte:o}")),
-        }
+        let piece = match byte {
+            b'"' | b'\\' => format!("\\{}", char::from(*byte)),
+            0x20..=0x7e => char::from(*byte).to_string(),
+            _ if bytes.get(i + 1).is_some_and(u8::is_ascii_digit) => format!("\\{byte:03o}"),
+            _ => format!("\\{byte:o}"),
+        };
+        text.push_str(&piece);
     }
     text
 }
