@@ -156,6 +156,7 @@ fn bookless(case: &str, resolver: &str) -> Option<Bookless> {
         ("stub-upstream-dead" | "stub-upstream-silent-first", "127.0.0.53/udp") => {
             Some(Bookless::Stub)
         }
+        ("nat-stub", "127.0.0.11/udp") => Some(Bookless::Stub),
         _ => None,
     }
 }

@@ -10,6 +10,7 @@ ZONE = {
     "A db.prod.example.lab": [TARGET],
     "A two.example.lab": ["192.168.110.232", TARGET],
     "A hole.example.lab": ["192.168.110.232"],
+    "A absent.example.lab": ["192.168.110.250"],
     "A six.example.lab": ["192.168.110.231"],
     "AAAA six.example.lab": ["fd00:110::232", "fd00:110::231"],
     "PTR 231.110.168.192.in-addr.arpa": ["web.example.lab"],
@@ -30,6 +31,7 @@ class Case:
     nameservers: tuple = ()                          # for resolv.conf; empty: the resolvers, in order
     resolv_extra: tuple = ()                         # further lines of resolv.conf, e.g. options
     hosts_line: str = "files dns"                    # `hosts:` of nsswitch.conf
+    hosts_extra: tuple = ()                          # further lines of hosts
     build: str = ""                                  # a client to build first: a key of BUILDS in scripts/lab
     daemons: tuple = ()                              # untraced programs in the client's namespace
     ready: str = ""                                  # a shell test, true once the daemons are up
@@ -160,4 +162,21 @@ CASES = {
     "bridge-duplicates": Case(
         "The client's link is behind a bridge, so the capture on `any` holds each packet twice; the first resolver never answers",
         (*CURL, "http://web.example.lab/"), resolvers("silent", "good"), bridge=True, needs=("curl",)),
+    "server-absent": Case(
+        "The name resolves at once and the server's address is not on the link: no ARP reply, no SYN leaves, the connect fails after 3 s",
+        (*CURL, "http://absent.example.lab/"), resolvers("good"), needs=("curl",)),
+    "hosts-file": Case(
+        "The name stands in hosts: no DNS at all",
+        (*CURL, "http://web.example.lab/"), resolvers("silent", "good"),
+        hosts_extra=(TARGET + " web.example.lab",), needs=("curl",)),
+    "port-and-id-reused": Case(
+        "Three dig processes use one port and one id in turn; the first resolver never answers, the second and third ask the good one",
+        ("sh", "-c", "for at in 10.0.1.93 10.0.1.95 10.0.1.95; do dig +tries=1 +timeout=2 +qid=4242 -b 10.0.1.10#40404 @$at web.example.lab A; done; exit 0"),
+        resolvers("silent", "good"), version=("dig", "-v"), needs=("dig",)),
+    "nat-stub": Case(
+        "As in a container: 127.0.0.11:53 is turned by NAT into another port, where a stub asks a silent resolver, then a good one",
+        (*CURL, "http://web.example.lab/"), resolvers("silent", "good"), nameservers=("127.0.0.11",),
+        daemons=(("sh", "-c", "iptables -t nat -A OUTPUT -d 127.0.0.11 -p udp --dport 53 -j DNAT --to-destination 127.0.0.11:45053 && exec "
+                  + " ".join(dnsmasq(*THREE[:2], extra=("--strict-order", "--port=45053"))).replace("127.0.0.53", "127.0.0.11")),),
+        ready="ss -Hlun 'sport = :45053' | grep -q 127.0.0.11", needs=("curl", "dnsmasq", "iptables")),
 }

@@ -156,7 +156,7 @@ class Stage:
             "resolv.conf": [*("nameserver " + s for s in servers), *self.case.resolv_extra],
             "nsswitch.conf": ["passwd: files", "group: files", "hosts: " + self.case.hosts_line,
                               "networks: files", "services: files", "protocols: files"],
-            "hosts": ["127.0.0.1 localhost client"],
+            "hosts": ["127.0.0.1 localhost client", *self.case.hosts_extra],
             # Only for the nscd case: one cache, nothing kept on disk.
             "nscd.conf": ["enable-cache hosts yes", "enable-cache passwd no", "enable-cache group no",
                           "enable-cache netgroup no", "enable-cache services no", "persistent hosts no", "paranoia no"],

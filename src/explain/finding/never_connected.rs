@@ -130,10 +130,6 @@ fn servers(context: &Context) -> Vec<Draft> {
             continue;
         };
         let x = &case.joined.connections[last];
-        let account = context
-            .accounts
-            .iter()
-            .find(|a| a.subject == Subject::Connection(last));
         let time = attempt::lasted(x);
         list.push(Draft {
             id: PAGE.id,
@@ -148,21 +144,14 @@ fn servers(context: &Context) -> Vec<Draft> {
                 )
             },
             detail: format!(
-                "{}{}.",
-                account.map_or_else(String::new, |a| format!(
-                    "The attempt began {} into the account, and ",
-                    words::took(a.total())
-                )),
-                format_args!(
-                    "it {}{}",
-                    match x.outcome {
-                        Ending::Refused => "was refused",
-                        Ending::NoSyn => "failed without a SYN",
-                        Ending::Unreachable => "found the server unreachable",
-                        _ => "got no answer",
-                    },
-                    time.map_or_else(String::new, |t| format!(" after {}", words::took(t)))
-                )
+                "The last attempt {}{}.",
+                match x.outcome {
+                    Ending::Refused => "was refused",
+                    Ending::NoSyn => "failed without a SYN",
+                    Ending::Unreachable => "found the server unreachable",
+                    _ => "got no answer",
+                },
+                time.map_or_else(String::new, |t| format!(" after {}", words::took(t)))
             ),
             cost: None,
             remedy: Some("The other findings about this server say what to mend.".into()),
