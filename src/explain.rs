@@ -10,6 +10,7 @@ pub mod finding;
 pub mod ledger;
 pub mod resolver;
 pub mod verdict;
+pub mod words;
 
 use crate::decode::resolv_conf::ResolvConf;
 use crate::flow::Endpoint;

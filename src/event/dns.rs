@@ -49,6 +49,32 @@ pub struct Question {
     pub cut: bool,
 }
 
+impl Question {
+    /// Whether two questions may be the same; either may have been cut short, or not be known at all.
+    pub fn may_be(a: Option<&Self>, b: Option<&Self>) -> bool {
+        let (Some(a), Some(b)) = (a, b) else {
+            return true;
+        };
+        if a.kind.is_some() && b.kind.is_some() && a.kind != b.kind {
+            return false;
+        }
+        let (x, y) = (&a.name.0, &b.name.0);
+        match (a.cut, b.cut) {
+            (false, false) => x.eq_ignore_ascii_case(y),
+            (true, false) => begins(y, x),
+            (false, true) => begins(x, y),
+            (true, true) => begins(x, y) || begins(y, x),
+        }
+    }
+}
+
+/// Whether a name begins with another, without regard to case.
+fn begins(long: &str, short: &str) -> bool {
+    long.as_bytes()
+        .get(..short.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(short.as_bytes()))
+}
+
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {

@@ -114,16 +114,8 @@ fn what_came_after(case: &Case, index: &Index, c: usize) -> Span {
     if retried {
         Span::ZERO
     } else {
-        after_syn(this).unwrap_or_default()
+        ledger::after_syn(this).unwrap_or_default()
     }
-}
-
-/// From the first SYN to the end of the attempt.
-pub fn after_syn(connection: &Connection) -> Option<Span> {
-    let ended = connection
-        .ended
-        .filter(|_| connection.outcome != Ending::Open)?;
-    Some((ended - connection.first_syn?).max(Span::ZERO))
 }
 
 /// RFC 3339 in UTC, to the microsecond.
@@ -173,19 +165,9 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
     }
 }
 
-/// Id of a lookup in the report.
-pub fn lookup_id(lookup: usize) -> String {
-    format!("L{}", lookup + 1)
-}
-
-/// Id of a connection in the report.
-pub fn connection_id(connection: usize) -> String {
-    format!("C{}", connection + 1)
-}
-
 fn lookup(case: &Case, l: usize, lookup: &Lookup) -> report::Lookup {
     report::Lookup {
-        id: lookup_id(l),
+        id: cite::lookup_id(l),
         name: lookup.name.to_string(),
         kind: if lookup.reverse.is_some() {
             "reverse"
@@ -261,7 +243,7 @@ fn connection(case: &Case, c: usize, x: &Connection) -> report::Connection {
         .filter(|e| matches!(case.evidence.events[*e].what, crate::event::What::Packet(_)));
     let connected = x.outcome == Ending::Connected;
     report::Connection {
-        id: connection_id(c),
+        id: cite::connection_id(c),
         to: x.to.to_string(),
         wire_to: x.wire_to.map(|w| w.to_string()),
         from: x.from.map(|f| f.to_string()),
@@ -276,10 +258,10 @@ fn connection(case: &Case, c: usize, x: &Connection) -> report::Connection {
         syn_s: x.first_syn.map(|at| cite::since(case, at)),
         syns: x.syns.len() as u64,
         outcome: outcome(x.outcome).into(),
-        connect_seconds: after_syn(x)
+        connect_seconds: ledger::after_syn(x)
             .filter(|_| connected)
             .map(|s| cite::seconds(s.as_seconds())),
-        lookup: x.lookup.map(lookup_id),
+        lookup: x.lookup.map(cite::lookup_id),
         cause: x.cause.map(|cause| cite::cause(case, cause)),
         packets: cite::places(case, x.syns.iter().chain(&ended_by)),
     }
@@ -291,12 +273,12 @@ fn delay(case: &Case, account: &Account) -> report::Delay {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
             (
-                Some(connection_id(c)),
-                x.lookup.map(lookup_id),
-                after_syn(x),
+                Some(cite::connection_id(c)),
+                x.lookup.map(cite::lookup_id),
+                ledger::after_syn(x),
             )
         }
-        Subject::Lookup(l) => (None, Some(lookup_id(l)), None),
+        Subject::Lookup(l) => (None, Some(cite::lookup_id(l)), None),
     };
     report::Delay {
         subject: if connection.is_some() {

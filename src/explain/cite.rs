@@ -84,3 +84,13 @@ pub fn cause(case: &Case, cause: Cause) -> report::Cause {
         call: cause.call.map(|c| place(case, c)),
     }
 }
+
+/// Id of a lookup in the report.
+pub fn lookup_id(lookup: usize) -> String {
+    format!("L{}", lookup + 1)
+}
+
+/// Id of a connection in the report.
+pub fn connection_id(connection: usize) -> String {
+    format!("C{}", connection + 1)
+}

@@ -28,10 +28,9 @@ mod stub_upstream_silent;
 mod syn_unanswered;
 mod tally;
 mod truncated_to_tcp;
-mod words;
 
 use super::ledger::{Account, Subject};
-use super::{Case, assemble, cite};
+use super::{Case, cite};
 use crate::join::EventId;
 use crate::report;
 use crate::time::Span;
@@ -184,8 +183,8 @@ fn write(case: &Case, draft: &Draft) -> report::Finding {
         id: draft.id.into(),
         severity: draft.severity.name().into(),
         subject: draft.subject.map(|s| match s {
-            Subject::Connection(c) => assemble::connection_id(c),
-            Subject::Lookup(l) => assemble::lookup_id(l),
+            Subject::Connection(c) => cite::connection_id(c),
+            Subject::Lookup(l) => cite::lookup_id(l),
         }),
         title: draft.title.clone(),
         detail: draft.detail.clone(),

@@ -11,6 +11,7 @@ pub mod window;
 use super::Case;
 use crate::flow::Endpoint;
 use crate::join::EventId;
+use crate::join::connect::{Connection, Ending};
 use crate::time::{Span, Timestamp};
 use claims::Claim;
 pub use index::Index;
@@ -162,6 +163,14 @@ impl Account {
             .map(|l| l.span)
             .sum()
     }
+}
+
+/// From the first SYN to the end of the attempt.
+pub fn after_syn(connection: &Connection) -> Option<Span> {
+    let ended = connection
+        .ended
+        .filter(|_| connection.outcome != Ending::Open)?;
+    Some((ended - connection.first_syn?).max(Span::ZERO))
 }
 
 /// Draws up the account of one subject.

@@ -3,12 +3,13 @@
 mod silence;
 
 use super::Case;
-use super::assemble::after_syn;
 use super::finding::Finding;
+use super::ledger::after_syn;
 use super::ledger::{Account, Kind, Line, Party, Subject};
+use super::words;
 use crate::event::dns::RecordType;
 use crate::join::connect::{Connection, Ending};
-use crate::join::lookup::{Lookup, Outcome};
+use crate::join::lookup::Outcome;
 use crate::time::Span;
 use std::collections::BTreeSet;
 
@@ -52,7 +53,7 @@ fn nothing(case: &Case) -> String {
 /// The first sentence: who was waited for, for how long, before what.
 fn first(case: &Case, account: &Account) -> String {
     let waits = ranked(account);
-    let total = span(account.total());
+    let total = words::took(account.total());
     let who = subject_name(case, account);
     let Some(worst) = waits.first() else {
         return at_once(case, account, &who);
@@ -92,7 +93,7 @@ fn first(case: &Case, account: &Account) -> String {
             };
             format!(
                 "{who} looked up {} and {end} after {total}; {} of that it waited {culprit}.",
-                spoken_name(lookup),
+                words::spoken_name(lookup),
                 share(time, account.total())
             )
         }
@@ -103,7 +104,7 @@ fn share(time: Span, total: Span) -> String {
     if total - time < WORTH_SAYING {
         "nearly all".into()
     } else {
-        span(time)
+        words::took(time)
     }
 }
 
@@ -121,7 +122,7 @@ fn ranked(account: &Account) -> Vec<&Line> {
 /// Whom the client waited for, in words.
 fn culprit(case: &Case, lines: &[&Line]) -> String {
     let parties: Vec<String> = lines.iter().filter_map(|l| l.party).map(party).collect();
-    let names = join_names(&parties);
+    let names = words::list(&parties);
     let many = parties.len() > 1;
     let kind = lines.first().map_or(Kind::Unexplained, |l| l.kind);
     let resolver = if many {
@@ -153,10 +154,10 @@ fn second(case: &Case, account: &Account) -> Vec<String> {
             .iter()
             .filter(|l| l.kind != worst.kind)
             .take(3)
-            .map(|l| format!("{} {}", span(l.span), culprit(case, &[l])))
+            .map(|l| format!("{} {}", words::took(l.span), culprit(case, &[l])))
             .collect();
         if !others.is_empty() {
-            list.push(format!("Beside that it waited {}.", join_names(&others)));
+            list.push(format!("Beside that it waited {}.", words::list(&others)));
         }
     }
     if let Subject::Connection(c) = account.subject {
@@ -178,15 +179,16 @@ fn after(x: &Connection) -> Option<String> {
         (Ending::Connected, Some(took)) if took >= WORTH_SAYING => Some(format!(
             "The server {} answered the SYN only {} later{repeats}.",
             x.to,
-            span(took)
+            words::took(took)
         )),
-        (Ending::Connected, Some(took)) => {
-            Some(format!("The server answered the SYN in {}.", span(took)))
-        }
+        (Ending::Connected, Some(took)) => Some(format!(
+            "The server answered the SYN in {}.",
+            words::took(took)
+        )),
         (Ending::Refused, Some(took)) => Some(format!(
             "The server {} refused the connection {} after the SYN.",
             x.to,
-            span(took)
+            words::took(took)
         )),
         (Ending::TimedOut, _) if x.first_syn.is_some() => {
             let n = x.syns.len();
@@ -207,7 +209,7 @@ fn after(x: &Connection) -> Option<String> {
 
 /// Nothing was waited for: say so, and what came of the attempt.
 fn at_once(case: &Case, account: &Account, who: &str) -> String {
-    let total = span(account.total());
+    let total = words::took(account.total());
     match account.subject {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
@@ -248,8 +250,8 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             };
             format!(
                 "{who}'s lookup of {} {how} after {}; no connection followed.",
-                spoken_name(lookup),
-                span(lookup.ended - lookup.began)
+                words::spoken_name(lookup),
+                words::took(lookup.ended - lookup.began)
             )
         }
     }
@@ -264,15 +266,6 @@ fn subject_name(case: &Case, account: &Account) -> String {
     task.and_then(|t| t.comm.as_deref())
         .unwrap_or("the client")
         .to_owned()
-}
-
-/// A name in words: the address for a reverse lookup.
-pub fn spoken_name(lookup: &Lookup) -> String {
-    match lookup.reverse {
-        Some(address) => format!("the name of {address}"),
-        None if &*lookup.name.0 == "?" => "a name that the trace does not show".into(),
-        None => lookup.name.to_string(),
-    }
 }
 
 /// The question behind a line, when its queries ask only one.
@@ -310,33 +303,8 @@ fn party(party: Party) -> String {
     }
 }
 
-fn join_names(names: &[String]) -> String {
-    match names {
-        [] => "nobody".into(),
-        [one] => one.clone(),
-        [init @ .., last] => format!("{} and {last}", init.join(", ")),
-    }
-}
-
 fn count(n: usize) -> String {
     ["no", "one", "two", "three", "four", "five", "six"]
         .get(n)
         .map_or_else(|| n.to_string(), |w| (*w).to_string())
-}
-
-/// A span of time as people say it: two or three digits and a unit.
-pub fn span(span: Span) -> String {
-    let s = span.as_seconds();
-    let size = s.abs();
-    if size >= 10.0 {
-        format!("{s:.1} s")
-    } else if size >= 1.0 {
-        format!("{s:.2} s")
-    } else if size >= 0.0995 {
-        format!("{:.0} ms", s * 1e3)
-    } else if size >= 0.000_995 {
-        format!("{:.1} ms", s * 1e3)
-    } else {
-        format!("{:.0} µs", s * 1e6)
-    }
 }

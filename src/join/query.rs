@@ -103,29 +103,6 @@ fn on_wire<'a>(evidence: &Evidence<'a>) -> Vec<OnWire<'a>> {
     list
 }
 
-/// Whether two questions may be the same; either may have been cut short.
-pub(super) fn same_question(a: Option<&Question>, b: Option<&Question>) -> bool {
-    let (Some(a), Some(b)) = (a, b) else {
-        return true;
-    };
-    if a.kind.is_some() && b.kind.is_some() && a.kind != b.kind {
-        return false;
-    }
-    let (x, y) = (&a.name.0, &b.name.0);
-    match (a.cut, b.cut) {
-        (false, false) => x.eq_ignore_ascii_case(y),
-        (true, false) => starts_with(y, x),
-        (false, true) => starts_with(x, y),
-        (true, true) => starts_with(x, y) || starts_with(y, x),
-    }
-}
-
-fn starts_with(long: &str, short: &str) -> bool {
-    long.as_bytes()
-        .get(..short.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(short.as_bytes()))
-}
-
 fn from_packet(
     evidence: &Evidence,
     processes: &Processes,

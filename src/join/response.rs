@@ -1,7 +1,6 @@
 //! What became of each query: answers, ICMP errors, errors that the client's own calls returned.
 
 use super::connect::refusal;
-use super::query::same_question;
 use super::socket::Sockets;
 use super::{Answer, EventId, Evidence, Query, Refusal, State};
 use crate::event::dns::{Message, Question};
@@ -96,7 +95,7 @@ fn settle(
             let q = &queries[*i];
             !matches!(q.state, State::Answered(_))
                 && q.refusal().is_some() == refused
-                && same_question(Some(&q.question), message.question.as_ref())
+                && Question::may_be(Some(&q.question), message.question.as_ref())
                 && (exact || q.resolver == from)
         })
     };
@@ -132,7 +131,7 @@ fn refuse(
     let found = list[..end].iter().rev().copied().find(|i| {
         let q = &queries[*i];
         let same =
-            id.is_none_or(|id| q.id == Some(id)) && same_question(Some(&q.question), question);
+            id.is_none_or(|id| q.id == Some(id)) && Question::may_be(Some(&q.question), question);
         same && q.refusal().is_none() && !matches!(q.state, State::Answered(_))
     });
     if let Some(i) = found {
@@ -210,7 +209,7 @@ fn received(
             q.id == Some(dns.id)
                 && !matches!(q.state, State::Answered(_))
                 && q.refusal().is_some() == refused
-                && same_question(Some(&q.question), dns.question.as_ref())
+                && Question::may_be(Some(&q.question), dns.question.as_ref())
                 && from.is_none_or(|from| from == q.resolver)
         })
     };

@@ -1,8 +1,9 @@
 //! A resolver that answers one address type and never the other.
 
-use super::{Context, Draft, Page, cost, tally, words};
+use super::{Context, Draft, Page, cost, tally};
 use crate::event::dns::RecordType;
 use crate::explain::ledger::Kind;
+use crate::explain::words;
 use crate::join::Query;
 
 /// What `presyn explain aaaa-silent` shows.

@@ -1,7 +1,8 @@
 //! A name with several addresses, of which the first ones failed.
 
-use super::{Context, Draft, Page, Severity, attempt, cost, words};
+use super::{Context, Draft, Page, Severity, attempt, cost};
 use crate::explain::ledger::{Kind, Party, Subject, claims};
+use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::time::Span;

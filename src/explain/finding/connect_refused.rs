@@ -1,8 +1,9 @@
 //! A server that refuses the connection.
 
-use super::{Context, Draft, Page, Severity, attempt, words};
+use super::{Context, Draft, Page, Severity, attempt};
 use crate::event::What;
 use crate::explain::ledger::Subject;
+use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::connect::{Ending, Role};
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
 //! What the inputs could not show, said beside every claim.
 
-use super::{Draft, Severity, tally, words};
+use super::{Draft, Severity, tally};
 use crate::event::What;
 use crate::explain::Case;
+use crate::explain::words;
 use crate::join::{EventId, How, Query};
 use crate::time::Span;
 

@@ -1,6 +1,7 @@
 //! Lookups inside TLS.
 
-use super::{Context, Draft, Page, Severity, attempt, words};
+use super::{Context, Draft, Page, Severity, attempt};
+use crate::explain::words;
 use crate::join::Origin;
 use crate::join::connect::Connection;
 use std::net::IpAddr;

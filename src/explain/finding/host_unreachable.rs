@@ -1,7 +1,8 @@
 //! A server that no packet reaches.
 
-use super::{Context, Draft, Page, Severity, attempt, cost, resolver_refused, words};
+use super::{Context, Draft, Page, Severity, attempt, cost, resolver_refused};
 use crate::explain::ledger::Subject;
+use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! Connects that no system call shows.
 
-use super::{Context, Draft, Page, Severity, tally, words};
+use super::{Context, Draft, Page, Severity, tally};
 use crate::event::{Op, What};
+use crate::explain::words;
 use crate::join::EventId;
 use crate::join::Origin;
 use crate::join::connect::Role;

@@ -1,8 +1,9 @@
 //! A name that does not exist.
 
-use super::{Context, Draft, Page, Severity, tally, words};
+use super::{Context, Draft, Page, Severity, tally};
 use crate::explain::ledger::Subject;
-use crate::explain::verdict::spoken_name;
+use crate::explain::words;
+use crate::explain::words::spoken_name;
 use crate::join::lookup::Outcome;
 use crate::join::{Origin, Query};
 use std::collections::{HashMap, HashSet};

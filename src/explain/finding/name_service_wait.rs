@@ -1,7 +1,8 @@
 //! Waiting for avahi, nscd, systemd-resolved and their like.
 
-use super::{Context, Draft, Page, cost, tally, words};
+use super::{Context, Draft, Page, cost, tally};
 use crate::explain::ledger::{Kind, Party};
+use crate::explain::words;
 use crate::time::Span;
 use std::collections::BTreeSet;
 

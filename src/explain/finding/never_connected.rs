@@ -1,8 +1,9 @@
 //! No connection came of it.
 
-use super::{Context, Draft, Page, Severity, attempt, cost, tally, words};
+use super::{Context, Draft, Page, Severity, attempt, cost, tally};
 use crate::explain::ledger::Subject;
-use crate::explain::verdict::spoken_name;
+use crate::explain::words;
+use crate::explain::words::spoken_name;
 use crate::flow::Endpoint;
 use crate::join::Origin;
 use crate::join::connect::{Ending, Role};

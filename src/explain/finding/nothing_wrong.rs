@@ -1,8 +1,9 @@
 //! Nothing held the client up.
 
-use super::{Context, Draft, Page, Severity, words};
+use super::{Context, Draft, Page, Severity};
 use crate::event::{IcmpKind, Packet, What};
-use crate::explain::assemble::after_syn;
+use crate::explain::ledger::after_syn;
+use crate::explain::words;
 use crate::join::connect::{Ending, Role};
 use crate::join::lookup::Outcome;
 use crate::time::Span;

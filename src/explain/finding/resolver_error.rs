@@ -1,8 +1,9 @@
 //! A resolver that answers with errors.
 
-use super::{Context, Draft, Page, cost, tally, words};
+use super::{Context, Draft, Page, cost, tally};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::Kind;
+use crate::explain::words;
 use crate::join::Query;
 use std::collections::{BTreeMap, HashSet};
 

@@ -1,8 +1,9 @@
 //! A resolver that answers some queries and leaves others.
 
-use super::{Context, Draft, Page, cost, stub_upstream_silent, tally, words};
+use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
 use crate::event::dns::Name;
 use crate::explain::ledger::{Kind, Party};
+use crate::explain::words;
 use crate::join::Query;
 use std::collections::HashSet;
 

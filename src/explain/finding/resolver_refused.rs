@@ -1,9 +1,10 @@
 //! A resolver that refuses queries below DNS.
 
-use super::{Context, Draft, Page, cost, tally, words};
+use super::{Context, Draft, Page, cost, tally};
 use crate::event::{Packet, What};
 use crate::explain::Case;
 use crate::explain::ledger::Kind;
+use crate::explain::words;
 use crate::join::{EventId, Query};
 
 /// What `presyn explain resolver-refused` shows.

@@ -1,7 +1,8 @@
 //! A resolver that answered nothing.
 
-use super::{Context, Draft, Page, cost, stub_upstream_silent, tally, words};
+use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
 use crate::explain::ledger::{Kind, Party};
+use crate::explain::words;
 use crate::time::Span;
 
 /// What `presyn explain resolver-silent` shows.

@@ -1,7 +1,8 @@
 //! A resolver that answers in time, but slowly.
 
-use super::{Context, Draft, Page, cost, stub_upstream_silent, tally, words};
+use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
 use crate::explain::ledger::{Kind, Party};
+use crate::explain::words;
 use crate::time::Span;
 
 /// Answers that take longer are worth a word: a recursive lookup over half the world takes less.

@@ -1,7 +1,8 @@
 //! DNS over TCP that hangs.
 
-use super::{Context, Draft, Page, cost, resolver_refused, tally, words};
+use super::{Context, Draft, Page, cost, resolver_refused, tally};
 use crate::explain::ledger::Kind;
+use crate::explain::words;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::{EventId, Origin, State};

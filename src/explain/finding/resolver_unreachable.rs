@@ -1,7 +1,8 @@
 //! A resolver that no packet reaches.
 
-use super::{Context, Draft, Page, cost, resolver_refused, tally, words};
+use super::{Context, Draft, Page, cost, resolver_refused, tally};
 use crate::explain::ledger::Kind;
+use crate::explain::words;
 
 /// What `presyn explain resolver-unreachable` shows.
 pub const PAGE: Page = Page {

@@ -1,8 +1,9 @@
 //! The name of an address is looked up before connecting to that address.
 
-use super::{Context, Draft, Page, cost, tally, words};
+use super::{Context, Draft, Page, cost, tally};
 use crate::explain::Case;
 use crate::explain::ledger::{Account, Subject};
+use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Role};
 use crate::join::lookup::Lookup;

@@ -1,8 +1,9 @@
 //! Names of the search list that do not exist.
 
-use super::{Context, Draft, Page, cost, tally, words};
+use super::{Context, Draft, Page, cost, tally};
 use crate::explain::Case;
 use crate::explain::ledger::Kind;
+use crate::explain::words;
 use crate::join::lookup::Lookup;
 use crate::join::{Origin, Query};
 

@@ -1,9 +1,10 @@
 //! A stub on this host that was itself waiting.
 
-use super::{Context, Draft, Page, cost, resolver_slow, tally, words};
+use super::{Context, Draft, Page, cost, resolver_slow, tally};
 use crate::event::dns::Name;
 use crate::explain::Case;
 use crate::explain::ledger::{Kind, Party};
+use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::{EventId, Origin, Query, State};
 use crate::time::{Span, Timestamp};

@@ -1,8 +1,9 @@
 //! A server that does not answer the SYN.
 
-use super::{Context, Draft, Page, attempt, cost, words};
+use super::{Context, Draft, Page, attempt, cost};
 use crate::explain::Case;
 use crate::explain::ledger::Subject;
+use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::time::{Span, Timestamp};

@@ -206,14 +206,14 @@ pub fn types(queries: &[&Query]) -> String {
     if names.is_empty() {
         String::new()
     } else {
-        super::words::list(&names)
+        crate::explain::words::list(&names)
     }
 }
 
 /// `2 queries (A and AAAA)`.
 pub fn count_and_types(queries: &[&Query]) -> String {
     let kinds = types(queries);
-    let n = super::words::queries(queries.len());
+    let n = crate::explain::words::queries(queries.len());
     if kinds.is_empty() {
         n
     } else {
@@ -232,7 +232,7 @@ pub fn names(queries: &[&Query]) -> String {
     if names.is_empty() {
         "a name that the trace does not show".into()
     } else {
-        super::words::list(&names)
+        crate::explain::words::list(&names)
     }
 }
 

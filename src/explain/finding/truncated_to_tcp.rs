@@ -1,7 +1,8 @@
 //! Answers too large for UDP.
 
-use super::{Context, Draft, Page, Severity, cost, tally, words};
+use super::{Context, Draft, Page, Severity, cost, tally};
 use crate::explain::ledger::Kind;
+use crate::explain::words;
 use crate::flow::Transport;
 use crate::join::Origin;
 use crate::join::connect::Role;

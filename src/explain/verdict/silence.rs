@@ -1,7 +1,8 @@
 //! How resolvers were silent, in words: never answering, answering one type only, too late, or lossy.
 
-use super::{Case, Line, Party, count, join_names, one_type, party};
+use super::{Case, Line, Party, count, one_type, party};
 use crate::event::dns::RecordType;
+use crate::explain::words;
 use crate::join::Origin;
 use std::collections::BTreeSet;
 
@@ -38,10 +39,10 @@ fn clause(how: Silence, names: &[String]) -> String {
         format!(
             "the {} name servers {}",
             count(names.len()),
-            join_names(names)
+            words::list(names)
         )
     } else {
-        format!("name server {}", join_names(names))
+        format!("name server {}", words::list(names))
     };
     match how {
         Silence::Never => format!("{who}, which never answered"),

@@ -1,7 +1,8 @@
 //! Which call or socket sent a query packet.
 
-use super::{OnWire, same_question};
+use super::OnWire;
 use crate::event::SocketStyle;
+use crate::event::dns::Question;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::Connection;
 use crate::join::sent::Sent;
@@ -76,7 +77,7 @@ pub fn by_payload(
                         .association
                         .and_then(|a| sockets.list[a].local.filter(|_| sockets.list[a].exact));
                     !matched[**i]
-                        && same_question(
+                        && Question::may_be(
                             s.message.as_ref().and_then(|m| m.question.as_ref()),
                             packet.message.question.as_ref(),
                         )

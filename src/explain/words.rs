@@ -1,8 +1,8 @@
-//! Small words that all findings share: lists, counts, addresses, lines of resolv.conf.
+//! Words that the verdict and all findings share: lists, counts, times, names, lines of resolv.conf.
 
-use crate::explain::Case;
-use crate::explain::verdict::span;
+use super::Case;
 use crate::flow::Endpoint;
+use crate::join::lookup::Lookup;
 use crate::time::Span;
 use std::net::IpAddr;
 
@@ -51,9 +51,30 @@ pub fn resolver(end: Endpoint) -> String {
     }
 }
 
-/// A span of time as people say it.
-pub fn took(time: Span) -> String {
-    span(time)
+/// A span of time as people say it: two or three digits and a unit.
+pub fn took(span: Span) -> String {
+    let s = span.as_seconds();
+    let size = s.abs();
+    if size >= 10.0 {
+        format!("{s:.1} s")
+    } else if size >= 1.0 {
+        format!("{s:.2} s")
+    } else if size >= 0.0995 {
+        format!("{:.0} ms", s * 1e3)
+    } else if size >= 0.000_995 {
+        format!("{:.1} ms", s * 1e3)
+    } else {
+        format!("{:.0} µs", s * 1e6)
+    }
+}
+
+/// A name in words: the address for a reverse lookup.
+pub fn spoken_name(lookup: &Lookup) -> String {
+    match lookup.reverse {
+        Some(address) => format!("the name of {address}"),
+        None if &*lookup.name.0 == "?" => "a name that the trace does not show".into(),
+        None => lookup.name.to_string(),
+    }
 }
 
 /// `: 5.00 s` of waiting in words, or nothing where no account has it.
