@@ -7,7 +7,7 @@ pub mod call;
 pub mod dns;
 pub mod packet;
 
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 pub use call::{
     Address, Call, Fd, FdNote, Message, Op, Outcome, SocketFamily, SocketKind, SocketStyle, Task,
 };
@@ -74,6 +74,9 @@ pub enum Change {
     Killed(String),
     /// It was told (`SIGCHLD`) that this *process* ended: proof that the pid is a process.
     ChildDied(u32),
+    /// The CPU time that its process, all threads together, had used so far. Live only, at connects: it
+    /// tells a program that was busy from one that was asleep.
+    CpuTime(Span),
     /// It got some other signal.
     Signal(String),
 }

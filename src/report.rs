@@ -277,6 +277,9 @@ pub struct Delay {
     pub since_first_lookup_s: Option<f64>,
     /// From the SYN to connected, or to the end of the attempt.
     pub after_syn_s: Option<f64>,
+    /// CPU time that the process had used by the end of the window, all threads; live cases only, and only
+    /// where the window begins with the case.
+    pub cpu_seconds: Option<f64>,
     /// The account.
     pub entries: Vec<Entry>,
 }

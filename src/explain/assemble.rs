@@ -293,6 +293,7 @@ fn delay(case: &Case, account: &Account) -> report::Delay {
         since_first_query_s: since(account.first_query),
         since_first_lookup_s: since(account.first_lookup),
         after_syn_s: after.map(|s| cite::seconds(s.as_seconds())),
+        cpu_seconds: account.cpu.map(|c| cite::seconds(c.as_seconds())),
         entries: account.lines.iter().map(|l| entry(case, l)).collect(),
     }
 }

@@ -9,6 +9,7 @@ pub mod index;
 pub mod window;
 
 use super::Case;
+use crate::event::{Change, Life, What};
 use crate::flow::Endpoint;
 use crate::join::EventId;
 use crate::join::connect::{Connection, Ending};
@@ -145,6 +146,8 @@ pub struct Account {
     pub first_query: Option<Timestamp>,
     /// The first name-service activity in the window.
     pub first_lookup: Option<Timestamp>,
+    /// CPU time that the process had used by then, where the case has it and the window begins with the case.
+    pub cpu: Option<Span>,
     /// The entries, in order of their first moment.
     pub lines: Vec<Line>,
 }
@@ -184,6 +187,7 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
         to,
         first_query,
         first_lookup,
+        cpu: cpu_time(case, subject, from, to),
         lines: Vec::new(),
     };
     for piece in sweep(&claims, from, to) {
@@ -199,6 +203,31 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
         }
     }
     Some(account)
+}
+
+/// How far back from the end of a window its CPU time is looked for: it stands beside the connect.
+const CPU_NEARBY: usize = 1_000;
+
+/// The CPU time that the subject's process had used by the end of the window.
+fn cpu_time(case: &Case, subject: Subject, from: Timestamp, to: Timestamp) -> Option<Span> {
+    let Subject::Connection(c) = subject else {
+        return None;
+    };
+    let pid = case.joined.connections[c].task.as_ref()?.pid?;
+    let events = case.evidence.events;
+    let end = events.partition_point(|e| e.at <= to);
+    let near = events[..end]
+        .iter()
+        .rev()
+        .take(CPU_NEARBY)
+        .find_map(|e| match &e.what {
+            What::Life(Life {
+                task,
+                change: Change::CpuTime(used),
+            }) if task.pid == Some(pid) => Some(*used),
+            _ => None,
+        });
+    near.filter(|_| from <= case.started)
 }
 
 /// Gives every moment of the window to the strongest claim on it: the greatest rank, then the one that

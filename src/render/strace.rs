@@ -66,7 +66,7 @@ fn ending(life: &Life, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         }
         Change::Signal(name) => format!("--- {name} {{si_signo={name}, si_code=SI_USER}} ---"),
         // strace tells of births by the parent's clone only.
-        Change::Born { .. } => return Ok(()),
+        Change::Born { .. } | Change::CpuTime(_) => return Ok(()),
     };
     lead(&life.task, at, out)?;
     writeln!(out, "{text}")

@@ -94,6 +94,13 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
             }
         }
     }
+    if let Some(cpu) = delay.cpu_seconds {
+        let used = format!(
+            "{:>10}  of CPU time the process had used by then",
+            seconds(cpu)
+        );
+        writeln!(out, "{}", style.faint(&used))?;
+    }
     if let Some(line) = tables::after(report, delay) {
         writeln!(out, "{:>10}  {line}", "then")?;
     }

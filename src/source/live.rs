@@ -9,15 +9,18 @@ use super::capture::{
 use super::capture_file::Reading;
 use super::host::HostFiles;
 use super::privilege::{self, Kept, User};
-use super::tracer::{Ended, Exit, Launch, Next, Observer, Tick, TracerError, signal_name};
+use super::tracer::{self, Ended, Exit, Launch, Next, Observer, Tick, TracerError, signal_name};
 use crate::case::jsonl::{self, Footer, Header};
 use crate::case::writer::{CaseWriter, SaveError};
 use crate::case::{PACKETS, TRACE};
-use crate::event::{Event, Task, What};
+use crate::event::{Address, Change, Event, Life, Op, Task, What};
 use crate::input::CaptureFacts;
 use crate::pipeline::Gathered;
 use crate::render::progress::Progress;
-use crate::time::Timestamp;
+use crate::time::{SECOND, Span, Timestamp};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -141,6 +144,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         files: &files,
         folder,
         reported: false,
+        cpu_asked: HashMap::new(),
     };
     let ended = tracer.run(&mut recorder)?;
     let captured = capturing.map(finish);
@@ -254,23 +258,22 @@ struct Recorder<'a> {
     files: &'a HostFiles,
     folder: Option<&'a Path>,
     reported: bool,
+    /// How often each process was asked for its CPU time.
+    cpu_asked: HashMap<Option<u32>, u32>,
 }
+
+/// A process that connects more often than this is a busy one: its first connects tell enough.
+const MAX_CPU_TIMES: u32 = 64;
 
 /// How long the capture may be behind the tracer: two of its timeouts.
 const CAPTURE_BEHIND: Duration = Duration::from_millis(30);
 
 impl Observer for Recorder<'_> {
-    fn event(&mut self, mut event: Event) {
-        event.place.input = u16::from(self.capturing.is_some());
-        // The header is line 1 of the trace.
-        event.place.number = self.events.len() as u64 + 2;
-        self.calls += u64::from(matches!(event.what, What::Call(_)));
-        if let Some(writer) = &self.writer {
-            writer.event(&event);
+    fn event(&mut self, event: Event) {
+        if let Some(used) = self.cpu_time(&event) {
+            self.record(used);
         }
-        self.progress.event(&event);
-        self.listener.event(&event);
-        self.events.push(event);
+        self.record(event);
     }
 
     fn tick(&mut self, tick: &Tick) -> Next {
@@ -327,6 +330,53 @@ fn seen(events: &[Event]) -> CaptureFacts {
 }
 
 impl Recorder<'_> {
+    fn record(&mut self, mut event: Event) {
+        event.place.input = u16::from(self.capturing.is_some());
+        // The header is line 1 of the trace.
+        event.place.number = self.events.len() as u64 + 2;
+        self.calls += u64::from(matches!(event.what, What::Call(_)));
+        if let Some(writer) = &self.writer {
+            writer.event(&event);
+        }
+        self.progress.event(&event);
+        self.listener.event(&event);
+        self.events.push(event);
+    }
+
+    /// The CPU time of a process that connects to a server, as an event of its own before the connect.
+    fn cpu_time(&mut self, event: &Event) -> Option<Event> {
+        let What::Call(call) = &event.what else {
+            return None;
+        };
+        let Op::Connect {
+            to: Address::Inet(to),
+            ..
+        } = &call.op
+        else {
+            return None;
+        };
+        let asked = self.cpu_asked.entry(call.task.pid).or_insert(0);
+        if tracer::DNS_PORTS.contains(&to.port) || *asked >= MAX_CPU_TIMES {
+            return None;
+        }
+        *asked += 1;
+        let pid = Pid::from_raw(i32::try_from(call.task.pid?).ok()?);
+        let used = clock_gettime(clock_getcpuclockid(pid).ok()?).ok()?;
+        let used = Span(
+            used.tv_sec()
+                .saturating_mul(SECOND)
+                .saturating_add(used.tv_nsec()),
+        );
+        let what = What::Life(Life {
+            task: call.task.clone(),
+            change: Change::CpuTime(used),
+        });
+        Some(Event {
+            what,
+            ..event.clone()
+        })
+    }
+
     fn gathered(
         &self,
         captures: Vec<CaptureFacts>,
