@@ -43,6 +43,7 @@ fn result(call: &Call, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     match &call.outcome {
         Outcome::Returned(value) => match &call.op {
             Op::Socket { fd, .. } => write!(out, " = {}", descriptor(fd))?,
+            Op::Wait { fds, ready, .. } => write!(out, " = {value}{}", found(fds, ready, *value))?,
             _ => write!(out, " = {value}")?,
         },
         Outcome::Failed(error) => write!(out, " = -1 {error} ({error})")?,
@@ -65,11 +66,35 @@ fn ending(life: &Life, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
             format!("--- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={pid}}} ---")
         }
         Change::Signal(name) => format!("--- {name} {{si_signo={name}, si_code=SI_USER}} ---"),
-        // strace tells of births by the parent's clone only.
-        Change::Born { .. } => return Ok(()),
+        Change::Born { parent, thread } => return birth(life, *parent, *thread, at, out),
     };
     lead(&life.task, at, out)?;
     writeln!(out, "{text}")
+}
+
+/// strace tells of births by the parent's clone only. The parent's name is not known here.
+fn birth(
+    life: &Life,
+    parent: Option<u32>,
+    thread: Option<bool>,
+    at: Timestamp,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let (Some(parent), Some(thread), Some(child)) = (parent, thread, life.task.tid) else {
+        return Ok(());
+    };
+    let parent = Task {
+        pid: None,
+        tid: Some(parent),
+        comm: None,
+    };
+    let flags = if thread {
+        "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD"
+    } else {
+        "SIGCHLD"
+    };
+    lead(&parent, at, out)?;
+    writeln!(out, "clone(child_stack=NULL, flags={flags}) = {child} <0.000000>")
 }
 
 fn arguments(call: &Call) -> String {
@@ -116,11 +141,7 @@ fn arguments(call: &Call) -> String {
         }
         Op::Send { fd, messages } => send(fd, messages),
         Op::Receive { fd, messages } => receive(fd, messages),
-        Op::Wait {
-            fds,
-            ready,
-            timeout,
-        } => wait(fds, ready, *timeout),
+        Op::Wait { fds, timeout, .. } => wait(fds, *timeout),
         Op::Close { fd } => format!("close({})", descriptor(fd)),
         Op::Duplicate { fd, .. } => format!("dup({})", descriptor(fd)),
         Op::Clone { thread, files } => {
@@ -202,7 +223,7 @@ fn header(message: &Message) -> String {
     )
 }
 
-fn wait(fds: &[Fd], ready: &[i32], timeout: Option<crate::time::Span>) -> String {
+fn wait(fds: &[Fd], timeout: Option<crate::time::Span>) -> String {
     let timeout = timeout.map_or_else(|| "-1".into(), |t| (t.0 / 1_000_000).to_string());
     if fds.is_empty() {
         return format!("epoll_wait(0, [], 0, {timeout})");
@@ -211,8 +232,22 @@ fn wait(fds: &[Fd], ready: &[i32], timeout: Option<crate::time::Span>) -> String
         .iter()
         .map(|fd| format!("{{fd={}, events=POLLIN}}", descriptor(fd)))
         .collect();
-    let _ = ready;
     format!("poll([{}], {}, {timeout})", list.join(", "), fds.len())
+}
+
+/// What strace says behind the result of a `poll`. `epoll_wait` names no descriptors.
+fn found(fds: &[Fd], ready: &[i32], value: i64) -> String {
+    if value == 0 && !fds.is_empty() {
+        return " (Timeout)".into();
+    }
+    if ready.is_empty() {
+        return String::new();
+    }
+    let list: Vec<String> = ready
+        .iter()
+        .map(|fd| format!("{{fd={fd}, revents=POLLIN}}"))
+        .collect();
+    format!(" ([{}])", list.join(", "))
 }
 
 /// The first DNS message of a payload, built again from what is kept of it: header and question.

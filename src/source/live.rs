@@ -119,10 +119,12 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         listener.line("set-user-ID programs gain no privileges in this run (no_new_privs)");
     }
     let kept = privilege::give_up(user.as_ref(), traced).map_err(LiveError::Privileges)?;
+    if let Some(writer) = &writer {
+        writer.host(&files)?;
+    }
     header.started = now();
     header.monotonic = monotonic();
     if let Some(writer) = &mut writer {
-        writer.host(&files)?;
         writer.begin(&header)?;
     }
     let folder = save.as_ref().map(|(folder, _)| folder.as_path());

@@ -127,7 +127,9 @@ impl<'a> Replay<'a> {
             if let Some(open) = self.table.get(&(id, fd.number)) {
                 let known = self.list[open.association].identity;
                 let said = fd.note.as_ref().and_then(|n| n.identity);
-                if known.is_some() && said.is_some() && known != said {
+                let other = known.is_some() && said.is_some() && known != said
+                    || is_other_kind(&self.list[open.association], fd);
+                if other {
                     // Another socket has taken the number since: its opening was not traced.
                     if id == process {
                         return None;
@@ -334,6 +336,16 @@ impl<'a> Replay<'a> {
             self.close(id, fd, at);
         }
     }
+}
+
+/// A unix socket never becomes a UDP socket, nor that a TCP socket: the number means another one now.
+fn is_other_kind(known: &Association, fd: &Fd) -> bool {
+    let Some(said) = fd.note.as_ref().and_then(|n| n.socket) else {
+        return false;
+    };
+    let exact = |style| matches!(style, SocketStyle::Stream | SocketStyle::Datagram);
+    known.family.is_some_and(|family| family != said.family)
+        || exact(known.style) && exact(said.style) && known.style != said.style
 }
 
 fn inet(address: &Address) -> Option<Endpoint> {
