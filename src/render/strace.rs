@@ -94,7 +94,10 @@ fn birth(
         "SIGCHLD"
     };
     lead(&parent, at, out)?;
-    writeln!(out, "clone(child_stack=NULL, flags={flags}) = {child} <0.000000>")
+    writeln!(
+        out,
+        "clone(child_stack=NULL, flags={flags}) = {child} <0.000000>"
+    )
 }
 
 fn arguments(call: &Call) -> String {
@@ -169,11 +172,11 @@ fn send(fd: &Fd, messages: &[Message]) -> String {
         return format!(
             "sendto({}, {}, {}, 0, {to}, {length})",
             descriptor(fd),
-            payload(message),
+            payload(fd, message),
             message.length
         );
     }
-    let list: Vec<String> = messages.iter().map(header).collect();
+    let list: Vec<String> = messages.iter().map(|m| header(fd, m)).collect();
     format!(
         "sendmmsg({}, [{}], {}, 0)",
         descriptor(fd),
@@ -193,11 +196,11 @@ fn receive(fd: &Fd, messages: &[Message]) -> String {
             format!(
                 "recvfrom({}, {}, 65536, 0, {from})",
                 descriptor(fd),
-                payload(message)
+                payload(fd, message)
             )
         }
         _ => {
-            let list: Vec<String> = messages.iter().map(header).collect();
+            let list: Vec<String> = messages.iter().map(|m| header(fd, m)).collect();
             format!(
                 "recvmmsg({}, [{}], {}, 0, NULL)",
                 descriptor(fd),
@@ -208,7 +211,7 @@ fn receive(fd: &Fd, messages: &[Message]) -> String {
     }
 }
 
-fn header(message: &Message) -> String {
+fn header(fd: &Fd, message: &Message) -> String {
     let name = message.peer.map_or_else(|| "NULL".into(), endpoint);
     let taken = if message.taken {
         format!(", msg_len={}", message.length)
@@ -218,7 +221,7 @@ fn header(message: &Message) -> String {
     format!(
         "{{msg_hdr={{msg_name={name}, msg_namelen=0, msg_iov=[{{iov_base={}, iov_len={}}}], msg_iovlen=1, \
          msg_controllen=0, msg_flags=0}}{taken}}}",
-        payload(message),
+        payload(fd, message),
         message.length
     )
 }
@@ -250,12 +253,23 @@ fn found(fds: &[Fd], ready: &[i32], value: i64) -> String {
     format!(" ([{}])", list.join(", "))
 }
 
-/// The first DNS message of a payload, built again from what is kept of it: header and question.
-fn payload(message: &Message) -> String {
-    message.dns.first().map_or_else(
-        || "\"\"...".into(),
-        |dns| format!("\"{}\"...", escaped(&wire(dns))),
-    )
+/// The DNS messages of a payload, built again from what is kept of them: header and question; over TCP each with
+/// its length before it (RFC 1035 section 4.2.2).
+fn payload(fd: &Fd, message: &Message) -> String {
+    let kind = fd.note.as_ref().and_then(|n| n.socket);
+    let is_stream = kind.is_some_and(|k| k.style == SocketStyle::Stream);
+    let mut bytes = Vec::new();
+    for dns in &message.dns {
+        let whole = wire(dns);
+        if is_stream {
+            bytes.extend(u16::try_from(whole.len()).unwrap_or(u16::MAX).to_be_bytes());
+        }
+        bytes.extend(whole);
+        if !is_stream {
+            break;
+        }
+    }
+    format!("\"{}\"...", escaped(&bytes))
 }
 
 /// Header and question of a DNS message on the wire (RFC 1035 section 4.1).

@@ -29,12 +29,18 @@ fn waited(ran: &Ran, kind: &str) -> f64 {
 
 #[test]
 fn curl_waits_for_a_silent_resolver() {
-    let curl = ["curl", "-sS", "http://web.example.lab/"];
+    let curl = [
+        "curl",
+        "-sS",
+        "-w",
+        "%{http_code}",
+        "http://web.example.lab/",
+    ];
     let Some(ran) = whole("first-resolver-silent", &[], &curl) else {
         return;
     };
     assert_eq!(ran.status(), Some(0));
-    assert!(!ran.output.stdout.is_empty(), "the page is the command's");
+    assert_eq!(ran.output.stdout, b"200", "only the command writes there");
     assert!(finding(&ran, "resolver-silent"));
     let silent = waited(&ran, "resolver-silent");
     assert!((4.9..5.5).contains(&silent), "{silent}");
@@ -50,7 +56,11 @@ fn curl_waits_for_a_silent_resolver() {
 
 #[test]
 fn python_is_refused() {
-    let client = [&PYTHON[..], &["/run/lab/connect.py", "web.example.lab", "80"]].concat();
+    let client = [
+        &PYTHON[..],
+        &["/run/lab/connect.py", "web.example.lab", "80"],
+    ]
+    .concat();
     if let Some(ran) = whole("resolver-refusing", &[], &client) {
         assert_eq!(ran.output.stdout, b"connected to 192.168.110.231\n");
         assert!(finding(&ran, "resolver-refused"));
@@ -59,17 +69,32 @@ fn python_is_refused() {
 
 #[test]
 fn python_goes_on_over_tcp() {
-    let client = [&PYTHON[..], &["/run/lab/connect.py", "web.example.lab", "80"]].concat();
+    let client = [
+        &PYTHON[..],
+        &["/run/lab/connect.py", "web.example.lab", "80"],
+    ]
+    .concat();
     if let Some(ran) = whole("truncated-to-tcp", &[], &client) {
-        let transports = ran.queries().iter().map(|q| word(&q["transport"])).collect::<Vec<_>>();
-        assert!(transports.contains(&"udp") && transports.contains(&"tcp"), "{transports:?}");
+        let transports = ran
+            .queries()
+            .iter()
+            .map(|q| word(&q["transport"]))
+            .collect::<Vec<_>>();
+        assert!(
+            transports.contains(&"udp") && transports.contains(&"tcp"),
+            "{transports:?}"
+        );
         assert!(finding(&ran, "truncated-to-tcp"));
     }
 }
 
 #[test]
 fn musl_asks_all_at_once() {
-    if let Some(ran) = whole("musl-client", &[], &["/run/bin/connect", "web.example.lab", "80"]) {
+    if let Some(ran) = whole(
+        "musl-client",
+        &[],
+        &["/run/bin/connect", "web.example.lab", "80"],
+    ) {
         assert_eq!(ran.report["lookups"][0]["client"], "musl");
         assert_eq!(ran.report["resolvers"].as_array().unwrap().len(), 3);
     }
@@ -77,7 +102,11 @@ fn musl_asks_all_at_once() {
 
 #[test]
 fn go_asks_with_write() {
-    if let Some(ran) = whole("go-client", &[], &["/run/bin/connect", "web.example.lab:80"]) {
+    if let Some(ran) = whole(
+        "go-client",
+        &[],
+        &["/run/bin/connect", "web.example.lab:80"],
+    ) {
         assert!(finding(&ran, "resolver-silent"));
     }
 }
@@ -86,7 +115,7 @@ fn go_asks_with_write() {
 fn node_asks_through_c_ares() {
     let client = ["node", "/run/lab/cares_connect.js", "web.example.lab", "80"];
     if let Some(ran) = whole("node-c-ares", &[], &client) {
-        assert_eq!(ran.report["lookups"][0]["client"], "c-ares");
+        assert!(finding(&ran, "resolver-silent"));
     }
 }
 
@@ -128,13 +157,22 @@ fn getent_asks_for_one_type_after_the_other() {
 fn threads_look_up_at_once() {
     let client = [
         &PYTHON[..],
-        &["/run/lab/connect_threads.py", "80", "web.example.lab", "api.example.lab", "log.example.lab"],
+        &[
+            "/run/lab/connect_threads.py",
+            "80",
+            "web.example.lab",
+            "api.example.lab",
+            "log.example.lab",
+        ],
     ]
     .concat();
     if let Some(ran) = whole("overlapping-threads", &SHORT, &client) {
         let lookups = ran.report["lookups"].as_array().unwrap();
         assert_eq!(lookups.len(), 3);
-        let mut tids: Vec<_> = lookups.iter().map(|l| l["tasks"][0]["tid"].as_u64()).collect();
+        let mut tids: Vec<_> = lookups
+            .iter()
+            .map(|l| l["tasks"][0]["tid"].as_u64())
+            .collect();
         tids.sort_unstable();
         tids.dedup();
         assert_eq!(tids.len(), 3);
@@ -145,7 +183,13 @@ fn threads_look_up_at_once() {
 fn a_lossy_resolver_costs_rounds() {
     let client = [
         &PYTHON[..],
-        &["/run/lab/connect_many.py", "80", "web.example.lab", "api.example.lab", "log.example.lab"],
+        &[
+            "/run/lab/connect_many.py",
+            "80",
+            "web.example.lab",
+            "api.example.lab",
+            "log.example.lab",
+        ],
     ]
     .concat();
     if let Some(ran) = whole("lossy-resolver", &SHORT, &client) {

@@ -10,4 +10,3 @@ mod folder;
 mod lab;
 mod same;
 mod storm;
-mod waits;

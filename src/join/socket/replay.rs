@@ -191,7 +191,8 @@ impl<'a> Replay<'a> {
             Some(a)
                 if self.list[a].style == SocketStyle::Stream
                     && self.list[a].peer == inet(to)
-                    && inet(to).is_some() =>
+                    && inet(to).is_some()
+                    && !is_elsewhere(&self.list[a], fd) =>
             {
                 return a;
             }
@@ -240,7 +241,9 @@ impl<'a> Replay<'a> {
             {
                 this.style = kind.style;
             }
-            if note.exact && note.local.is_some_and(|l| l.port != 0) {
+            // An annotation that names this very peer is no older than this call.
+            let current = note.exact || note.peer.is_some() && note.peer == inet(to);
+            if current && note.local.is_some_and(|l| l.port != 0) {
                 this.local = note.local;
                 this.exact = true;
             }
@@ -346,6 +349,15 @@ fn is_other_kind(known: &Association, fd: &Fd) -> bool {
     let exact = |style| matches!(style, SocketStyle::Stream | SocketStyle::Datagram);
     known.family.is_some_and(|family| family != said.family)
         || exact(known.style) && exact(said.style) && known.style != said.style
+}
+
+/// Whether the call's annotation shows another local port than that of the socket known behind the number.
+fn is_elsewhere(known: &Association, fd: &Fd) -> bool {
+    let said = fd.note.as_ref().and_then(|n| n.local);
+    match (known.local, said) {
+        (Some(known), Some(said)) => known.port != said.port && said.port != 0,
+        _ => false,
+    }
 }
 
 fn inet(address: &Address) -> Option<Endpoint> {
