@@ -108,11 +108,14 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         _ => None,
     };
     let (user, traced) = (launch.user.clone(), launch.trace);
-    let mut header = header(
-        &launch.command,
-        &launch.environment,
-        live.as_ref().map_or("", Live::interface),
-    );
+    let mut header = Header {
+        traced,
+        ..header(
+            &launch.command,
+            &launch.environment,
+            live.as_ref().map_or("", Live::interface),
+        )
+    };
     let tracer = launch.start()?;
     let files = HostFiles::of_process(tracer.root());
     if tracer.no_new_privileges() {

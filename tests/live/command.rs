@@ -102,7 +102,7 @@ fn a_traced_presyn_says_why_it_refuses() {
 
 #[test]
 fn daemons_are_named_when_their_parent_ends() {
-    let script = "sleep 3 >/dev/null 2>&1 & exit 4";
+    let script = "sleep 3 >/dev/null 2>&1 & sleep 0.3; exit 4";
     let mut child = Command::new(PRESYN)
         .args(["run", "--no-capture", "--", "sh", "-c", script])
         .stderr(Stdio::piped())

@@ -88,7 +88,7 @@ impl Lab {
     pub fn run_with(&self, options: &[&str], environment: &[(&str, &str)], client: &[&str]) -> Ran {
         let folder = TempDir::new().unwrap();
         let (case, report) = (folder.path().join("case"), folder.path().join("report"));
-        let mut command = self.sh(&[PRESYN, "run", "--format", "json", "--report"]);
+        let mut command = self.sh(&[PRESYN, "run", "--all", "--format", "json", "--report"]);
         command.arg(&report).arg("--save").arg(&case).args(options);
         command.envs(environment.iter().copied());
         let output = command.arg("--").args(client).output().unwrap();
@@ -155,7 +155,7 @@ pub fn word(value: &Value) -> &str {
 /// `presyn analyze` of a folder: its output, which must be there.
 pub fn analyze(folder: &Path) -> String {
     let output = Command::new(PRESYN)
-        .args(["analyze", "--format", "json"])
+        .args(["analyze", "--all", "--format", "json"])
         .arg(folder)
         .output()
         .unwrap();

@@ -24,7 +24,7 @@ fn storm(threads: &str, connects: usize) {
     }
     let program = program.to_str().unwrap();
     let client = [program, PORT, threads, &connects.to_string()];
-    let ran = lab.run_with(&["--all"], &[], &client);
+    let ran = lab.run_with(&[], &[], &client);
     assert_eq!(ran.status(), Some(0), "{}", ran.stderr());
     ran.assert_reads_back();
     let trace = std::fs::read_to_string(ran.case.join("trace.jsonl")).unwrap();
