@@ -35,6 +35,9 @@ pub struct Header {
     pub started: Timestamp,
     /// `CLOCK_MONOTONIC` at the same moment, nanoseconds.
     pub monotonic: i64,
+    /// System calls were traced; without, the file has only its first and last line.
+    #[serde(default = "yes")]
+    pub traced: bool,
     /// Interface of the capture; empty without one.
     pub interface: String,
     /// Interfaces by index, as the capture's packets number them.
@@ -43,6 +46,10 @@ pub struct Header {
     pub sysctls: BTreeMap<String, String>,
     /// Environment variables that change how names are resolved.
     pub resolver_environment: BTreeMap<String, String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The last line.

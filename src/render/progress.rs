@@ -28,7 +28,10 @@ struct OpenQuery {
 pub struct Progress {
     queries: HashMap<Option<u32>, Vec<OpenQuery>>,
     services: HashMap<(Option<u32>, i32), Box<str>>,
+    /// How many steps have been said of the wait of this thread that began then.
     said: HashMap<(Option<u32>, Timestamp), usize>,
+    /// Lines of waits that ended between two ticks.
+    due: Vec<String>,
 }
 
 /// More open queries of one thread than this are a storm; the first ones tell enough.
@@ -73,6 +76,15 @@ impl Progress {
                     }
                 }
             }
+            // A poll that ends in vain ends at 5.0 s sharp, before any tick would see these 5 s.
+            Op::Wait { .. } if call.outcome.value() == Some(0) => {
+                if let Some(line) = call
+                    .exited
+                    .and_then(|now| self.line(&call.task, event.at, &call.op, now))
+                {
+                    self.due.push(line);
+                }
+            }
             Op::Connect {
                 to: Address::Inet(to),
                 ..
@@ -99,28 +111,35 @@ impl Progress {
         now: Timestamp,
         waiting: impl Iterator<Item = Waiting<'a>>,
     ) -> Vec<String> {
-        let mut lines = Vec::new();
+        let mut lines = std::mem::take(&mut self.due);
         let mut alive = Vec::new();
         for (task, since, op) in waiting {
-            let key = (task.tid, since);
-            alive.push(key);
-            let Some((from, what)) = self.waits_for(task, since, op) else {
-                continue;
-            };
-            let waited = now - from;
-            let step = step(waited);
-            let said = self.said.entry(key).or_insert(0);
-            if step > *said {
-                *said = step;
-                let who = task.comm.as_deref().map_or_else(
-                    || format!("tid {}", task.tid.unwrap_or(0)),
-                    |c| escape(c).into_owned(),
-                );
-                lines.push(format!("{:.1} s: {what} ({who})", waited.as_seconds()));
-            }
+            alive.push((task.tid, since));
+            lines.extend(self.line(task, since, op, now));
         }
-        self.said.retain(|key, _| alive.contains(key));
+        let queries = &self.queries;
+        self.said.retain(|key, _| {
+            let open = queries.get(&key.0);
+            alive.contains(key) || open.is_some_and(|list| list.iter().any(|q| q.sent == key.1))
+        });
         lines
+    }
+
+    /// The line about a wait, when it has passed another step.
+    fn line(&mut self, task: &Task, since: Timestamp, op: &Op, now: Timestamp) -> Option<String> {
+        let (from, what) = self.waits_for(task, since, op)?;
+        let waited = now - from;
+        let step = step(waited);
+        let said = self.said.entry((task.tid, from)).or_insert(0);
+        if step <= *said {
+            return None;
+        }
+        *said = step;
+        let who = task.comm.as_deref().map_or_else(
+            || format!("tid {}", task.tid.unwrap_or(0)),
+            |c| escape(c).into_owned(),
+        );
+        Some(format!("{:.1} s: {what} ({who})", waited.as_seconds()))
     }
 
     /// What a blocked call waits for, and since when; `None` for waits that are nobody's business.
@@ -131,20 +150,8 @@ impl Progress {
                 ..
             } => Some((since, format!("{to} has not answered the SYN"))),
             Op::Wait { .. } | Op::Receive { .. } => {
-                if let Some(query) = self.queries.get(&task.tid).and_then(|list| list.last()) {
-                    let resolver = if query.resolver.port == 53 {
-                        query.resolver.ip.to_string()
-                    } else {
-                        query.resolver.to_string()
-                    };
-                    let question = query
-                        .question
-                        .as_ref()
-                        .map_or_else(|| "a query".into(), ToString::to_string);
-                    return Some((
-                        query.sent,
-                        format!("{resolver} has not answered {question}"),
-                    ));
+                if let Some(unanswered) = self.unanswered(task.tid) {
+                    return Some(unanswered);
                 }
                 let path = op
                     .fd()
@@ -158,6 +165,42 @@ impl Progress {
             }
             _ => None,
         }
+    }
+}
+
+impl Progress {
+    /// The question that a thread asked last and how long it has been asking: of one resolver after the other,
+    /// round after round.
+    fn unanswered(&self, tid: Option<u32>) -> Option<(Timestamp, String)> {
+        let list = self.queries.get(&tid)?;
+        let question = &list.last()?.question;
+        let same: Vec<&OpenQuery> = list.iter().filter(|q| q.question == *question).collect();
+        let mut resolvers: Vec<Endpoint> = Vec::new();
+        for query in &same {
+            if !resolvers.contains(&query.resolver) {
+                resolvers.push(query.resolver);
+            }
+        }
+        let names: Vec<String> = resolvers.iter().map(name).collect();
+        let (who, have) = match &names[..] {
+            [one] => (one.clone(), "has"),
+            [most @ .., last] => (format!("{} and {last}", most.join(", ")), "have"),
+            [] => return None,
+        };
+        let asked = question
+            .as_ref()
+            .map_or_else(|| "a query".into(), ToString::to_string);
+        let from = same.first()?.sent;
+        Some((from, format!("{who} {have} not answered {asked}")))
+    }
+}
+
+/// A resolver as people know it: without the usual port.
+fn name(resolver: &Endpoint) -> String {
+    if resolver.port == 53 {
+        resolver.ip.to_string()
+    } else {
+        resolver.to_string()
     }
 }
 
@@ -181,5 +224,65 @@ mod tests {
             .map(|s| step(Span::seconds(s)))
             .into();
         assert_eq!(steps, [0, 1, 1, 2, 3, 6, 7, 8]);
+    }
+
+    /// Two resolvers asked in turn, each silent for 3 s: one wait that grows.
+    #[test]
+    fn a_wait_grows_over_all_resolvers() {
+        use crate::event::{Call, Fd, Message, Outcome, Place};
+        let at = |s: i64| Timestamp(Span::seconds(1_000_000 + s).0);
+        let task = Task {
+            tid: Some(7),
+            ..Task::default()
+        };
+        let event = |began: i64, ended: i64, value: i64, op: Op| Event {
+            at: at(began),
+            place: Place::default(),
+            what: What::Call(Call {
+                task: task.clone(),
+                exited: Some(at(ended)),
+                outcome: Outcome::Returned(value),
+                op,
+            }),
+        };
+        let send = |began: i64, resolver: &str| {
+            let query = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
+            let dns = crate::decode::dns::glimpse(query, false).unwrap();
+            let message = Message {
+                peer: Some(resolver.parse::<std::net::SocketAddr>().unwrap().into()),
+                length: 30,
+                taken: true,
+                dns: vec![dns],
+            };
+            let (fd, messages) = (Fd::bare(3), vec![message]);
+            event(began, began, 30, Op::Send { fd, messages })
+        };
+        let wait = Op::Wait {
+            fds: vec![],
+            ready: vec![],
+            timeout: None,
+        };
+        let mut progress = Progress::default();
+        progress.event(&send(0, "10.0.1.93:53"));
+        let mut said = Vec::new();
+        let mut tick = |progress: &mut Progress, now, since: Option<i64>| {
+            let waiting = since.map(|since| (&task, at(since), &wait));
+            said.extend(progress.tick(at(now), waiting.into_iter()));
+        };
+        tick(&mut progress, 1, Some(0));
+        tick(&mut progress, 2, Some(0));
+        progress.event(&event(0, 3, 0, wait.clone()));
+        progress.event(&send(3, "10.0.1.95:53"));
+        tick(&mut progress, 4, Some(3));
+        // The second wait ends exactly when a step is passed, and no tick sees it.
+        progress.event(&event(3, 5, 0, wait.clone()));
+        tick(&mut progress, 6, None);
+        assert_eq!(
+            said,
+            [
+                "1.0 s: 10.0.1.93 has not answered A a.example (tid 7)",
+                "5.0 s: 10.0.1.93 and 10.0.1.95 have not answered A a.example (tid 7)"
+            ]
+        );
     }
 }

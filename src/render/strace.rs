@@ -43,6 +43,7 @@ fn result(call: &Call, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     match &call.outcome {
         Outcome::Returned(value) => match &call.op {
             Op::Socket { fd, .. } => write!(out, " = {}", descriptor(fd))?,
+            Op::Wait { fds, ready, .. } => write!(out, " = {value}{}", found(fds, ready, *value))?,
             _ => write!(out, " = {value}")?,
         },
         Outcome::Failed(error) => write!(out, " = -1 {error} ({error})")?,
@@ -65,11 +66,40 @@ fn ending(life: &Life, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
             format!("--- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={pid}}} ---")
         }
         Change::Signal(name) => format!("--- {name} {{si_signo={name}, si_code=SI_USER}} ---"),
-        // strace tells of births by the parent's clone only.
-        Change::Born { .. } | Change::CpuTime(_) => return Ok(()),
+        Change::Born { parent, thread } => return birth(life, *parent, *thread, at, out),
+        // strace does not know it.
+        Change::CpuTime(_) => return Ok(()),
     };
     lead(&life.task, at, out)?;
     writeln!(out, "{text}")
+}
+
+/// strace tells of births by the parent's clone only. The parent's name is not known here.
+fn birth(
+    life: &Life,
+    parent: Option<u32>,
+    thread: Option<bool>,
+    at: Timestamp,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let (Some(parent), Some(thread), Some(child)) = (parent, thread, life.task.tid) else {
+        return Ok(());
+    };
+    let parent = Task {
+        pid: None,
+        tid: Some(parent),
+        comm: None,
+    };
+    let flags = if thread {
+        "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD"
+    } else {
+        "SIGCHLD"
+    };
+    lead(&parent, at, out)?;
+    writeln!(
+        out,
+        "clone(child_stack=NULL, flags={flags}) = {child} <0.000000>"
+    )
 }
 
 fn arguments(call: &Call) -> String {
@@ -116,11 +146,7 @@ fn arguments(call: &Call) -> String {
         }
         Op::Send { fd, messages } => send(fd, messages),
         Op::Receive { fd, messages } => receive(fd, messages),
-        Op::Wait {
-            fds,
-            ready,
-            timeout,
-        } => wait(fds, ready, *timeout),
+        Op::Wait { fds, timeout, .. } => wait(fds, *timeout),
         Op::Close { fd } => format!("close({})", descriptor(fd)),
         Op::Duplicate { fd, .. } => format!("dup({})", descriptor(fd)),
         Op::Clone { thread, files } => {
@@ -148,11 +174,11 @@ fn send(fd: &Fd, messages: &[Message]) -> String {
         return format!(
             "sendto({}, {}, {}, 0, {to}, {length})",
             descriptor(fd),
-            payload(message),
+            payload(fd, message),
             message.length
         );
     }
-    let list: Vec<String> = messages.iter().map(header).collect();
+    let list: Vec<String> = messages.iter().map(|m| header(fd, m)).collect();
     format!(
         "sendmmsg({}, [{}], {}, 0)",
         descriptor(fd),
@@ -172,11 +198,11 @@ fn receive(fd: &Fd, messages: &[Message]) -> String {
             format!(
                 "recvfrom({}, {}, 65536, 0, {from})",
                 descriptor(fd),
-                payload(message)
+                payload(fd, message)
             )
         }
         _ => {
-            let list: Vec<String> = messages.iter().map(header).collect();
+            let list: Vec<String> = messages.iter().map(|m| header(fd, m)).collect();
             format!(
                 "recvmmsg({}, [{}], {}, 0, NULL)",
                 descriptor(fd),
@@ -187,7 +213,7 @@ fn receive(fd: &Fd, messages: &[Message]) -> String {
     }
 }
 
-fn header(message: &Message) -> String {
+fn header(fd: &Fd, message: &Message) -> String {
     let name = message.peer.map_or_else(|| "NULL".into(), endpoint);
     let taken = if message.taken {
         format!(", msg_len={}", message.length)
@@ -197,12 +223,12 @@ fn header(message: &Message) -> String {
     format!(
         "{{msg_hdr={{msg_name={name}, msg_namelen=0, msg_iov=[{{iov_base={}, iov_len={}}}], msg_iovlen=1, \
          msg_controllen=0, msg_flags=0}}{taken}}}",
-        payload(message),
+        payload(fd, message),
         message.length
     )
 }
 
-fn wait(fds: &[Fd], ready: &[i32], timeout: Option<crate::time::Span>) -> String {
+fn wait(fds: &[Fd], timeout: Option<crate::time::Span>) -> String {
     let timeout = timeout.map_or_else(|| "-1".into(), |t| (t.0 / 1_000_000).to_string());
     if fds.is_empty() {
         return format!("epoll_wait(0, [], 0, {timeout})");
@@ -211,16 +237,41 @@ fn wait(fds: &[Fd], ready: &[i32], timeout: Option<crate::time::Span>) -> String
         .iter()
         .map(|fd| format!("{{fd={}, events=POLLIN}}", descriptor(fd)))
         .collect();
-    let _ = ready;
     format!("poll([{}], {}, {timeout})", list.join(", "), fds.len())
 }
 
-/// The first DNS message of a payload, built again from what is kept of it: header and question.
-fn payload(message: &Message) -> String {
-    message.dns.first().map_or_else(
-        || "\"\"...".into(),
-        |dns| format!("\"{}\"...", escaped(&wire(dns))),
-    )
+/// What strace says behind the result of a `poll`. `epoll_wait` names no descriptors.
+fn found(fds: &[Fd], ready: &[i32], value: i64) -> String {
+    if value == 0 && !fds.is_empty() {
+        return " (Timeout)".into();
+    }
+    if ready.is_empty() {
+        return String::new();
+    }
+    let list: Vec<String> = ready
+        .iter()
+        .map(|fd| format!("{{fd={fd}, revents=POLLIN}}"))
+        .collect();
+    format!(" ([{}])", list.join(", "))
+}
+
+/// The DNS messages of a payload, built again from what is kept of them: header and question; over TCP each with
+/// its length before it (RFC 1035 section 4.2.2).
+fn payload(fd: &Fd, message: &Message) -> String {
+    let kind = fd.note.as_ref().and_then(|n| n.socket);
+    let is_stream = kind.is_some_and(|k| k.style == SocketStyle::Stream);
+    let mut bytes = Vec::new();
+    for dns in &message.dns {
+        let whole = wire(dns);
+        if is_stream {
+            bytes.extend(u16::try_from(whole.len()).unwrap_or(u16::MAX).to_be_bytes());
+        }
+        bytes.extend(whole);
+        if !is_stream {
+            break;
+        }
+    }
+    format!("\"{}\"...", escaped(&bytes))
 }
 
 /// Header and question of a DNS message on the wire (RFC 1035 section 4.1).

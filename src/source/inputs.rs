@@ -136,7 +136,9 @@ fn read(
             if let [capture] = &mut gathered.captures[..] {
                 capture.dropped = capture.dropped.or(dropped);
             }
-            gathered.traces.push((trace.facts, calls));
+            if trace.header.traced {
+                gathered.traces.push((trace.facts, calls));
+            }
         }
         Found::Stdin(bytes) if capture_file::sniff(&bytes) => {
             let sink = &mut |e| packets.push(e);

@@ -111,21 +111,26 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         _ => None,
     };
     let (user, traced) = (launch.user.clone(), launch.trace);
-    let mut header = header(
-        &launch.command,
-        &launch.environment,
-        live.as_ref().map_or("", Live::interface),
-    );
+    let mut header = Header {
+        traced,
+        ..header(
+            &launch.command,
+            &launch.environment,
+            live.as_ref().map_or("", Live::interface),
+        )
+    };
     let tracer = launch.start()?;
     let files = HostFiles::of_process(tracer.root());
     if tracer.no_new_privileges() {
         listener.line("set-user-ID programs gain no privileges in this run (no_new_privs)");
     }
     let kept = privilege::give_up(user.as_ref(), traced).map_err(LiveError::Privileges)?;
+    if let Some(writer) = &writer {
+        writer.host(&files)?;
+    }
     header.started = now();
     header.monotonic = monotonic();
     if let Some(writer) = &mut writer {
-        writer.host(&files)?;
         writer.begin(&header)?;
     }
     let folder = save.as_ref().map(|(folder, _)| folder.as_path());

@@ -127,7 +127,9 @@ impl<'a> Replay<'a> {
             if let Some(open) = self.table.get(&(id, fd.number)) {
                 let known = self.list[open.association].identity;
                 let said = fd.note.as_ref().and_then(|n| n.identity);
-                if known.is_some() && said.is_some() && known != said {
+                let other = known.is_some() && said.is_some() && known != said
+                    || is_other_kind(&self.list[open.association], fd);
+                if other {
                     // Another socket has taken the number since: its opening was not traced.
                     if id == process {
                         return None;
@@ -189,7 +191,8 @@ impl<'a> Replay<'a> {
             Some(a)
                 if self.list[a].style == SocketStyle::Stream
                     && self.list[a].peer == inet(to)
-                    && inet(to).is_some() =>
+                    && inet(to).is_some()
+                    && !is_elsewhere(&self.list[a], fd) =>
             {
                 return a;
             }
@@ -238,7 +241,9 @@ impl<'a> Replay<'a> {
             {
                 this.style = kind.style;
             }
-            if note.exact && note.local.is_some_and(|l| l.port != 0) {
+            // An annotation that names this very peer is no older than this call.
+            let current = note.exact || note.peer.is_some() && note.peer == inet(to);
+            if current && note.local.is_some_and(|l| l.port != 0) {
                 this.local = note.local;
                 this.exact = true;
             }
@@ -333,6 +338,25 @@ impl<'a> Replay<'a> {
         for fd in gone {
             self.close(id, fd, at);
         }
+    }
+}
+
+/// A unix socket never becomes a UDP socket, nor that a TCP socket: the number means another one now.
+fn is_other_kind(known: &Association, fd: &Fd) -> bool {
+    let Some(said) = fd.note.as_ref().and_then(|n| n.socket) else {
+        return false;
+    };
+    let exact = |style| matches!(style, SocketStyle::Stream | SocketStyle::Datagram);
+    known.family.is_some_and(|family| family != said.family)
+        || exact(known.style) && exact(said.style) && known.style != said.style
+}
+
+/// Whether the call's annotation shows another local port than that of the socket known behind the number.
+fn is_elsewhere(known: &Association, fd: &Fd) -> bool {
+    let said = fd.note.as_ref().and_then(|n| n.local);
+    match (known.local, said) {
+        (Some(known), Some(said)) => known.port != said.port && said.port != 0,
+        _ => false,
     }
 }
 

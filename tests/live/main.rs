@@ -1,0 +1,12 @@
+//! `presyn run` from end to end: real clients in the lab's network namespaces, and what a case folder keeps of them.
+//!
+//! Runs as root, or rootless where user namespaces are allowed; says loudly when neither is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // tests
+
+mod clients;
+mod command;
+mod folder;
+mod lab;
+mod same;
+mod storm;
