@@ -231,7 +231,7 @@ impl Ran {
         }
         let packets = self.report["inputs"]["captures"][0]["packets"].as_u64();
         assert!(output.status.success(), "{output:?}");
-        let lines = output.stdout.iter().filter(|b| **b == b'\n').count() as u64;
+        let lines = String::from_utf8_lossy(&output.stdout).lines().count() as u64;
         assert_eq!(Some(lines), packets);
     }
 

@@ -7,8 +7,9 @@ use serde_json::Value;
 ///   `syscalls.strace:7`), the capture's `dropped` (told by the trace's last line);
 /// - `started` and all that is counted from it: the log begins with the first call, some 10 ms later, so the first entry of
 ///   each ledger is shorter;
+/// - `cpu_seconds`: strace does not ask for CPU clocks;
 /// - how the clock was found, and microseconds of what lasted (`-T`).
-const OTHERWISE: [&str; 14] = [
+const OTHERWISE: [&str; 15] = [
     "path",
     "style",
     "calls",
@@ -23,6 +24,7 @@ const OTHERWISE: [&str; 14] = [
     "uncertainty_s",
     "offset_s",
     "summary",
+    "cpu_seconds",
 ];
 
 /// Times may differ by this: the start of the case, and rounding.

@@ -1,7 +1,7 @@
 //! When the client stopped waiting for each query.
 
 use super::{Lookup, implied};
-use crate::event::{Call, Op, Outcome, What};
+use crate::event::{Call, Change, Op, Outcome, What};
 use crate::flow::Transport;
 use crate::join::connect::{Connection, Role};
 use crate::join::{Evidence, ProcessId, Query, State};
@@ -214,7 +214,7 @@ type Mover = (Option<ProcessId>, Option<IpAddr>);
 struct Moves {
     /// Wait calls that ran into their timeout, by thread.
     timeouts: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
-    /// Times of all calls and of ends, by thread.
+    /// Times of calls that show a thread doing something else, and of ends, by thread.
     calls: HashMap<Option<u32>, Vec<Timestamp>>,
     /// Connects to servers.
     connections: HashMap<Mover, Vec<Timestamp>>,
@@ -230,10 +230,16 @@ impl Moves {
         for event in evidence.events {
             match &event.what {
                 What::Call(call) => {
-                    this.calls.entry(call.task.tid).or_default().push(event.at);
+                    if is_move(&call.op) {
+                        this.calls.entry(call.task.tid).or_default().push(event.at);
+                    }
                     this.wait(event.at, call);
                 }
-                What::Life(life) => this.calls.entry(life.task.tid).or_default().push(event.at),
+                What::Life(life) => {
+                    if matches!(life.change, Change::Exited(_) | Change::Killed(_)) {
+                        this.calls.entry(life.task.tid).or_default().push(event.at);
+                    }
+                }
                 What::Packet(_) => {}
             }
         }
@@ -276,6 +282,20 @@ impl Moves {
         let host = if process.is_none() { host } else { None };
         after(self.connections.get(&(process, host))?, at)
     }
+}
+
+/// Whether a call shows that its thread does something else now. Reading one answer while another is due,
+/// polling, and the comings and goings of a runtime's scheduler do not.
+fn is_move(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Socket { .. }
+            | Op::Connect { .. }
+            | Op::Bind { .. }
+            | Op::Send { .. }
+            | Op::Close { .. }
+            | Op::Exec { .. }
+    )
 }
 
 /// The first time at or after a moment.
