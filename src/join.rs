@@ -238,6 +238,8 @@ pub struct Joined {
     pub lookups: Vec<lookup::Lookup>,
     /// Every connection attempt of a stream socket, in order of time.
     pub connections: Vec<connect::Connection>,
+    /// Which of them, by index, were established.
+    pub connected: Vec<usize>,
     /// Waits for unix-socket name services, in order of time.
     pub services: Vec<service::ServiceWait>,
     /// Responses that answer no query of the case.
@@ -254,12 +256,16 @@ pub fn join(evidence: &Evidence) -> Joined {
         query::queries(evidence, &processes, &mut sockets, sent, &connections);
     let services = service::waits(evidence, &processes, &sockets);
     let lookups = lookup::group(evidence, &mut queries, &mut connections);
+    let connected = (0..connections.len())
+        .filter(|c| connections[*c].outcome == connect::Ending::Connected)
+        .collect();
     Joined {
         processes,
         sockets,
         queries,
         lookups,
         connections,
+        connected,
         services,
         unsolicited,
     }

@@ -309,15 +309,12 @@ fn labels(name: &str) -> Vec<Vec<u8>> {
                 let digits = bytes
                     .get(at + 1..at + 4)
                     .and_then(|d| std::str::from_utf8(d).ok()?.parse::<u8>().ok());
-                match digits {
-                    Some(byte) => {
-                        list[last].push(byte);
-                        at += 3;
-                    }
-                    None => {
-                        list[last].extend(bytes.get(at + 1));
-                        at += 1;
-                    }
+                if let Some(byte) = digits {
+                    list[last].push(byte);
+                    at += 3;
+                } else {
+                    list[last].extend(bytes.get(at + 1));
+                    at += 1;
                 }
             }
             byte => list[last].push(byte),
@@ -436,10 +433,16 @@ fn escaped(bytes: &[u8]) -> String {
                 text.push(char::from(*byte));
             }
             0x20..=0x7e => text.push(char::from(*byte)),
-            _ if bytes.get(i + 1).is_some_and(u8::is_ascii_digit) => {
-                text.push_str(&format!("\\{byte:03o}"))
+            _ => {
+                text.push('\\');
+                let padded = bytes.get(i + 1).is_some_and(u8::is_ascii_digit);
+                // The three octal digits, without leading zeros where no digit follows.
+                for (at, shift) in [(0, 6), (1, 3), (2, 0)] {
+                    if padded || at == 2 || byte >> shift != 0 {
+                        text.push(char::from(b'0' + (byte >> shift & 7)));
+                    }
+                }
             }
-            _ => text.push_str(&format!("\\{byte:o}")),
         }
     }
     text

@@ -4,7 +4,7 @@ use super::tally::MAX_EVIDENCE;
 use crate::event::{Outcome, What};
 use crate::explain::Case;
 use crate::join::EventId;
-use crate::join::connect::{Connection, Ending, Role};
+use crate::join::connect::{Connection, Role};
 use crate::time::Span;
 
 /// The calls and packets of some attempts.
@@ -28,9 +28,10 @@ pub fn recovered(case: &Case, failed: &Connection) -> bool {
     let Some(at) = failed.reached() else {
         return false;
     };
-    case.joined.connections.iter().any(|x| {
+    let all = &case.joined.connections;
+    case.joined.connected.iter().any(|c| {
+        let x = &all[*c];
         x.role == Role::Server
-            && x.outcome == Ending::Connected
             && x.process == failed.process
             && x.reached().is_some_and(|r| r >= at)
             && (x.to.port == failed.to.port || x.lookup.is_some() && x.lookup == failed.lookup)
