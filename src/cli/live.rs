@@ -93,25 +93,26 @@ impl Listener for Terminal<'_> {
     }
 
     fn report(&mut self, gathered: Gathered) {
+        if self.args.quiet && self.args.report_file.is_none() {
+            return;
+        }
         let report = pipeline::report(gathered, self.settings);
-        let done = match &self.args.report_file {
-            Some(path) => File::create(path)
+        let done = if let Some(path) = &self.args.report_file {
+            File::create(path)
                 .and_then(|file| {
                     let mut out = BufWriter::new(file);
                     (self.write)(&report, self.args, false, &mut out)?;
                     out.flush()
                 })
-                .with_context(|| format!("cannot write the report to {}", path.display())),
-            None if self.args.quiet => Ok(()),
-            None => {
-                let mut out = BufWriter::new(io::stderr().lock());
-                let colored = colored(self.args.report.color, io::stderr().is_terminal());
-                // A blank line between the command's words and presyn's.
-                writeln!(out)
-                    .and_then(|()| (self.write)(&report, self.args, colored, &mut out))
-                    .and_then(|()| out.flush())
-                    .context("cannot write the report")
-            }
+                .with_context(|| format!("cannot write the report to {}", path.display()))
+        } else {
+            let mut out = BufWriter::new(io::stderr().lock());
+            let colored = colored(self.args.report.color, io::stderr().is_terminal());
+            // A blank line between the command's words and presyn's.
+            writeln!(out)
+                .and_then(|()| (self.write)(&report, self.args, colored, &mut out))
+                .and_then(|()| out.flush())
+                .context("cannot write the report")
         };
         if let Err(problem) = done {
             self.problem = Some(problem);

@@ -429,13 +429,23 @@ fn endpoint_length(e: Endpoint) -> u32 {
 fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (i, byte) in bytes.iter().enumerate() {
-        let piece = match byte {
-            b'"' | b'\\' => format!("\\{}", char::from(*byte)),
-            0x20..=0x7e => char::from(*byte).to_string(),
-            _ if bytes.get(i + 1).is_some_and(u8::is_ascii_digit) => format!("\\{byte:03o}"),
-            _ => format!("\\{byte:o}"),
-        };
-        text.push_str(&piece);
+        match byte {
+            b'"' | b'\\' => {
+                text.push('\\');
+                text.push(char::from(*byte));
+            }
+            0x20..=0x7e => text.push(char::from(*byte)),
+            _ => {
+                text.push('\\');
+                let padded = bytes.get(i + 1).is_some_and(u8::is_ascii_digit);
+                // The three octal digits, without leading zeros where no digit follows.
+                for (at, shift) in [(0, 6), (1, 3), (2, 0)] {
+                    if padded || at == 2 || byte >> shift != 0 {
+                        text.push(char::from(b'0' + (byte >> shift & 7)));
+                    }
+                }
+            }
+        }
     }
     text
 }

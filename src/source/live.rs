@@ -171,6 +171,7 @@ fn capture_thread(
     let events: Shared = Shared::default();
     let (its_stop, its_events, its_path) = (stop.clone(), events.clone(), path.clone());
     let thread = std::thread::spawn(move || {
+        leave_the_tracers_cpu();
         let mut batch: Vec<Event> = Vec::new();
         let sink = std::cell::RefCell::new(&mut batch);
         let mut push = |event| sink.borrow_mut().push(event);
@@ -218,6 +219,16 @@ fn capture_thread(
         path,
         thread,
     }
+}
+
+/// Tracer and tracee are fastest on one CPU, and are put there by users (taskset(1)) too; the capture had better
+/// not compete with them. What a cpuset forbids stays forbidden.
+fn leave_the_tracers_cpu() {
+    let mut all = nix::sched::CpuSet::new();
+    for cpu in 0..nix::sched::CpuSet::count() {
+        let _ = all.set(cpu);
+    }
+    let _ = nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &all);
 }
 
 fn dropped(counts: &Counts) -> u64 {
