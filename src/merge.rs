@@ -112,7 +112,10 @@ mod tests {
 
     #[test]
     fn one_list_is_ordered_whichever_is_longer() {
-        for (calls, packets) in [([1, 5].as_slice(), [2, 3, 4].as_slice()), (&[4, 2, 3], &[5, 1])] {
+        for (calls, packets) in [
+            ([1, 5].as_slice(), [2, 3, 4].as_slice()),
+            (&[4, 2, 3], &[5, 1]),
+        ] {
             let list = |numbers: &[u64]| numbers.iter().map(|n| segment(*n, true)).collect();
             let all = one(list(calls), list(packets));
             assert!(all.iter().map(|e| e.place.number).eq(1..=5));

@@ -3,11 +3,11 @@
 
 usage: generate.py capture|strace FILE MEGABYTES
 
-capture  Mixed traffic of one busy host: connections of 60 data segments each (IPv4 and IPv6, one in eight
+capture  Mixed traffic of one busy host: connections of 200 data segments each (190 kB) (IPv4 and IPv6, one in eight
          tagged with a VLAN), before each one a lookup; one resolver in three is dead and asked first, so the query is
          repeated to the next one. A reset, a refused and a silent server now and then; ARP, ICMP and NTP between.
 strace   strace -f -ttt -T of a program with 40 threads that mostly reads, writes, waits for locks and looks at
-         files; one line in 500 belongs to a lookup or a connect, one in 20 is unfinished and resumed later.
+         files; one line in 500 belongs to a lookup and its connect, one in 20 is unfinished and resumed later.
 """
 
 import random
@@ -16,6 +16,7 @@ import sys
 
 START = 1_700_000_000
 SEED = 20260101
+SEGMENTS = 200
 
 
 def ipv4(src, dst, protocol, payload):
@@ -118,7 +119,7 @@ def capture(file, size):
         out.add(received(tcp(443, sport, 5000, 1001, 0x12)), 300)
         out.add(sent(tcp(sport, 443, 1001, 5001, 0x10)), 20)
         data, bare = received(tcp(443, sport, 5001, 1001, 0x10, filler)), sent(tcp(sport, 443, 1001, 6449, 0x10))
-        for i in range(60):
+        for i in range(SEGMENTS):
             out.add(bare if i % 3 == 2 else data, 30)
         out.add(sent(tcp(sport, 443, 1001, 9999, 0x11)), 50)
         out.add(received(tcp(443, sport, 9999, 1002, 0x14 if number % 20 == 0 else 0x11)), 50)
