@@ -106,9 +106,7 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
         .or_else(|| first(&calls))
         .or_else(|| first(&packets))
         .unwrap_or_default();
-    let mut events = calls;
-    events.append(&mut packets);
-    merge::order(&mut events);
+    let events = merge::one(calls, packets);
     let search = conf.as_ref().map_or(&[][..], |(_, c)| &c.search);
     let patience = conf
         .as_ref()

@@ -59,6 +59,9 @@ pub fn parse(bytes: &[u8]) -> Result<Message, DnsError> {
         at = end;
     }
     message.complete = rest(bytes, &header, at, &mut message).is_some();
+    // Most answers hold one address, and a list that grew holds room for four.
+    message.addresses.shrink_to_fit();
+    message.names.shrink_to_fit();
     if message.question.is_none() && !message.complete {
         return Err(DnsError::Records);
     }

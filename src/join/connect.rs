@@ -134,7 +134,8 @@ pub fn attempts(
             flow_of.insert(a, (flow, how));
         }
     }
-    let mut list = Vec::new();
+    // What is left over is little beside a list that grew by doubling.
+    let mut list = Vec::with_capacity(order.len() + flows.len() - flow_of.len());
     for a in order {
         let found = flow_of.get(&a).copied();
         if !is_stream(evidence, sockets, a, found.is_some()) {

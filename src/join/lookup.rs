@@ -95,6 +95,9 @@ fn conclude(queries: &[Query], lookup: &mut Lookup) {
             State::Unanswered { .. } | State::NeverSent { .. } => {}
         }
     }
+    // Most hold one or two, and a list that grew holds room for four.
+    lookup.addresses.shrink_to_fit();
+    lookup.queries.shrink_to_fit();
     let unanswered = lookup.queries.iter().any(|q| {
         let q = &queries[*q];
         !matches!(q.state, State::Answered(_))

@@ -5,7 +5,7 @@ use super::socket::Sockets;
 use super::{Answer, EventId, Evidence, Query, Refusal, State};
 use crate::event::dns::{Message, Question};
 use crate::event::{Op, Outcome, Packet, Service, What};
-use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 
@@ -13,31 +13,44 @@ use std::collections::HashMap;
 /// It is the stub resolver's own default wait (`RES_TIMEOUT`, resolv.conf(5)), less a little slack.
 const SLACK: Span = Span::millis(200);
 
-/// The queries that one response may answer: one socket's to one resolver with one id.
-type Key = (Transport, Endpoint, Endpoint, u16);
+/// The positions of the queries that a packet showed, in order of a key and then of time. Positions alone: keys
+/// beside them would take more memory than the queries do.
+fn sorted<K: Ord>(queries: &[Query], key: impl Fn(&Query) -> K) -> Vec<usize> {
+    let known = |i: &usize| queries[*i].client.is_some() && queries[*i].id.is_some();
+    let mut list: Vec<usize> = (0..queries.len()).filter(known).collect();
+    list.sort_unstable_by_key(|i| (key(&queries[*i]), *i));
+    list
+}
+
+/// Those of a sorted list that have this key.
+fn with_key<'l, K: Ord>(
+    list: &'l [usize],
+    queries: &[Query],
+    key: impl Fn(&Query) -> K,
+    wanted: &K,
+) -> &'l [usize] {
+    let start = list.partition_point(|i| key(&queries[*i]) < *wanted);
+    let rest = &list[start..];
+    &rest[..rest.partition_point(|i| key(&queries[*i]) <= *wanted)]
+}
+
+fn by_socket(q: &Query) -> (Transport, Option<Endpoint>, Endpoint, Option<u16>) {
+    (q.transport, q.client, q.resolver, q.id)
+}
+
+fn by_flow(q: &Query) -> (Transport, Option<Endpoint>, Endpoint) {
+    (q.transport, q.client, q.resolver)
+}
+
+fn by_port(q: &Query) -> (Option<u16>, Option<u16>) {
+    (q.client.map(|c| c.port), q.id)
+}
 
 /// Answers queries and settles what the rest are. Returns the number of responses that answer nothing.
 pub fn answer(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) -> usize {
-    let mut index: HashMap<Key, Vec<usize>> = HashMap::new();
-    let mut by_flow: HashMap<FiveTuple, Vec<usize>> = HashMap::new();
-    let mut by_port: HashMap<(u16, u16), Vec<usize>> = HashMap::new();
-    for (i, q) in queries.iter().enumerate() {
-        if let (Some(client), Some(id)) = (q.client, q.id) {
-            index
-                .entry((q.transport, client, q.resolver, id))
-                .or_default()
-                .push(i);
-            by_flow
-                .entry(FiveTuple {
-                    transport: q.transport,
-                    src: client,
-                    dst: q.resolver,
-                })
-                .or_default()
-                .push(i);
-            by_port.entry((client.port, id)).or_default().push(i);
-        }
-    }
+    let own = sorted(queries, by_socket);
+    let flows = sorted(queries, by_flow);
+    let ports = sorted(queries, by_port);
     let mut unsolicited = 0;
     for (id, event) in evidence.events.iter().enumerate() {
         match &event.what {
@@ -46,14 +59,14 @@ pub fn answer(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) -> 
                 service: Service::Unicast,
                 message,
             }) if message.response && evidence.is_dns_port(flow.src.port) => {
-                let key = (flow.transport, flow.dst, flow.src, message.id);
-                let list = index
-                    .get(&key)
-                    .or_else(|| by_port.get(&(flow.dst.port, message.id)));
-                let exact = index.contains_key(&key);
-                if !list.is_some_and(|list| {
-                    settle(queries, list, id, event.at, message, exact, flow.src)
-                }) {
+                let key = (flow.transport, Some(flow.dst), flow.src, Some(message.id));
+                let mut list = with_key(&own, queries, by_socket, &key);
+                let exact = !list.is_empty();
+                if !exact {
+                    let key = (Some(flow.dst.port), Some(message.id));
+                    list = with_key(&ports, queries, by_port, &key);
+                }
+                if !settle(queries, list, id, event.at, message, exact, flow.src) {
                     unsolicited += 1;
                 }
             }
@@ -62,9 +75,9 @@ pub fn answer(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) -> 
                 quote: Some(quote),
                 ..
             }) if quote.flow.transport == Transport::Udp => {
-                if let (Some(list), Some(why)) =
-                    (by_flow.get(&quote.flow), refusal(event.at, id, *kind))
-                {
+                let key = (quote.flow.transport, Some(quote.flow.src), quote.flow.dst);
+                let list = with_key(&flows, queries, by_flow, &key);
+                if let Some(why) = refusal(event.at, id, *kind) {
                     refuse(queries, list, why, quote.dns_id, quote.question.as_ref());
                 }
             }

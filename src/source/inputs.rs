@@ -4,6 +4,7 @@ use super::capture_file::{self, CaptureFileError, CaptureOptions};
 use super::strace_log::{self, StraceLogError};
 use crate::case::jsonl::{self, JsonlError};
 use crate::case::{SYSCALLS, TRACE};
+use crate::merge;
 use crate::pipeline::Gathered;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -114,13 +115,14 @@ fn read(
 ) -> Result<(), InputError> {
     let mut calls = Vec::new();
     let packets = &mut gathered.packets;
+    let from = packets.len();
     match found {
         Found::Capture(path) => {
             gathered.captures.push(capture_file::read(
                 &path,
                 input,
                 &options.capture,
-                &mut |e| packets.push(e),
+                &mut |e| merge::keep(packets, from, e),
             )?);
         }
         Found::Trace(path) => {
@@ -141,7 +143,7 @@ fn read(
             }
         }
         Found::Stdin(bytes) if capture_file::sniff(&bytes) => {
-            let sink = &mut |e| packets.push(e);
+            let sink = &mut |e| merge::keep(packets, from, e);
             gathered.captures.push(capture_file::read_from(
                 &bytes[..],
                 "-",

@@ -5,7 +5,7 @@ use crate::decode::strace::{Guise, Reader, guise, looks_like_trace};
 use crate::event::Event;
 use crate::input::TraceFacts;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -154,36 +154,56 @@ fn lines(
     sink: &mut dyn FnMut(Event),
 ) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    let mut line = Vec::new();
+    let mut whole = Vec::new();
     loop {
-        line.clear();
-        let got = match (&mut *text)
-            .take(MAX_LINE as u64)
-            .read_until(b'\n', &mut line)
-        {
-            Ok(got) => got,
+        // Nearly all lines lie in the buffer as a whole and are read there.
+        let buffer = match text.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             // What was read is worth reading: a log that was cut while it was packed.
-            Err(error) if *number > 0 => {
+            Err(error) if *number > 0 || !whole.is_empty() => {
+                if !whole.is_empty() {
+                    *number += 1;
+                    reader.line(*number, &whole, sink);
+                }
                 reader.damaged(*number, format!("cannot be read further: {error}"));
                 return Ok(start);
             }
             Err(error) => return Err(error),
         };
-        if got == 0 {
+        let end = memchr::memchr(b'\n', buffer);
+        let piece = end.map_or(buffer, |end| &buffer[..=end]);
+        let taken = piece.len();
+        let mut too_long = false;
+        if end.is_none() && taken > 0 || !whole.is_empty() {
+            let room = MAX_LINE - whole.len();
+            too_long = taken > room;
+            whole.extend_from_slice(&piece[..taken.min(room)]);
+        }
+        if end.is_none() && taken > 0 && !too_long {
+            text.consume(taken);
+            continue;
+        }
+        let line = if whole.is_empty() { piece } else { &whole };
+        if line.is_empty() {
             return Ok(start);
         }
         *number += 1;
         if start.len() < SNIFF {
             start.extend_from_slice(&line[..line.len().min(SNIFF)]);
         }
-        if got == MAX_LINE && line.last() != Some(&b'\n') {
+        if too_long {
             reader.damaged(
                 *number,
                 "a line of more than 1 MiB; only its beginning was read",
             );
+        }
+        reader.line(*number, line, sink);
+        text.consume(taken);
+        whole.clear();
+        if too_long && end.is_none() {
             text.skip_until(b'\n')?;
         }
-        reader.line(*number, &line, sink);
     }
 }
 

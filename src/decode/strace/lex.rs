@@ -10,7 +10,7 @@ const MAX_ITEMS: usize = 4096;
 pub fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     let (first, more) = needle.split_first()?;
     let mut from = 0;
-    while let Some(step) = text.get(from..)?.iter().position(|b| b == first) {
+    while let Some(step) = memchr::memchr(*first, text.get(from..)?) {
         let at = from + step;
         if text[at + 1..].starts_with(more) {
             return Some(at);

@@ -29,6 +29,8 @@ pub struct Index {
     /// Wait calls that lasted, by thread: entry, exit, call.
     pub waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp, EventId)>>,
     server_calls: HashMap<Asker, Timestamp>,
+    /// The last attempt of any host to reach a server.
+    last_of_hosts: Option<Timestamp>,
 }
 
 impl Index {
@@ -40,6 +42,7 @@ impl Index {
             first_server: None,
             waits: HashMap::new(),
             server_calls: HashMap::new(),
+            last_of_hosts: None,
         };
         for (c, connection) in case.joined.connections.iter().enumerate() {
             let asker = connection
@@ -51,6 +54,9 @@ impl Index {
                 if let Some(at) = connection.called.or(connection.first_syn) {
                     let last = this.server_calls.entry(asker).or_insert(at);
                     *last = (*last).max(at);
+                    if matches!(asker, Asker::Host(_)) {
+                        this.last_of_hosts = this.last_of_hosts.max(Some(at));
+                    }
                 }
             }
         }
@@ -111,10 +117,7 @@ impl Index {
                 .server_calls
                 .get(&asker)
                 .is_some_and(|last| *last >= at),
-            Asker::Host(_) => self
-                .server_calls
-                .iter()
-                .any(|(who, last)| matches!(who, Asker::Host(_)) && *last >= at),
+            Asker::Host(_) => self.last_of_hosts.is_some_and(|last| last >= at),
         }
     }
 

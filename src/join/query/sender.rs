@@ -2,8 +2,9 @@
 
 use super::OnWire;
 use crate::event::SocketStyle;
+use crate::event::SocketStyle;
 use crate::event::dns::Question;
-use crate::flow::{Endpoint, Transport};
+use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::join::connect::Connection;
 use crate::join::sent::Sent;
 use crate::join::socket::Sockets;
@@ -221,10 +222,16 @@ pub fn by_connect(
     senders: &mut [Option<Sender>],
     matched: &mut [bool],
 ) {
+    if sent.iter().all(|s| s.message.is_some()) {
+        return;
+    }
+    // Both in order of time. Sockets that nobody saw close would else each walk through all later packets.
     let mut free: HashMap<Endpoint, Vec<usize>> = HashMap::new();
+    let mut of_flow: HashMap<FiveTuple, Vec<usize>> = HashMap::new();
     for (w, packet) in wire.iter().enumerate() {
         if senders[w].is_none() && packet.flow.transport == Transport::Udp && !packet.candidate {
             free.entry(packet.flow.dst).or_default().push(w);
+            of_flow.entry(packet.flow).or_default().push(w);
         }
     }
     let spoken: HashSet<AssociationId> = senders
@@ -244,24 +251,28 @@ pub fn by_connect(
             s.at - evidence.tolerance,
             s.at + CONNECT_TO_QUERY + evidence.tolerance,
         );
-        let first = packets.iter().copied().find(|w| {
-            let p = &wire[*w];
-            senders[*w].is_none()
-                && p.at >= from
-                && p.at <= until
-                && known.is_none_or(|l| l.port == p.flow.src.port)
-        });
+        let near = &packets[packets.partition_point(|w| wire[*w].at < from)..];
+        let first = near
+            .iter()
+            .copied()
+            .take_while(|w| wire[*w].at <= until)
+            .find(|w| {
+                let port = wire[*w].flow.src.port;
+                senders[*w].is_none() && known.is_none_or(|l| l.port == port)
+            });
         let Some(first) = first else { continue };
         matched[i] = true;
         let client = wire[first].flow.src;
         sockets.list[a].local = known.or(Some(client));
         let closed = sockets.list[a].closed;
-        for &w in packets.iter().skip_while(|w| **w < first) {
-            let p = &wire[w];
-            if p.at > closed + evidence.tolerance {
+        let own = of_flow
+            .get(&wire[first].flow)
+            .map_or(&[][..], Vec::as_slice);
+        for &w in &own[own.partition_point(|w| *w < first)..] {
+            if wire[w].at > closed + evidence.tolerance {
                 break;
             }
-            if senders[w].is_none() && p.flow.src == client {
+            if senders[w].is_none() {
                 senders[w] = Some(Sender {
                     how: How::Inferred,
                     call: Some(s.call),
