@@ -99,7 +99,7 @@ fn gather(packets: &[u8], calls: &[u8], conf: &[u8], name: &str) -> Gathered {
 fn rendered(gathered: Gathered) -> (String, String) {
     let report = pipeline::report(gathered, &Settings::default());
     let (mut shown, mut data) = (Vec::new(), Vec::new());
-    text::write(&report, false, &mut shown).unwrap();
+    text::write(&report, text::Look::default(), &mut shown).unwrap();
     json::write(&report, &mut data).unwrap();
     let (shown, data) = (
         String::from_utf8(shown).unwrap(),

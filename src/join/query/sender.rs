@@ -2,7 +2,6 @@
 
 use super::OnWire;
 use crate::event::SocketStyle;
-use crate::event::SocketStyle;
 use crate::event::dns::Question;
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::join::connect::Connection;
