@@ -1,5 +1,7 @@
 //! Captures of other people, counted event by event against what tshark says about them.
 
+#![allow(clippy::unwrap_used)] // tests
+
 use presyn::event::{Packet, What};
 use presyn::source::capture_file::{CaptureFileError, CaptureOptions, read, read_from};
 use serde_json::Value;
