@@ -3,10 +3,10 @@
 //! Order at start: open the capture and the case folder, launch (the child stands still), read the host's
 //! files as the command sees them, give up what is no longer needed; only then is a packet parsed.
 
-use super::capture::{
-    Batch, CaptureError, Counts, Live, Settings as CaptureSettings, pcap_writer::PcapWriter,
-};
-use super::capture_file::Reading;
+mod beginning;
+mod capturing;
+
+use super::capture::{CaptureError, Live, Settings as CaptureSettings};
 use super::host::HostFiles;
 use super::privilege::{self, Kept, User};
 use super::tracer::{self, Ended, Exit, Launch, Next, Observer, Tick, TracerError, signal_name};
@@ -22,13 +22,8 @@ use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use thiserror::Error;
 
 /// What to run, capture and save.
@@ -81,17 +76,6 @@ pub struct Outcome {
     pub kept: Kept,
 }
 
-/// Packets seen so far, shared between the capturing thread and the one that traces.
-type Shared = Arc<Mutex<Vec<Event>>>;
-
-/// The capturing thread.
-struct Capturing {
-    stop: Arc<AtomicBool>,
-    events: Shared,
-    path: String,
-    thread: JoinHandle<(Result<Counts, CaptureError>, CaptureFacts)>,
-}
-
 /// Runs the plan to its end.
 pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError> {
     let Plan {
@@ -113,7 +97,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
     let (user, traced) = (launch.user.clone(), launch.trace);
     let mut header = Header {
         traced,
-        ..header(
+        ..beginning::header(
             &launch.command,
             &launch.environment,
             live.as_ref().map_or("", Live::interface),
@@ -128,13 +112,13 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
     if let Some(writer) = &writer {
         writer.host(&files)?;
     }
-    header.started = now();
-    header.monotonic = monotonic();
+    header.started = beginning::now();
+    header.monotonic = beginning::monotonic();
     if let Some(writer) = &mut writer {
         writer.begin(&header)?;
     }
     let folder = save.as_ref().map(|(folder, _)| folder.as_path());
-    let capturing = live.map(|live| capture_thread(live, packets, named(folder, PACKETS), ports));
+    let capturing = live.map(|live| capturing::start(live, packets, named(folder, PACKETS), ports));
     let mut recorder = Recorder {
         events: Vec::new(),
         calls: 0,
@@ -152,112 +136,13 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         cpu_asked: HashMap::new(),
     };
     let ended = tracer.run(&mut recorder)?;
-    let captured = capturing.map(finish);
+    let captured = capturing.map(capturing::finish);
     recorder.end(&ended, captured, kept)
 }
 
 /// `CASE/NAME`, or the bare name where nothing is saved.
 fn named(folder: Option<&Path>, name: &str) -> String {
     folder.map_or_else(|| name.to_owned(), |f| f.join(name).display().to_string())
-}
-
-fn capture_thread(
-    live: Live,
-    file: Option<(File, i32)>,
-    path: String,
-    ports: Vec<u16>,
-) -> Capturing {
-    let stop = Arc::new(AtomicBool::new(false));
-    let events: Shared = Shared::default();
-    let (its_stop, its_events, its_path) = (stop.clone(), events.clone(), path.clone());
-    let thread = std::thread::spawn(move || {
-        leave_the_tracers_cpu();
-        let mut batch: Vec<Event> = Vec::new();
-        let sink = std::cell::RefCell::new(&mut batch);
-        let mut push = |event| sink.borrow_mut().push(event);
-        let facts = CaptureFacts {
-            path: its_path,
-            ..CaptureFacts::default()
-        };
-        let mut reading = Reading::live(facts, &ports, &mut push);
-        let mut writer =
-            file.and_then(|(file, link)| PcapWriter::new(BufWriter::new(file), link, &ports).ok());
-        let counts = live.run(&its_stop, &mut |piece| match piece {
-            Batch::Frame(frame) => {
-                // What is decoded is what is stored, so that the case reads back the same.
-                let kept = super::capture::keep::kept_length(frame.link, frame.data, &ports);
-                reading.frame(
-                    frame.at,
-                    frame.link,
-                    frame.interface,
-                    &frame.data[..kept],
-                    frame.original_length,
-                );
-                if let Some(writer) = &mut writer
-                    && let Err(error) = writer.write(&frame)
-                {
-                    reading.warn(&format!("a packet could not be stored: {error}"));
-                }
-            }
-            Batch::End => {
-                if let Some(writer) = &mut writer {
-                    let _ = writer.flush();
-                }
-                lock(&its_events).append(&mut sink.borrow_mut());
-            }
-        });
-        let mut facts = reading.finish();
-        lock(&its_events).append(&mut sink.borrow_mut());
-        if let Ok(counts) = &counts {
-            facts.dropped = Some(dropped(counts));
-        }
-        (counts, facts)
-    });
-    Capturing {
-        stop,
-        events,
-        path,
-        thread,
-    }
-}
-
-/// Tracer and tracee are fastest on one CPU, and are put there by users (taskset(1)) too; the capture had better
-/// not compete with them. What a cpuset forbids stays forbidden.
-fn leave_the_tracers_cpu() {
-    let mut all = nix::sched::CpuSet::new();
-    for cpu in 0..nix::sched::CpuSet::count() {
-        let _ = all.set(cpu);
-    }
-    let _ = nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &all);
-}
-
-fn dropped(counts: &Counts) -> u64 {
-    u64::from(counts.kernel_dropped) + u64::from(counts.interface_dropped)
-}
-
-fn lock(events: &Shared) -> std::sync::MutexGuard<'_, Vec<Event>> {
-    // A panic elsewhere leaves whole events behind.
-    events.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends the capture, once the link is quiet.
-fn finish(capturing: Capturing) -> (CaptureFacts, Vec<Event>) {
-    capturing.stop.store(true, Ordering::Release);
-    let path = capturing.path;
-    let (counts, mut facts) = capturing.thread.join().unwrap_or_else(|_| {
-        let facts = CaptureFacts {
-            path,
-            damaged: true,
-            ..CaptureFacts::default()
-        };
-        (Ok(Counts::default()), facts)
-    });
-    if let Err(error) = counts {
-        facts.damaged = true;
-        facts.warnings.push(error.to_string());
-    }
-    let events = std::mem::take(&mut *lock(&capturing.events));
-    (facts, events)
 }
 
 /// Keeps events, stores them, and tells the listener.
@@ -267,7 +152,7 @@ struct Recorder<'a> {
     writer: Option<CaseWriter>,
     progress: Progress,
     listener: &'a mut dyn Listener,
-    capturing: Option<(Shared, String)>,
+    capturing: Option<(capturing::Shared, String)>,
     /// The trace's path; `None` without a trace.
     trace: Option<String>,
     started: Timestamp,
@@ -317,11 +202,11 @@ impl Observer for Recorder<'_> {
         std::thread::sleep(CAPTURE_BEHIND);
         let (captures, packets) = match &self.capturing {
             Some((events, path)) => {
-                let events = lock(events).clone();
+                let events = capturing::lock(events).clone();
                 (
                     vec![CaptureFacts {
                         path: path.clone(),
-                        ..seen(&events)
+                        ..capturing::seen(&events)
                     }],
                     events,
                 )
@@ -332,16 +217,6 @@ impl Observer for Recorder<'_> {
         self.listener.report(gathered);
         self.reported = true;
         Next::Continue
-    }
-}
-
-/// What a capture that still runs can say about itself.
-fn seen(events: &[Event]) -> CaptureFacts {
-    CaptureFacts {
-        packets: events.last().map_or(0, |e| e.place.number),
-        first: events.first().map(|e| e.at),
-        last: events.last().map(|e| e.at),
-        ..CaptureFacts::default()
     }
 }
 
@@ -469,84 +344,6 @@ fn names(tasks: &[Task]) -> String {
         String::new()
     };
     format!("{}{more}", list.join(", "))
-}
-
-/// Variables that change how names are resolved (resolv.conf(5), resolver(3), Go and the JVM).
-const RESOLVER_VARIABLES: [&str; 5] = [
-    "RES_OPTIONS",
-    "LOCALDOMAIN",
-    "HOSTALIASES",
-    "GODEBUG",
-    "JAVA_TOOL_OPTIONS",
-];
-/// Settings that decide when SYNs are sent again and when neighbours are given up (ip-sysctl).
-const SYSCTLS: [&str; 4] = [
-    "net/ipv4/tcp_syn_retries",
-    "net/ipv4/tcp_syn_linear_timeouts",
-    "net/ipv4/neigh/default/ucast_solicit",
-    "net/ipv4/neigh/default/mcast_solicit",
-];
-
-fn header(command: &[OsString], environment: &[(OsString, OsString)], interface: &str) -> Header {
-    let read = |path: &str| {
-        fs::read_to_string(path)
-            .map(|t| t.trim().to_owned())
-            .unwrap_or_default()
-    };
-    Header {
-        schema: jsonl::SCHEMA.into(),
-        presyn: env!("CARGO_PKG_VERSION").into(),
-        command: command
-            .iter()
-            .map(|c| c.to_string_lossy().into_owned())
-            .collect(),
-        host: read("/proc/sys/kernel/hostname"),
-        kernel: format!(
-            "{} {}",
-            read("/proc/sys/kernel/osrelease"),
-            std::env::consts::ARCH
-        ),
-        interface: interface.to_owned(),
-        interfaces: interfaces(),
-        sysctls: SYSCTLS
-            .iter()
-            .map(|name| (name.replace('/', "."), read(&format!("/proc/sys/{name}"))))
-            .filter(|(_, value)| !value.is_empty())
-            .collect(),
-        resolver_environment: environment
-            .iter()
-            .filter(|(name, _)| RESOLVER_VARIABLES.iter().any(|v| name == v))
-            .map(|(n, v)| {
-                (
-                    n.to_string_lossy().into_owned(),
-                    v.to_string_lossy().into_owned(),
-                )
-            })
-            .collect(),
-        ..Header::default()
-    }
-}
-
-fn interfaces() -> std::collections::BTreeMap<u32, String> {
-    let list = nix::net::if_::if_nameindex();
-    list.map(|list| {
-        list.iter()
-            .map(|i| (i.index(), i.name().to_string_lossy().into_owned()))
-            .collect()
-    })
-    .unwrap_or_default()
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
-}
-
-fn monotonic() -> i64 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |t| t.tv_sec() * 1_000_000_000 + t.tv_nsec())
 }
 
 /// Who the command runs as: `-u USER`, else whoever typed sudo.
