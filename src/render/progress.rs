@@ -30,18 +30,17 @@ pub struct Progress {
     services: HashMap<(Option<u32>, i32), Box<str>>,
     /// How many steps have been said of the wait of this thread that began then.
     said: HashMap<(Option<u32>, Timestamp), usize>,
-    /// Lines of waits that ended between two ticks.
-    due: Vec<String>,
 }
 
 /// More open queries of one thread than this are a storm; the first ones tell enough.
 const MAX_OPEN: usize = 64;
 
 impl Progress {
-    /// Takes note of an event.
-    pub fn event(&mut self, event: &Event) {
+    /// Takes note of an event; gives the line to say at once, where a wait just ended on a step: the next tick
+    /// may come too late to say it.
+    pub fn event(&mut self, event: &Event) -> Option<String> {
         let What::Call(call) = &event.what else {
-            return;
+            return None;
         };
         let tid = call.task.tid;
         match &call.op {
@@ -78,12 +77,10 @@ impl Progress {
             }
             // A poll that ends in vain ends at 5.0 s sharp, before any tick would see these 5 s.
             Op::Wait { .. } if call.outcome.value() == Some(0) => {
-                if let Some(line) = call
+                let line = call
                     .exited
-                    .and_then(|now| self.line(&call.task, event.at, &call.op, now))
-                {
-                    self.due.push(line);
-                }
+                    .and_then(|now| self.line(&call.task, event.at, &call.op, now));
+                return line;
             }
             Op::Connect {
                 to: Address::Inet(to),
@@ -103,6 +100,7 @@ impl Progress {
             }
             _ => {}
         }
+        None
     }
 
     /// The lines to say now. `waiting` are the calls that have not returned.
@@ -111,7 +109,7 @@ impl Progress {
         now: Timestamp,
         waiting: impl Iterator<Item = Waiting<'a>>,
     ) -> Vec<String> {
-        let mut lines = std::mem::take(&mut self.due);
+        let mut lines = Vec::new();
         let mut alive = Vec::new();
         for (task, since, op) in waiting {
             alive.push((task.tid, since));
@@ -263,7 +261,7 @@ mod tests {
             timeout: None,
         };
         let mut progress = Progress::default();
-        progress.event(&send(0, "10.0.1.93:53"));
+        assert_eq!(progress.event(&send(0, "10.0.1.93:53")), None);
         let mut said = Vec::new();
         let mut tick = |progress: &mut Progress, now, since: Option<i64>| {
             let waiting = since.map(|since| (&task, at(since), &wait));
@@ -275,8 +273,9 @@ mod tests {
         progress.event(&send(3, "10.0.1.95:53"));
         tick(&mut progress, 4, Some(3));
         // The second wait ends exactly when a step is passed, and no tick sees it.
-        progress.event(&event(3, 5, 0, wait.clone()));
+        let at_once = progress.event(&event(3, 5, 0, wait.clone()));
         tick(&mut progress, 6, None);
+        said.extend(at_once);
         assert_eq!(
             said,
             [

@@ -229,7 +229,9 @@ impl Recorder<'_> {
         if let Some(writer) = &self.writer {
             writer.event(&event);
         }
-        self.progress.event(&event);
+        if let Some(line) = self.progress.event(&event) {
+            self.listener.line(&line);
+        }
         self.listener.event(&event);
         self.events.push(event);
     }
