@@ -153,7 +153,11 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
             .max_by_key(|s| (s.uncertainty, s.offset.abs(), s.offset, &s.method))
             .map_or_else(
                 || report::Clock {
-                    method: "one input, one clock".into(),
+                    method: if evidence.has_capture() && evidence.has_trace() {
+                        "one clock: traced and captured by presyn at once".into()
+                    } else {
+                        "one input, one clock".into()
+                    },
                     ..report::Clock::default()
                 },
                 |s| report::Clock {

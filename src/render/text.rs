@@ -161,7 +161,13 @@ fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()>
             String::new()
         };
         let (path, style) = (escape(&t.path), escape(&t.style));
-        let read = format!("{path}: {} calls, strace {style}{skipped}", t.calls);
+        // presyn's own traces name presyn where a log names strace's options.
+        let by = if t.style == "presyn" {
+            "traced by"
+        } else {
+            "strace"
+        };
+        let read = format!("{path}: {} calls, {by} {style}{skipped}", t.calls);
         bullet("  ", &read, out)?;
     }
     if let Some(config) = &report.resolver_config {
@@ -171,12 +177,16 @@ fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()>
     }
     if !report.inputs.captures.is_empty() && !report.inputs.traces.is_empty() {
         let clock = &report.inputs.clock;
-        let text = format!(
-            "clock: {} (offset {:.6} s, within {})",
-            clock.method,
-            clock.offset_s,
-            seconds(clock.uncertainty_s)
-        );
+        let text = if clock.uncertainty_s > 0.0 {
+            format!(
+                "clock: {} (offset {:.6} s, within {})",
+                clock.method,
+                clock.offset_s,
+                seconds(clock.uncertainty_s)
+            )
+        } else {
+            format!("clock: {} (offset {:.6} s)", clock.method, clock.offset_s)
+        };
         bullet("  ", &text, out)?;
     }
     for warning in &report.warnings {
