@@ -69,7 +69,7 @@ fn tracing_goes_on_without_the_rights() {
             assert_eq!(kept, Kept::BecameUser("nobody".to_owned()));
             assert!(!nix::unistd::geteuid().is_root());
         }
-        _ => assert_eq!(kept, Kept::PtraceOnly),
+        _ => assert_eq!(kept, Kept::PtraceAndNice),
     }
     assert!(!may_capture());
     let mut connects = Connects::default();

@@ -108,8 +108,8 @@ pub enum Kept {
     NothingToGiveUp,
     /// It has become this user, without any capability.
     BecameUser(String),
-    /// Only `CAP_SYS_PTRACE`, to go on reading the command's calls.
-    PtraceOnly,
+    /// Only `CAP_SYS_PTRACE`, to go on reading the command's calls, and `CAP_SYS_NICE`, to share a CPU with it.
+    PtraceAndNice,
     /// No capability at all.
     None,
 }
@@ -119,14 +119,19 @@ impl fmt::Display for Kept {
         match self {
             Self::NothingToGiveUp => f.write_str("runs unprivileged"),
             Self::BecameUser(name) => write!(f, "gave up root and became {name}"),
-            Self::PtraceOnly => f.write_str("kept CAP_SYS_PTRACE, gave up everything else"),
+            Self::PtraceAndNice => {
+                f.write_str("kept CAP_SYS_PTRACE and CAP_SYS_NICE, gave up everything else")
+            }
             Self::None => f.write_str("gave up all capabilities"),
         }
     }
 }
 
-/// `CAP_SYS_PTRACE` and `CAP_NET_RAW` (linux/capability.h).
+/// `CAP_SYS_PTRACE`, `CAP_SYS_NICE` and `CAP_NET_RAW` (linux/capability.h).
 const SYS_PTRACE: u64 = 1 << 19;
+/// Without it nobody may move a task that has more capabilities (`cap_task_setscheduler`), as root's command
+/// has once presyn has given up its own: then tracer and task cannot share a CPU, and every stop costs 170 µs.
+const SYS_NICE: u64 = 1 << 23;
 const NET_RAW: u64 = 1 << 13;
 
 /// Gives up what is no longer needed, once the capture is open and the command is seized. Call it before the first packet
@@ -151,7 +156,7 @@ pub fn give_up(command: Option<&User>, tracing: bool) -> Result<Kept, Errno> {
         return Ok(Kept::BecameUser(user.name.clone()));
     }
     let keep = if tracing {
-        now.permitted & SYS_PTRACE
+        now.permitted & (SYS_PTRACE | SYS_NICE)
     } else {
         0
     };
@@ -163,7 +168,7 @@ pub fn give_up(command: Option<&User>, tracing: bool) -> Result<Kept, Errno> {
     Ok(if keep == 0 {
         Kept::None
     } else {
-        Kept::PtraceOnly
+        Kept::PtraceAndNice
     })
 }
 
@@ -212,6 +217,9 @@ mod tests {
             let kept = give_up(None, true).unwrap();
             (kept, sys::capabilities().unwrap().permitted, may_capture())
         });
-        assert_eq!(after.join().unwrap(), (Kept::PtraceOnly, SYS_PTRACE, false));
+        assert_eq!(
+            after.join().unwrap(),
+            (Kept::PtraceAndNice, SYS_PTRACE, false)
+        );
     }
 }
