@@ -68,6 +68,14 @@ impl Evidence<'_> {
         !self.traces.is_empty()
     }
 
+    /// Whether some trace shows the calls that wait (`poll` and its like): only then is a gap between calls known
+    /// to be no wait.
+    pub fn sees_waits(&self) -> bool {
+        self.traces
+            .iter()
+            .any(|t| t.sees.waits || t.sees.everything)
+    }
+
     /// Whether this is a DNS server's port.
     pub fn is_dns_port(&self, port: u16) -> bool {
         self.dns_ports.contains(&port)

@@ -33,14 +33,6 @@ pub fn glibc(patience: Patience, server: usize, servers: usize) -> Span {
     Span::seconds(seconds.max(1))
 }
 
-/// All waits of glibc over unanswering servers, in order: server index and wait.
-pub fn glibc_rounds(patience: Patience, servers: usize) -> Vec<(usize, Span)> {
-    (0..patience.attempts)
-        .flat_map(|_| 0..servers)
-        .map(|server| (server, glibc(patience, server, servers)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,10 +40,9 @@ mod tests {
     #[test]
     fn glibc_with_one_two_and_three_servers() {
         let waits = |servers| -> Vec<i64> {
-            glibc_rounds(Patience::default(), servers)
-                .into_iter()
-                .map(|(_, w)| w.0 / 1_000_000_000)
-                .collect()
+            let patience = Patience::default();
+            let round = || (0..servers).map(|i| glibc(patience, i, servers).0 / 1_000_000_000);
+            (0..patience.attempts).flat_map(|_| round()).collect()
         };
         assert_eq!(waits(1), [5, 5]);
         assert_eq!(waits(2), [5, 5, 5, 5]);

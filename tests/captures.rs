@@ -2,26 +2,17 @@
 
 #![allow(clippy::unwrap_used)] // tests
 
+mod shared;
+
 use presyn::event::{Packet, What};
 use presyn::source::capture_file::{CaptureFileError, CaptureOptions, read, read_from};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Where the shared corpus is, or a loud word that it is not.
+/// Where the shared corpus is.
 fn corpus() -> Option<PathBuf> {
-    let shared = std::env::var_os("PRESYN_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let corpus = shared.join("corpus/pcap");
-    if corpus.is_dir() {
-        return Some(corpus);
-    }
-    let said = "SKIPPED: ../shared is not here\n";
-    // Not eprintln: the test harness swallows what passing tests print.
-    std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
-    None
+    Some(shared::folder()?.join("corpus/pcap"))
 }
 
 /// Captures where presyn's count is meant to differ from tshark's, and why.

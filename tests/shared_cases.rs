@@ -2,25 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod shared;
 
-/// The folder of material that is not part of the project.
-fn shared() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let named = std::env::var_os("PRESYN_SHARED").map(PathBuf::from);
-    let found = named.into_iter().chain([beside]).find(|path| path.is_dir());
-    if found.is_none() {
-        let said = "SKIPPED: ../shared is not here\n";
-        // Not eprintln: the test harness swallows what passing tests print.
-        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
-    }
-    found
-}
+use std::process::Command;
 
 /// Lets the script judge the binary under test; its last line must say `N of N agree`.
 fn judged(what: &str) {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::folder() else {
+        return;
+    };
     if Command::new("python3").arg("--version").output().is_err() {
         let said = "SKIPPED: python3 is not here\n";
         // Not eprintln: the test harness swallows what passing tests print.

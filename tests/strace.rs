@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod shared;
+
 use presyn::decode::strace::Reader;
 use presyn::event::{Address, Call, Event, Op, Outcome, What};
 use presyn::input::TraceFacts;
@@ -9,19 +11,6 @@ use presyn::source::strace_log;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// The folder of material that is not part of the project.
-fn shared() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let named = std::env::var_os("PRESYN_SHARED").map(PathBuf::from);
-    let found = named.into_iter().chain([beside]).find(|path| path.is_dir());
-    if found.is_none() {
-        let said = "SKIPPED: ../shared is not here\n";
-        // Not eprintln: the test harness swallows what passing tests print.
-        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
-    }
-    found
-}
 
 fn read(path: &Path) -> (TraceFacts, Vec<Event>) {
     let mut events = Vec::new();
@@ -79,7 +68,9 @@ fn dns(events: &[Event]) -> Vec<String> {
 
 #[test]
 fn every_connect_of_the_recorded_styles() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::folder() else {
+        return;
+    };
     for (style, want_style, want) in [
         (
             "getent-nof-t/out-main.txt",
@@ -123,7 +114,9 @@ fn every_connect_of_the_recorded_styles() {
 /// Every line of the case logs that has `connect(` is a call of strace's: grep is the oracle.
 #[test]
 fn every_connect_of_the_cases() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::folder() else {
+        return;
+    };
     let mut logs = 0;
     for case in shared.join("cases").read_dir().unwrap() {
         for name in ["strace.log", "strace-seed.log"] {
@@ -157,7 +150,9 @@ fn every_connect_of_the_cases() {
 
 #[test]
 fn every_connect_of_foreign_logs() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::folder() else {
+        return;
+    };
     let mut logs = 0;
     for entry in shared.join("corpus/strace").read_dir().unwrap() {
         let path = entry.unwrap().path();

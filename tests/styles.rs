@@ -13,6 +13,8 @@
     reason = "tests; tables of cases are long"
 )]
 
+mod shared;
+
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::report::Report;
 use presyn::source::capture_file::{self, CaptureOptions};
@@ -825,12 +827,7 @@ fn a_log_without_times_takes_nothing_from_the_capture() {
 /// The logs beside the project that real straces of several options wrote.
 #[test]
 fn logs_of_real_straces_in_other_styles() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let named = std::env::var_os("PRESYN_SHARED").map(PathBuf::from);
-    let Some(shared) = named.into_iter().chain([beside]).find(|p| p.is_dir()) else {
-        let said = "SKIPPED: ../shared is not here\n";
-        // Not eprintln: the test harness swallows what passing tests print.
-        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
+    let Some(shared) = shared::folder() else {
         return;
     };
     let mut folders: Vec<PathBuf> = fs::read_dir(shared.join("strace-styles"))

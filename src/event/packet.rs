@@ -1,7 +1,7 @@
 //! Packets, reduced to what the join needs.
 
 use super::dns;
-use crate::flow::{Endpoint, FiveTuple};
+use crate::flow::FiveTuple;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -117,10 +117,5 @@ impl Packet {
             Self::Dns { flow, .. } | Self::Tcp { flow, .. } => Some(*flow),
             Self::Icmp { .. } | Self::Neighbour { .. } => None,
         }
-    }
-
-    /// Whether one end of the packet's flow is this endpoint.
-    pub fn touches(&self, end: Endpoint) -> bool {
-        self.flow().is_some_and(|f| f.src == end || f.dst == end)
     }
 }

@@ -327,11 +327,7 @@ fn cite(line: &mut Line, claim: &Claim) {
 fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp) {
     let before = account.first_lookup.is_none_or(|first| end <= first);
     let traced = case.evidence.has_trace();
-    let waits_seen = case
-        .evidence
-        .traces
-        .iter()
-        .any(|t| t.sees.waits || t.sees.everything);
+    let waits_seen = case.evidence.sees_waits();
     let kind = if traced && (before || waits_seen) {
         Kind::Running
     } else {

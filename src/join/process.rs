@@ -148,19 +148,6 @@ impl Processes {
                 .or_else(|| self.comms.get(&task.tid).cloned()),
         }
     }
-
-    /// Whether `ancestor` is `process` or one of the processes that led to it.
-    pub fn led_to(&self, ancestor: ProcessId, process: ProcessId) -> bool {
-        let mut at = Some(process);
-        for _ in 0..=self.list.len() {
-            match at {
-                Some(id) if id == ancestor => return true,
-                Some(id) => at = self.get(id).and_then(|p| p.parent),
-                None => return false,
-            }
-        }
-        false
-    }
 }
 
 /// The greatest leader below a thread id.

@@ -127,11 +127,7 @@ fn rank_of_lookup(
 
 /// One claim per query of a lookup: from its sending until the client stopped waiting for it.
 fn of_lookup(case: &Case, index: &Index, lookup: &Lookup, rank: u8, claims: &mut Vec<Claim>) {
-    let waits_seen = case
-        .evidence
-        .traces
-        .iter()
-        .any(|t| t.sees.waits || t.sees.everything);
+    let waits_seen = case.evidence.sees_waits();
     for &q in &lookup.queries {
         let query = &case.joined.queries[q];
         let kind = kind_of(lookup, query);
