@@ -250,6 +250,13 @@ fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Spa
             _ => {}
         }
     }
+    // A query's id names its packet; a connect to a resolver may be laid on any first query to it.
+    let exact = |(key, (calls, packets)): (&Key, &(Vec<_>, Vec<_>))| {
+        matches!(key, Key::Query(..)) && !calls.is_empty() && !packets.is_empty()
+    };
+    if seen.iter().any(exact) {
+        seen.retain(|key, _| !matches!(key, Key::Resolver(_)));
+    }
     let mut keys: Vec<_> = seen.into_iter().collect();
     keys.sort_by_key(|(_, (calls, packets))| (calls.first().copied(), packets.first().copied()));
     let mut all = Vec::new();
