@@ -214,6 +214,12 @@ pub fn set_dumpable() -> Result<()> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }).map(drop)
 }
 
+/// Whether the caller may be traced by its own user (`PR_GET_DUMPABLE`).
+pub fn is_dumpable() -> Result<bool> {
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) }).map(|is| is == 1)
+}
+
 /// Version 3 of the capability interface (linux/capability.h): 64 bits in two halves.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
