@@ -28,6 +28,9 @@ impl Tracer {
         let Some(task) = self.tasks.get_mut(&tid) else {
             return;
         };
+        if task.pid == tid {
+            self.sockets.forget(tid);
+        }
         let change = event::Change::Born {
             parent,
             thread: Some(task.pid != tid),
@@ -73,6 +76,7 @@ impl Tracer {
         let task = self.tasks.entry(tid).or_insert_with(|| Traced::new(tid));
         task.pending = None;
         task.execs();
+        self.sockets.forget(tid);
         self.exec_event(tid, at, observer);
     }
 
