@@ -12,8 +12,10 @@ pub mod resolver;
 pub mod verdict;
 pub mod words;
 
+use crate::decode::hosts;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::flow::Endpoint;
+use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
 use crate::time::Timestamp;
 
@@ -34,4 +36,12 @@ pub struct Case<'a> {
     pub hosts: Option<&'a str>,
     /// Only this server's connections get an account.
     pub target: Option<Endpoint>,
+}
+
+impl Case<'_> {
+    /// Whether the client's hosts file has the name of a lookup.
+    pub fn in_hosts(&self, lookup: &Lookup) -> bool {
+        self.hosts
+            .is_some_and(|text| hosts::has(text, &lookup.name.0))
+    }
 }
