@@ -73,6 +73,9 @@ impl Tracer {
         let task = self.tasks.entry(tid).or_insert_with(|| Traced::new(tid));
         task.pending = None;
         task.execs();
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
+        }
         self.exec_event(tid, at, observer);
     }
 
@@ -114,6 +117,10 @@ impl Tracer {
                 op: pending.unfinished(note),
             };
             self.emit(pending.at, What::Call(call), observer);
+            self.emit_stack(tid, pending.at, observer);
+        }
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
         }
         if let Some(change) = change {
             self.life(who, change, at, observer);
