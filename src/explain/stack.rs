@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::event::stack::{End, Frame, Stack};
-use crate::event::{Address, Call, Event, Op, Place, What};
+use crate::event::{Address, Call, Event, Op, Place, Task, What};
 use crate::join::EventId;
 use crate::report;
 use std::collections::HashMap;
@@ -110,7 +110,7 @@ pub fn callers(case: &Case, calls: impl IntoIterator<Item = EventId>) -> Vec<rep
         };
         let words = format!("{} {said}", if asks { "asked by" } else { "connected by" });
         if list.len() < MAX_CALLERS && !list.iter().any(|c| c.words == words) {
-            let (stack, hint) = (id(n), hint(call, stack));
+            let (stack, hint) = (id(n), hint(&call.task, stack));
             list.push(report::Caller { words, stack, hint });
         }
     }
@@ -132,7 +132,7 @@ fn asks(case: &Case, call: &Call) -> bool {
 const NEAR: usize = 24;
 /// In a log of strace's a name so far before the address is that of a neighbour whose own name the file does not
 /// have.
-const FAR: u64 = 0x1000;
+const FAR: u64 = 0x200;
 
 /// `getnameinfo ← Java_java_net_Inet6AddressImpl_getHostByAddr (libnet.so)`: the function that the program called, and
 /// who called it.
@@ -252,25 +252,21 @@ fn is_rust_library(name: &str) -> bool {
         .any(|beginning| name.starts_with(beginning))
 }
 
-/// How to see what the stack cannot show: Java's own frames are in code made at run time.
-fn hint(call: &Call, stack: &Stack) -> Option<String> {
+/// How to see what the stack cannot show: Java's own frames are in code made at run time. jstack(1) prints them while the
+/// thread waits; it tells threads by their ids, since JDK 19 in decimal.
+pub fn hint(task: &Task, stack: &Stack) -> Option<String> {
     let java = |f: &Frame| {
         f.file() == "libjvm.so" || name(f).is_some_and(|name| name.starts_with("Java_"))
     };
     if !matches!(stack.end, End::Generated { .. }) || !stack.frames.iter().any(java) {
         return None;
     }
-    let tid = call.task.tid?;
-    let process = call
-        .task
+    let tid = task.tid?;
+    let process = task
         .pid
         .map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
-    let comm = call.task.comm.as_deref().map_or_else(String::new, |comm| {
-        // The kernel keeps 15 bytes (`TASK_COMM_LEN`), jstack prints all.
-        format!(" ({comm}{})", if comm.len() >= 15 { "…" } else { "" })
-    });
     Some(format!(
-        "for the Java frames run 'jstack {process}' while it waits and look for nid=0x{tid:x}{comm}"
+        "for the Java frames, while it waits: jstack {process} | grep -A20 -E 'nid=(0x{tid:x}|{tid}) '"
     ))
 }
 
@@ -365,5 +361,23 @@ mod tests {
         assert_eq!(words(&log).unwrap(), "getaddrinfo ← neighbour (app)");
         log.frames[1].offset = 0x9999;
         assert_eq!(words(&log).unwrap(), "getaddrinfo ← app");
+    }
+
+    #[test]
+    fn the_hint_is_for_java_only() {
+        let task = Task {
+            pid: Some(17_740),
+            tid: Some(17_743),
+            comm: None,
+        };
+        let frames = [
+            ("getnameinfo", "libc.so.6"),
+            ("Java_java_net_Inet6AddressImpl_getHostByAddr", "libnet.so"),
+        ];
+        let end = End::Generated { address: 0x7f00 };
+        let said = hint(&task, &stack(&frames, end)).unwrap();
+        assert!(said.ends_with("jstack 17740 | grep -A20 -E 'nid=(0x454f|17743) '"));
+        assert_eq!(hint(&task, &stack(&frames, End::Outermost)), None);
+        assert_eq!(hint(&task, &stack(&frames[..1], end)), None, "node");
     }
 }

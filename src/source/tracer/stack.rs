@@ -361,14 +361,15 @@ fn module(image: &Image, mapping: &Mapping, bias: u64) -> Module<Sections> {
 }
 
 /// The file of a mapping: by the kernel's own link, which needs `CAP_CHECKPOINT_RESTORE`, else by its path in the
-/// process's mount namespace, if it is the same file still.
+/// process's mount namespace, if it is the same file still, else as the program that the process runs.
 fn open(tid: u32, mapping: &Mapping) -> Option<(File, Identity)> {
     let link = format!(
         "/proc/{tid}/map_files/{:x}-{:x}",
         mapping.start, mapping.end
     );
     let path = PathBuf::from(format!("/proc/{tid}/root{}", mapping.path));
-    [(PathBuf::from(link), true), (path, false)]
+    let program = PathBuf::from(format!("/proc/{tid}/exe"));
+    [(PathBuf::from(link), true), (path, false), (program, false)]
         .into_iter()
         .find_map(|(path, is_it)| {
             let file = File::options()
