@@ -117,6 +117,9 @@ pub struct Run {
     /// Do not move fast-connecting threads onto one CPU with the tracer.
     #[arg(long)]
     pub no_pin: bool,
+    /// Tell which functions asked for names and connected: the user-space stack of those calls.
+    #[arg(long, conflicts_with = "no_trace")]
+    pub stacks: bool,
     /// Say nothing while the command runs, and report only to --report.
     #[arg(short, long)]
     pub quiet: bool,

@@ -6,6 +6,7 @@
 pub mod call;
 pub mod dns;
 pub mod packet;
+pub mod stack;
 
 use crate::time::{Span, Timestamp};
 pub use call::{
@@ -13,6 +14,8 @@ pub use call::{
 };
 pub use packet::{IcmpKind, Packet, Quote, Service, TcpFlags};
 use serde::{Deserialize, Serialize};
+pub use stack::Stack;
+use std::sync::Arc;
 
 /// One thing that happened, when, and where the reader finds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +49,8 @@ pub enum What {
     Call(Call),
     /// A task began, became another program, got a signal or ended.
     Life(Life),
+    /// The user-space stack of the call before it. [`crate::pipeline`] takes these out before anything is joined.
+    Stack(Arc<Stack>),
 }
 
 /// Events in the life of a task.

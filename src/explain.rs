@@ -9,6 +9,7 @@ pub mod client;
 pub mod finding;
 pub mod ledger;
 pub mod resolver;
+pub mod stack;
 pub mod verdict;
 pub mod words;
 
@@ -26,6 +27,8 @@ pub struct Case<'a> {
     pub evidence: Evidence<'a>,
     /// What the join made of them.
     pub joined: &'a Joined,
+    /// Who made the calls, where the trace says.
+    pub stacks: &'a stack::Stacks,
     /// The zero of all times: the command's start, else the first event of the trace, else of the capture.
     pub started: Timestamp,
     /// Whether times have a real date.

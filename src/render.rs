@@ -4,5 +4,6 @@ pub mod evidence;
 pub mod json;
 pub mod progress;
 pub mod safe;
+pub mod stack;
 pub mod strace;
 pub mod text;

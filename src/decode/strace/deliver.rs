@@ -60,6 +60,7 @@ impl Reader {
             place,
             what: What::Call(call),
         });
+        self.stack.begin(at);
         if let Some((child, thread)) = born {
             self.tasks.cloned(tid, child, thread);
             let task = self.tasks.task(Some(child), None);

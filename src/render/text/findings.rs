@@ -4,7 +4,8 @@ use super::style::{Style, seconds, wrap};
 use super::{WIDTH, bullet, tables};
 use crate::render::evidence;
 use crate::render::safe::escape;
-use crate::report::{Delay, Finding, Report};
+use crate::report::{Caller, Delay, Finding, Report};
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 /// How many places of each file a finding shows.
@@ -16,6 +17,7 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         return Ok(());
     }
     writeln!(out, "\n{}", style.head("Findings"))?;
+    let mut hinted: HashSet<&str> = HashSet::new();
     for (n, finding) in findings.iter().enumerate() {
         let cost = finding
             .seconds
@@ -27,6 +29,11 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         )?;
         if !finding.detail.is_empty() {
             bullet("     ", &escape(&finding.detail), out)?;
+        }
+        for caller in &finding.callers {
+            // Once is enough.
+            let hint = caller.hint.as_deref().filter(|h| hinted.insert(*h));
+            bullet("     ", &escape(&sentence(caller, hint)), out)?;
         }
         if let Some(remedy) = &finding.remedy {
             bullet("  => ", &escape(remedy), out)?;
@@ -47,6 +54,18 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         }
     }
     Ok(())
+}
+
+/// Who made the calls, as a sentence.
+fn sentence(caller: &Caller, hint: Option<&str>) -> String {
+    let mut text = caller.words.clone();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    match hint {
+        Some(hint) => format!("{text}; {hint}."),
+        None => format!("{text}."),
+    }
 }
 
 /// For each entry of an account the commands that show its evidence. The lines are as long as they must be,

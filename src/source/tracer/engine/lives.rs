@@ -77,6 +77,9 @@ impl Tracer {
         task.pending = None;
         task.execs();
         self.sockets.forget(tid);
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
+        }
         self.exec_event(tid, at, observer);
     }
 
@@ -118,6 +121,10 @@ impl Tracer {
                 op: pending.unfinished(note),
             };
             self.emit(pending.at, What::Call(call), observer);
+            self.emit_stack(tid, pending.at, observer);
+        }
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
         }
         if let Some(change) = change {
             self.life(who, change, at, observer);
