@@ -6,7 +6,7 @@
 
 mod name;
 
-use crate::event::dns::{Message, Name, Question, Rcode, RecordType};
+use crate::event::dns::{Message, Question, Rcode, RecordType};
 use dns_parser::{Header, RData, Type};
 use thiserror::Error;
 
@@ -61,7 +61,6 @@ pub fn parse(bytes: &[u8]) -> Result<Message, DnsError> {
     message.complete = rest(bytes, &header, at, &mut message).is_some();
     // Most answers hold one address, and a list that grew holds room for four.
     message.addresses.shrink_to_fit();
-    message.names.shrink_to_fit();
     if message.question.is_none() && !message.complete {
         return Err(DnsError::Records);
     }
@@ -160,7 +159,6 @@ fn header(bytes: &[u8]) -> Result<(Header, Message), DnsError> {
         question: None,
         answers: header.answers,
         addresses: Vec::new(),
-        names: Vec::new(),
         complete: false,
     };
     Ok((header, message))
@@ -223,14 +221,12 @@ fn record(bytes: &[u8], at: usize, answer: bool, message: &mut Message) -> Optio
                 _ => {}
             }
         }
-        RecordType::CNAME | RecordType::PTR
-            if answer && message.names.len() < Message::MAX_DATA =>
-        {
-            let (name, name_end): (Name, usize) = name::read(bytes, start)?;
+        // Nobody reads these names, and compressed ones would cost a hundred times the bytes of the packet.
+        RecordType::CNAME | RecordType::PTR if answer => {
+            let (_, name_end) = name::read(bytes, start)?;
             if name_end != end {
                 return None;
             }
-            message.names.push(name);
         }
         _ => {}
     }

@@ -58,7 +58,7 @@ impl Reader {
         sink(Event {
             at,
             place,
-            what: What::Call(call),
+            what: What::Call(Box::new(call)),
         });
         if let Some((child, thread)) = born {
             self.tasks.cloned(tid, child, thread);
@@ -83,7 +83,7 @@ impl Reader {
             input: self.input,
             number,
         };
-        let what = What::Life(Life { task, change });
+        let what = What::Life(Box::new(Life { task, change }));
         sink(Event { at, place, what });
     }
 

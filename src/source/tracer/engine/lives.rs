@@ -15,7 +15,7 @@ const GONE: usize = 256;
 
 impl Tracer {
     fn life(&mut self, task: Task, change: event::Change, at: Timestamp, o: &mut dyn Observer) {
-        self.emit(at, What::Life(Life { task, change }), o);
+        self.emit(at, What::Life(Box::new(Life { task, change })), o);
     }
 
     pub(super) fn born(
@@ -90,7 +90,7 @@ impl Tracer {
                 program: program.into(),
             },
         };
-        self.emit(at, What::Call(call), observer);
+        self.emit(at, What::Call(Box::new(call)), observer);
     }
 
     /// Takes a task out; a call it was in has no end.
@@ -113,7 +113,7 @@ impl Tracer {
                 outcome: Outcome::Unknown,
                 op: pending.unfinished(note),
             };
-            self.emit(pending.at, What::Call(call), observer);
+            self.emit(pending.at, What::Call(Box::new(call)), observer);
         }
         if let Some(change) = change {
             self.life(who, change, at, observer);
