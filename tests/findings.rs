@@ -120,7 +120,7 @@ impl Scene {
                 cut: false,
             }),
             answers: 0,
-            addresses: Vec::new(),
+            addresses: [].into(),
             complete: true,
         }
     }
@@ -187,7 +187,7 @@ impl Scene {
         message.response = true;
         message.answers = 1;
         if question.1 == A {
-            message.addresses = vec![end(WEB).ip];
+            message.addresses = [end(WEB).ip].into();
         }
         edit(&mut message);
         let packet = Packet::Dns {
@@ -211,7 +211,7 @@ impl Scene {
         self.reply(t, port, from, (name, A), |m| {
             m.rcode = code;
             m.answers = 0;
-            m.addresses.clear();
+            m.addresses = [].into();
         })
     }
 

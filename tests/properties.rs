@@ -254,9 +254,9 @@ impl Scribe {
             }),
             answers: u16::from(response && n == 0),
             addresses: if response && n == 0 {
-                vec![server().ip]
+                [server().ip].into()
             } else {
-                Vec::new()
+                [].into()
             },
             complete: true,
         };

@@ -23,10 +23,14 @@ pub struct Message {
     /// Number of answer records claimed by the header.
     pub answers: u16,
     /// Addresses among the answers (A, AAAA), at most [`Self::MAX_DATA`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IpAddr>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub addresses: Arc<[IpAddr]>,
     /// Whether all of the message was there and could be walked to its end.
     pub complete: bool,
+}
+
+fn is_empty(addresses: &Arc<[IpAddr]>) -> bool {
+    addresses.is_empty()
 }
 
 impl Message {
