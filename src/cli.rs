@@ -1,6 +1,7 @@
 //! What was typed. Validation and defaults are in [`settings`].
 
 pub mod live;
+pub mod progress;
 pub mod settings;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

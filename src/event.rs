@@ -39,16 +39,17 @@ pub struct Place {
     pub number: u64,
 }
 
-/// The kinds of event.
+/// The kinds of event. A case may hold millions, most of them SYNs and their answers: whatever is larger than those is
+/// boxed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// A packet of the capture.
     Packet(Packet),
     /// A system call of the trace, entry and exit together.
-    Call(Call),
+    Call(Box<Call>),
     /// A task began, became another program, got a signal or ended.
-    Life(Life),
+    Life(Box<Life>),
     /// The user-space stack of the call before it. [`crate::pipeline`] takes these out before anything is joined.
     Stack(Arc<Stack>),
 }

@@ -3,13 +3,14 @@
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use presyn::cli::live::{self, Ran, colored};
+use presyn::cli::progress::Progress;
 use presyn::cli::{Analyze, Cli, Command, Format, Run, settings};
 use presyn::explain::finding;
 use presyn::pipeline;
 use presyn::render::json;
 use presyn::render::text::{self, Look};
 use presyn::report::Report;
-use presyn::source::inputs;
+use presyn::source::{headway, inputs};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -68,17 +69,27 @@ fn run(cli: Cli) -> Result<u8> {
 
 fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     let (settings, options, conditions) = settings::analyze(args)?;
-    let gathered = inputs::gather(&args.paths, &options)?;
+    headway::heed_interrupts().context("cannot watch for Ctrl-C")?;
+    let progress = Progress::begin();
+    let gathered = inputs::gather(&args.paths, &options);
+    if headway::stopped() && gathered.is_err() {
+        // Too soon for anything to be known.
+        return Ok(headway::INTERRUPTED);
+    }
+    let gathered = gathered?;
     let damaged = gathered.captures.iter().any(|c| c.damaged)
         || gathered.traces.iter().any(|(t, _)| t.damaged);
     let report = pipeline::report(gathered, &settings);
+    drop(progress);
     let colored = colored(args.report.color, io::stdout().is_terminal());
     let look = Look {
         colored,
         verify: args.report.verify,
     };
     write(&report, args.report.format, look, out).context("cannot write the report")?;
-    Ok(if damaged {
+    Ok(if headway::stopped() {
+        headway::INTERRUPTED
+    } else if damaged {
         DAMAGED
     } else if conditions.iter().any(|c| c.holds(&report)) {
         CONDITION

@@ -30,6 +30,8 @@ pub struct Gathered {
     pub started: Option<Timestamp>,
     /// Trace and capture have one clock by construction (live).
     pub one_clock: bool,
+    /// What the reader of the report must know about the gathering.
+    pub remarks: Vec<String>,
 }
 
 /// What the user asked for.
@@ -69,6 +71,7 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
         hosts,
         started,
         one_clock,
+        remarks,
     } = gathered;
     let conf = resolv_conf
         .as_ref()
@@ -140,7 +143,9 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
         hosts: hosts.as_deref(),
         target: settings.target,
     };
-    assemble::report(&case, &solutions, settings.limits)
+    let mut report = assemble::report(&case, &solutions, settings.limits);
+    report.warnings.splice(..0, remarks);
+    report
 }
 
 /// Whether an event belongs to one of the chosen processes or threads.

@@ -259,12 +259,12 @@ mod tests {
         let event = |began: i64, ended: i64, value: i64, op: Op| Event {
             at: at(began),
             place: Place::default(),
-            what: What::Call(Call {
+            what: What::Call(Box::new(Call {
                 task: task.clone(),
                 exited: Some(at(ended)),
                 outcome: Outcome::Returned(value),
                 op,
-            }),
+            })),
         };
         let send = |began: i64, resolver: &str| {
             let query = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";

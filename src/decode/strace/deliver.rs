@@ -58,7 +58,7 @@ impl Reader {
         sink(Event {
             at,
             place,
-            what: What::Call(call),
+            what: What::Call(Box::new(call)),
         });
         self.stack.begin(at);
         if let Some((child, thread)) = born {
@@ -84,7 +84,7 @@ impl Reader {
             input: self.input,
             number,
         };
-        let what = What::Life(Life { task, change });
+        let what = What::Life(Box::new(Life { task, change }));
         sink(Event { at, place, what });
     }
 

@@ -275,7 +275,7 @@ impl Tracer {
                     outcome: Outcome::Failed("EINTR".into()),
                     op: interrupted.unfinished(None),
                 };
-                self.emit(interrupted.at, What::Call(call), observer);
+                self.emit(interrupted.at, What::Call(Box::new(call)), observer);
             }
         }
         self.go_on(stop, 0);
@@ -307,7 +307,7 @@ impl Tracer {
             outcome,
             op,
         };
-        self.emit(began, What::Call(call), observer);
+        self.emit(began, What::Call(Box::new(call)), observer);
         self.emit_stack(stop.tid(), began, observer);
     }
 

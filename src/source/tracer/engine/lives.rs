@@ -15,7 +15,7 @@ const GONE: usize = 256;
 
 impl Tracer {
     fn life(&mut self, task: Task, change: event::Change, at: Timestamp, o: &mut dyn Observer) {
-        self.emit(at, What::Life(Life { task, change }), o);
+        self.emit(at, What::Life(Box::new(Life { task, change })), o);
     }
 
     pub(super) fn born(
@@ -97,7 +97,7 @@ impl Tracer {
                 program: program.into(),
             },
         };
-        self.emit(at, What::Call(call), observer);
+        self.emit(at, What::Call(Box::new(call)), observer);
     }
 
     /// Takes a task out; a call it was in has no end.
@@ -120,7 +120,7 @@ impl Tracer {
                 outcome: Outcome::Unknown,
                 op: pending.unfinished(note),
             };
-            self.emit(pending.at, What::Call(call), observer);
+            self.emit(pending.at, What::Call(Box::new(call)), observer);
             self.emit_stack(tid, pending.at, observer);
         }
         if let Some(stacks) = &mut self.stacks {
