@@ -121,6 +121,7 @@ impl Scene {
             answers: 0,
             addresses: Vec::new(),
             names: Vec::new(),
+            edns: false,
             complete: true,
         }
     }

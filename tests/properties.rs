@@ -259,6 +259,7 @@ impl Scribe {
                 Vec::new()
             },
             names: Vec::new(),
+            edns: false,
             complete: true,
         };
         let id = self.id;
@@ -910,6 +911,7 @@ fn any_dns() -> impl Strategy<Value = Dns> {
                 answers: code,
                 addresses: ends.iter().map(|e| e.ip).collect(),
                 names: Vec::new(),
+                edns: false,
                 complete,
             },
         )

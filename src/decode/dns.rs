@@ -161,6 +161,7 @@ fn header(bytes: &[u8]) -> Result<(Header, Message), DnsError> {
         answers: header.answers,
         addresses: Vec::new(),
         names: Vec::new(),
+        edns: false,
         complete: false,
     };
     Ok((header, message))
@@ -208,6 +209,7 @@ fn record(bytes: &[u8], at: usize, answer: bool, message: &mut Message) -> Optio
         RecordType::OPT => {
             // The upper eight bits of the RCODE are the first byte of the TTL (RFC 6891 section 6.1.3).
             message.rcode.0 |= u16::from(bytes[fixed + 4]) << 4;
+            message.edns = true;
         }
         RecordType::A | RecordType::AAAA
             if answer && message.addresses.len() < Message::MAX_DATA =>

@@ -27,6 +27,9 @@ pub struct Message {
     /// Names among the answers (CNAME, PTR targets), at most [`Self::MAX_DATA`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Name>,
+    /// It carries an OPT record (EDNS, RFC 6891).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edns: bool,
     /// Whether all of the message was there and could be walked to its end.
     pub complete: bool,
 }

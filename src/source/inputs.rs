@@ -133,6 +133,7 @@ fn read(
             let trace = jsonl::read(&path, input, &mut |e| calls.push(e))?;
             gathered.started = gathered.started.or(Some(trace.header.started));
             gathered.one_clock = true;
+            gathered.resolver_options = trace.header.resolver_options();
             // The capture beside it cannot say what was dropped; the trace's last line can.
             let dropped = trace.footer.and_then(|f| f.dropped);
             if let [capture] = &mut gathered.captures[..] {

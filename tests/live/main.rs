@@ -10,3 +10,4 @@ mod folder;
 mod lab;
 mod same;
 mod storm;
+mod whatif;
