@@ -33,6 +33,8 @@ pub enum Command {
     Analyze(Analyze),
     /// Run a command, trace and capture it, and explain what it waited for.
     Run(Run),
+    /// Say what the delay would have been with other name servers or options.
+    Whatif(Whatif),
     /// Say what this machine allows, and how to mend what it does not.
     Check,
     /// Say what a finding means and what to do about it.
@@ -40,8 +42,21 @@ pub enum Command {
         /// A finding's id; without it, the list of all.
         finding: Option<String>,
     },
-    /// Print the JSON schema of the report.
-    Schema,
+    /// Print the JSON schema of the report, or of another output.
+    Schema {
+        /// Which.
+        #[arg(value_enum, default_value_t = Contract::Report)]
+        of: Contract,
+    },
+}
+
+/// What has a JSON schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Contract {
+    /// The report of `analyze` and `run`.
+    Report,
+    /// The answers of `whatif`.
+    Whatif,
 }
 
 /// `presyn analyze`.
@@ -72,6 +87,46 @@ pub struct Analyze {
     /// Exit with 1 when this finding is among the findings, or when `delay>SECONDS` holds.
     #[arg(long, value_name = "FINDING|delay>SECONDS")]
     pub fail_on: Vec<String>,
+}
+
+/// `presyn whatif`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without a change, it says what each of a few would do that may help the slowest connect.\n\nExamples:\n  \
+presyn whatif case/\n  presyn whatif case/ --without 10.0.1.93\n  presyn whatif case/ --options 'timeout:1 attempts:1'\n  \
+presyn whatif case/ --resolv-conf new.conf --format json"
+)]
+pub struct Whatif {
+    /// A case folder, or captures and strace logs in any order; `-` is standard input.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Without this name server.
+    #[arg(long, value_name = "RESOLVER")]
+    pub without: Vec<std::net::IpAddr>,
+    /// With this resolv.conf instead of the client's.
+    #[arg(long, value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
+    /// With these options of resolv.conf(5); they win over those of the file and of `RES_OPTIONS`.
+    #[arg(long, value_name = "OPTIONS")]
+    pub options: Vec<String>,
+    /// Without the lookup of the address that is connected to.
+    #[arg(long)]
+    pub without_reverse_lookup: bool,
+    /// The client's resolv.conf as it was, where the inputs do not hold it.
+    #[arg(long, value_name = "FILE")]
+    pub recorded_resolv_conf: Option<PathBuf>,
+    /// Options shared by everything that makes a report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Time zone of the strace log, as for analyze.
+    #[arg(long, value_name = "ZONE")]
+    pub tz: Option<String>,
+    /// Seconds to add to the trace's times, as for analyze.
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub clock_offset: Option<f64>,
+    /// Only packets that this pcap-filter(7) expression keeps.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
 }
 
 /// `presyn run`.
@@ -109,6 +164,9 @@ pub struct Run {
     /// Write the report into this file instead of standard error.
     #[arg(long = "report", value_name = "FILE")]
     pub report_file: Option<PathBuf>,
+    /// The command sees this file as /etc/resolv.conf; nobody else does.
+    #[arg(long, value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
     /// Trace only.
     #[arg(long, conflicts_with = "no_trace")]
     pub no_capture: bool,

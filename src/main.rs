@@ -4,12 +4,13 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use presyn::cli::live::{self, Ran, colored};
 use presyn::cli::progress::Progress;
-use presyn::cli::{Analyze, Cli, Command, Format, Run, settings};
+use presyn::cli::{Analyze, Cli, Command, Contract, Format, Run, Whatif, settings};
 use presyn::explain::finding;
+use presyn::explain::whatif::told;
 use presyn::pipeline;
 use presyn::render::json;
 use presyn::render::text::{self, Look};
-use presyn::report::Report;
+use presyn::report::{self, Report};
 use presyn::source::{headway, inputs};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ fn run(cli: Cli) -> Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     let code = match cli.command {
         Command::Analyze(args) => analyze(&args, &mut out)?,
+        Command::Whatif(args) => whatif(&args, &mut out)?,
         Command::Run(args) => {
             // The command shares standard output from here on.
             drop(out);
@@ -58,8 +60,11 @@ fn run(cli: Cli) -> Result<u8> {
         }
         Command::Check => u8::from(!live::check(&mut out)?),
         Command::Explain { finding } => explain(finding.as_deref(), &mut out)?,
-        Command::Schema => {
-            json::write_schema(&mut out)?;
+        Command::Schema { of } => {
+            match of {
+                Contract::Report => json::write_schema::<Report>(&mut out)?,
+                Contract::Whatif => json::write_schema::<report::whatif::WhatIf>(&mut out)?,
+            }
             0
         }
     };
@@ -77,8 +82,7 @@ fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
         return Ok(headway::INTERRUPTED);
     }
     let gathered = gathered?;
-    let damaged = gathered.captures.iter().any(|c| c.damaged)
-        || gathered.traces.iter().any(|(t, _)| t.damaged);
+    let damaged = is_damaged(&gathered);
     let report = pipeline::report(gathered, &settings);
     drop(progress);
     let colored = colored(args.report.color, io::stdout().is_terminal());
@@ -96,6 +100,28 @@ fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     } else {
         0
     })
+}
+
+fn whatif(args: &Whatif, out: &mut dyn Write) -> Result<u8> {
+    let (settings, options, change) = settings::whatif(args)?;
+    let gathered = inputs::gather(&args.paths, &options)?;
+    let damaged = is_damaged(&gathered);
+    let answer = pipeline::with_case(gathered, &settings, |case, _| {
+        told::answer(case, settings.limits, change)
+    })?;
+    let written = match args.report.format {
+        Format::Json => json::write(&answer, out),
+        Format::Text => {
+            let colored = colored(args.report.color, io::stdout().is_terminal());
+            text::whatif::write(&answer, colored, out)
+        }
+    };
+    written.context("cannot write the answer")?;
+    Ok(if damaged { DAMAGED } else { 0 })
+}
+
+fn is_damaged(gathered: &pipeline::Gathered) -> bool {
+    gathered.captures.iter().any(|c| c.damaged) || gathered.traces.iter().any(|(t, _)| t.damaged)
 }
 
 fn write(report: &Report, format: Format, look: Look, out: &mut dyn Write) -> io::Result<()> {

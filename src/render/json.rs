@@ -1,17 +1,17 @@
-//! The report as JSON, and the JSON schema of it.
+//! Reports and answers as JSON, and the JSON schemas of them.
 
-use crate::report::Report;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::io::{self, Write};
 
-/// Writes the report as JSON, indented for people who look at it.
-pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, report).map_err(io::Error::from)?;
+/// Writes a report or an answer as JSON, indented for people who look at it.
+pub fn write(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
     out.write_all(b"\n")
 }
 
-/// Writes the JSON schema of the report.
-pub fn write_schema(out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &schemars::schema_for!(Report))
-        .map_err(io::Error::from)?;
+/// Writes the JSON schema of a type.
+pub fn write_schema<T: JsonSchema>(out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &schemars::schema_for!(T)).map_err(io::Error::from)?;
     out.write_all(b"\n")
 }

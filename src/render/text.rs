@@ -4,6 +4,7 @@ mod findings;
 mod others;
 mod style;
 mod tables;
+pub mod whatif;
 
 use super::safe::escape;
 use crate::report::{Delay, Report};
@@ -56,7 +57,8 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
     if !report.connections.is_empty() {
         tables::connections(report, SHOWN, &style, out)?;
     }
-    inputs(report, &style, out)
+    inputs(report, &style, out)?;
+    whatif::closing(report, &style, out)
 }
 
 /// Where the time went.
