@@ -194,7 +194,7 @@ pub struct Lookup {
     /// `answered`, `negative`, `failed` or `open`.
     pub outcome: String,
     /// The stub resolver: `glibc`, `musl`, `go`, `c-ares`, `java` (glibc's, called by a JVM),
-    /// `systemd-resolved`, or `unknown` where the facts allow several.
+    /// `systemd-resolved`, `busybox` (its `nslookup`), or `unknown` where the facts allow several.
     pub client: String,
     /// The evidence for it in words, or what the facts allow.
     pub client_why: String,

@@ -215,7 +215,7 @@ fn lookup(case: &Case, whatif: &WhatIf, l: usize, lookup: &Lookup) -> report::Lo
         ),
         timetable: told::timetable(whatif, &known),
         client: known.guess.name.into(),
-        client_why: known.guess.why,
+        client_why: known.guess.why.clone(),
         searched: lookup.searched.iter().map(ToString::to_string).collect(),
         queries: lookup
             .queries

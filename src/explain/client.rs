@@ -29,6 +29,12 @@ pub struct Guess {
 /// Programs that ask DNS themselves, with waits of their own.
 const TOOLS: [&str; 6] = ["dig", "host", "nslookup", "delv", "kdig", "drill"];
 
+/// Names of busybox' own client, `nslookup` (it waits 2.5 s, twice for each name server).
+const BUSYBOX: [&str; 2] = ["busybox", "nslookup"];
+
+/// So many queries tell what there is to tell: a lookup with more is a storm.
+const MAX_LOOKED_AT: usize = 48;
+
 /// What shows in the queries of a lookup.
 struct Signs<'a> {
     queries: Vec<&'a Query>,
@@ -156,17 +162,12 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: usize) -> Guess {
         allowed,
     };
     let queries = lookup.queries.iter().map(|q| &case.joined.queries[*q]);
-    let queries: Vec<&Query> = queries.filter(|q| q.transport == Transport::Udp).collect();
-    let Some(first) = queries.first() else {
+    let queries = queries.filter(|q| q.transport == Transport::Udp);
+    let queries: Vec<&Query> = queries.take(MAX_LOOKED_AT).collect();
+    let Some(&first) = queries.first() else {
         return unknown("no query went over UDP".into(), Vec::new());
     };
     let comm = { queries.iter() }.find_map(|q| q.task.as_ref()?.comm.as_deref());
-    if let Some(tool) = comm.filter(|c| TOOLS.contains(c)) {
-        return unknown(
-            format!("{tool} asks by itself, not through a stub resolver"),
-            Vec::new(),
-        );
-    }
     if comm.is_some_and(|c| c.starts_with("systemd-resolve")) {
         return Guess {
             name: "systemd-resolved",
@@ -174,8 +175,21 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: usize) -> Guess {
             allowed: Vec::new(),
         };
     }
-    let (implied, untraced) = (first.implied, first.origin == Origin::Untraced);
     let signs = Signs::of(case, lookup, queries);
+    if comm.is_some_and(|c| BUSYBOX.contains(&c)) && signs.reused && signs.connected == Some(true) {
+        return Guess {
+            name: "busybox",
+            why: "the task's name; one connected socket per name server, asked twice".into(),
+            allowed: Vec::new(),
+        };
+    }
+    if let Some(tool) = comm.filter(|c| TOOLS.contains(c)) {
+        return unknown(
+            format!("{tool} asks by itself, not through a stub resolver"),
+            Vec::new(),
+        );
+    }
+    let (implied, untraced) = (first.implied, first.origin == Origin::Untraced);
     let possible = Stub::ALL.into_iter();
     // A log of connects alone shows neither ids nor sends.
     let possible: Vec<Stub> = possible
@@ -191,7 +205,7 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: usize) -> Guess {
         return unknown(undecided(&allowed), allowed);
     };
     let waits = fits.first().map(|f| told(f, setup));
-    let sign = signature(&signs, one, untraced);
+    let sign = signature(&signs, one, untraced, !fits.is_empty());
     let why: Vec<String> = sign.into_iter().chain(waits).collect();
     if why.is_empty() {
         return unknown(undecided(&allowed), allowed);
@@ -237,11 +251,15 @@ fn undecided(allowed: &[Stub]) -> String {
 }
 
 /// What speaks for a stub resolver beside its waits.
-fn signature(signs: &Signs, stub: Stub, untraced: bool) -> Option<String> {
+fn signature(signs: &Signs, stub: Stub, untraced: bool, fits: bool) -> Option<String> {
     match stub {
         Stub::Glibc if signs.one_call => Some("A and AAAA left in one sendmmsg call".into()),
-        Stub::Glibc if signs.reused && signs.same_id => {
+        // Others do so too, with waits of their own.
+        Stub::Glibc if fits && signs.reused && signs.same_id => {
             Some("the second round reused sockets and ids".into())
+        }
+        Stub::CAres if fits && signs.same_id && signs.new_socket => {
+            Some("each try had a new socket and the same id".into())
         }
         Stub::Musl if signs.at_once => {
             let resolvers: HashSet<_> = signs.queries.iter().map(|q| q.resolver).collect();
@@ -254,8 +272,13 @@ fn signature(signs: &Signs, stub: Stub, untraced: bool) -> Option<String> {
             Some("it asked again from one unconnected socket".into())
         }
         // A forwarder asks like this too.
-        Stub::Go if !untraced && signs.queries.len() > 1 && signs.written => {
-            Some("each query had a socket and an id of its own and was sent with write".into())
+        Stub::Go if !untraced && signs.own_sockets && signs.queries.len() > 1 => {
+            let how = match (signs.written, signs.edns) {
+                (true, _) => " and was sent with write",
+                (_, Some(true)) => " and EDNS",
+                _ => return None,
+            };
+            Some(format!("each query had a socket and an id of its own{how}"))
         }
         _ => None,
     }

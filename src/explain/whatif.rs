@@ -11,10 +11,13 @@ use super::schedule::fit::{self, Fit};
 use super::schedule::{Plan, Predicted, Scheduled, Setup};
 use super::{Case, words};
 use crate::decode::resolv_conf::ResolvConf;
+use crate::join::Origin;
 use crate::time::Span;
 use crate::timetable::{Edge, Ending, Stub};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::rc::Rc;
 use thiserror::Error;
 
 /// A change to be tried.
@@ -107,6 +110,8 @@ pub struct Known {
     pub fits: Vec<Fit>,
     /// Some query ran into a timeout.
     pub timed_out: bool,
+    /// Some other process's: nobody knows its options.
+    pub untraced: bool,
     /// Its name servers are those of the setup, so that a change touches it.
     pub concerned: bool,
 }
@@ -123,6 +128,7 @@ pub struct WhatIf<'a> {
     case: &'a Case<'a>,
     conduct: Conduct<'a>,
     setup: Setup,
+    known: RefCell<HashMap<usize, Rc<Known>>>,
 }
 
 /// What a change would make of a lookup.
@@ -157,6 +163,7 @@ impl<'a> WhatIf<'a> {
             case,
             conduct: Conduct::new(case),
             setup: Setup::recorded(case),
+            known: RefCell::default(),
         }
     }
 
@@ -166,16 +173,29 @@ impl<'a> WhatIf<'a> {
     }
 
     /// Whose lookup it was, and how its waits fit.
-    pub fn known(&self, lookup: usize) -> Known {
+    pub fn known(&self, lookup: usize) -> Rc<Known> {
+        if let Some(known) = self.known.borrow().get(&lookup) {
+            return Rc::clone(known);
+        }
+        let known = Rc::new(self.find_out(lookup));
+        self.known.borrow_mut().insert(lookup, Rc::clone(&known));
+        known
+    }
+
+    fn find_out(&self, lookup: usize) -> Known {
         let (case, setup) = (self.case, &self.setup);
         let this = &case.joined.lookups[lookup];
         let guess = client::guess(case, &self.conduct, setup, lookup);
-        let fits = guess.allowed.iter();
+        let timed_out = fit::timed_out(case, this);
+        // Waits that were all answered say nothing of a timetable.
+        let fits = guess.allowed.iter().filter(|_| timed_out);
+        let first = this.queries.first().map(|q| case.joined.queries[*q].origin);
         Known {
             fits: fits
                 .filter_map(|stub| fit::compare(case, &self.conduct, lookup, setup, *stub))
                 .collect(),
-            timed_out: fit::timed_out(case, this),
+            timed_out,
+            untraced: first == Some(Origin::Untraced),
             concerned: fit::concerns(case, this, setup),
             guess,
         }

@@ -137,3 +137,62 @@ fn musl() {
         client.holds(&base, &["--resolv-conf", file.to_str().unwrap()], &conf);
     }
 }
+
+/// A shell script in the lab, in a mount namespace of its own with an empty `/etc`, that runs `cat /etc/resolv.conf`
+/// under `presyn run --resolv-conf`; what it printed.
+fn seen_with(lab: &Lab, furnish: &str) -> String {
+    let files = TempDir::new().unwrap();
+    let file = files.path().join("mine.conf");
+    std::fs::write(&file, "nameserver 10.0.1.77\n").unwrap();
+    let script = format!(
+        "mount --make-rprivate / && mount -t tmpfs none /etc && {furnish} && \
+         {PRESYN} run -q --no-capture --resolv-conf {file} -- cat /etc/resolv.conf; \
+         echo \"status $?\"; ls -l /etc; cat /etc/resolv.conf",
+        file = file.display()
+    );
+    let output = lab.sh(&["unshare", "-m", "sh", "-c", &script]).output();
+    String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+}
+
+#[test]
+fn the_command_alone_sees_its_resolv_conf() {
+    let Some(lab) = Lab::up("nothing-wrong") else {
+        return;
+    };
+    // Missing, a link to nowhere, a link to a file, a file.
+    for (furnish, left) in [
+        ("true", ""),
+        ("ln -s ../run/nowhere /etc/resolv.conf", ""),
+        (
+            "echo old >/etc/real && ln -s real /etc/resolv.conf",
+            "old\n",
+        ),
+        ("echo old >/etc/resolv.conf", "old\n"),
+    ] {
+        let said = seen_with(&lab, furnish);
+        assert!(
+            said.starts_with("nameserver 10.0.1.77\nstatus 0\n"),
+            "{furnish}: {said}"
+        );
+        assert!(!said[10..].contains("nameserver"), "{furnish}: {said}");
+        assert!(said.ends_with(left), "{furnish}: {said}");
+    }
+    let missing = lab
+        .sh(&[
+            PRESYN,
+            "run",
+            "--no-capture",
+            "--resolv-conf",
+            "/nonexistent",
+            "--",
+            "true",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(125));
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(
+        said.contains("--resolv-conf /nonexistent: No such file"),
+        "{said}"
+    );
+}

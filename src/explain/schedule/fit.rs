@@ -82,20 +82,32 @@ pub fn compare(
         let from = |at: crate::time::Timestamp| at - this.began;
         (q.resolver.ip.to_canonical(), from(q.sent), from(q.until))
     });
-    let seen = waits(queries, stub);
+    let mut seen = waits(queries, stub);
+    if stub == Stub::Glibc {
+        // It waits for one server at a time, whatever it asks: the next wait ends this one.
+        for i in 1..seen.len() {
+            let next = seen[i].at;
+            seen[i - 1].until = seen[i - 1].until.min(next);
+        }
+    }
     let grain = case.evidence.resolution().max(case.evidence.tolerance);
     let last = seen.len().saturating_sub(1);
     let mut whole = seen.len() >= least.len();
     let mut fits = seen.len() <= most.len();
     let mut list = Vec::new();
     for (number, ((seen, least), most)) in seen.iter().zip(&least).zip(&most).enumerate() {
+        let late = Span(
+            LATE.0
+                .saturating_mul(i64::try_from(number).unwrap_or(0) + 1),
+        );
+        let in_turn = seen.at >= least.at - EARLY - grain && seen.at <= most.at + late + grain;
         let short = seen.span() < least.span() - EARLY - grain;
         let long = seen.span() > most.span() + LATE + grain;
         let same = seen.servers.iter().all(|s| least.servers.contains(s));
         // The client itself may have been ended in its last wait.
         let cut = short && number == last && same;
         whole &= !cut;
-        let agrees = same && !long && (!short || cut);
+        let agrees = same && in_turn && !long && (!short || cut);
         fits &= agrees;
         list.push(Compared {
             servers: seen.servers.clone(),

@@ -12,6 +12,9 @@ use std::net::IpAddr;
 /// A smaller gain is not worth a change.
 const WORTH: Span = Span::seconds(1);
 
+/// A delay made of more lookups than this has no single cause.
+const MAX_LOOKUPS: usize = 100;
+
 /// A change, and what it would make of the slowest account.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -103,6 +106,9 @@ impl WhatIf<'_> {
     /// The change that helps an account most, where the models explain what was seen and no lookup would end
     /// worse. Of changes that help alike (within a tenth) the first one stays.
     pub fn best(&self, account: &Account) -> Option<Candidate> {
+        if account.by_lookup.len() > MAX_LOOKUPS {
+            return None;
+        }
         let mut best: Option<Candidate> = None;
         for change in self.changes(account) {
             let Some(candidate) = self.tried(account, change).filter(Candidate::sound) else {

@@ -21,7 +21,7 @@ pub fn timetable(whatif: &WhatIf, known: &Known) -> Option<Timetable> {
     let [fit] = &known.fits[..] else {
         return None;
     };
-    if !known.timed_out || known.guess.name == "unknown" {
+    if !known.timed_out || known.guess.name == "unknown" || known.untraced && !fit.fits {
         return None;
     }
     let told = whatif.setup().told(fit.stub);
