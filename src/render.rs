@@ -2,7 +2,10 @@
 
 pub mod evidence;
 pub mod json;
+pub mod jsonl;
+pub mod markdown;
 pub mod progress;
 pub mod safe;
 pub mod strace;
 pub mod text;
+pub mod words;

@@ -4,15 +4,17 @@
 //! `connect_seconds`). What is unknown is `null`, never 0. Lists are bounded; [`Omitted`] counts what was
 //! left out.
 
+pub mod subjects;
+
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the contract; a change that breaks a reader raises the number.
 pub const SCHEMA: &str = "presyn.report/1";
 
 /// Everything presyn has to say about a case.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -43,7 +45,7 @@ pub struct Report {
 }
 
 /// What was read.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Inputs {
     /// Captures.
     pub captures: Vec<Capture>,
@@ -54,7 +56,7 @@ pub struct Inputs {
 }
 
 /// A capture that was read.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Capture {
     /// Path as given.
     pub path: String,
@@ -67,7 +69,7 @@ pub struct Capture {
 }
 
 /// A trace that was read.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// Path as given.
     pub path: String,
@@ -80,7 +82,7 @@ pub struct Trace {
 }
 
 /// The clock between trace and capture.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Clock {
     /// Seconds added to the trace's times.
     pub offset_s: f64,
@@ -91,7 +93,7 @@ pub struct Clock {
 }
 
 /// resolv.conf(5) as read.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ResolverConfig {
     /// Where it was read from.
     pub path: String,
@@ -105,7 +107,7 @@ pub struct ResolverConfig {
 
 /// One resolver as asked over one transport by one kind of asker. Counts are messages:
 /// `answered + unanswered + open = queries`; `refused` is part of `unanswered`, `late` part of `answered`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Resolver {
     /// Address.
     pub address: String,
@@ -144,7 +146,7 @@ pub struct Resolver {
 }
 
 /// Response times in seconds.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Rtt {
     /// Median.
     pub median: Option<f64>,
@@ -153,7 +155,7 @@ pub struct Rtt {
 }
 
 /// A thread.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Task {
     /// Process.
     pub pid: Option<u32>,
@@ -164,7 +166,7 @@ pub struct Task {
 }
 
 /// Everything done to resolve one name or address.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Lookup {
     /// `L1`, `L2`, …
     pub id: String,
@@ -193,7 +195,7 @@ pub struct Lookup {
 }
 
 /// One query.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Query {
     /// Whom it asked.
     pub resolver: String,
@@ -218,7 +220,7 @@ pub struct Query {
 }
 
 /// The call that caused a packet.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// `call`, `socket` or `inferred`.
     pub how: String,
@@ -227,7 +229,7 @@ pub struct Cause {
 }
 
 /// A connection attempt.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Connection {
     /// `C1`, `C2`, …
     pub id: String,
@@ -260,7 +262,7 @@ pub struct Connection {
 }
 
 /// The account before a server connect, or of a lookup that failed.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Delay {
     /// `connection` or `lookup`.
     pub subject: String,
@@ -285,7 +287,7 @@ pub struct Delay {
 }
 
 /// One line of the account.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// `resolver-silent`, `resolver-answer`, `search-domains`, `resolver-refused`, `resolver-unreachable`,
     /// `resolver-tcp`, `name-service`, `attempt-failed`, `running` or `unexplained`.
@@ -309,7 +311,7 @@ pub struct Entry {
 }
 
 /// A conclusion.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// Stable id.
     pub id: String,
@@ -332,7 +334,7 @@ pub struct Finding {
 }
 
 /// How many elements of each list were left out.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Omitted {
     /// Of `lookups`.
     pub lookups: usize,
