@@ -1,8 +1,15 @@
 //! What was typed. Validation and defaults are in [`settings`].
 
+pub mod condition;
+pub mod diff;
+pub mod help;
 pub mod live;
+pub mod manual;
+pub mod offline;
+pub mod output;
 pub mod progress;
 pub mod settings;
+pub mod whatif;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -14,11 +21,8 @@ use std::path::PathBuf;
     version,
     about,
     max_term_width = 100,
-    propagate_version = true
-)]
-#[command(
-    after_help = "Exit status of analyze: 0 done; 1 a --fail-on condition holds; 2 unusable input or usage; 3 a report \
-was printed, but from damaged input."
+    propagate_version = true,
+    after_help = help::PRESYN
 )]
 pub struct Cli {
     /// What to do.
@@ -35,38 +39,44 @@ pub enum Command {
     Run(Run),
     /// Say what the delay would have been with other name servers or options.
     Whatif(Whatif),
+    /// Compare two runs of one client: what went away, what is new, what it gained.
+    Diff(Diff),
     /// Say what this machine allows, and how to mend what it does not.
+    #[command(after_help = help::CHECK)]
     Check,
     /// Say what a finding means and what to do about it.
+    #[command(after_help = help::EXPLAIN)]
     Explain {
         /// A finding's id; without it, the list of all.
         finding: Option<String>,
     },
-    /// Print the JSON schema of the report, or of another output.
+    /// Print the JSON schema of what presyn writes for programs.
+    #[command(after_help = help::SCHEMA)]
     Schema {
-        /// Which.
-        #[arg(value_enum, default_value_t = Contract::Report)]
-        of: Contract,
+        /// Of what.
+        #[arg(value_enum, default_value_t = Document::Report)]
+        of: Document,
     },
-}
-
-/// What has a JSON schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Contract {
-    /// The report of `analyze` and `run`.
-    Report,
-    /// The answers of `whatif`.
-    Whatif,
+    /// Print the manual page, or write one page for each command into a folder.
+    #[command(after_help = help::MAN)]
+    Man {
+        /// The folder.
+        folder: Option<PathBuf>,
+    },
+    /// Print completions for a shell.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// `presyn analyze`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  presyn analyze case/\n  presyn analyze slow.pcap strace.log\n  \
-presyn analyze --format json --resolv-conf resolv.conf slow.pcap strace.log"
-)]
+#[command(after_help = help::ANALYZE)]
 pub struct Analyze {
-    /// A case folder, or captures and strace logs in any order; `-` is standard input.
+    /// A case folder, or captures and strace logs of one run in any order; `-` is standard input. Several
+    /// folders are a case each.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Options shared by everything that makes a report.
@@ -84,18 +94,14 @@ pub struct Analyze {
     /// The client's resolv.conf.
     #[arg(long, value_name = "FILE")]
     pub resolv_conf: Option<PathBuf>,
-    /// Exit with 1 when this finding is among the findings, or when `delay>SECONDS` holds.
-    #[arg(long, value_name = "FINDING|delay>SECONDS")]
+    /// Exit with 1 when this holds: a finding, `delay>SECONDS` or `unanswered>N`. May be repeated; one is enough.
+    #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<String>,
 }
 
 /// `presyn whatif`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Without a change, it says what each of a few would do that may help the slowest connect.\n\nExamples:\n  \
-presyn whatif case/\n  presyn whatif case/ --without 10.0.1.93\n  presyn whatif case/ --options 'timeout:1 attempts:1'\n  \
-presyn whatif case/ --resolv-conf new.conf --format json"
-)]
+#[command(after_help = help::WHATIF)]
 pub struct Whatif {
     /// A case folder, or captures and strace logs in any order; `-` is standard input.
     #[arg(required = true, value_name = "PATH")]
@@ -131,11 +137,7 @@ pub struct Whatif {
 
 /// `presyn run`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The report goes to standard error, or to --report FILE; standard output is the command's own.\n\
-presyn ends as the command ends (125-127 as env(1) when it could not be run).\n\nExamples:\n  \
-sudo presyn run -- curl -s http://web.example/\n  sudo presyn run --save case/ -- zkCli.sh -server 192.168.110.231:8998"
-)]
+#[command(after_help = help::RUN)]
 pub struct Run {
     /// Capture on this interface.
     #[arg(short, long, value_name = "IFACE", default_value = "any")]
@@ -193,6 +195,57 @@ pub struct Run {
     pub command: Vec<std::ffi::OsString>,
 }
 
+/// `presyn diff`.
+#[derive(Debug, Args)]
+#[command(after_help = help::DIFF)]
+pub struct Diff {
+    /// The run before: a case folder, a capture, a trace, or a report saved with --format json.
+    pub before: PathBuf,
+    /// The run after.
+    pub after: PathBuf,
+    /// How to write the comparison.
+    #[arg(long, value_enum, default_value_t = DiffFormat::Text)]
+    pub format: DiffFormat,
+    /// Colours: on terminals only, unless said otherwise.
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Exit with 1 when a finding is new or costs more, or the client waits longer for a resolver, a service or a
+    /// server.
+    #[arg(long, value_enum, value_name = "CONDITION")]
+    pub fail_on: Option<DiffCondition>,
+}
+
+/// Formats of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people.
+    Text,
+    /// For programs; see `presyn schema diff`.
+    Json,
+    /// For tickets and wikis, as GitHub writes it.
+    Markdown,
+}
+
+/// Conditions of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffCondition {
+    /// Something got worse.
+    Worse,
+}
+
+/// What `presyn schema` describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Document {
+    /// The report of --format json.
+    Report,
+    /// A line of --format jsonl.
+    Lines,
+    /// The comparison of `presyn diff --format json`.
+    Diff,
+    /// The answers of `presyn whatif --format json`.
+    Whatif,
+}
+
 /// What shapes a report.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -226,6 +279,10 @@ pub enum Format {
     Text,
     /// For programs; see `presyn schema`.
     Json,
+    /// For tickets and wikis, as GitHub writes it; with the commands of --verify.
+    Markdown,
+    /// For databases: a line for each query, connection, delay and finding, of any number of cases; leaves nothing out.
+    Jsonl,
 }
 
 /// When to use colours.

@@ -6,6 +6,7 @@
 pub mod assemble;
 pub mod cite;
 pub mod client;
+pub mod comparison;
 pub mod finding;
 pub mod ledger;
 pub mod resolver;

@@ -18,9 +18,9 @@
 //! | [`clock`], [`merge`] | the trace's times laid on the capture's; one ordered stream | no |
 //! | [`join`] | who caused what: processes, sockets, queries, lookups, connection attempts | no |
 //! | [`timetable`] | how long stub resolvers wait, by arithmetic | no |
-//! | [`explain`] | the account before each connect, the findings, the first sentence | no |
+//! | [`explain`] | the account before each connect, the findings, the first sentence; two reports compared | no |
 //! | [`report`] | plain types: the public JSON contract | no |
-//! | [`render`] | the report as text or JSON, events as strace lines, waits as progress lines | no |
+//! | [`render`] | the report as text, Markdown, JSON or lines of it, events as strace lines, waits as progress lines | no |
 //! | [`pipeline`] | clock to report, in one call | no |
 //!
 //! # What always holds

@@ -2,8 +2,11 @@
 
 pub mod evidence;
 pub mod json;
+pub mod jsonl;
+pub mod markdown;
 pub mod progress;
 pub mod safe;
 pub mod stack;
 pub mod strace;
 pub mod text;
+pub mod words;

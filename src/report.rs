@@ -4,11 +4,12 @@
 //! `connect_seconds`). What is unknown is `null`, never 0. Lists are bounded; [`Omitted`] counts what was
 //! left out.
 
+pub mod subjects;
 mod timetable;
 pub mod whatif;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 pub use timetable::{BestChange, Timetable, TimetableWait};
 
@@ -16,7 +17,7 @@ pub use timetable::{BestChange, Timetable, TimetableWait};
 pub const SCHEMA: &str = "presyn.report/1";
 
 /// Everything presyn has to say about a case.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -52,7 +53,7 @@ pub struct Report {
 }
 
 /// What was read.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Inputs {
     /// Captures.
     pub captures: Vec<Capture>,
@@ -63,7 +64,7 @@ pub struct Inputs {
 }
 
 /// A capture that was read.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Capture {
     /// Path as given.
     pub path: String,
@@ -76,7 +77,7 @@ pub struct Capture {
 }
 
 /// A trace that was read.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// Path as given.
     pub path: String,
@@ -89,7 +90,7 @@ pub struct Trace {
 }
 
 /// The clock between trace and capture.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Clock {
     /// Seconds added to the trace's times.
     pub offset_s: f64,
@@ -100,7 +101,7 @@ pub struct Clock {
 }
 
 /// resolv.conf(5) as read.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ResolverConfig {
     /// Where it was read from.
     pub path: String,
@@ -114,7 +115,7 @@ pub struct ResolverConfig {
 
 /// One resolver as asked over one transport by one kind of asker. Counts are messages:
 /// `answered + unanswered + open = queries`; `refused` is part of `unanswered`, `late` part of `answered`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Resolver {
     /// Address.
     pub address: String,
@@ -153,7 +154,7 @@ pub struct Resolver {
 }
 
 /// Response times in seconds.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Rtt {
     /// Median.
     pub median: Option<f64>,
@@ -162,7 +163,7 @@ pub struct Rtt {
 }
 
 /// A thread.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Task {
     /// Process.
     pub pid: Option<u32>,
@@ -173,7 +174,7 @@ pub struct Task {
 }
 
 /// Everything done to resolve one name or address.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Lookup {
     /// `L1`, `L2`, …
     pub id: String,
@@ -210,7 +211,7 @@ pub struct Lookup {
 }
 
 /// One query.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Query {
     /// Whom it asked.
     pub resolver: String,
@@ -235,7 +236,7 @@ pub struct Query {
 }
 
 /// The call that caused a packet.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// `call`, `socket` or `inferred`.
     pub how: String,
@@ -247,7 +248,7 @@ pub struct Cause {
 }
 
 /// A connection attempt.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Connection {
     /// `C1`, `C2`, …
     pub id: String,
@@ -280,7 +281,7 @@ pub struct Connection {
 }
 
 /// The account before a server connect, or of a lookup that failed.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Delay {
     /// `connection` or `lookup`.
     pub subject: String,
@@ -305,7 +306,7 @@ pub struct Delay {
 }
 
 /// One line of the account.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// `resolver-silent`, `resolver-answer`, `search-domains`, `resolver-refused`, `resolver-unreachable`,
     /// `resolver-tcp`, `name-service`, `attempt-failed`, `running` or `unexplained`.
@@ -329,7 +330,7 @@ pub struct Entry {
 }
 
 /// A conclusion.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// Stable id.
     pub id: String,
@@ -355,7 +356,7 @@ pub struct Finding {
 }
 
 /// Who made a call, as its stack tells.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Caller {
     /// `asked by` or `connected by`, the function that the program called, and what called it:
     /// `asked by getnameinfo ← Java_java_net_Inet6AddressImpl_getHostByAddr (libnet.so)`.
@@ -367,7 +368,7 @@ pub struct Caller {
 }
 
 /// The functions that a thread was in when it made a call.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Stack {
     /// `S1`, `S2`, …
     pub id: String,
@@ -379,7 +380,7 @@ pub struct Stack {
 }
 
 /// One frame of a stack.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
     /// The function; `null` where the file names none there.
     pub function: Option<String>,
@@ -392,7 +393,7 @@ pub struct Frame {
 }
 
 /// How many elements of each list were left out.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Omitted {
     /// Of `lookups`.
     pub lookups: usize,

@@ -9,5 +9,6 @@ pub mod inputs;
 pub mod live;
 pub mod machine;
 pub mod privilege;
+pub mod saved;
 pub mod strace_log;
 pub mod tracer;

@@ -197,6 +197,159 @@ fn fail_on_a_delay_is_status_1() {
 }
 
 #[test]
+fn fail_on_unanswered_queries_is_status_1() {
+    // Both queries to the first resolver stayed unanswered.
+    for (condition, status) in [
+        ("unanswered>1", 1),
+        ("unanswered>2", 0),
+        ("unanswered > 0", 1),
+    ] {
+        let output = analyze(&["--fail-on", condition, CASE]);
+        assert_eq!(output.status.code(), Some(status), "{condition}");
+        assert!(out(&output).contains("10.0.1.93"), "the report is printed");
+    }
+    let said = refused(&["--fail-on", "unanswered>few", CASE]);
+    assert!(said.contains("'few' is not a number of queries"), "{said}");
+    let said = refused(&["--fail-on", "answers>3", CASE]);
+    assert!(said.contains("unanswered>N"), "{said}");
+}
+
+#[test]
+fn several_folders_are_a_case_each() {
+    let good = "captures/nothing-wrong";
+    let output = analyze(&["--format", "jsonl", CASE, good]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let lines: Vec<Value> = out(&output)
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let of = |input: &str, kind: &str| {
+        let one = |l: &&Value| l["input"] == input && l["kind"] == kind;
+        lines.iter().filter(one).count()
+    };
+    for input in [CASE, good] {
+        for kind in ["case", "query", "connection", "delay", "finding"] {
+            assert!(of(input, kind) >= 1, "{input}: no {kind}");
+        }
+    }
+    // The lines of a case say what its report says, field by field.
+    let report = json(&[CASE]);
+    for (kind, list) in [
+        ("connection", "connections"),
+        ("delay", "delays"),
+        ("finding", "findings"),
+    ] {
+        assert_eq!(of(CASE, kind), report[list].as_array().unwrap().len());
+        let line = lines
+            .iter()
+            .find(|l| l["input"] == CASE && l["kind"] == kind)
+            .unwrap();
+        for (field, value) in report[list][0].as_object().unwrap() {
+            assert_eq!(&line[field], value, "{kind} {field}");
+        }
+    }
+    let text = out(&analyze(&[CASE, good]));
+    assert!(
+        text.contains(&format!("==== {CASE}\n")) && text.contains(&format!("==== {good}\n")),
+        "{text}"
+    );
+    let markdown = out(&analyze(&["--format", "markdown", CASE, good]));
+    assert!(markdown.contains(&format!("# `{good}`\n")), "{markdown}");
+    assert!(refused(&["--format", "json", CASE, good]).contains("jsonl"));
+    assert!(refused(&[CASE, good, CAPTURE]).contains(CAPTURE));
+    // Files are one case together, in any format; so is a folder with what it lacks.
+    let both = out(&analyze(&["--format", "jsonl", CAPTURE, TRACE]));
+    assert_eq!(both.matches("\"kind\":\"case\"").count(), 1, "{both}");
+    assert!(
+        both.contains(&format!("\"input\":\"{CAPTURE} {TRACE}\"")),
+        "{both}"
+    );
+}
+
+#[test]
+fn a_bad_case_does_not_take_the_others_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().to_str().unwrap();
+    let output = analyze(&["--format", "jsonl", "--fail-on", "delay>3", empty, CASE]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = err(&output);
+    assert!(said.lines().count() == 1 && said.contains(empty), "{said}");
+    assert!(
+        out(&output).contains("\"kind\":\"finding\""),
+        "{}",
+        out(&output)
+    );
+    let output = analyze(&[
+        "--format",
+        "jsonl",
+        "--fail-on",
+        "delay>3",
+        CASE,
+        "captures/nothing-wrong",
+    ]);
+    assert_eq!(output.status.code(), Some(1), "one case is enough");
+}
+
+#[test]
+fn schemas_describe_what_is_written() {
+    let schema = |of: &str| -> Value {
+        let output = presyn(&["schema", of]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let report = schema("report");
+    assert_eq!(report["title"], "Report");
+    let lines = schema("lines");
+    let kinds: Vec<&Value> = lines["oneOf"].as_array().unwrap().iter().collect();
+    assert_eq!(kinds.len(), 5, "{lines}");
+    let found = presyn(&["diff", CASE, "captures/ipv6", "--format", "json"])
+        .output()
+        .unwrap();
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let diff = schema("diff");
+    conforms(&found, &diff, &diff, "diff").unwrap();
+}
+
+#[test]
+fn manual_pages_and_completions_come_from_the_binary() {
+    let page = out(&presyn(&["man"]).output().unwrap());
+    for word in [
+        ".TH presyn 1",
+        "EXIT STATUS",
+        "EXAMPLES",
+        "presyn\\-analyze(1)",
+    ] {
+        assert!(page.contains(word), "{word} in {page}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("man1");
+    let output = presyn(&["man", path.to_str().unwrap()]).output().unwrap();
+    assert_eq!(
+        (output.status.code(), out(&output)),
+        (Some(0), String::new())
+    );
+    for command in [
+        "",
+        "-analyze",
+        "-run",
+        "-diff",
+        "-check",
+        "-explain",
+        "-schema",
+        "-man",
+        "-completions",
+    ] {
+        let page = fs::read_to_string(path.join(format!("presyn{command}.1"))).unwrap();
+        assert!(page.contains("EXAMPLES"), "{command}: {page}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = out(&presyn(&["completions", shell]).output().unwrap());
+        for word in ["presyn", "analyze", "completions", "fail-on"] {
+            assert!(text.contains(word), "{shell}: no {word}");
+        }
+    }
+}
+
+#[test]
 fn status_2_goes_before_3_and_3_before_1() {
     let folder = tempfile::tempdir().unwrap();
     let cut = cut_capture(folder.path());
@@ -241,7 +394,12 @@ fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) -> Result<(),
         let name = reference.strip_prefix("#/$defs/").unwrap();
         return conforms(value, &root["$defs"][name], root, at);
     }
-    if let Some(choices) = schema["anyOf"].as_array() {
+    if let Some(only) = schema.get("const") {
+        let is = value == only;
+        return is.then_some(()).ok_or_else(|| format!("{at}: not {only}"));
+    }
+    let choices = schema["anyOf"].as_array().or(schema["oneOf"].as_array());
+    if let Some(choices) = choices {
         return choices
             .iter()
             .map(|c| conforms(value, c, root, at))
@@ -612,10 +770,17 @@ fn hostile_bytes_in_a_file_name_are_escaped() {
     let mut file = fs::File::create(&path).unwrap();
     file.write_all(&fs::read(CAPTURE).unwrap()).unwrap();
     let path = path.to_str().unwrap();
-    let output = analyze(&[path]);
-    assert_eq!(output.status.code(), Some(0));
     let missing = refused(&[&format!("{path}.gone")]);
-    for text in [out(&output), missing] {
+    let mut texts = vec![missing];
+    for format in ["text", "json", "markdown", "jsonl"] {
+        let output = analyze(&[path, "--format", format]);
+        assert_eq!(output.status.code(), Some(0));
+        texts.push(out(&output));
+        let output = presyn(&["diff", path, path]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        texts.push(out(&output));
+    }
+    for text in texts {
         assert!(!text.contains(['\x1b', '\u{202e}']), "{text}");
     }
 }

@@ -1,7 +1,8 @@
 //! Every recorded case through the library, against golden reports and against what the resolvers say.
 //!
 //! The golden files are `tests/golden/CASE.txt` and `tests/golden/CASE.json`: exactly what
-//! `presyn analyze captures/CASE` prints, run at the project's root. After an intended change of words or
+//! `presyn analyze captures/CASE` prints, run at the project's root; some cases have `CASE.md` and `CASE.jsonl`
+//! beside them. After an intended change of words or
 //! figures, rewrite them with one command and read the difference before committing it:
 //!
 //! ```sh
@@ -14,13 +15,28 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use presyn::pipeline::{self, Settings};
-use presyn::render::{json, text};
+use presyn::render::{json, jsonl, markdown, text};
 use presyn::report::Report;
 use presyn::source::inputs::{self, InputOptions};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Cases whose Markdown is kept: long and short, with and without capture, IPv6, several accounts, no connect.
+const MARKDOWN: [&str; 8] = [
+    "first-reported",
+    "ipv6",
+    "name-not-found",
+    "nscd-in-front",
+    "overlapping-threads",
+    "resolver-absent",
+    "search-domains",
+    "zookeeper-three-silent",
+];
+
+/// Cases whose lines are kept: all kinds of lines, few of each.
+const LINES: [&str; 3] = ["name-not-found", "reverse-lookup", "two-addresses-fallback"];
 
 /// The names of the recorded cases. Tests run at the project's root, so the paths stay relative.
 fn cases() -> Vec<String> {
@@ -71,7 +87,18 @@ fn reports_are_as_the_goldens() {
         let (mut plain, mut structured) = (Vec::new(), Vec::new());
         text::write(&report, presyn::render::text::Look::default(), &mut plain).unwrap();
         json::write(&report, &mut structured).unwrap();
-        for (ending, now) in [("txt", plain), ("json", structured)] {
+        let mut written = vec![("txt", plain), ("json", structured)];
+        if MARKDOWN.contains(&&*case) {
+            let mut out = Vec::new();
+            markdown::write(&report, &mut out).unwrap();
+            written.push(("md", out));
+        }
+        if LINES.contains(&&*case) {
+            let mut out = Vec::new();
+            jsonl::write(&format!("captures/{case}"), &report, &mut out).unwrap();
+            written.push(("jsonl", out));
+        }
+        for (ending, now) in written {
             let path = folder.join(format!("{case}.{ending}"));
             expected.insert(path.clone());
             let now = String::from_utf8(now).unwrap();

@@ -1,6 +1,7 @@
 //! `presyn run` and `presyn check`, as the terminal sees them.
 
-use super::{Color, Run, settings};
+use super::output::{self, colored};
+use super::{Run, settings};
 use crate::event::Event;
 use crate::pipeline::{self, Gathered, Settings};
 use crate::render::{safe::escape, strace};
@@ -23,16 +24,12 @@ pub enum Ran {
     Failed(u8),
 }
 
-/// Runs a command and reports on it. `write` writes a report in the chosen format.
-pub fn run(
-    args: &Run,
-    write: fn(&Report, &Run, bool, &mut dyn Write) -> io::Result<()>,
-) -> Result<Ran> {
+/// Runs a command and reports on it.
+pub fn run(args: &Run) -> Result<Ran> {
     let (settings, plan) = settings::run(args)?;
     let mut terminal = Terminal {
         args,
         settings: &settings,
-        write,
         problem: None,
     };
     let outcome = match live::run(plan, &mut terminal) {
@@ -70,8 +67,17 @@ fn escape_lines(text: &str) -> String {
 struct Terminal<'a> {
     args: &'a Run,
     settings: &'a Settings,
-    write: fn(&Report, &Run, bool, &mut dyn Write) -> io::Result<()>,
     problem: Option<anyhow::Error>,
+}
+
+impl Terminal<'_> {
+    fn write(&self, report: &Report, colored: bool, out: &mut dyn Write) -> io::Result<()> {
+        // A run that is not saved has no path.
+        let save = self.args.save.as_ref();
+        let case = save.map_or_else(|| "-".into(), |s| s.display().to_string());
+        let args = &self.args.report;
+        output::write(report, &case, args, colored, out)
+    }
 }
 
 impl Listener for Terminal<'_> {
@@ -101,7 +107,7 @@ impl Listener for Terminal<'_> {
             File::create(path)
                 .and_then(|file| {
                     let mut out = BufWriter::new(file);
-                    (self.write)(&report, self.args, false, &mut out)?;
+                    self.write(&report, false, &mut out)?;
                     out.flush()
                 })
                 .with_context(|| format!("cannot write the report to {}", path.display()))
@@ -110,22 +116,13 @@ impl Listener for Terminal<'_> {
             let colored = colored(self.args.report.color, io::stderr().is_terminal());
             // A blank line between the command's words and presyn's.
             writeln!(out)
-                .and_then(|()| (self.write)(&report, self.args, colored, &mut out))
+                .and_then(|()| self.write(&report, colored, &mut out))
                 .and_then(|()| out.flush())
                 .context("cannot write the report")
         };
         if let Err(problem) = done {
             self.problem = Some(problem);
         }
-    }
-}
-
-/// Whether to use colours: on terminals, unless `NO_COLOR` (no-color.org) is set.
-pub fn colored(color: Color, terminal: bool) -> bool {
-    match color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
     }
 }
 

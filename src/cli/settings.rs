@@ -1,13 +1,13 @@
 //! From what was typed to what is meant.
 
-use super::{Analyze, Format, ReportArgs, Run, Whatif};
+use super::condition::Condition;
+use super::{Analyze, Format, ReportArgs, Run, Whatif, output};
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::Limits;
 use crate::explain::whatif::Change;
 use crate::flow::Endpoint;
 use crate::pipeline::Settings;
-use crate::report::Report;
 use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
 use crate::source::inputs::InputOptions;
@@ -17,40 +17,6 @@ use crate::time::{SECOND, Span};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
-
-/// A condition of `--fail-on`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Condition {
-    /// This finding is among the findings.
-    Finding(String),
-    /// Some delay before a SYN (or of a failed lookup) is longer than this many seconds.
-    DelayOver(f64),
-}
-
-impl Condition {
-    /// Reads `FINDING` or `delay>SECONDS`.
-    pub fn parse(text: &str) -> Result<Self> {
-        if let Some(seconds) = text.strip_prefix("delay>") {
-            let seconds = seconds
-                .trim()
-                .parse()
-                .with_context(|| format!("--fail-on {text}: not a number of seconds"))?;
-            return Ok(Self::DelayOver(seconds));
-        }
-        if crate::explain::finding::pages().any(|p| p.id == text) {
-            return Ok(Self::Finding(text.into()));
-        }
-        bail!("--fail-on {text}: no such finding (presyn explain lists them), nor delay>SECONDS")
-    }
-
-    /// Whether it holds of a report.
-    pub fn holds(&self, report: &Report) -> bool {
-        match self {
-            Self::Finding(id) => report.findings.iter().any(|f| f.id == *id),
-            Self::DelayOver(seconds) => report.delays.iter().any(|d| d.since_start_s > *seconds),
-        }
-    }
-}
 
 /// Settings of an analysis.
 pub fn analyze(args: &Analyze) -> Result<(Settings, InputOptions, Vec<Condition>)> {
@@ -111,9 +77,11 @@ fn clock(offset: Option<f64>, tz: Option<&str>) -> Result<Given> {
 
 /// What to run, capture and save.
 pub fn run(args: &Run) -> Result<(Settings, Plan)> {
-    if args.report.format == Format::Json && args.report_file.is_none() {
+    let format = args.report.format;
+    if matches!(format, Format::Json | Format::Jsonl) && args.report_file.is_none() {
         bail!(
-            "--format json needs --report FILE: standard error also carries the command's own messages"
+            "--format {} needs --report FILE: standard error also carries the command's own messages",
+            output::name(format)
         );
     }
     let settings = report(&args.report)?;
@@ -154,7 +122,8 @@ pub fn report(args: &ReportArgs) -> Result<Settings> {
         dns_ports,
         pids: args.pid.clone(),
         target: args.target.as_deref().map(target).transpose()?,
-        limits: if args.all {
+        // Whoever counts lines would take a cut list for the whole.
+        limits: if args.all || args.format == Format::Jsonl {
             Limits::ALL
         } else {
             Limits::BOUNDED

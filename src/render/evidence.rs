@@ -1,5 +1,8 @@
 //! Places of evidence (`FILE:N`), grouped by file, and the commands that show them.
 
+use super::safe::escape;
+use crate::report::Entry;
+
 /// The numbers cited in one file, in the order of citing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cited<'a> {
@@ -19,6 +22,10 @@ pub fn by_file(places: &[String]) -> Vec<Cited<'_>> {
         let Some((path, number)) = place.rsplit_once(':') else {
             continue;
         };
+        // A saved report may come from anybody, and numbers stand unquoted in commands.
+        if !number.bytes().all(|b| b.is_ascii_digit()) {
+            continue;
+        }
         match files.iter_mut().find(|f| f.path == path) {
             Some(file) => file.numbers.push(number),
             None => files.push(Cited {
@@ -43,6 +50,14 @@ pub fn short(places: &[String], shown: usize) -> String {
         })
         .collect();
     list.join("; ")
+}
+
+/// The commands that show the evidence of a line of the account, safe to print.
+pub fn commands(entry: &Entry) -> Vec<String> {
+    let packets = by_file(&entry.packets);
+    let calls = by_file(&entry.calls);
+    let commands = packets.iter().map(tshark).chain(calls.iter().map(sed));
+    commands.map(|c| escape(&c).into_owned()).collect()
 }
 
 /// The command that shows packets of a capture in tshark.

@@ -20,7 +20,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 
 /// C0, C1 and DEL; zero-width and bidirectional controls (Unicode category Cf that changes the look of
 /// other text); line and paragraph separators.
-fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

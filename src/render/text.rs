@@ -1,12 +1,14 @@
 //! The report for people: 80 columns, the answer first, then what proves it.
 
+pub mod comparison;
 mod findings;
 mod others;
-mod style;
+pub(super) mod style;
 mod tables;
 pub mod whatif;
 
 use super::safe::escape;
+use super::words;
 use crate::report::{Delay, Report};
 use std::io::{self, Write};
 use style::{Style, seconds, wrap};
@@ -42,7 +44,7 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
         account(report, delay, &style, out)?;
     }
     if let Some(delay) = report.delays.first().filter(|_| look.verify) {
-        findings::verify(report, delay, &style, out)?;
+        findings::verify(delay, &style, out)?;
     }
     findings::write(&report.findings, &style, out)?;
     if !report.resolvers.is_empty() {
@@ -64,7 +66,7 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
 /// Where the time went.
 fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
-    let who = task_of(report, delay).unwrap_or_default();
+    let who = words::who(report, delay);
     let head = format!("Where the {} went", seconds(delay.since_start_s));
     let gap = WIDTH
         .saturating_sub(style::width(&head) + style::width(&who))
@@ -78,7 +80,7 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
     )?;
     let most = delay.entries.iter().map(|e| e.seconds).fold(0.0, f64::max);
     for entry in &delay.entries {
-        let mut label = tables::entry_label(report, entry);
+        let mut label = tables::entry_label(entry);
         if entry.inferred {
             label.push_str(" (inferred)");
         }
@@ -90,7 +92,7 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
             style::pad(&style::fit(&label, 52), 52),
             style.faint(&bar)
         )?;
-        if let Some(note) = entry.note.as_deref().filter(|n| *n != "starting up") {
+        if let Some(note) = words::note(entry) {
             for line in wrap(&escape(note), WIDTH - 12) {
                 writeln!(out, "{:>10}  {}", "", style.faint(&line))?;
             }
@@ -103,29 +105,10 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
         );
         writeln!(out, "{}", style.faint(&used))?;
     }
-    if let Some(line) = tables::after(report, delay) {
+    if let Some(line) = words::after(report, delay) {
         writeln!(out, "{:>10}  {line}", "then")?;
     }
     Ok(())
-}
-
-fn task_of(report: &Report, delay: &Delay) -> Option<String> {
-    let task = match &delay.connection {
-        Some(id) => report
-            .connections
-            .iter()
-            .find(|c| c.id == *id)?
-            .task
-            .clone(),
-        None => report
-            .lookups
-            .iter()
-            .find(|l| Some(&l.id) == delay.lookup.as_ref())?
-            .tasks
-            .first()
-            .cloned(),
-    }?;
-    Some(tables::task(&task))
 }
 
 fn bullet(mark: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -143,53 +126,8 @@ fn bullet(mark: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
 /// What was read, how the clocks were laid together, and what the reader should know.
 fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{}", style.head("Read"))?;
-    for c in &report.inputs.captures {
-        let dropped = c
-            .dropped
-            .filter(|d| *d > 0)
-            .map_or(String::new(), |d| format!(", {d} dropped"));
-        let bad = if c.undecodable > 0 {
-            format!(", {} undecodable", c.undecodable)
-        } else {
-            String::new()
-        };
-        let read = format!("{}: {} packets{bad}{dropped}", escape(&c.path), c.packets);
-        bullet("  ", &read, out)?;
-    }
-    for t in &report.inputs.traces {
-        let skipped = if t.skipped_lines > 0 {
-            format!(", {} other lines", t.skipped_lines)
-        } else {
-            String::new()
-        };
-        let (path, style) = (escape(&t.path), escape(&t.style));
-        // presyn's own traces name presyn where a log names strace's options.
-        let by = if t.style == "presyn" {
-            "traced by"
-        } else {
-            "strace"
-        };
-        let read = format!("{path}: {} calls, {by} {style}{skipped}", t.calls);
-        bullet("  ", &read, out)?;
-    }
-    if let Some(config) = &report.resolver_config {
-        let servers = escape(&config.nameservers.join(" ")).into_owned();
-        let read = format!("{}: name servers {servers}", escape(&config.path));
-        bullet("  ", &read, out)?;
-    }
-    if !report.inputs.captures.is_empty() && !report.inputs.traces.is_empty() {
-        let clock = &report.inputs.clock;
-        let text = if clock.uncertainty_s > 0.0 {
-            format!(
-                "clock: {} (offset {:.6} s, within {})",
-                clock.method,
-                clock.offset_s,
-                seconds(clock.uncertainty_s)
-            )
-        } else {
-            format!("clock: {} (offset {:.6} s)", clock.method, clock.offset_s)
-        };
-        bullet("  ", &text, out)?;
+    for line in words::inputs(report) {
+        bullet("  ", &line, out)?;
     }
     for warning in &report.warnings {
         bullet("  note: ", &escape(warning), out)?;

@@ -1,11 +1,11 @@
 //! What a report says of timetables and of the change that would help.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The waits of a lookup beside those that a stub resolver's timetable has for the same name servers, options
 /// and replies.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Timetable {
     /// Whose: `glibc`, `musl`, `go` or `c-ares`.
     pub model: String,
@@ -26,7 +26,7 @@ pub struct Timetable {
 }
 
 /// One wait, for one name server or (musl) for all at once.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TimetableWait {
     /// For whom.
     pub resolvers: Vec<String>,
@@ -39,7 +39,7 @@ pub struct TimetableWait {
 }
 
 /// A change and what it would have made of a delay.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BestChange {
     /// In words: `Without name server 10.0.1.93`.
     pub change: String,

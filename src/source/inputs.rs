@@ -54,6 +54,14 @@ pub enum InputError {
         /// Their names.
         list: String,
     },
+    /// Several folders, each a case, and files of who knows which.
+    #[error(
+        "{file} stands beside several folders, which are a case each; name one folder, or folders alone, or files alone"
+    )]
+    Mixed {
+        /// The first file.
+        file: String,
+    },
     /// More files than can be numbered.
     #[error("too many input files")]
     TooMany,
@@ -90,7 +98,22 @@ enum Found {
 /// How many bytes tell what a file is.
 const SNIFF: u64 = 1 << 16;
 
-/// Reads everything the user named.
+/// Which of the paths are one case. Several folders are a case each; anything else is one case, since the files of
+/// one run are named together, and so is a folder with files that it lacks.
+pub fn cases(paths: &[PathBuf]) -> Result<Vec<&[PathBuf]>, InputError> {
+    let folders = paths.iter().filter(|p| p.is_dir()).count();
+    if folders < 2 {
+        return Ok(vec![paths]);
+    }
+    match paths.iter().find(|p| !p.is_dir()) {
+        Some(file) => Err(InputError::Mixed {
+            file: file.display().to_string(),
+        }),
+        None => Ok(paths.chunks(1).collect()),
+    }
+}
+
+/// Reads everything the user named, as one case.
 pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, InputError> {
     let mut gathered = Gathered::default();
     let mut found = Vec::new();

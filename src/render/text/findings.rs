@@ -4,7 +4,7 @@ use super::style::{Style, seconds, wrap};
 use super::{WIDTH, bullet, tables};
 use crate::render::evidence;
 use crate::render::safe::escape;
-use crate::report::{Caller, Delay, Finding, Report};
+use crate::report::{Caller, Delay, Finding};
 use std::collections::HashSet;
 use std::io::{self, Write};
 
@@ -44,11 +44,8 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
             .chain(&finding.calls)
             .cloned()
             .collect();
-        let cited = format!(
-            "[{}] {}",
-            finding.id,
-            escape(&evidence::short(&places, SHOWN))
-        );
+        let cited = format!("[{}] {}", finding.id, evidence::short(&places, SHOWN));
+        let cited = escape(&cited);
         for line in wrap(&cited, WIDTH - 5) {
             writeln!(out, "     {}", style.faint(&line))?;
         }
@@ -70,28 +67,21 @@ fn sentence(caller: &Caller, hint: Option<&str>) -> String {
 
 /// For each entry of an account the commands that show its evidence. The lines are as long as they must be,
 /// so that they can be pasted.
-pub fn verify(
-    report: &Report,
-    delay: &Delay,
-    style: &Style,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub fn verify(delay: &Delay, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{}", style.head("To verify"))?;
     for entry in &delay.entries {
-        if entry.packets.is_empty() && entry.calls.is_empty() {
+        let commands = evidence::commands(entry);
+        if commands.is_empty() {
             continue;
         }
         writeln!(
             out,
             "  # {}  {}",
             seconds(entry.seconds),
-            tables::entry_label(report, entry)
+            tables::entry_label(entry)
         )?;
-        for file in evidence::by_file(&entry.packets) {
-            writeln!(out, "  {}", escape(&evidence::tshark(&file)))?;
-        }
-        for file in evidence::by_file(&entry.calls) {
-            writeln!(out, "  {}", escape(&evidence::sed(&file)))?;
+        for command in commands {
+            writeln!(out, "  {command}")?;
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Widths, colours and numbers of the text report.
 
+pub use crate::render::words::seconds;
+
 use anstyle::{AnsiColor, Style as Ansi};
 use unicode_width::UnicodeWidthStr;
 
@@ -97,27 +99,6 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
-}
-
-/// Seconds as a person reads them, with a unit.
-pub fn seconds(value: f64) -> String {
-    let size = value.abs();
-    if size >= 9.95 {
-        format!("{value:.1} s")
-    } else if size >= 0.995 {
-        format!("{value:.2} s")
-    } else if size >= 0.000_999_5 {
-        let ms = value * 1e3;
-        if size >= 0.0995 {
-            format!("{ms:.0} ms")
-        } else {
-            format!("{ms:.1} ms")
-        }
-    } else if size > 0.0 {
-        format!("{:.0} µs", value * 1e6)
-    } else {
-        "0 s".into()
-    }
 }
 
 /// Blocks of one to eight eighths.

@@ -2,95 +2,20 @@
 
 use super::style::{Style, fit, pad, seconds, width};
 use crate::render::safe::escape;
-use crate::report::{Delay, Entry, Query, Report, Task};
+use crate::render::words::{self, task};
+use crate::report::{Entry, Query, Report};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// What an entry of the account was spent on.
-pub fn entry_label(report: &Report, entry: &Entry) -> String {
-    let party = entry
-        .party
-        .as_deref()
-        .map(|p| short_party(&escape(p)))
-        .unwrap_or_default();
-    let count = match entry.queries {
-        0 => String::new(),
-        1 => "1 query".into(),
-        n => format!("{n} queries"),
-    };
-    let kind = entry
-        .question
-        .as_deref()
-        .and_then(|q| q.split(' ').next())
-        .filter(|kind| *kind != "?")
-        .unwrap_or("");
-    let what = match entry.kind.as_str() {
-        "resolver-silent" => "silent",
-        "resolver-answer" => "answered",
-        "search-domains" => "denied searched names",
-        "resolver-refused" => "refused",
-        "resolver-unreachable" => "unreachable",
-        "resolver-tcp" => "DNS over TCP",
-        "name-service" => "name service",
-        "attempt-failed" => "did not accept the connection",
-        "running" if entry.note.as_deref() == Some("starting up") => "starting up",
-        "running" => "running, or asleep on its own",
-        _ => "not explained",
-    };
-    let _ = report;
+pub fn entry_label(entry: &Entry) -> String {
+    let words::Spent { party, what, asked } = words::spent(entry);
     let name = if party.is_empty() {
         what.to_owned()
     } else {
         format!("{} {what}", pad(&party, 16))
     };
-    [name, [count, kind.to_owned()].join(" ")]
-        .join("  ")
-        .trim_end()
-        .to_owned()
-}
-
-/// Port 53 goes without saying.
-fn short_party(party: &str) -> String {
-    match party.strip_suffix(":53") {
-        Some(v4) => v4.trim_matches(['[', ']']).to_owned(),
-        None => party.to_owned(),
-    }
-}
-
-/// What happened after the SYN.
-pub fn after(report: &Report, delay: &Delay) -> Option<String> {
-    let c = report
-        .connections
-        .iter()
-        .find(|c| Some(&c.id) == delay.connection.as_ref())?;
-    let repeats = match c.syns {
-        0 | 1 => String::new(),
-        n => format!(", {} retransmitted", n - 1),
-    };
-    let how = match (c.syns, delay.after_syn_s) {
-        (0, _) => match c.outcome.as_str() {
-            "connected" => "connected".into(),
-            "no-syn" => "no SYN left the host".into(),
-            other => format!("connect: {other}"),
-        },
-        (_, Some(s)) => format!("SYN{repeats}, {} in {}", c.outcome, seconds(s)),
-        (_, None) => format!("SYN{repeats}, {}", c.outcome),
-    };
-    Some(how)
-}
-
-/// A task as strace users know it.
-pub fn task(task: &Task) -> String {
-    let mut words = Vec::new();
-    if let Some(comm) = &task.comm {
-        words.push(escape(comm).into_owned());
-    }
-    match (task.pid, task.tid) {
-        (Some(pid), Some(tid)) if pid != tid => words.push(format!("pid {pid}, tid {tid}")),
-        (_, Some(tid)) | (Some(tid), None) => words.push(format!("tid {tid}")),
-        (None, None) => {}
-    }
-    words.join(" ")
+    format!("{name}  {asked}").trim_end().to_owned()
 }
 
 /// Per resolver: asked, answered, unanswered, how fast, how long it was waited for.
@@ -98,7 +23,7 @@ pub fn resolvers(report: &Report, style: &Style, out: &mut dyn Write) -> io::Res
     let wide = report
         .resolvers
         .iter()
-        .map(|r| name_of(r).len())
+        .map(|r| words::resolver(r).len())
         .max()
         .unwrap_or(0)
         .clamp(14, 30);
@@ -120,7 +45,7 @@ pub fn resolvers(report: &Report, style: &Style, out: &mut dyn Write) -> io::Res
         let median = r.rtt_s.median.map_or("-".into(), seconds);
         let line = format!(
             "{} {:>6} {:>9} {:>11} {:>5} {:>9} {:>9}",
-            pad(&fit(&name_of(r), wide), wide),
+            pad(&fit(&words::resolver(r), wide), wide),
             r.queries,
             r.answered,
             r.unanswered,
@@ -141,44 +66,12 @@ pub fn resolvers(report: &Report, style: &Style, out: &mut dyn Write) -> io::Res
                 line
             }
         )?;
-        let mut notes: Vec<String> = Vec::new();
-        if r.never_sent > 0 {
-            notes.push(format!(
-                "{} sent by calls, but no packet left",
-                r.never_sent
-            ));
-        }
-        if r.refused > 0 {
-            notes.push(format!("{} refused by ICMP", r.refused));
-        }
-        if r.late > 0 {
-            notes.push(format!("{} answered too late", r.late));
-        }
-        let codes: Vec<String> = r
-            .rcodes
-            .iter()
-            .filter(|(c, _)| *c != "NOERROR")
-            .map(|(code, n)| format!("{n} {code}"))
-            .collect();
-        notes.extend(codes);
-        if r.origin == "untraced" {
-            notes.push("asked by other processes".into());
-        }
+        let notes = words::resolver_notes(r);
         if !notes.is_empty() {
-            writeln!(out, "  {}", style.faint(&notes.join(", ")))?;
+            writeln!(out, "  {}", style.faint(&notes))?;
         }
     }
     Ok(())
-}
-
-fn name_of(r: &crate::report::Resolver) -> String {
-    let port = if r.port == 53 {
-        String::new()
-    } else {
-        format!(" port {}", r.port)
-    };
-    let tcp = if r.transport == "tcp" { " tcp" } else { "" };
-    format!("{}{port}{tcp}", r.address)
 }
 
 /// Every lookup and what became of its queries.
@@ -203,6 +96,7 @@ pub fn lookups(
             l.outcome,
             seconds(l.seconds)
         );
+        let head = escape(&head);
         if who.is_empty() {
             writeln!(out, "  {head}")?;
         } else if width(&head) + width(&who) + 4 > super::WIDTH {
@@ -239,7 +133,7 @@ pub fn lookups(
                 waits.join(" ")
             };
             let tcp = if q.transport == "tcp" { " tcp" } else { "" };
-            let party = format!("{}{tcp}", short_party(&q.resolver));
+            let party = format!("{}{tcp}", words::party(&q.resolver));
             let line = format!(
                 "{} {:>2} × {}  {}",
                 pad(&party, 22),
@@ -247,7 +141,8 @@ pub fn lookups(
                 pad(&kinds.join("+"), 8),
                 q.state
             );
-            writeln!(out, "     {} {}", pad(&fit(&line, 52), 52), fit(&waits, 22))?;
+            let line = fit(&escape(&line), 52);
+            writeln!(out, "     {} {}", pad(&line, 52), fit(&waits, 22))?;
         }
     }
     more(
@@ -295,7 +190,7 @@ pub fn connections(
             pad(&c.to, 24),
             c.outcome
         );
-        writeln!(out, "  {line}{}", style.faint(&cause))?;
+        writeln!(out, "  {}{}", escape(&line), style.faint(&escape(&cause)))?;
     }
     more(
         report.connections.len().saturating_sub(shown) + report.omitted.connections,

@@ -1,0 +1,96 @@
+//! The conditions of `--fail-on`.
+
+use crate::explain::finding;
+use crate::report::Report;
+use anyhow::{Context, Result, bail};
+
+/// A condition of `--fail-on`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// This finding is among the findings.
+    Finding(String),
+    /// Some delay before a SYN (or of a failed lookup) is longer than this many seconds.
+    DelayOver(f64),
+    /// More queries than this stayed unanswered, all resolvers together.
+    UnansweredOver(u64),
+}
+
+/// What may be written.
+const FORMS: &str = "give a finding (presyn explain lists them), delay>SECONDS or unanswered>N";
+
+impl Condition {
+    /// Reads `FINDING`, `delay>SECONDS` or `unanswered>N`.
+    pub fn parse(text: &str) -> Result<Self> {
+        if let Some((what, than)) = text.split_once('>') {
+            let than = than.trim();
+            return match what.trim() {
+                "delay" => match than.parse::<f64>() {
+                    Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => {
+                        Ok(Self::DelayOver(seconds))
+                    }
+                    _ => bail!("--fail-on {text}: '{than}' is not a number of seconds"),
+                },
+                "unanswered" => than.parse().map(Self::UnansweredOver).with_context(|| {
+                    format!("--fail-on {text}: '{than}' is not a number of queries")
+                }),
+                other => bail!("--fail-on {text}: '{other}' cannot be measured; {FORMS}"),
+            };
+        }
+        if finding::pages().any(|p| p.id == text) {
+            return Ok(Self::Finding(text.into()));
+        }
+        bail!("--fail-on {text}: there is no such finding; {FORMS}")
+    }
+
+    /// Whether it holds of a report.
+    pub fn holds(&self, report: &Report) -> bool {
+        match self {
+            Self::Finding(id) => report.findings.iter().any(|f| f.id == *id),
+            Self::DelayOver(seconds) => report.delays.iter().any(|d| d.since_start_s > *seconds),
+            Self::UnansweredOver(n) => {
+                report.resolvers.iter().map(|r| r.unanswered).sum::<u64>() > *n
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_or_refused_with_the_forms() {
+        for (text, condition) in [
+            (
+                "resolver-silent",
+                Condition::Finding("resolver-silent".into()),
+            ),
+            ("delay>0", Condition::DelayOver(0.0)),
+            ("delay > 2.5", Condition::DelayOver(2.5)),
+            ("unanswered>0", Condition::UnansweredOver(0)),
+            ("unanswered > 12", Condition::UnansweredOver(12)),
+        ] {
+            assert_eq!(Condition::parse(text).ok(), Some(condition), "{text}");
+        }
+        for (text, word) in [
+            ("", "no such finding"),
+            ("resolver-silence", "presyn explain"),
+            ("unanswered", "unanswered>N"),
+            ("delay=3", "delay>SECONDS"),
+            ("delay<3", "delay>SECONDS"),
+            ("delay>=3", "number of seconds"),
+            ("delay>nan", "number of seconds"),
+            ("delay>inf", "number of seconds"),
+            ("delay>-1", "number of seconds"),
+            ("delay>", "number of seconds"),
+            ("unanswered>-1", "number of queries"),
+            ("unanswered>1.5", "number of queries"),
+            ("unanswered>", "number of queries"),
+            ("queries>3", "'queries' cannot be measured"),
+            (">3", "cannot be measured"),
+        ] {
+            let said = Condition::parse(text).map_or_else(|e| e.to_string(), |c| format!("{c:?}"));
+            assert!(said.contains(word), "{text}: {said}");
+        }
+    }
+}

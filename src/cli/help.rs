@@ -1,0 +1,125 @@
+//! What `--help` says below the options, and the manual pages in sections of their own. A heading is a line of its
+//! own that ends with a colon; what is indented is printed as it stands.
+
+/// `presyn`.
+pub const PRESYN: &str = "\
+Examples:
+  sudo presyn run -- curl -s http://web.example/
+  presyn analyze slow.pcap strace.log
+  presyn diff before/ after/
+  presyn explain resolver-silent
+
+Exit status:
+  0  done
+  1  a --fail-on condition holds, or check found that something is missing
+  2  unusable input or usage
+  3  a report was printed, but from damaged input
+  run ends as its command ended";
+
+/// `presyn analyze`.
+pub const ANALYZE: &str = "\
+Several folders are a case each; one that cannot be read is named, and the others are
+reported. Anything else is one case: the files of one run, or a folder and what it lacks.
+
+Conditions of --fail-on:
+  FINDING        this finding is among the findings; presyn explain lists them
+  delay>SECONDS  a client waited longer before its SYN, or for a lookup that failed
+  unanswered>N   more queries stayed unanswered, all name servers together
+
+Examples:
+  presyn analyze case/
+  presyn analyze slow.pcap strace.log
+  presyn analyze --resolv-conf resolv.conf --format json slow.pcap strace.log
+  presyn analyze --format markdown case/ > ticket.md
+  presyn analyze --format jsonl cases/*/ > cases.jsonl
+  presyn analyze --fail-on resolver-silent --fail-on 'delay>3' case/
+  ssh HOST cat slow.pcap | presyn analyze - strace.log
+
+Exit status:
+  0  done
+  1  a --fail-on condition holds
+  2  unusable input or usage
+  3  a report was printed, but from damaged input
+  Where several hold: 2 before 3 before 1.";
+
+/// `presyn run`.
+pub const RUN: &str = "\
+The report goes to standard error, or to --report FILE; standard output is the command's
+own. --format json and jsonl need --report.
+
+Examples:
+  sudo presyn run -- curl -s http://web.example/
+  sudo presyn run --save case/ -- zkCli.sh -server 192.168.110.231:8998
+  sudo presyn run --format markdown --report ticket.md -- psql -h db.example -c 'select 1'
+
+Exit status:
+  presyn ends as the command ended; 125-127, as env(1), when it could not be run.";
+
+/// `presyn whatif`.
+pub const WHATIF: &str = "\
+Without a change it says what each of a few would do that may help the slowest connect.
+
+Examples:
+  presyn whatif case/
+  presyn whatif case/ --without 10.0.1.93
+  presyn whatif case/ --options 'timeout:1 attempts:1'
+  presyn whatif case/ --resolv-conf new.conf --format json
+
+Exit status:
+  0  done
+  2  unusable input or usage
+  3  an answer was printed, but from damaged input";
+
+/// `presyn diff`.
+pub const DIFF: &str = "\
+Servers are matched by the name that was looked up and the port, else by the address;
+process ids and the client's ports play no part. Options of analyze are for reports:
+save one with --format json, then compare.
+
+Examples:
+  presyn diff before/ after/
+  presyn analyze --format json slow.pcap strace.log > before.json
+  presyn diff before.json after/
+  presyn diff --format markdown before/ after/ > ticket.md
+  presyn diff --fail-on worse last.json now/
+
+Exit status:
+  0  compared
+  1  --fail-on worse: something got worse
+  2  unusable input or usage
+  3  compared, but from damaged input";
+
+/// `presyn check`.
+pub const CHECK: &str = "\
+Examples:
+  presyn check
+  sudo presyn check
+
+Exit status:
+  0  presyn run works here
+  1  something is missing";
+
+/// `presyn explain`.
+pub const EXPLAIN: &str = "\
+Examples:
+  presyn explain
+  presyn explain resolver-silent";
+
+/// `presyn schema`.
+pub const SCHEMA: &str = "\
+Examples:
+  presyn schema > presyn.report.schema.json
+  presyn schema lines";
+
+/// `presyn man`.
+pub const MAN: &str = "\
+Examples:
+  presyn man | man -l -
+  sudo presyn man /usr/local/share/man/man1";
+
+/// `presyn completions`.
+pub const COMPLETIONS: &str = "\
+Examples:
+  presyn completions bash > ~/.local/share/bash-completion/completions/presyn
+  presyn completions zsh > ~/.zfunc/_presyn
+  presyn completions fish > ~/.config/fish/completions/presyn.fish";

@@ -1,0 +1,102 @@
+//! `presyn analyze`, as the terminal sees it.
+
+use super::output::{self, CONDITION, DAMAGED, UNUSABLE};
+use super::progress::Progress;
+use super::{Analyze, Format, settings};
+use crate::pipeline::{self, Settings};
+use crate::render::{markdown, safe::escape};
+use crate::report::Report;
+use crate::source::headway;
+use crate::source::inputs::{self, InputError, InputOptions};
+use anyhow::{Context, Result, bail};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+/// Reports on a case, or on several. Returns the exit status.
+pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
+    let (settings, options, conditions) = settings::analyze(args)?;
+    let cases = inputs::cases(&args.paths)?;
+    let format = args.report.format;
+    let colored = output::colored(args.report.color, io::stdout().is_terminal());
+    let several = cases.len() > 1;
+    headway::heed_interrupts().context("cannot watch for Ctrl-C")?;
+    if several && format == Format::Json {
+        bail!("--format json is one report; for several cases take --format jsonl");
+    }
+    let (mut unusable, mut damaged, mut condition) = (false, false, false);
+    for (n, paths) in cases.into_iter().enumerate() {
+        let progress = Progress::begin();
+        let read = match read(paths, &options, &settings) {
+            Ok(read) => read,
+            // Too soon for anything to be known.
+            Err(_) if headway::stopped() => return Ok(headway::INTERRUPTED),
+            // One bad case of many does not take the others with it.
+            Err(error) if several => {
+                output::complain(&error.into());
+                unusable = true;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        drop(progress);
+        let case = name(paths);
+        damaged |= read.damaged;
+        condition |= conditions.iter().any(|c| c.holds(&read.report));
+        if several {
+            heading(&case, n, format, out)?;
+        }
+        output::write(&read.report, &case, &args.report, colored, out)
+            .context("cannot write the report")?;
+        if headway::stopped() {
+            return Ok(headway::INTERRUPTED);
+        }
+    }
+    Ok(if unusable {
+        UNUSABLE
+    } else if damaged {
+        DAMAGED
+    } else if condition {
+        CONDITION
+    } else {
+        0
+    })
+}
+
+/// A case that was read.
+pub struct Case {
+    /// What there is to say about it.
+    pub report: Report,
+    /// Some of its files are damaged.
+    pub damaged: bool,
+}
+
+/// Reads the files of one case and explains them.
+pub fn read(
+    paths: &[PathBuf],
+    options: &InputOptions,
+    settings: &Settings,
+) -> Result<Case, InputError> {
+    let gathered = inputs::gather(paths, options)?;
+    let damaged = gathered.is_damaged();
+    Ok(Case {
+        report: pipeline::report(gathered, settings),
+        damaged,
+    })
+}
+
+fn name(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+    names.join(" ")
+}
+
+/// What stands above each of several reports.
+fn heading(case: &str, n: usize, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    if n > 0 && format != Format::Jsonl {
+        writeln!(out)?;
+    }
+    match format {
+        Format::Text => writeln!(out, "==== {}\n", escape(case)),
+        Format::Markdown => writeln!(out, "# {}\n", markdown::mark::code(case)),
+        Format::Json | Format::Jsonl => Ok(()),
+    }
+}

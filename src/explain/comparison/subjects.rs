@@ -1,0 +1,231 @@
+//! Servers and names of two reports, matched.
+//!
+//! A server is known by the name that the client looked up and the port, which outlives a change of address; where
+//! no name is known, by address and port. A change often *removes* the lookup (a line in /etc/hosts), or asks for
+//! another name (the final dot): what is left unmatched is matched by the addresses that it connected to. A name
+//! that was looked up for nothing matches its server of the other report.
+
+use super::{Change, Part, Times, Waited};
+use crate::report::subjects::Subjects;
+use crate::report::{Delay, Report};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// All delays of one server or name in one report.
+#[derive(Default)]
+struct Group<'a> {
+    /// Name and port, as far as they are known.
+    keys: BTreeSet<(String, Option<&'a str>)>,
+    /// `ADDRESS:PORT`.
+    to: BTreeSet<&'a str>,
+    delays: Vec<Timed<'a>>,
+}
+
+/// A delay and what followed it.
+#[derive(Clone, Copy)]
+struct Timed<'a> {
+    delay: &'a Delay,
+    /// From the SYN to connected or given up, unless a later attempt has it in its own account.
+    after_syn: f64,
+}
+
+impl Timed<'_> {
+    fn whole(self) -> f64 {
+        self.delay.since_start_s + self.after_syn
+    }
+}
+
+/// What is in both first, then what is in one, the slowest first.
+pub fn compare(before: &Report, after: &Report) -> Vec<Waited> {
+    let (mut before, mut after) = (groups(before), groups(after));
+    let mut pairs = Vec::new();
+    take(&mut before, &mut after, &mut pairs, |b, a| {
+        !b.keys.is_disjoint(&a.keys)
+    });
+    take(&mut before, &mut after, &mut pairs, |b, a| {
+        !b.to.is_disjoint(&a.to)
+    });
+    let names = |g: &Group| {
+        g.keys
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let lookup = |g: &Group| g.to.is_empty();
+    take(&mut before, &mut after, &mut pairs, |b, a| {
+        lookup(b) != lookup(a) && !names(b).is_disjoint(&names(a))
+    });
+    let mut waited: Vec<Waited> = pairs
+        .iter()
+        .map(|(b, a)| waited(Some(b), Some(a)))
+        .collect();
+    waited.extend(before.iter().map(|b| self::waited(Some(b), None)));
+    waited.extend(after.iter().map(|a| self::waited(None, Some(a))));
+    let both = |w: &Waited| w.gained_s.is_some();
+    waited.sort_by(|x, y| {
+        both(y)
+            .cmp(&both(x))
+            .then(slowest(y).total_cmp(&slowest(x)))
+    });
+    waited
+}
+
+fn slowest(waited: &Waited) -> f64 {
+    let sides = [&waited.before, &waited.after].into_iter().flatten();
+    sides.map(|t| t.slowest_s).fold(0.0, f64::max)
+}
+
+/// The delays of a report by server or name.
+fn groups(report: &Report) -> Vec<Group<'_>> {
+    let subjects = Subjects::new(report);
+    let mut counted: HashSet<(Option<&str>, &str)> = HashSet::new();
+    for delay in &report.delays {
+        let failed = delay.entries.iter().filter(|e| e.kind == "attempt-failed");
+        counted.extend(failed.filter_map(|e| Some((delay.lookup.as_deref(), e.party.as_deref()?))));
+    }
+    let mut groups: BTreeMap<(String, Option<&str>), Group> = BTreeMap::new();
+    for delay in &report.delays {
+        let connection = subjects.connection(delay.connection.as_deref());
+        let lookup = subjects.lookup(delay.lookup.as_deref());
+        let to = connection.map(|c| &*c.to);
+        let port = to.and_then(|to| to.rsplit_once(':')).map(|(_, port)| port);
+        // A reverse lookup's name is no name of the server.
+        let name = lookup
+            .filter(|l| l.name != "?" && (l.kind == "forward" || connection.is_none()))
+            .map(|l| l.name.trim_end_matches('.').to_ascii_lowercase());
+        let Some(key) = name
+            .map(|n| (n, port))
+            .or(to.map(|to| (to.to_owned(), None)))
+        else {
+            continue;
+        };
+        let group = groups.entry(key.clone()).or_default();
+        group.keys.insert(key);
+        group.to.extend(to);
+        let told = to.is_some_and(|to| counted.contains(&(delay.lookup.as_deref(), to)));
+        let after_syn = delay.after_syn_s.filter(|_| !told).unwrap_or(0.0);
+        group.delays.push(Timed { delay, after_syn });
+    }
+    groups.into_values().collect()
+}
+
+/// Moves what matches out of both lists. Groups that share a partner become one: three names before may be one
+/// address after.
+fn take<'a>(
+    before: &mut Vec<Group<'a>>,
+    after: &mut Vec<Group<'a>>,
+    pairs: &mut Vec<(Group<'a>, Group<'a>)>,
+    matches: impl Fn(&Group, &Group) -> bool,
+) {
+    while let Some((b, a)) = first(before, after, &matches) {
+        let mut pair = (before.remove(b), after.remove(a));
+        while let Some(more) = before.iter().position(|b| matches(b, &pair.1)) {
+            merge(&mut pair.0, before.remove(more));
+        }
+        while let Some(more) = after.iter().position(|a| matches(&pair.0, a)) {
+            merge(&mut pair.1, after.remove(more));
+        }
+        pairs.push(pair);
+    }
+}
+
+fn first(
+    before: &[Group],
+    after: &[Group],
+    matches: &impl Fn(&Group, &Group) -> bool,
+) -> Option<(usize, usize)> {
+    before
+        .iter()
+        .enumerate()
+        .find_map(|(b, group)| Some((b, after.iter().position(|a| matches(group, a))?)))
+}
+
+fn merge<'a>(into: &mut Group<'a>, from: Group<'a>) {
+    into.keys.extend(from.keys);
+    into.to.extend(from.to);
+    into.delays.extend(from.delays);
+}
+
+fn waited(before: Option<&Group>, after: Option<&Group>) -> Waited {
+    let (b, a) = (before.and_then(worst), after.and_then(worst));
+    let (change, gained_s) = match (b, a) {
+        (Some(b), Some(a)) => (
+            Change::of(b.whole(), a.whole()),
+            Some(b.whole() - a.whole()),
+        ),
+        (Some(_), None) => (Change::Gone, None),
+        (None, _) => (Change::New, None),
+    };
+    Waited {
+        change,
+        gained_s,
+        before: before.map(times),
+        after: after.map(times),
+        parts: parts(b, a),
+    }
+}
+
+fn worst<'a>(group: &Group<'a>) -> Option<Timed<'a>> {
+    let delays = group.delays.iter().copied();
+    delays.max_by(|x, y| x.whole().total_cmp(&y.whole()))
+}
+
+fn times(group: &Group) -> Times {
+    let mut seconds: Vec<f64> = group.delays.iter().map(|d| d.whole()).collect();
+    seconds.sort_by(f64::total_cmp);
+    let names: Vec<String> = group
+        .keys
+        .iter()
+        .map(|(name, port)| port.map_or_else(|| name.clone(), |port| format!("{name}:{port}")))
+        .collect();
+    Times {
+        what: crate::explain::words::list(&names),
+        times: seconds.len(),
+        slowest_s: seconds.last().copied().unwrap_or(0.0),
+        median_s: median(&seconds),
+    }
+}
+
+/// Of sorted numbers.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+/// Where the slowest of each side went, by kind and party, in order of the account before, then of new ones.
+fn parts(before: Option<Timed>, after: Option<Timed>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut add =
+        |kind: &str, party: Option<&str>, note: Option<&str>, side: usize, seconds: f64| {
+            let known = parts.iter().position(|p| {
+                p.kind == kind && p.party.as_deref() == party && p.note.as_deref() == note
+            });
+            let at = known.unwrap_or_else(|| {
+                parts.push(Part {
+                    kind: kind.into(),
+                    party: party.map(Into::into),
+                    note: note.map(Into::into),
+                    before_s: 0.0,
+                    after_s: 0.0,
+                });
+                parts.len() - 1
+            });
+            let part = &mut parts[at];
+            *[&mut part.before_s, &mut part.after_s][side] += seconds;
+        };
+    for (side, delay) in [before, after].into_iter().enumerate() {
+        for e in delay.iter().flat_map(|d| &d.delay.entries) {
+            let note = e.note.as_deref().filter(|n| *n == "starting up");
+            add(&e.kind, e.party.as_deref(), note, side, e.seconds);
+        }
+    }
+    for (side, delay) in [before, after].into_iter().enumerate() {
+        if let Some(delay) = delay.filter(|d| d.after_syn > 0.0) {
+            add("after-syn", None, None, side, delay.after_syn);
+        }
+    }
+    parts
+}

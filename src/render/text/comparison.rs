@@ -1,0 +1,174 @@
+//! Two reports compared, for people.
+
+use super::style::{Style, fit, pad, wrap};
+use super::{WIDTH, bullet};
+use crate::explain::comparison::{Asked, Comparison, Found, Setting, Waited};
+use crate::render::safe::escape;
+use crate::render::words::comparison as words;
+use std::io::{self, Write};
+
+/// How many servers and names are listed beside the first.
+const SHOWN: usize = 12;
+
+/// Writes a comparison.
+pub fn write(comparison: &Comparison, colored: bool, out: &mut dyn Write) -> io::Result<()> {
+    let style = Style::new(colored);
+    for (n, sentence) in comparison.summary.iter().enumerate() {
+        for line in wrap(&escape(sentence), WIDTH) {
+            let line = if n == 0 { style.strong(&line) } else { line };
+            writeln!(out, "{line}")?;
+        }
+    }
+    // What is in one report only has nothing to be held against.
+    let both = usize::from(
+        comparison
+            .delays
+            .first()
+            .is_some_and(|d| d.gained_s.is_some()),
+    );
+    let (first, others) = comparison.delays.split_at(both);
+    for first in first {
+        account(first, &style, out)?;
+    }
+    self::others(others, both > 0, &style, out)?;
+    findings(&comparison.findings, &style, out)?;
+    resolvers(&comparison.resolvers, &style, out)?;
+    configuration(&comparison.configuration, &style, out)?;
+    writeln!(out, "\n{}", style.head("Compared"))?;
+    for (side, what) in [("before", &comparison.before), ("after", &comparison.after)] {
+        bullet(
+            &format!("  {side:<8}"),
+            &escape(&what.paths.join(", ")),
+            out,
+        )?;
+    }
+    Ok(())
+}
+
+/// The slowest server or name, part by part.
+fn account(first: &Waited, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let head = |what: &str| {
+        let what = pad(&fit(&escape(what), 46), 46);
+        format!("{what} {:>10} {:>10} {:>10}", "Before", "After", "Gained")
+    };
+    writeln!(out, "\n{}", style.head(&head(&first.what())))?;
+    for part in &first.parts {
+        let label = format!("  {}", pad(&words::part(part), 44));
+        row(&label, Some(part.before_s), Some(part.after_s), out)?;
+    }
+    let (before, after) = words::slowest(first);
+    row("  in all", before, after, out)?;
+    if let Some(many) = words::attempts(first) {
+        for line in wrap(&many, WIDTH - 2) {
+            writeln!(out, "  {}", style.faint(&line))?;
+        }
+    }
+    Ok(())
+}
+
+fn row(
+    label: &str,
+    before: Option<f64>,
+    after: Option<f64>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} {:>10} {:>10} {:>10}",
+        pad(&fit(label, 46), 46),
+        words::some(before),
+        words::some(after),
+        words::gained(before, after)
+    )
+}
+
+/// The other servers and names, a line each.
+fn others(others: &[Waited], more: bool, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    if others.is_empty() {
+        return Ok(());
+    }
+    let what = if more {
+        "Other connections and lookups"
+    } else {
+        "Connections and lookups"
+    };
+    let head = format!(
+        "{} {:>10} {:>10} {:>10}",
+        pad(what, 46),
+        "Before",
+        "After",
+        "Gained"
+    );
+    writeln!(out, "\n{}", style.head(&head))?;
+    for other in others.iter().take(SHOWN) {
+        let label = format!("  {:<7}{}", other.change.name(), escape(&other.what()));
+        let (before, after) = words::slowest(other);
+        row(&label, before, after, out)?;
+    }
+    match others.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => writeln!(out, "  … and {more} more (--format json has them)"),
+    }
+}
+
+fn findings(findings: &[Found], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", style.head("Findings"))?;
+    for finding in findings {
+        let mark = format!("  {:<7}", finding.change.name());
+        bullet(
+            &mark,
+            &format!("{} [{}]", words::found(finding), escape(&finding.id)),
+            out,
+        )?;
+        if let Some(remedy) = words::news(finding) {
+            bullet("      => ", &escape(remedy), out)?;
+        }
+    }
+    Ok(())
+}
+
+fn resolvers(resolvers: &[Asked], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    if resolvers.is_empty() {
+        return Ok(());
+    }
+    let head = format!(
+        "{} {:>10} {:>11} {:>16} {:>17} {:>8}",
+        pad("Resolver", 13),
+        "Asked",
+        "Unanswered",
+        "Median",
+        "Waited",
+        "Gained"
+    );
+    writeln!(out, "\n{}", style.head(&head))?;
+    for r in resolvers {
+        let line = format!(
+            "{} {:>10} {:>11} {:>16} {:>17} {:>8}",
+            pad(&fit(&words::asked(r), 13), 13),
+            words::count(r, |a| a.queries),
+            words::count(r, |a| a.unanswered),
+            words::time(r, |a| a.median_s),
+            words::waited(r),
+            words::resolver_gained(r)
+        );
+        writeln!(out, "{line}")?;
+        if r.untraced {
+            writeln!(out, "  {}", style.faint("asked by other processes"))?;
+        }
+    }
+    Ok(())
+}
+
+fn configuration(settings: &[Setting], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    if settings.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", style.head("resolv.conf"))?;
+    for setting in settings {
+        bullet("  ", &words::setting(setting), out)?;
+    }
+    Ok(())
+}

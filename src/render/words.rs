@@ -1,0 +1,277 @@
+//! Words that the formats for people share: durations, parties, tasks, lines of the account. Everything here is
+//! [`escape`]d already.
+
+pub mod comparison;
+
+use super::safe::escape;
+use crate::report::subjects::Subjects;
+use crate::report::{Delay, Entry, Report, Resolver, Task};
+use std::collections::HashMap;
+
+/// Seconds as a person reads them, with a unit.
+pub fn seconds(value: f64) -> String {
+    let size = value.abs();
+    if size >= 9.95 {
+        format!("{value:.1} s")
+    } else if size >= 0.995 {
+        format!("{value:.2} s")
+    } else if size >= 0.000_999_5 {
+        let ms = value * 1e3;
+        if size >= 0.0995 {
+            format!("{ms:.0} ms")
+        } else {
+            format!("{ms:.1} ms")
+        }
+    } else if size > 0.0 {
+        format!("{:.0} µs", value * 1e6)
+    } else {
+        "0 s".into()
+    }
+}
+
+/// A party without port 53, which goes without saying.
+pub fn party(party: &str) -> String {
+    let party = escape(party);
+    match party.strip_suffix(":53") {
+        Some(host) => host.trim_matches(['[', ']']).to_owned(),
+        None => party.into_owned(),
+    }
+}
+
+/// A line of the account in words.
+pub struct Spent {
+    /// Whom it was charged to; empty for nobody.
+    pub party: String,
+    /// What the party did.
+    pub what: &'static str,
+    /// `4 queries PTR`; empty without queries.
+    pub asked: String,
+}
+
+/// What an entry of the account was spent on.
+pub fn spent(entry: &Entry) -> Spent {
+    let count = match entry.queries {
+        0 => String::new(),
+        1 => "1 query".into(),
+        n => format!("{n} queries"),
+    };
+    let kind = entry
+        .question
+        .as_deref()
+        .and_then(|q| q.split(' ').next())
+        .filter(|kind| *kind != "?")
+        .map(escape)
+        .unwrap_or_default();
+    Spent {
+        party: entry.party.as_deref().map(party).unwrap_or_default(),
+        what: what(&entry.kind, entry.note.as_deref()),
+        asked: format!("{count} {kind}").trim().to_owned(),
+    }
+}
+
+/// A kind of entry in words.
+pub fn what(kind: &str, note: Option<&str>) -> &'static str {
+    match kind {
+        "resolver-silent" => "silent",
+        "resolver-answer" => "answered",
+        "search-domains" => "denied searched names",
+        "resolver-refused" => "refused",
+        "resolver-unreachable" => "unreachable",
+        "resolver-tcp" => "DNS over TCP",
+        "name-service" => "name service",
+        "attempt-failed" => "did not accept the connection",
+        "running" if note == Some("starting up") => "starting up",
+        "running" => "running, or asleep on its own",
+        _ => "not explained",
+    }
+}
+
+/// What else is to be said of an entry, beside what its words say already.
+pub fn note(entry: &Entry) -> Option<&str> {
+    entry.note.as_deref().filter(|n| *n != "starting up")
+}
+
+/// What happened after the SYN.
+pub fn after(report: &Report, delay: &Delay) -> Option<String> {
+    let c = report
+        .connections
+        .iter()
+        .find(|c| Some(&c.id) == delay.connection.as_ref())?;
+    let repeats = match c.syns {
+        0 | 1 => String::new(),
+        n => format!(", {} retransmitted", n - 1),
+    };
+    let outcome = escape(&c.outcome);
+    let how = match (c.syns, delay.after_syn_s) {
+        (0, _) => match &*outcome {
+            "connected" => "connected".into(),
+            "no-syn" => "no SYN left the host".into(),
+            other => format!("connect: {other}"),
+        },
+        (_, Some(s)) => format!("SYN{repeats}, {outcome} in {}", seconds(s)),
+        (_, None) => format!("SYN{repeats}, {outcome}"),
+    };
+    Some(how)
+}
+
+/// A task as strace users know it.
+pub fn task(task: &Task) -> String {
+    let mut words = Vec::new();
+    if let Some(comm) = &task.comm {
+        words.push(escape(comm).into_owned());
+    }
+    match (task.pid, task.tid) {
+        (Some(pid), Some(tid)) if pid != tid => words.push(format!("pid {pid}, tid {tid}")),
+        (_, Some(tid)) | (Some(tid), None) => words.push(format!("tid {tid}")),
+        (None, None) => {}
+    }
+    words.join(" ")
+}
+
+/// The task whose delay it is; empty where nobody knows.
+pub fn who(report: &Report, delay: &Delay) -> String {
+    let lookup = || {
+        report
+            .lookups
+            .iter()
+            .find(|l| Some(&l.id) == delay.lookup.as_ref())
+    };
+    let found = match &delay.connection {
+        Some(id) => {
+            let connection = report.connections.iter().find(|c| c.id == *id);
+            connection.and_then(|c| c.task.as_ref())
+        }
+        None => lookup().and_then(|l| l.tasks.first()),
+    };
+    found.map(task).unwrap_or_default()
+}
+
+/// A resolver's name: address, the port when it is not 53, the transport when it is not UDP.
+pub fn resolver(r: &Resolver) -> String {
+    resolver_name(&r.address, r.port, &r.transport)
+}
+
+fn resolver_name(address: &str, port: u16, transport: &str) -> String {
+    let port = if port == 53 {
+        String::new()
+    } else {
+        format!(" port {port}")
+    };
+    let tcp = if transport == "tcp" { " tcp" } else { "" };
+    format!("{}{port}{tcp}", escape(address))
+}
+
+/// What the columns of the resolver table do not say.
+pub fn resolver_notes(r: &Resolver) -> String {
+    let mut notes: Vec<String> = Vec::new();
+    if r.never_sent > 0 {
+        notes.push(format!(
+            "{} sent by calls, but no packet left",
+            r.never_sent
+        ));
+    }
+    if r.refused > 0 {
+        notes.push(format!("{} refused by ICMP", r.refused));
+    }
+    if r.late > 0 {
+        notes.push(format!("{} answered too late", r.late));
+    }
+    let codes = r.rcodes.iter().filter(|(code, _)| *code != "NOERROR");
+    notes.extend(codes.map(|(code, n)| format!("{n} {}", escape(code))));
+    if r.origin == "untraced" {
+        notes.push("asked by other processes".into());
+    }
+    notes.join(", ")
+}
+
+/// Accounts of one server or name.
+pub struct Others<'a> {
+    /// The server or name.
+    pub what: String,
+    /// The slowest of them.
+    pub slowest: &'a Delay,
+    /// How many they are.
+    pub count: usize,
+}
+
+impl Others<'_> {
+    /// What the slowest spent most on.
+    pub fn why(&self) -> String {
+        let entries = self.slowest.entries.iter();
+        let Some(worst) = entries.max_by(|a, b| a.seconds.total_cmp(&b.seconds)) else {
+            return String::new();
+        };
+        let Spent { party, what, asked } = spent(worst);
+        let why = format!("{party} {what} {asked}");
+        why.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The accounts beside the first, one group for each server or name, the slowest first.
+pub fn others(report: &Report) -> Vec<Others<'_>> {
+    let subjects = Subjects::new(report);
+    let mut groups: Vec<Others> = Vec::new();
+    let mut index: HashMap<String, usize> = HashMap::new();
+    for delay in report.delays.iter().skip(1) {
+        let what = escape(subjects.name(delay).unwrap_or("?")).into_owned();
+        // The list is sorted: the first of a group is its slowest.
+        if let Some(at) = index.get(&what) {
+            groups[*at].count += 1;
+        } else {
+            index.insert(what.clone(), groups.len());
+            groups.push(Others {
+                what,
+                slowest: delay,
+                count: 1,
+            });
+        }
+    }
+    groups
+}
+
+/// What was read and how the clocks were laid together, a line each.
+pub fn inputs(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    let also = |n: u64, what: &str| match n {
+        0 => String::new(),
+        n => format!(", {n} {what}"),
+    };
+    for c in &report.inputs.captures {
+        let bad = also(c.undecodable, "undecodable");
+        let dropped = also(c.dropped.unwrap_or(0), "dropped");
+        lines.push(format!(
+            "{}: {} packets{bad}{dropped}",
+            escape(&c.path),
+            c.packets
+        ));
+    }
+    for t in &report.inputs.traces {
+        // presyn's own traces name presyn where a log names strace's options.
+        let by = if t.style == "presyn" {
+            "traced by"
+        } else {
+            "strace"
+        };
+        let (path, style) = (escape(&t.path), escape(&t.style));
+        let skipped = also(t.skipped_lines, "other lines");
+        lines.push(format!("{path}: {} calls, {by} {style}{skipped}", t.calls));
+    }
+    if let Some(config) = &report.resolver_config {
+        let servers = escape(&config.nameservers.join(" ")).into_owned();
+        lines.push(format!("{}: name servers {servers}", escape(&config.path)));
+    }
+    if !report.inputs.captures.is_empty() && !report.inputs.traces.is_empty() {
+        let clock = &report.inputs.clock;
+        let within = if clock.uncertainty_s > 0.0 {
+            format!(", within {}", seconds(clock.uncertainty_s))
+        } else {
+            String::new()
+        };
+        let method = escape(&clock.method);
+        lines.push(format!(
+            "clock: {method} (offset {:.6} s{within})",
+            clock.offset_s
+        ));
+    }
+    lines
+}

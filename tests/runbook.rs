@@ -1,0 +1,198 @@
+//! RUNBOOK.md, README.md and `--help` say only what is so: every finding has its action, every command line parses,
+//! and the example for `DuckDB` runs.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use assert_cmd::Command;
+use clap::{CommandFactory, Parser};
+use presyn::cli::Cli;
+use presyn::explain::finding;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// The blocks of a Markdown file that are fenced as this language.
+fn fenced(file: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let opening = format!("```{language}\n");
+    let blocks = text.split(&opening).skip(1);
+    blocks
+        .map(|b| b.split("\n```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// The calls of presyn in shell text: each to the end of its command, without redirections.
+fn calls(shell: &str) -> Vec<Vec<String>> {
+    let mut calls = Vec::new();
+    for line in shell.replace("\\\n", " ").lines() {
+        let words = shlex::split(line).unwrap_or_else(|| panic!("quotes do not match: {line}"));
+        let mut words = words.into_iter().peekable();
+        while let Some(word) = words.next() {
+            if word != "presyn" {
+                continue;
+            }
+            let mut call = vec![word];
+            while let Some(word) =
+                words.next_if(|w| !["|", "||", "&&", ";", ">", "<"].contains(&&**w))
+            {
+                call.push(word);
+            }
+            calls.push(call);
+        }
+    }
+    calls
+}
+
+fn parses(call: &[String], place: &str) {
+    if let Err(error) = Cli::try_parse_from(call) {
+        panic!("{place}: {}\n{error}", call.join(" "));
+    }
+    // Conditions are read later than arguments.
+    for pair in call
+        .windows(2)
+        .filter(|p| p[0] == "--fail-on" && call[1] == "analyze")
+    {
+        presyn::cli::condition::Condition::parse(&pair[1]).unwrap();
+    }
+}
+
+#[test]
+fn every_finding_has_its_action() {
+    let text = fs::read_to_string("RUNBOOK.md").unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|l| l.starts_with("| `"))
+        .map(|l| l.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let of = |id: &str| {
+        rows.iter()
+            .filter(move |r| r[0] == format!("`{id}`"))
+            .count()
+    };
+    for page in finding::pages() {
+        assert_eq!(of(page.id), 1, "RUNBOOK.md has no one row of {}", page.id);
+    }
+    let ids: BTreeSet<&str> = finding::pages().map(|p| p.id).collect();
+    for row in rows.iter().filter(|r| r.len() == 3) {
+        let id = row[0].trim_matches('`');
+        assert!(ids.contains(id), "no finding is called {id}");
+        assert!(
+            row[1].len() > 10 && row[2].len() > 20,
+            "{id} has no action: {row:?}"
+        );
+    }
+}
+
+#[test]
+fn every_command_line_of_the_documents_parses() {
+    for (file, least) in [("RUNBOOK.md", 10), ("README.md", 4)] {
+        let mut found: Vec<Vec<String>> =
+            fenced(file, "sh").iter().flat_map(|b| calls(b)).collect();
+        let text = fs::read_to_string(file).unwrap();
+        // Commands within sentences and tables; `presyn explain FINDING` has a placeholder.
+        let inline = text.split('`').skip(1).step_by(2);
+        let inline = inline.filter(|code| code.contains("presyn ") && !code.contains('\n'));
+        found.extend(inline.flat_map(calls));
+        assert!(found.len() >= least, "{file}: {found:?}");
+        for call in found {
+            parses(&call, file);
+        }
+    }
+}
+
+#[test]
+fn every_example_of_the_help_parses() {
+    let program = Cli::command();
+    let mut commands: Vec<&clap::Command> = program.get_subcommands().collect();
+    commands.push(&program);
+    for command in commands {
+        let name = command.get_name();
+        let help = command.get_after_help().map(ToString::to_string);
+        let help = help.unwrap_or_else(|| panic!("{name} has no examples"));
+        let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
+        let examples: Vec<&str> = examples
+            .lines()
+            .take_while(|l| l.starts_with("  "))
+            .collect();
+        assert!(!examples.is_empty(), "{name} has no examples");
+        let found = calls(&examples.join("\n"));
+        assert!(found.len() >= examples.len(), "{name}: {examples:?}");
+        let own = |call: &Vec<String>| name == "presyn" || call[1] == name;
+        assert!(found.iter().any(own), "{name}: {found:?}");
+        for call in found {
+            parses(&call, name);
+        }
+    }
+}
+
+#[test]
+fn the_comparison_in_the_readme_is_what_is_printed() {
+    let blocks = fenced("README.md", "text");
+    let shown = blocks.iter().find_map(|b| b.strip_prefix("$ presyn diff "));
+    let (args, shown) = shown.unwrap().split_once('\n').unwrap();
+    let mut diff = Command::new(env!("CARGO_BIN_EXE_presyn"));
+    let output = diff.arg("diff").args(args.split(' ')).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), shown);
+}
+
+/// A program that runs SQL from standard input, its arguments and what it is, if there is one.
+fn duckdb() -> Option<(&'static str, Vec<&'static str>)> {
+    const SCRIPT: &str = "import duckdb, re, sys\n\
+        for statement in re.sub('--.*', '', sys.stdin.read()).split(';'):\n    \
+        found = duckdb.sql(statement) if statement.strip() else None\n    \
+        if found: [print(','.join(map(str, row))) for row in found.fetchall()]";
+    let runs = |program: &str, args: &[&str]| {
+        let output = std::process::Command::new(program).args(args).output();
+        output.is_ok_and(|o| o.status.success())
+    };
+    if runs("duckdb", &["--version"]) {
+        return Some(("duckdb", vec!["-csv", "-noheader"]));
+    }
+    runs("python3", &["-c", "import duckdb"]).then(|| ("python3", vec!["-c", SCRIPT]))
+}
+
+#[test]
+fn the_example_for_duckdb_runs() {
+    let Some((program, args)) = duckdb() else {
+        let said =
+            "SKIPPED: duckdb is not here (pip install duckdb), RUNBOOK.md's SQL is NOT tried\n";
+        // Not eprintln: the test harness swallows what passing tests print.
+        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut cases: Vec<String> = fs::read_dir("captures")
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+        .map(|p| p.display().to_string())
+        .collect();
+    cases.sort();
+    let lines = Command::new(env!("CARGO_BIN_EXE_presyn"))
+        .args(["analyze", "--format", "jsonl"])
+        .args(&cases)
+        .output()
+        .unwrap();
+    assert_eq!(lines.status.code(), Some(0));
+    fs::write(folder.path().join("cases.jsonl"), lines.stdout).unwrap();
+    let sql = fenced("RUNBOOK.md", "sql").concat();
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(folder.path())
+        .write_stdin(sql)
+        .output()
+        .unwrap();
+    let rows = String::from_utf8(output.stdout).unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{complaints}");
+    // One row of each question that the captures' own story tells.
+    for start in [
+        "10.0.1.93:53,",
+        "resolver-silent,10.0.1.93:53,",
+        "resolver-silent,13,56.1",
+        "captures/zookeeper-three-silent,192.168.110.231:8998,231.110.168.192.in-addr.arpa,57.8",
+    ] {
+        let found = rows.lines().filter(|l| l.starts_with(start)).count();
+        assert_eq!(found, 1, "{start} in\n{rows}{complaints}");
+    }
+    assert_eq!(rows.lines().count(), 20, "{rows}");
+}
