@@ -140,6 +140,7 @@ fn what_cannot_be_changed_is_refused() {
     for (arguments, said) in [
         (["--without", "10.9.9.9"], "no name server of this case"),
         (["--without", "web"], "invalid"),
+        (["--options", "use-vc"], "over TCP"),
         (["--resolv-conf", "/nonexistent"], "cannot be read"),
     ] {
         let output = presyn(&[&["whatif", "captures/first-reported"], &arguments[..]].concat());

@@ -69,7 +69,7 @@ pub fn compare(
     if !concerns(case, this, setup) {
         return None;
     }
-    let plan = Plan::of(case, this, stub)?;
+    let plan = Plan::of(case, this, stub, setup)?;
     let scheduled = Scheduled {
         lookup,
         plan: &plan,
