@@ -140,6 +140,7 @@ fn what_cannot_be_changed_is_refused() {
     for (arguments, said) in [
         (["--without", "10.9.9.9"], "no name server of this case"),
         (["--without", "web"], "invalid"),
+        (["--options", "use-vc"], "over TCP"),
         (["--resolv-conf", "/nonexistent"], "cannot be read"),
     ] {
         let output = presyn(&[&["whatif", "captures/first-reported"], &arguments[..]].concat());
@@ -178,4 +179,24 @@ fn the_schema_is_printed() {
     let output = presyn(&["schema", "whatif"]);
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(schema["properties"]["answers"].is_object());
+}
+
+#[test]
+fn a_capture_alone_tells_a_timetable() {
+    let case = "captures/zookeeper-three-silent";
+    let (packets, conf) = (
+        format!("{case}/packets.pcap"),
+        format!("{case}/resolv.conf"),
+    );
+    let report = json(&["analyze", &packets, "--resolv-conf", &conf]);
+    for lookup in report["lookups"].as_array().unwrap() {
+        assert_eq!(lookup["client"], "glibc", "{lookup:#}");
+        assert_eq!(lookup["timetable"]["fits"], true, "{lookup:#}");
+    }
+    // Nothing timed out and no call is known: several stub resolvers ask like this.
+    let report = json(&["analyze", "captures/slow-resolver/packets.pcap"]);
+    let lookup = &report["lookups"][0];
+    assert_eq!(lookup["client"], "unknown", "{lookup:#}");
+    let why = lookup["client_why"].as_str().unwrap();
+    assert!(why.contains("glibc, musl or c-ares"), "{why}");
 }

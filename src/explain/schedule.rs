@@ -94,8 +94,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// From what was seen. `None`: nothing went over UDP.
-    pub fn of(case: &Case, lookup: &Lookup, stub: Stub) -> Option<Self> {
+    /// From what was seen of a client that was told `setup`. `None`: nothing went over UDP.
+    pub fn of(case: &Case, lookup: &Lookup, stub: Stub, setup: &Setup) -> Option<Self> {
+        let reopens = setup.told(stub).single_request_reopen;
         let mut stages: Vec<(Stage, &Query)> = Vec::new();
         for query in udp(case, lookup) {
             let name = query.question.name.folded();
@@ -109,7 +110,9 @@ impl Plan {
                 continue;
             }
             match stages.last_mut() {
-                Some((stage, first)) if stage.name == name && share(stub, first, query) => {
+                Some((stage, first))
+                    if stage.name == name && share(stub, reopens, first, query) =>
+                {
                     stage.kinds.push(kind);
                     stage.ending = stage.ending.max(ending);
                 }
@@ -139,8 +142,10 @@ fn udp<'a>(case: &'a Case, lookup: &'a Lookup) -> impl Iterator<Item = &'a Query
 
 /// Whether two questions share a wait: glibc asks both from one socket, or waits for them in turn (`getent
 /// hosts`); the others send what belongs together in one breath.
-fn share(stub: Stub, first: &Query, query: &Query) -> bool {
+fn share(stub: Stub, reopens: bool, first: &Query, query: &Query) -> bool {
     match (stub, first.client, query.client) {
+        // With `single-request-reopen` glibc takes another socket within the wait.
+        (Stub::Glibc, ..) if reopens => true,
         (Stub::Glibc, Some(a), Some(b)) => a == b,
         (Stub::Glibc, ..) if first.association.is_some() => first.association == query.association,
         _ => query.sent - first.sent <= TOGETHER,

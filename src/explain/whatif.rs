@@ -42,6 +42,9 @@ pub enum ChangeError {
     /// A stub resolver without name servers asks 127.0.0.1, which is another story.
     #[error("no name server would be left")]
     NoneLeft,
+    /// Waits over TCP are the kernel's, not a timetable's.
+    #[error("'options use-vc' asks over TCP, for which there is no timetable")]
+    OverTcp,
 }
 
 impl Change {
@@ -98,6 +101,11 @@ impl Change {
         }
         setup.conf.options.extend(self.options.iter().cloned());
         setup.environment.extend(self.options.iter().cloned());
+        let asks_over_tcp =
+            setup.conf.has("use-vc") || setup.environment.iter().any(|o| o == "use-vc");
+        if asks_over_tcp {
+            return Err(ChangeError::OverTcp);
+        }
         Ok(setup)
     }
 }
@@ -221,7 +229,7 @@ impl<'a> WhatIf<'a> {
             return estimate;
         }
         for stub in &known.guess.allowed {
-            let Some(plan) = Plan::of(self.case, this, *stub) else {
+            let Some(plan) = Plan::of(self.case, this, *stub, &self.setup) else {
                 continue;
             };
             let scheduled = Scheduled {
