@@ -8,8 +8,9 @@ use serde_json::Value;
 /// - `started` and all that is counted from it: the log begins with the first call, some 10 ms later, so the first entry of
 ///   each ledger is shorter;
 /// - `cpu_seconds`: strace does not ask for CPU clocks;
-/// - how the clock was found, and microseconds of what lasted (`-T`).
-const OTHERWISE: [&str; 15] = [
+/// - how the clock was found, and microseconds of what lasted (`-T`);
+/// - `options`: those of `RES_OPTIONS`, which only trace.jsonl holds, stand in resolv.conf beside the log.
+const OTHERWISE: [&str; 16] = [
     "path",
     "style",
     "calls",
@@ -25,6 +26,7 @@ const OTHERWISE: [&str; 15] = [
     "offset_s",
     "summary",
     "cpu_seconds",
+    "options",
 ];
 
 /// Times may differ by this: the start of the case, and rounding.
@@ -63,7 +65,8 @@ fn compare(one: &Value, other: &Value, at: &str, out: &mut Vec<String>) {
             }
         }
         // Words with times in them: the figures are compared elsewhere.
-        (Value::String(_), Value::String(_)) if matches!(key, "title" | "detail" | "note") => {}
+        (Value::String(_), Value::String(_))
+            if matches!(key, "title" | "detail" | "note" | "told" | "client_why") => {}
         _ if one == other => {}
         _ => out.push(format!("{at}: {one} {other}")),
     }
