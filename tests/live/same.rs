@@ -9,8 +9,9 @@ use serde_json::Value;
 ///   each ledger is shorter;
 /// - `cpu_seconds`: strace does not ask for CPU clocks;
 /// - `cut`: strace does not say where it lost a stack;
-/// - how the clock was found, and microseconds of what lasted (`-T`).
-const OTHERWISE: [&str; 16] = [
+/// - how the clock was found, and microseconds of what lasted (`-T`);
+/// - `options`: those of `RES_OPTIONS`, which only trace.jsonl holds, stand in resolv.conf beside the log.
+const OTHERWISE: [&str; 17] = [
     "path",
     "style",
     "calls",
@@ -27,6 +28,7 @@ const OTHERWISE: [&str; 16] = [
     "summary",
     "cpu_seconds",
     "cut",
+    "options",
 ];
 
 /// Times may differ by this: the start of the case, and rounding.
@@ -65,7 +67,8 @@ fn compare(one: &Value, other: &Value, at: &str, out: &mut Vec<String>) {
             }
         }
         // Words with times in them: the figures are compared elsewhere.
-        (Value::String(_), Value::String(_)) if matches!(key, "title" | "detail" | "note") => {}
+        (Value::String(_), Value::String(_))
+            if matches!(key, "title" | "detail" | "note" | "told" | "client_why") => {}
         _ if one == other => {}
         _ => out.push(format!("{at}: {one} {other}")),
     }
