@@ -7,6 +7,7 @@ pub mod live;
 pub mod manual;
 pub mod offline;
 pub mod output;
+pub mod progress;
 pub mod settings;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -135,6 +136,9 @@ pub struct Run {
     /// Do not move fast-connecting threads onto one CPU with the tracer.
     #[arg(long)]
     pub no_pin: bool,
+    /// Tell which functions asked for names and connected: the user-space stack of those calls.
+    #[arg(long, conflicts_with = "no_trace")]
+    pub stacks: bool,
     /// Say nothing while the command runs, and report only to --report.
     #[arg(short, long)]
     pub quiet: bool,

@@ -4,6 +4,7 @@
 pub mod dns;
 pub mod duplicate;
 pub mod fragment;
+pub mod hosts;
 pub mod packet;
 pub mod resolv_conf;
 pub mod sockaddr;

@@ -6,6 +6,7 @@
 pub mod call;
 pub mod dns;
 pub mod packet;
+pub mod stack;
 
 use crate::time::{Span, Timestamp};
 pub use call::{
@@ -13,6 +14,8 @@ pub use call::{
 };
 pub use packet::{IcmpKind, Packet, Quote, Service, TcpFlags};
 use serde::{Deserialize, Serialize};
+pub use stack::Stack;
+use std::sync::Arc;
 
 /// One thing that happened, when, and where the reader finds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,16 +39,19 @@ pub struct Place {
     pub number: u64,
 }
 
-/// The kinds of event.
+/// The kinds of event. A case may hold millions, most of them SYNs and their answers: whatever is larger than those is
+/// boxed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// A packet of the capture.
     Packet(Packet),
     /// A system call of the trace, entry and exit together.
-    Call(Call),
+    Call(Box<Call>),
     /// A task began, became another program, got a signal or ended.
-    Life(Life),
+    Life(Box<Life>),
+    /// The user-space stack of the call before it. [`crate::pipeline`] takes these out before anything is joined.
+    Stack(Arc<Stack>),
 }
 
 /// Events in the life of a task.

@@ -10,11 +10,14 @@ pub mod comparison;
 pub mod finding;
 pub mod ledger;
 pub mod resolver;
+pub mod stack;
 pub mod verdict;
 pub mod words;
 
+use crate::decode::hosts;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::flow::Endpoint;
+use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
 use crate::time::Timestamp;
 
@@ -25,6 +28,8 @@ pub struct Case<'a> {
     pub evidence: Evidence<'a>,
     /// What the join made of them.
     pub joined: &'a Joined,
+    /// Who made the calls, where the trace says.
+    pub stacks: &'a stack::Stacks,
     /// The zero of all times: the command's start, else the first event of the trace, else of the capture.
     pub started: Timestamp,
     /// Whether times have a real date.
@@ -35,4 +40,12 @@ pub struct Case<'a> {
     pub hosts: Option<&'a str>,
     /// Only this server's connections get an account.
     pub target: Option<Endpoint>,
+}
+
+impl Case<'_> {
+    /// Whether the client's hosts file has the name of a lookup.
+    pub fn in_hosts(&self, lookup: &Lookup) -> bool {
+        self.hosts
+            .is_some_and(|text| hosts::has(text, &lookup.name.0))
+    }
 }

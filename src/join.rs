@@ -23,6 +23,7 @@ use crate::flow::{Endpoint, Transport};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Position of an event in the ordered list.
 pub type EventId = usize;
@@ -188,7 +189,7 @@ pub struct Answer {
     /// It came after the client had given up on the query; set by [`lookup`].
     pub late: bool,
     /// Addresses in it.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Arc<[IpAddr]>,
 }
 
 impl Answer {

@@ -46,6 +46,7 @@ pub mod merge;
 pub mod pipeline;
 pub mod render;
 pub mod report;
+pub mod share;
 pub mod source;
 pub mod time;
 pub mod timetable;

@@ -5,6 +5,7 @@ use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, What};
 use crate::explain::Case;
 use crate::explain::assemble::{self, Limits};
+use crate::explain::stack::Stacks;
 use crate::flow::Endpoint;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::join::{self, Evidence};
@@ -29,6 +30,8 @@ pub struct Gathered {
     pub started: Option<Timestamp>,
     /// Trace and capture have one clock by construction (live).
     pub one_clock: bool,
+    /// What the reader of the report must know about the gathering.
+    pub remarks: Vec<String>,
 }
 
 /// What the user asked for.
@@ -68,6 +71,7 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
         hosts,
         started,
         one_clock,
+        remarks,
     } = gathered;
     let conf = resolv_conf
         .as_ref()
@@ -78,7 +82,9 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
     let mut facts: Vec<TraceFacts> = Vec::new();
     let mut tolerance = Span::ZERO;
     let mut calls: Vec<Event> = Vec::new();
+    let mut stacks = Stacks::default();
     for (trace, mut events) in traces {
+        stacks.take(&mut events);
         if !one_clock {
             let solution = clock::solve(
                 trace.clock,
@@ -130,13 +136,16 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
     let case = Case {
         evidence,
         joined: &joined,
+        stacks: &stacks,
         started,
         dated: solutions.iter().all(|s| s.dated),
         config: conf.as_ref().map(|(path, c)| (*path, c)),
         hosts: hosts.as_deref(),
         target: settings.target,
     };
-    assemble::report(&case, &solutions, settings.limits)
+    let mut report = assemble::report(&case, &solutions, settings.limits);
+    report.warnings.splice(..0, remarks);
+    report
 }
 
 /// Whether an event belongs to one of the chosen processes or threads.
@@ -144,7 +153,7 @@ fn concerns(pids: &[u32], event: &Event) -> bool {
     let task = match &event.what {
         What::Call(call) => &call.task,
         What::Life(life) => &life.task,
-        What::Packet(_) => return true,
+        What::Packet(_) | What::Stack(_) => return true,
     };
     [task.tid, task.pid]
         .into_iter()

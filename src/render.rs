@@ -6,6 +6,7 @@ pub mod jsonl;
 pub mod markdown;
 pub mod progress;
 pub mod safe;
+pub mod stack;
 pub mod strace;
 pub mod text;
 pub mod words;

@@ -36,6 +36,9 @@ pub struct Report {
     pub delays: Vec<Delay>,
     /// Conclusions, in order of the seconds they cost.
     pub findings: Vec<Finding>,
+    /// The user-space stacks of calls (`run --stacks`, `strace -k`), each once. Left out where the trace has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stacks: Vec<Stack>,
     /// Copies of packets that were removed.
     pub duplicates_removed: u64,
     /// What was left out of the lists.
@@ -190,6 +193,9 @@ pub struct Lookup {
     pub client: String,
     /// Names of the search list tried before.
     pub searched: Vec<String>,
+    /// Which functions asked, where stacks tell; at most three. Left out where none does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<Caller>,
     /// Its queries, in order.
     pub queries: Vec<Query>,
 }
@@ -226,6 +232,9 @@ pub struct Cause {
     pub how: String,
     /// `FILE:N`.
     pub call: Option<String>,
+    /// Id of the call's stack. Left out where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
 }
 
 /// A connection attempt.
@@ -327,10 +336,50 @@ pub struct Finding {
     pub seconds: Option<f64>,
     /// What to do.
     pub remedy: Option<String>,
+    /// Which functions made the calls, where stacks tell; at most three. Left out where none does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<Caller>,
     /// Evidence, `FILE:N`.
     pub calls: Vec<String>,
     /// Evidence, `FILE:N`.
     pub packets: Vec<String>,
+}
+
+/// Who made a call, as its stack tells.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    /// `asked by` or `connected by`, the function that the program called, and what called it:
+    /// `asked by getnameinfo ← Java_java_net_Inet6AddressImpl_getHostByAddr (libnet.so)`.
+    pub words: String,
+    /// Id of the stack.
+    pub stack: String,
+    /// How to see what the stack cannot show.
+    pub hint: Option<String>,
+}
+
+/// The functions that a thread was in when it made a call.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Stack {
+    /// `S1`, `S2`, …
+    pub id: String,
+    /// Innermost first, at most 64.
+    pub frames: Vec<Frame>,
+    /// Why it ends before the outermost frame: `generated-code` (the caller is code made while the program ran: Java,
+    /// JavaScript, …), `no-unwind-information` or `limit`. `null`: it does not, or the trace does not say.
+    pub cut: Option<String>,
+}
+
+/// One frame of a stack.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Frame {
+    /// The function; `null` where the file names none there.
+    pub function: Option<String>,
+    /// How many bytes into the function.
+    pub offset: Option<u64>,
+    /// The program or library.
+    pub file: String,
+    /// Where in that file, in bytes from its beginning.
+    pub address: u64,
 }
 
 /// How many elements of each list were left out.
@@ -342,4 +391,12 @@ pub struct Omitted {
     pub connections: usize,
     /// Of `delays`.
     pub delays: usize,
+    /// Of `stacks`. Left out when 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stacks: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }

@@ -12,6 +12,7 @@ use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
 use presyn::pipeline::{Gathered, Settings, report};
 use presyn::report::Finding;
 use presyn::time::{Span, Timestamp};
+use std::sync::Arc;
 
 const A: RecordType = RecordType::A;
 const AAAA: RecordType = RecordType::AAAA;
@@ -77,7 +78,7 @@ impl Scene {
         self.calls.push(Event {
             at: at(t),
             place: Place { input: 1, number },
-            what: What::Call(Call {
+            what: What::Call(Box::new(Call {
                 task: Task {
                     pid: Some(100),
                     tid: Some(100),
@@ -86,13 +87,13 @@ impl Scene {
                 exited: Some(at(t + lasts)),
                 outcome,
                 op,
-            }),
+            })),
         });
     }
 
     fn fd(port: u16, style: SocketStyle, peer: Option<Endpoint>) -> Fd {
         let mut fd = Fd::bare(i32::from(port));
-        fd.note = Some(Box::new(FdNote {
+        fd.note = Some(Arc::new(FdNote {
             socket: Some(SocketKind {
                 family: SocketFamily::Inet,
                 style,
@@ -119,8 +120,7 @@ impl Scene {
                 cut: false,
             }),
             answers: 0,
-            addresses: Vec::new(),
-            names: Vec::new(),
+            addresses: [].into(),
             complete: true,
         }
     }
@@ -167,7 +167,7 @@ impl Scene {
                 dst: to,
             },
             service: Service::Unicast,
-            message: Self::message(port, name, kind),
+            message: Box::new(Self::message(port, name, kind)),
         };
         self.packet(t, packet);
         self
@@ -187,7 +187,7 @@ impl Scene {
         message.response = true;
         message.answers = 1;
         if question.1 == A {
-            message.addresses = vec![end(WEB).ip];
+            message.addresses = [end(WEB).ip].into();
         }
         edit(&mut message);
         let packet = Packet::Dns {
@@ -197,7 +197,7 @@ impl Scene {
                 dst: client(port, Some(from)),
             },
             service: Service::Unicast,
-            message,
+            message: Box::new(message),
         };
         self.packet(t, packet);
         self
@@ -211,7 +211,7 @@ impl Scene {
         self.reply(t, port, from, (name, A), |m| {
             m.rcode = code;
             m.answers = 0;
-            m.addresses.clear();
+            m.addresses = [].into();
         })
     }
 
@@ -303,7 +303,7 @@ impl Scene {
             from: to.ip,
             to: client(port, Some(to)).ip,
             kind,
-            quote: Some(Quote {
+            quote: Some(Box::new(Quote {
                 flow: FiveTuple {
                     transport: Transport::Udp,
                     src: client(port, Some(to)),
@@ -312,7 +312,7 @@ impl Scene {
                 seq: None,
                 dns_id: Some(port),
                 question: None,
-            }),
+            })),
         };
         self.packet(t, packet);
         self

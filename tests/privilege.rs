@@ -77,3 +77,47 @@ fn tracing_goes_on_without_the_rights() {
     assert_eq!((ended.exit, connects.exact), (Exit::Code(0), 3));
     println!("seen without rights");
 }
+
+/// An ordinary user runs a presyn that has `cap_net_raw+ep`, as `presyn check` advises.
+#[test]
+fn an_ordinary_user_traces_with_file_capabilities() {
+    use std::os::unix::fs::PermissionsExt;
+    let skip = |why: &str| {
+        let said = format!("SKIPPED: no run with file capabilities: {why}\n");
+        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
+    };
+    if !nix::unistd::geteuid().is_root() {
+        return skip("not root");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = folder.path().join("presyn");
+    std::fs::copy(env!("CARGO_BIN_EXE_presyn"), &program).unwrap();
+    let granted = Command::new("setcap")
+        .arg("cap_net_raw+ep")
+        .arg(&program)
+        .output();
+    match granted {
+        Ok(done) if done.status.success() => {}
+        Ok(done) => return skip(&String::from_utf8_lossy(&done.stderr)),
+        Err(error) => return skip(&format!("setcap: {error}")),
+    }
+    let output = Command::new("setpriv")
+        .args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"])
+        .args(["timeout", "30"])
+        .arg(&program)
+        .args(["run", "--", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9"])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(
+        report.contains("refused the connection") && report.contains("by call"),
+        "{report}"
+    );
+    assert!(
+        report.contains("[connect-refused] packets.pcap:"),
+        "{report}"
+    );
+}

@@ -155,7 +155,7 @@ impl Scribe {
         Fd {
             number: socket.fd,
             note: self.notes.then(|| {
-                Box::new(FdNote {
+                Arc::new(FdNote {
                     socket: Some(kind(socket.style)),
                     identity: Some(u64::from(socket.local.port)),
                     local: connected.then_some(socket.local),
@@ -248,17 +248,16 @@ impl Scribe {
             truncated: false,
             rcode: Rcode(0),
             question: Some(Question {
-                name: Name(name.clone()),
+                name: Name(name.clone().into()),
                 kind: Some(types[n]),
                 cut: false,
             }),
             answers: u16::from(response && n == 0),
             addresses: if response && n == 0 {
-                vec![server().ip]
+                [server().ip].into()
             } else {
-                Vec::new()
+                [].into()
             },
-            names: Vec::new(),
             complete: true,
         };
         let id = self.id;
@@ -297,7 +296,7 @@ impl Scribe {
                         Packet::Dns {
                             flow,
                             service: Service::Unicast,
-                            message: message(m, false, id),
+                            message: Box::new(message(m, false, id)),
                         },
                     ));
                 }
@@ -310,7 +309,7 @@ impl Scribe {
                             Packet::Dns {
                                 flow: flow.reversed(),
                                 service: Service::Unicast,
-                                message: message(m, true, id),
+                                message: Box::new(message(m, true, id)),
                             },
                         ));
                     }
@@ -361,7 +360,7 @@ impl Scribe {
                                     from: socket.peer.ip,
                                     to: socket.local.ip,
                                     kind: IcmpKind::PortUnreachable,
-                                    quote: Some(quote),
+                                    quote: Some(Box::new(quote)),
                                 },
                             ));
                         }
@@ -502,7 +501,7 @@ fn sources(plan: &Plan) -> (Vec<Vec<Event>>, Vec<Vec<Event>>) {
     let mut logs = vec![Vec::new(); 2];
     for (at, call) in scribe.calls {
         let which = usize::from(two_logs && call.task.tid != Some(PID));
-        logs[which].push((at, What::Call(call)));
+        logs[which].push((at, What::Call(Box::new(call))));
     }
     let filled = |lists: Vec<Vec<(Timestamp, What)>>, first: u16| {
         let lists = lists.into_iter().filter(|l| !l.is_empty());
@@ -840,7 +839,7 @@ fn any_fd() -> impl Strategy<Value = Fd> {
     (number, note).prop_map(|(number, note)| Fd {
         number,
         note: note.map(|(socket, not_a_socket, identity, local, peer, exact)| {
-            Box::new(FdNote {
+            Arc::new(FdNote {
                 socket,
                 not_a_socket,
                 identity,
@@ -909,7 +908,6 @@ fn any_dns() -> impl Strategy<Value = Dns> {
                 }),
                 answers: code,
                 addresses: ends.iter().map(|e| e.ip).collect(),
-                names: Vec::new(),
                 complete,
             },
         )
@@ -1040,7 +1038,7 @@ fn any_packet() -> impl Strategy<Value = Packet> {
         (any_flow(), service, any_dns()).prop_map(|(flow, service, message)| Packet::Dns {
             flow,
             service,
-            message
+            message: Box::new(message)
         }),
         (any_flow(), any::<[bool; 4]>(), 0..3_u32, 0..4_u32).prop_map(
             |(flow, [syn, ack, rst, fin], seq, acked)| Packet::Tcp {
@@ -1056,11 +1054,13 @@ fn any_packet() -> impl Strategy<Value = Packet> {
                     from: from.ip,
                     to: to.ip,
                     kind,
-                    quote: quote.map(|(flow, seq, dns_id, dns)| Quote {
-                        flow,
-                        seq,
-                        dns_id,
-                        question: dns.question,
+                    quote: quote.map(|(flow, seq, dns_id, dns)| {
+                        Box::new(Quote {
+                            flow,
+                            seq,
+                            dns_id,
+                            question: dns.question,
+                        })
                     }),
                 }
             }
@@ -1096,8 +1096,8 @@ fn any_trace_event() -> impl Strategy<Value = What> {
     ];
     prop_oneof![
         8 => (any_task(), prop::option::of(any_time()), outcome, any_op())
-            .prop_map(|(task, exited, outcome, op)| What::Call(Call { task, exited, outcome, op })),
-        1 => (any_task(), change).prop_map(|(task, change)| What::Life(Life { task, change })),
+            .prop_map(|(task, exited, outcome, op)| What::Call(Box::new(Call { task, exited, outcome, op }))),
+        1 => (any_task(), change).prop_map(|(task, change)| What::Life(Box::new(Life { task, change }))),
     ]
 }
 

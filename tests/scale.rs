@@ -45,7 +45,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
         };
         let fd = |local| Fd {
             number: 7,
-            note: exact.then(|| Box::new(note(local))),
+            note: exact.then(|| Arc::new(note(local))),
         };
         let mut call = |after: i64, outcome, op| {
             let number = calls.len() as u64 + 1;
@@ -53,7 +53,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
             calls.push(Event {
                 at,
                 place: Place { input: 1, number },
-                what: What::Call(Call {
+                what: What::Call(Box::new(Call {
                     task: Task {
                         pid: Some(1000 + i % 50),
                         tid: Some(1000 + i % 50),
@@ -62,7 +62,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
                     exited: Some(at + Span::micros(20)),
                     outcome,
                     op,
-                }),
+                })),
             });
         };
         call(

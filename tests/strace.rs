@@ -26,7 +26,7 @@ fn read(path: &Path) -> (TraceFacts, Vec<Event>) {
 
 fn calls(events: &[Event]) -> impl Iterator<Item = (&Event, &Call)> {
     events.iter().filter_map(|event| match &event.what {
-        What::Call(call) => Some((event, call)),
+        What::Call(call) => Some((event, &**call)),
         _ => None,
     })
 }

@@ -139,6 +139,13 @@ CASES = {
     "late-answer": Case(
         "The first resolver answers after 8 s, when the client waits for the silent second; the next round reads it",
         (*CURL, "http://web.example.lab/"), resolvers("slow 8", "silent"), linger=2.0, needs=("curl",)),
+    "late-and-denied": Case(
+        "The first resolver answers after 6 s; meanwhile the second has said that there is no such name, and the client believes it",
+        (*CURL, "http://web.example.lab/"), resolvers("slow 6", "nxdomain"), linger=2.0, needs=("curl",)),
+    "stopped-while-connecting": Case(
+        "The name resolves at once and the server's SYNs are dropped; the client is stopped after 4 s, long before it would give up",
+        ("timeout", "4", *CURL, "http://hole.example.lab/"), resolvers("good"),
+        servers={"192.168.110.232:80": "drop"}, needs=("curl",)),
     "nscd-in-front": Case(
         "The client asks nscd over its unix socket and gives up on it after 5 s, since nscd's first two resolvers are silent; then it asks them itself",
         (*CURL, "http://web.example.lab/"), resolvers("silent", "silent", "good"),

@@ -2,11 +2,12 @@
 
 use crate::event::{Event, What};
 use crate::input::{Sees, TraceClock, TraceFacts};
+use crate::source::headway::{self, Counted};
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use thiserror::Error;
 
@@ -148,17 +149,31 @@ pub fn footer_line(footer: &Footer) -> io::Result<Vec<u8>> {
 /// Reads a trace. A last line that is cut, and lines that are no events, are warnings.
 pub fn read(path: &Path, input: u16, sink: &mut dyn FnMut(Event)) -> Result<Trace, JsonlError> {
     let name = path.display().to_string();
+    match File::open(path) {
+        Ok(file) => read_from(Counted(file), &name, input, sink),
+        Err(source) => Err(JsonlError::Unreadable { path: name, source }),
+    }
+}
+
+/// Reads a trace from anything; `name` is what messages call it.
+pub fn read_from(
+    reader: impl Read,
+    name: &str,
+    input: u16,
+    sink: &mut dyn FnMut(Event),
+) -> Result<Trace, JsonlError> {
+    let name = name.to_owned();
     let unreadable = |source| JsonlError::Unreadable {
         path: name.clone(),
         source,
     };
-    let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(unreadable)?);
+    let mut reader = BufReader::with_capacity(1 << 18, reader);
     let mut line = Vec::new();
     let mut trace: Option<Trace> = None;
     let mut number = 0;
-    loop {
+    while !headway::stopped() {
         line.clear();
-        let got = io::Read::take(&mut reader, MAX_LINE)
+        let got = Read::take(&mut reader, MAX_LINE)
             .read_until(b'\n', &mut line)
             .map_err(unreadable)?;
         if got == 0 {
@@ -191,7 +206,7 @@ pub fn read(path: &Path, input: u16, sink: &mut dyn FnMut(Event)) -> Result<Trac
         path: name.clone(),
         problem: "the file is empty".into(),
     })?;
-    if trace.footer.is_none() {
+    if trace.footer.is_none() && !headway::stopped() {
         trace.facts.warnings.push(format!(
             "{name}: no last line: presyn was killed, or is still writing; what was seen until then is here"
         ));

@@ -1,10 +1,12 @@
 //! `presyn analyze`, as the terminal sees it.
 
 use super::output::{self, CONDITION, DAMAGED, UNUSABLE};
+use super::progress::Progress;
 use super::{Analyze, Format, settings};
 use crate::pipeline::{self, Settings};
 use crate::render::{markdown, safe::escape};
 use crate::report::Report;
+use crate::source::headway;
 use crate::source::inputs::{self, InputError, InputOptions};
 use anyhow::{Context, Result, bail};
 use std::io::{self, IsTerminal, Write};
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     let (settings, options, conditions) = settings::analyze(args)?;
     let cases = inputs::cases(&args.paths)?;
+    headway::heed_interrupts().context("cannot watch for Ctrl-C")?;
     let format = args.report.format;
     let colored = output::colored(args.report.color, io::stdout().is_terminal());
     let several = cases.len() > 1;
@@ -22,8 +25,13 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     }
     let (mut unusable, mut damaged, mut condition) = (false, false, false);
     for (n, paths) in cases.into_iter().enumerate() {
-        let read = match read(paths, &options, &settings) {
+        let progress = Progress::begin();
+        let read = read(paths, &options, &settings);
+        drop(progress);
+        let read = match read {
             Ok(read) => read,
+            // Too soon for anything to be known.
+            Err(_) if headway::stopped() => return Ok(headway::INTERRUPTED),
             // One bad case of many does not take the others with it.
             Err(error) if several => {
                 output::complain(&error.into());
@@ -40,6 +48,9 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
         }
         output::write(&read.report, &case, &args.report, colored, out)
             .context("cannot write the report")?;
+        if headway::stopped() {
+            return Ok(headway::INTERRUPTED);
+        }
     }
     Ok(if unusable {
         UNUSABLE

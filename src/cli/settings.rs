@@ -57,6 +57,7 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
     launch.user = user;
     launch.trace = !args.no_trace;
     launch.pin = !args.no_pin;
+    launch.stacks = args.stacks;
     launch.dns_ports.extend(&args.report.dns_port);
     let capture = (!args.no_capture).then(|| capture::Settings {
         interface: args.interface.clone(),

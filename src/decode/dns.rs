@@ -6,8 +6,10 @@
 
 mod name;
 
-use crate::event::dns::{Message, Name, Question, Rcode, RecordType};
+use crate::event::dns::{Message, Question, Rcode, RecordType};
 use dns_parser::{Header, RData, Type};
+use std::net::IpAddr;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Length of the fixed header (RFC 1035 section 4.1.1).
@@ -58,10 +60,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, DnsError> {
         message.question = Some(question);
         at = end;
     }
-    message.complete = rest(bytes, &header, at, &mut message).is_some();
-    // Most answers hold one address, and a list that grew holds room for four.
-    message.addresses.shrink_to_fit();
-    message.names.shrink_to_fit();
+    message.complete = rest(bytes, &header, at, &mut message);
     if message.question.is_none() && !message.complete {
         return Err(DnsError::Records);
     }
@@ -106,7 +105,7 @@ pub fn glimpse(bytes: &[u8], cut: bool) -> Option<Message> {
     {
         question(bytes, HEADER)?;
         // What there is of the answers helps; that they are cut is known.
-        let _ = rest(bytes, &header, end + 4, &mut message);
+        rest(bytes, &header, end + 4, &mut message);
     }
     Some(message)
 }
@@ -159,8 +158,7 @@ fn header(bytes: &[u8]) -> Result<(Header, Message), DnsError> {
         rcode: Rcode(u16::from(fixed[3] & 0x0f)),
         question: None,
         answers: header.answers,
-        addresses: Vec::new(),
-        names: Vec::new(),
+        addresses: Arc::default(),
         complete: false,
     };
     Ok((header, message))
@@ -182,9 +180,24 @@ fn question(bytes: &[u8], at: usize) -> Option<(Question, usize)> {
     Some((question, end + 4))
 }
 
-/// Walks everything after the first question, keeping what the join needs. `None`: it is broken
-/// somewhere, and what stood before that was kept.
-fn rest(bytes: &[u8], header: &Header, mut at: usize, message: &mut Message) -> Option<()> {
+/// Walks everything after the first question, keeping what the join needs; whether it came to the end. If not, it is
+/// broken somewhere, and what stood before that was kept.
+fn rest(bytes: &[u8], header: &Header, at: usize, message: &mut Message) -> bool {
+    let mut addresses = Vec::new();
+    let complete = walk(bytes, header, at, message, &mut addresses).is_some();
+    if !addresses.is_empty() {
+        message.addresses = addresses.into();
+    }
+    complete
+}
+
+fn walk(
+    bytes: &[u8],
+    header: &Header,
+    mut at: usize,
+    message: &mut Message,
+    addresses: &mut Vec<IpAddr>,
+) -> Option<()> {
     for _ in 1..header.questions {
         at = name::skip(bytes, at)? + 4;
     }
@@ -192,25 +205,32 @@ fn rest(bytes: &[u8], header: &Header, mut at: usize, message: &mut Message) -> 
     let answers = usize::from(header.answers);
     let others = usize::from(header.nameservers) + usize::from(header.additional);
     for index in 0..answers + others {
-        at = record(bytes, at, index < answers, message)?;
+        let addresses = (index < answers).then_some(&mut *addresses);
+        at = record(bytes, at, message, addresses)?;
     }
     (at <= bytes.len()).then_some(())
 }
 
-/// Reads the resource record at `at` (RFC 1035 section 4.1.3); the offset after it.
-fn record(bytes: &[u8], at: usize, answer: bool, message: &mut Message) -> Option<usize> {
+/// Reads the resource record at `at` (RFC 1035 section 4.1.3); the offset after it. An address in an answer is added to
+/// the list.
+fn record(
+    bytes: &[u8],
+    at: usize,
+    message: &mut Message,
+    answer: Option<&mut Vec<IpAddr>>,
+) -> Option<usize> {
     let fixed = name::skip(bytes, at)?;
     let kind = RecordType(word(bytes, fixed)?);
     let start = fixed + 10;
     let end = start + usize::from(word(bytes, fixed + 8)?);
     let data = bytes.get(start..end)?;
-    match kind {
-        RecordType::OPT => {
+    match (kind, answer) {
+        (RecordType::OPT, _) => {
             // The upper eight bits of the RCODE are the first byte of the TTL (RFC 6891 section 6.1.3).
             message.rcode.0 |= u16::from(bytes[fixed + 4]) << 4;
         }
-        RecordType::A | RecordType::AAAA
-            if answer && message.addresses.len() < Message::MAX_DATA =>
+        (RecordType::A | RecordType::AAAA, Some(addresses))
+            if addresses.len() < Message::MAX_DATA =>
         {
             let known = if kind == RecordType::A {
                 Type::A
@@ -218,19 +238,17 @@ fn record(bytes: &[u8], at: usize, answer: bool, message: &mut Message) -> Optio
                 Type::AAAA
             };
             match RData::parse(known, data, bytes).ok()? {
-                RData::A(a) => message.addresses.push(a.0.into()),
-                RData::AAAA(aaaa) => message.addresses.push(aaaa.0.into()),
+                RData::A(a) => addresses.push(a.0.into()),
+                RData::AAAA(aaaa) => addresses.push(aaaa.0.into()),
                 _ => {}
             }
         }
-        RecordType::CNAME | RecordType::PTR
-            if answer && message.names.len() < Message::MAX_DATA =>
-        {
-            let (name, name_end): (Name, usize) = name::read(bytes, start)?;
+        // Nobody reads these names, and compressed ones would cost a hundred times the bytes of the packet.
+        (RecordType::CNAME | RecordType::PTR, Some(_)) => {
+            let (_, name_end) = name::read(bytes, start)?;
             if name_end != end {
                 return None;
             }
-            message.names.push(name);
         }
         _ => {}
     }

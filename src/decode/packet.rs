@@ -254,7 +254,7 @@ impl Decoder {
                     dst: Endpoint::new(packet.dst, dst),
                 },
                 service,
-                message,
+                message: Box::new(message),
             }),
             None if service == Service::Unicast => self.counters.undecodable += 1,
             None => {}
@@ -314,7 +314,7 @@ impl Decoder {
             sink(Packet::Dns {
                 flow,
                 service: Service::Unicast,
-                message,
+                message: Box::new(message),
             });
             true
         });

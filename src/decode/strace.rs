@@ -18,6 +18,7 @@ mod outcome;
 mod payload;
 mod prefix;
 mod split;
+mod stack;
 mod tally;
 mod tasks;
 mod wait;
@@ -98,6 +99,8 @@ pub struct Reader {
     /// Descriptors that have been sockets in this log.
     sockets: BTreeSet<i32>,
     tally: Tally,
+    /// The stack of the latest call.
+    stack: stack::Lines,
     /// What stood before the latest good line: glued lines must look the same.
     shape: Option<glued::Shape>,
     scratch: Vec<u8>,
@@ -152,6 +155,7 @@ impl Reader {
 
     /// A line of strace's own.
     fn own(&mut self, number: u64, lead: &Lead<'_>, body: &Body<'_>, sink: Sink<'_>) {
+        self.end_stack(sink);
         if self.open.is_some() {
             self.give_up_open(sink);
         }
@@ -283,8 +287,8 @@ impl Reader {
         if text.iter().all(u8::is_ascii_whitespace) {
             return;
         }
-        if text.starts_with(b" > ") {
-            self.tally.stacks = true;
+        if stack::is_line(text) {
+            self.frame(number, text);
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -306,6 +310,7 @@ impl Reader {
 
     /// Delivers every call that is still unfinished.
     fn flush(&mut self, sink: Sink<'_>) {
+        self.end_stack(sink);
         self.give_up_open(sink);
         for pending in std::mem::take(&mut self.pending).into_values() {
             self.unknown(&pending, sink);

@@ -62,9 +62,10 @@ impl Outcome {
 pub struct Fd {
     /// The number; negative numbers appear in hostile or careless programs.
     pub number: i32,
-    /// strace's `-y`/`-yy` annotation, or the tracer's own look at the socket.
+    /// strace's `-y`/`-yy` annotation, or the tracer's own look at the socket. Calls that say the same of one socket
+    /// share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<Box<FdNote>>,
+    pub note: Option<Arc<FdNote>>,
 }
 
 impl Fd {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A DNS message (RFC 1035 section 4), from a packet or from a call's payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,17 +23,18 @@ pub struct Message {
     /// Number of answer records claimed by the header.
     pub answers: u16,
     /// Addresses among the answers (A, AAAA), at most [`Self::MAX_DATA`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IpAddr>,
-    /// Names among the answers (CNAME, PTR targets), at most [`Self::MAX_DATA`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<Name>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub addresses: Arc<[IpAddr]>,
     /// Whether all of the message was there and could be walked to its end.
     pub complete: bool,
 }
 
+fn is_empty(addresses: &Arc<[IpAddr]>) -> bool {
+    addresses.is_empty()
+}
+
 impl Message {
-    /// How many addresses and names of one answer are kept: more is an oddity that would only cost
+    /// How many addresses of one answer are kept: more is an oddity that would only cost
     /// memory.
     pub const MAX_DATA: usize = 64;
 }
@@ -87,16 +89,21 @@ impl fmt::Display for Question {
 
 /// A domain name in presentation form (RFC 1035 section 5.1): no final dot, except the root `.`;
 /// dots and backslashes inside labels escaped as `\.` and `\\`, every other byte that is not printable
-/// ASCII as `\DDD`. It is therefore safe to print. The case of letters is kept as sent.
+/// ASCII as `\DDD`. It is therefore safe to print. The case of letters is kept as sent. Query, answer and lookup share
+/// one copy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Name(pub Box<str>);
+pub struct Name(pub Arc<str>);
 
 impl Name {
     /// The name in lower case: DNS compares without regard to case (RFC 4343).
     #[must_use]
     pub fn folded(&self) -> Self {
-        Self(self.0.to_ascii_lowercase().into_boxed_str())
+        if self.0.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Self(self.0.to_ascii_lowercase().into())
+        } else {
+            self.clone()
+        }
     }
 
     /// The whole of a reverse IPv4 name of which only a beginning is known: after four numbers and a dot
@@ -108,7 +115,7 @@ impl Name {
         let rest = parts.next()?;
         let numbers = octets.len() == 4 && octets.iter().all(|o| o.parse::<u8>().is_ok());
         (numbers && !rest.is_empty() && REST.starts_with(&rest.to_ascii_lowercase()))
-            .then(|| Self(format!("{}.{REST}", octets.join(".")).into_boxed_str()))
+            .then(|| Self(format!("{}.{REST}", octets.join(".")).into()))
     }
 
     /// The address that a reverse name (`…in-addr.arpa`, `…ip6.arpa`) stands for.

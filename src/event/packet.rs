@@ -16,7 +16,7 @@ pub enum Packet {
         /// Which service it belongs to by its ports.
         service: Service,
         /// What it says.
-        message: dns::Message,
+        message: Box<dns::Message>,
     },
     /// A TCP segment with SYN, FIN or RST.
     Tcp {
@@ -38,7 +38,7 @@ pub enum Packet {
         /// About what.
         kind: IcmpKind,
         /// The offending packet's beginning, as quoted.
-        quote: Option<Quote>,
+        quote: Option<Box<Quote>>,
     },
     /// An ARP request or reply, or an IPv6 neighbour solicitation or advertisement.
     Neighbour {

@@ -1,7 +1,7 @@
 //! The report's plain types, made from what the join and the account say.
 
 use super::ledger::{Account, Index, Kind, Line, Subject, window};
-use super::{Case, cite, client, finding, ledger, resolver, verdict};
+use super::{Case, cite, client, finding, ledger, resolver, stack, verdict};
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
@@ -15,13 +15,21 @@ use std::cmp::Reverse;
 pub struct Limits {
     /// Of lookups, connections and delays each.
     pub list: usize,
+    /// Of stacks, which are long.
+    pub stacks: usize,
 }
 
 impl Limits {
     /// Enough for any case a person reads, little enough for a machine to hold.
-    pub const BOUNDED: Self = Self { list: 1_000 };
+    pub const BOUNDED: Self = Self {
+        list: 1_000,
+        stacks: 100,
+    };
     /// `--all`.
-    pub const ALL: Self = Self { list: usize::MAX };
+    pub const ALL: Self = Self {
+        list: usize::MAX,
+        stacks: usize::MAX,
+    };
 }
 
 /// Makes the report of a case.
@@ -32,6 +40,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
     let joined = case.joined;
     let lookups = joined.lookups.len();
     let connections = joined.connections.len();
+    let (stacks, more_stacks) = stack::all(case, limits.stacks);
     Report {
         schema: report::SCHEMA.into(),
         started: case.dated.then(|| rfc3339(case.started)),
@@ -64,11 +73,13 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             .collect(),
         delays: accounts.iter().map(|a| delay(case, a)).collect(),
         findings: findings.into_iter().map(|f| f.report).collect(),
+        stacks,
         duplicates_removed: case.evidence.captures.iter().map(|c| c.duplicates).sum(),
         omitted: report::Omitted {
             lookups: lookups.saturating_sub(limits.list),
             connections: connections.saturating_sub(limits.list),
             delays: left_out,
+            stacks: more_stacks,
         },
         warnings: warnings(case),
     }
@@ -192,6 +203,13 @@ fn lookup(case: &Case, l: usize, lookup: &Lookup) -> report::Lookup {
         }
         .into(),
         client: client::of(case, lookup).into(),
+        callers: stack::callers(
+            case,
+            lookup
+                .queries
+                .iter()
+                .filter_map(|q| case.joined.queries[*q].cause?.call),
+        ),
         searched: lookup.searched.iter().map(ToString::to_string).collect(),
         queries: lookup
             .queries

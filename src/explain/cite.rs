@@ -82,6 +82,7 @@ pub fn cause(case: &Case, cause: Cause) -> report::Cause {
     report::Cause {
         how: how.into(),
         call: cause.call.map(|c| place(case, c)),
+        stack: cause.call.and_then(|c| super::stack::of_call(case, c)),
     }
 }
 

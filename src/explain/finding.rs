@@ -30,7 +30,7 @@ mod tally;
 mod truncated_to_tcp;
 
 use super::ledger::{Account, Subject};
-use super::{Case, cite};
+use super::{Case, cite, stack};
 use crate::join::EventId;
 use crate::report;
 use crate::time::Span;
@@ -190,6 +190,7 @@ fn write(case: &Case, draft: &Draft) -> report::Finding {
         detail: draft.detail.clone(),
         seconds: draft.cost.map(|c| cite::seconds(c.as_seconds())),
         remedy: draft.remedy.clone(),
+        callers: stack::callers(case, draft.evidence.iter().copied()),
         calls,
         packets,
     }

@@ -9,7 +9,7 @@ pub mod index;
 pub mod window;
 
 use super::Case;
-use crate::event::{Change, Life, What};
+use crate::event::{Change, What};
 use crate::flow::Endpoint;
 use crate::join::EventId;
 use crate::join::connect::{Connection, Ending};
@@ -221,10 +221,10 @@ fn cpu_time(case: &Case, subject: Subject, from: Timestamp, to: Timestamp) -> Op
         .rev()
         .take(CPU_NEARBY)
         .find_map(|e| match &e.what {
-            What::Life(Life {
-                task,
-                change: Change::CpuTime(used),
-            }) if task.pid == Some(pid) => Some(*used),
+            What::Life(life) if life.task.pid == Some(pid) => match life.change {
+                Change::CpuTime(used) => Some(used),
+                _ => None,
+            },
             _ => None,
         });
     near.filter(|_| from <= case.started)

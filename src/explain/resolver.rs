@@ -1,6 +1,7 @@
 //! The resolver table: messages counted per resolver, transport and origin.
 
 use super::{Case, cite};
+use crate::event::dns::RecordType;
 use crate::flow::{Endpoint, Transport};
 use crate::join::{AssociationId, Origin, Query, State};
 use crate::report;
@@ -12,14 +13,6 @@ const MAX_TASKS: usize = 20;
 
 /// One row's key, in the order of the table.
 type Key = (Origin, Endpoint, Transport);
-/// What makes queries one transaction.
-type Transaction = (
-    Option<Endpoint>,
-    Option<AssociationId>,
-    Option<u16>,
-    Box<str>,
-    Option<u16>,
-);
 
 /// The rows, those of traced tasks first.
 pub fn rows(case: &Case) -> Vec<report::Resolver> {
@@ -41,29 +34,17 @@ pub fn rows(case: &Case) -> Vec<report::Resolver> {
 
 fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolver {
     let count = |test: &dyn Fn(&Query) -> bool| queries.iter().filter(|q| test(q)).count() as u64;
-    let sent: Vec<&Query> = queries.iter().copied().filter(|q| q.on_wire()).collect();
+    let mut sent: Vec<&Query> = queries.iter().copied().filter(|q| q.on_wire()).collect();
     let mut rcodes: BTreeMap<String, u64> = BTreeMap::new();
     let mut rtts: Vec<Span> = Vec::new();
-    let mut transactions: HashMap<Transaction, bool> = HashMap::new();
     for q in &sent {
         if let Some(answer) = q.answer() {
             *rcodes.entry(answer.rcode.to_string()).or_default() += 1;
             rtts.push(answer.at - q.sent);
         }
-        let key = (
-            q.client,
-            if q.client.is_some() && origin != Origin::Traced {
-                None
-            } else {
-                q.association
-            },
-            q.id,
-            q.question.name.folded().0,
-            q.question.kind.map(|k| k.0),
-        );
-        *transactions.entry(key).or_default() |= q.answer().is_some();
     }
     rtts.sort_unstable();
+    let (transactions, transactions_unanswered) = transactions(&mut sent);
     let mut tasks: BTreeSet<report::Task> = queries
         .iter()
         .filter_map(|q| q.task.as_ref())
@@ -89,9 +70,8 @@ fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolv
         refused: count(&|q| matches!(q.state, State::Unanswered { refused: Some(_) })),
         late: count(&|q| q.answer().is_some_and(|a| a.late)),
         never_sent: count(&|q| !q.on_wire() && !q.implied),
-        transactions: transactions.len() as u64,
-        transactions_unanswered: transactions.values().filter(|answered| !**answered).count()
-            as u64,
+        transactions,
+        transactions_unanswered,
         rcodes,
         rtt_s: report::Rtt {
             median: median(&rtts).map(|s| cite::seconds(s.as_seconds())),
@@ -100,6 +80,41 @@ fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolv
         waited_s: cite::seconds(waited(queries).as_seconds()),
         asked_by: tasks.into_iter().collect(),
     }
+}
+
+/// How many transactions these queries are, and how many of them got no answer. Sorted rather than collected: keys would
+/// take more memory than all else in a report.
+fn transactions(queries: &mut [&Query]) -> (u64, u64) {
+    let order = |a: &Query, b: &Query| {
+        transaction(a)
+            .cmp(&transaction(b))
+            .then_with(|| folded(a).cmp(folded(b)))
+    };
+    queries.sort_unstable_by(|a, b| order(a, b));
+    let groups = || queries.chunk_by(|a, b| order(a, b).is_eq());
+    let unanswered = groups().filter(|group| group.iter().all(|q| q.answer().is_none()));
+    (groups().count() as u64, unanswered.count() as u64)
+}
+
+/// What makes queries one transaction, but for their name.
+fn transaction(
+    q: &Query,
+) -> (
+    Option<Endpoint>,
+    Option<AssociationId>,
+    Option<u16>,
+    Option<RecordType>,
+) {
+    // Where no call tells the socket, its end on the wire does.
+    let association = q
+        .association
+        .filter(|_| q.client.is_none() || q.origin == Origin::Traced);
+    (q.client, association, q.id, q.question.kind)
+}
+
+/// The name in lower case.
+fn folded(q: &Query) -> impl Iterator<Item = u8> {
+    q.question.name.0.bytes().map(|b| b.to_ascii_lowercase())
 }
 
 /// The middle value; of an even number the mean of both.

@@ -161,13 +161,13 @@ fn second(case: &Case, account: &Account) -> Vec<String> {
         }
     }
     if let Subject::Connection(c) = account.subject {
-        list.extend(after(&case.joined.connections[c]));
+        list.extend(after(case, &case.joined.connections[c]));
     }
     list
 }
 
 /// After the SYN.
-fn after(x: &Connection) -> Option<String> {
+fn after(case: &Case, x: &Connection) -> Option<String> {
     let again = x.syns.len().saturating_sub(1);
     let repeats = match again {
         0 => String::new(),
@@ -191,20 +191,32 @@ fn after(x: &Connection) -> Option<String> {
             words::took(took)
         )),
         (Ending::TimedOut, _) if x.first_syn.is_some() => {
-            let n = x.syns.len();
-            Some(format!(
-                "Nothing answered {} to {}.",
-                if n == 1 {
-                    "its SYN".into()
-                } else {
-                    format!("its {n} SYNs")
-                },
-                x.to
-            ))
+            Some(format!("Nothing answered {} to {}.", syns(x), x.to))
         }
+        (Ending::Open, _) if unanswered_since(case, x).is_some() => Some(format!(
+            "Nothing had answered {} to {} by the end{}.",
+            syns(x),
+            x.to,
+            unanswered_since(case, x)
+                .map_or_else(String::new, |span| format!(", {} later", words::took(span)))
+        )),
         (Ending::Unreachable, _) => Some(format!("The network reported {} unreachable.", x.to)),
         _ => None,
     }
+}
+
+fn syns(x: &Connection) -> String {
+    match x.syns.len() {
+        1 => "its SYN".into(),
+        n => format!("its {n} SYNs"),
+    }
+}
+
+/// How long an attempt that was never concluded had waited when the inputs ended, if that is worth saying.
+fn unanswered_since(case: &Case, x: &Connection) -> Option<Span> {
+    let end = x.ended.unwrap_or_else(|| case.evidence.end());
+    let waited = end - x.first_syn.filter(|_| x.outcome == Ending::Open)?;
+    (waited >= WORTH_SAYING).then_some(waited)
 }
 
 /// Nothing was waited for: say so, and what came of the attempt.
@@ -217,7 +229,8 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 (Some(_), _) => {
                     let slow = after_syn(x)
                         .filter(|t| *t >= WORTH_SAYING)
-                        .or_else(|| (x.outcome == Ending::TimedOut).then_some(Span::seconds(1)));
+                        .or_else(|| (x.outcome == Ending::TimedOut).then_some(Span::seconds(1)))
+                        .or_else(|| unanswered_since(case, x));
                     if slow.is_some() {
                         format!(
                             "The delay came after the SYN: {who} sent it to {} after {total}, and the server did not answer it.",

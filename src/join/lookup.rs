@@ -82,6 +82,8 @@ fn conclude(queries: &[Query], lookup: &mut Lookup) {
     for q in lookup.queries.iter().map(|q| &queries[*q]) {
         asked = true;
         match &q.state {
+            // It came when the client had turned away.
+            State::Answered(answer) if answer.late && answer.at > lookup.ended => {}
             State::Answered(answer) => {
                 for address in answer.addresses.iter().filter(|a| !a.is_unspecified()) {
                     if !lookup.addresses.contains(address) {

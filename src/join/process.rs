@@ -163,7 +163,7 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, Comms) {
         let (task, end) = match &event.what {
             What::Call(call) => (&call.task, call.exited.unwrap_or(event.at)),
             What::Life(life) => (&life.task, event.at),
-            What::Packet(_) => continue,
+            What::Packet(_) | What::Stack(_) => continue,
         };
         if let Some(comm) = &task.comm {
             comms.insert(task.tid, comm.clone());
@@ -208,7 +208,7 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, Comms) {
                 }
                 Change::Signal(_) | Change::CpuTime(_) => {}
             },
-            What::Packet(_) => {}
+            What::Packet(_) | What::Stack(_) => {}
         }
     }
     for pid in dead {

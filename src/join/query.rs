@@ -56,10 +56,10 @@ pub fn queries(
     sender::by_connect(evidence, sockets, &sent, &wire, &mut senders, &mut matched);
 
     let mut queries: Vec<Query> = Vec::with_capacity(wire.len());
-    for (packet, sender) in wire.iter().zip(&senders) {
+    for (packet, sender) in wire.into_iter().zip(senders) {
         // A plausible message between odd ports counts only where a call proves it.
         if !packet.candidate || sender.is_some() {
-            queries.push(from_packet(evidence, processes, sockets, packet, *sender));
+            queries.push(from_packet(evidence, processes, sockets, &packet, sender));
         }
     }
     for (sent, matched) in sent.into_iter().zip(matched) {

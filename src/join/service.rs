@@ -115,7 +115,7 @@ fn end(
                         crate::event::Change::ChildDied(_) | crate::event::Change::Signal(_)
                     )
             }
-            What::Packet(_) => false,
+            What::Packet(_) | What::Stack(_) => false,
         });
     (next.map_or(association.opened, |e| e.at), true)
 }

@@ -76,7 +76,7 @@ impl Sockets {
                         replay.exit(&life.task, event.at);
                     }
                 }
-                What::Packet(_) => {}
+                What::Packet(_) | What::Stack(_) => {}
             }
         }
         let mut calls = vec![Vec::new(); replay.list.len()];

@@ -5,6 +5,7 @@
 use super::safe::escape;
 use crate::event::dns::Question;
 use crate::event::{Address, Event, Op, Task, What};
+use crate::explain::stack;
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
@@ -30,19 +31,35 @@ pub struct Progress {
     services: HashMap<(Option<u32>, i32), Box<str>>,
     /// How many steps have been said of the wait of this thread that began then.
     said: HashMap<(Option<u32>, Timestamp), usize>,
+    /// Whose call was the latest: a stack that follows is his.
+    latest: Task,
+    /// How to see more of a thread, said with its first line.
+    hints: HashMap<Option<u32>, String>,
 }
 
 /// More open queries of one thread than this are a storm; the first ones tell enough.
 const MAX_OPEN: usize = 64;
+/// More threads than this need no hints.
+const MAX_HINTS: usize = 1_024;
 
 impl Progress {
     /// Takes note of an event; gives the line to say at once, where a wait just ended on a step: the next tick
     /// may come too late to say it.
     pub fn event(&mut self, event: &Event) -> Option<String> {
-        let What::Call(call) = &event.what else {
-            return None;
+        let call = match &event.what {
+            What::Call(call) => call,
+            What::Stack(stack) => {
+                if let Some(hint) = stack::hint(&self.latest, stack)
+                    && self.hints.len() < MAX_HINTS
+                {
+                    self.hints.insert(self.latest.tid, hint);
+                }
+                return None;
+            }
+            _ => return None,
         };
         let tid = call.task.tid;
+        (self.latest.pid, self.latest.tid) = (call.task.pid, tid);
         match &call.op {
             Op::Send { fd, messages } => {
                 let peer = fd.note.as_ref().and_then(|n| n.peer);
@@ -132,12 +149,18 @@ impl Progress {
         if step <= *said {
             return None;
         }
+        let first = *said == 0;
         *said = step;
         let who = task.comm.as_deref().map_or_else(
             || format!("tid {}", task.tid.unwrap_or(0)),
             |c| escape(c).into_owned(),
         );
-        Some(format!("{:.1} s: {what} ({who})", waited.as_seconds()))
+        let hint = self.hints.get(&task.tid).filter(|_| first);
+        let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+        Some(format!(
+            "{:.1} s: {what} ({who}){hint}",
+            waited.as_seconds()
+        ))
     }
 
     /// What a blocked call waits for, and since when; `None` for waits that are nobody's business.
@@ -236,12 +259,12 @@ mod tests {
         let event = |began: i64, ended: i64, value: i64, op: Op| Event {
             at: at(began),
             place: Place::default(),
-            what: What::Call(Call {
+            what: What::Call(Box::new(Call {
                 task: task.clone(),
                 exited: Some(at(ended)),
                 outcome: Outcome::Returned(value),
                 op,
-            }),
+            })),
         };
         let send = |began: i64, resolver: &str| {
             let query = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";

@@ -21,6 +21,7 @@ pub fn write(event: &Event, out: &mut dyn Write) -> io::Result<()> {
             result(call, event.at, out)
         }
         What::Life(life) => ending(life, event.at, out),
+        What::Stack(stack) => super::stack::write(stack, out),
         What::Packet(_) => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ pub mod comparison;
 
 use super::safe::escape;
 use crate::report::subjects::Subjects;
-use crate::report::{Delay, Entry, Report, Resolver, Task};
+use crate::report::{Caller, Delay, Entry, Report, Resolver, Task};
 use std::collections::HashMap;
 
 /// Seconds as a person reads them, with a unit.
@@ -182,6 +182,19 @@ pub fn resolver_notes(r: &Resolver) -> String {
         notes.push("asked by other processes".into());
     }
     notes.join(", ")
+}
+
+/// Who made the calls, as a sentence; the hint only where it was not told before.
+pub fn caller(caller: &Caller, hint: Option<&str>) -> String {
+    let mut text = caller.words.clone();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let sentence = match hint {
+        Some(hint) => format!("{text}; {hint}."),
+        None => format!("{text}."),
+    };
+    escape(&sentence).into_owned()
 }
 
 /// Accounts of one server or name.

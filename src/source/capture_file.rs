@@ -13,6 +13,7 @@ mod reading;
 use crate::decode::packet::{DecodeOptions, Decoder};
 use crate::event::Event;
 use crate::input::CaptureFacts;
+use crate::source::headway::Counted;
 use buffer::Buffer;
 use filter::Filter;
 use format::Format;
@@ -74,7 +75,7 @@ pub fn read(
 ) -> Result<CaptureFacts, CaptureFileError> {
     let name = path.display().to_string();
     match File::open(path) {
-        Ok(file) => read_from(file, &name, input, options, sink),
+        Ok(file) => read_from(Counted(file), &name, input, options, sink),
         Err(source) => Err(CaptureFileError::Open { path: name, source }),
     }
 }

@@ -1,13 +1,19 @@
 //! The files a user names: which are captures, which are traces, which folder is a case.
 
 use super::capture_file::{self, CaptureFileError, CaptureOptions};
+use super::headway::{self, Counted};
 use super::strace_log::{self, StraceLogError};
-use crate::case::jsonl::{self, JsonlError};
+use crate::case::jsonl::{self, JsonlError, Trace};
 use crate::case::{SYSCALLS, TRACE};
+use crate::event::Event;
 use crate::merge;
 use crate::pipeline::Gathered;
+use crate::share::Shared;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -85,7 +91,7 @@ enum Found {
     Trace(PathBuf),
     /// A trace that presyn took.
     Own(PathBuf),
-    /// Standard input, read into memory: its kind shows in its first bytes.
+    /// Standard input: its kind shows in its first bytes, which are these.
     Stdin(Vec<u8>),
 }
 
@@ -113,7 +119,7 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     let mut found = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            found.push(Found::Stdin(stdin()?));
+            found.push(Found::Stdin(head(Stdin, path)?));
         } else if path.is_dir() {
             folder(path, &mut found, &mut gathered)?;
         } else {
@@ -123,11 +129,85 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     if let Some(path) = &options.resolv_conf {
         gathered.resolv_conf = Some((path.display().to_string(), text(path)?));
     }
+    headway::begin(
+        found
+            .iter()
+            .map(Found::size)
+            .sum::<Option<u64>>()
+            .unwrap_or(0),
+    );
+    let read = read_all(found, options, &mut gathered);
+    headway::end();
+    read.map(|()| gathered)
+}
+
+fn read_all(
+    found: Vec<Found>,
+    options: &InputOptions,
+    gathered: &mut Gathered,
+) -> Result<(), InputError> {
     for (input, found) in found.into_iter().enumerate() {
         let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
-        read(found, input, options, &mut gathered)?;
+        let name = found.name();
+        if headway::stopped() {
+            let remark = format!("{name}: not read, for reading was interrupted before");
+            gathered.remarks.push(remark);
+            continue;
+        }
+        read(found, input, options, gathered)?;
+        if headway::stopped() {
+            let remark = format!(
+                "{name}: reading was interrupted; the report is about what had been read by then"
+            );
+            gathered.remarks.push(remark);
+        }
     }
-    Ok(gathered)
+    Ok(())
+}
+
+impl Found {
+    /// What messages call it.
+    fn name(&self) -> String {
+        match self {
+            Self::Capture(path) | Self::Trace(path) | Self::Own(path) => path.display().to_string(),
+            Self::Stdin(_) => "-".into(),
+        }
+    }
+
+    /// Its size in bytes, where it has one.
+    fn size(&self) -> Option<u64> {
+        match self {
+            Self::Capture(path) | Self::Trace(path) | Self::Own(path) => {
+                let facts = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+                facts.map(|facts| facts.len())
+            }
+            Self::Stdin(_) => None,
+        }
+    }
+}
+
+/// Standard input, from which a silent pipe does not keep the user's Ctrl-C.
+struct Stdin;
+
+/// How often Ctrl-C is looked for while nothing comes, in milliseconds.
+const PATIENCE: u16 = 100;
+
+impl Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stdin = io::stdin();
+        loop {
+            if headway::stopped() {
+                return Ok(0);
+            }
+            let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, PATIENCE) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                // Beside the standard library's buffer, which nobody else uses.
+                Ok(_) => return Ok(nix::unistd::read(stdin.as_fd(), buffer)?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
 }
 
 fn read(
@@ -136,61 +216,72 @@ fn read(
     options: &InputOptions,
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
+    let mut shared = Shared::default();
     let mut calls = Vec::new();
-    let packets = &mut gathered.packets;
-    let from = packets.len();
+    let mut calls_sink = |mut event| {
+        shared.event(&mut event);
+        calls.push(event);
+    };
     match found {
         Found::Capture(path) => {
-            gathered.captures.push(capture_file::read(
-                &path,
-                input,
-                &options.capture,
-                &mut |e| merge::keep(packets, from, e),
-            )?);
+            let sink = &mut packets_into(&mut gathered.packets);
+            let facts = capture_file::read(&path, input, &options.capture, sink)?;
+            gathered.captures.push(facts);
         }
         Found::Trace(path) => {
-            let facts = strace_log::read(&path, input, &mut |e| calls.push(e))?;
+            let facts = strace_log::read(&path, input, &mut calls_sink)?;
             gathered.traces.push((facts, calls));
         }
         Found::Own(path) => {
-            let trace = jsonl::read(&path, input, &mut |e| calls.push(e))?;
-            gathered.started = gathered.started.or(Some(trace.header.started));
-            gathered.one_clock = true;
-            // The capture beside it cannot say what was dropped; the trace's last line can.
-            let dropped = trace.footer.and_then(|f| f.dropped);
-            if let [capture] = &mut gathered.captures[..] {
-                capture.dropped = capture.dropped.or(dropped);
-            }
-            if trace.header.traced {
-                gathered.traces.push((trace.facts, calls));
-            }
+            own(jsonl::read(&path, input, &mut calls_sink)?, calls, gathered);
         }
-        Found::Stdin(bytes) if capture_file::sniff(&bytes) => {
-            let sink = &mut |e| merge::keep(packets, from, e);
-            gathered.captures.push(capture_file::read_from(
-                &bytes[..],
-                "-",
-                input,
-                &options.capture,
-                sink,
-            )?);
+        Found::Stdin(head) if capture_file::sniff(&head) => {
+            let sink = &mut packets_into(&mut gathered.packets);
+            let facts = capture_file::read_from(rest(head), "-", input, &options.capture, sink)?;
+            gathered.captures.push(facts);
         }
-        Found::Stdin(bytes) => {
-            let facts = strace_log::read_from("-", &bytes[..], input, &mut |e| calls.push(e))?;
+        Found::Stdin(head) if is_own_trace(&head) => {
+            own(
+                jsonl::read_from(rest(head), "-", input, &mut calls_sink)?,
+                calls,
+                gathered,
+            );
+        }
+        Found::Stdin(head) => {
+            let facts = strace_log::read_from("-", rest(head), input, &mut calls_sink)?;
             gathered.traces.push((facts, calls));
         }
     }
     Ok(())
 }
 
-/// Standard input is spooled: the clock is solved before the first event is used.
-fn stdin() -> Result<Vec<u8>, InputError> {
-    let mut bytes = Vec::new();
-    io::stdin()
-        .lock()
-        .read_to_end(&mut bytes)
-        .map_err(|e| unreadable(Path::new("-"), e))?;
-    Ok(bytes)
+/// Adds what matters of one capture to a list.
+fn packets_into(packets: &mut Vec<Event>) -> impl FnMut(Event) {
+    let from = packets.len();
+    let mut shared = Shared::default();
+    move |mut event| {
+        shared.event(&mut event);
+        merge::keep(packets, from, event);
+    }
+}
+
+/// Adds a trace that presyn took.
+fn own(trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
+    gathered.started = gathered.started.or(Some(trace.header.started));
+    gathered.one_clock = true;
+    // The capture beside it cannot say what was dropped; the trace's last line can.
+    let dropped = trace.footer.and_then(|f| f.dropped);
+    if let [capture] = &mut gathered.captures[..] {
+        capture.dropped = capture.dropped.or(dropped);
+    }
+    if trace.header.traced {
+        gathered.traces.push((trace.facts, calls));
+    }
+}
+
+/// All of standard input, of which the beginning has been read.
+fn rest(head: Vec<u8>) -> impl Read {
+    Counted(Cursor::new(head).chain(Stdin))
 }
 
 fn file(path: &Path) -> Result<Found, InputError> {
@@ -202,7 +293,7 @@ fn file(path: &Path) -> Result<Found, InputError> {
             Err(_) => Err(unreadable(path, io::Error::from_raw_os_error(libc::ENOENT))),
         };
     }
-    let head = head(path)?;
+    let head = head(open(path)?, path)?;
     if capture_file::sniff(&head) {
         Ok(Found::Capture(path.to_owned()))
     } else if is_own_trace(&head) {
@@ -240,9 +331,13 @@ fn is_capture_name(path: &Path) -> bool {
     .any(|e| name.ends_with(e))
 }
 
-fn head(path: &Path) -> Result<Vec<u8>, InputError> {
+fn open(path: &Path) -> Result<File, InputError> {
+    File::open(path).map_err(|e| unreadable(path, e))
+}
+
+/// The first bytes of something.
+fn head(file: impl Read, path: &Path) -> Result<Vec<u8>, InputError> {
     let mut head = Vec::new();
-    let file = File::open(path).map_err(|e| unreadable(path, e))?;
     file.take(SNIFF)
         .read_to_end(&mut head)
         .map_err(|e| unreadable(path, e))?;
@@ -285,7 +380,7 @@ fn folder(path: &Path, found: &mut Vec<Found>, gathered: &mut Gathered) -> Resul
             Some("hosts") => gathered.hosts = Some(text(&file)?),
             Some(SYSCALLS | TRACE) if own.is_some() => {}
             _ => {
-                let head = head(&file)?;
+                let head = head(open(&file)?, &file)?;
                 if capture_file::sniff(&head) {
                     captures.push(file);
                 } else if strace_log::sniff(&head) {

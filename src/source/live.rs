@@ -260,10 +260,10 @@ impl Recorder<'_> {
                 .saturating_mul(SECOND)
                 .saturating_add(used.tv_nsec()),
         );
-        let what = What::Life(Life {
+        let what = What::Life(Box::new(Life {
             task: call.task.clone(),
             change: Change::CpuTime(used),
-        });
+        }));
         Some(Event {
             what,
             ..event.clone()
@@ -290,6 +290,7 @@ impl Recorder<'_> {
             hosts: self.files.hosts.clone(),
             started: Some(self.started),
             one_clock: true,
+            remarks: Vec::new(),
         }
     }
 

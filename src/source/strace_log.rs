@@ -4,8 +4,9 @@
 use crate::decode::strace::{Guise, Reader, guise, looks_like_trace};
 use crate::event::Event;
 use crate::input::TraceFacts;
+use crate::source::headway::{self, Counted};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -78,7 +79,7 @@ pub fn read_set(
     let mut first = None;
     for path in paths {
         let file = File::open(path).map_err(|e| unreadable(path, e))?;
-        let mut text = unpacked(file).map_err(|e| unreadable(path, e))?;
+        let mut text = unpacked(Counted(file)).map_err(|e| unreadable(path, e))?;
         let tid = suffix(path).filter(|_| paths.len() > 1 || is_part(path));
         reader.next_file(tid, sink);
         let start =
@@ -98,16 +99,17 @@ pub fn read_set(
     conclude(reader, name, &start, sink)
 }
 
-/// Reads a log from anything that delivers lines; `name` is what messages call it.
+/// Reads a log from anything, packed or not; `name` is what messages call it.
 pub fn read_from(
     name: &str,
-    mut text: impl BufRead,
+    text: impl Read,
     input: u16,
     sink: &mut dyn FnMut(Event),
 ) -> Result<TraceFacts, StraceLogError> {
     let mut reader = Reader::new(input);
+    let mut text = unpacked(text).map_err(|e| unreadable(Path::new(name), e))?;
     let start =
-        lines(&mut text, &mut reader, &mut 0, sink).map_err(|e| unreadable(Path::new(name), e))?;
+        lines(&mut *text, &mut reader, &mut 0, sink).map_err(|e| unreadable(Path::new(name), e))?;
     conclude(reader, name.to_owned(), &start, sink)
 }
 
@@ -156,6 +158,9 @@ fn lines(
     let mut start = Vec::new();
     let mut whole = Vec::new();
     loop {
+        if headway::stopped() {
+            return Ok(start);
+        }
         // Nearly all lines lie in the buffer as a whole and are read there.
         let buffer = match text.fill_buf() {
             Ok(buffer) => buffer,
@@ -208,7 +213,7 @@ fn lines(
 }
 
 /// Unpacks by the file's first bytes (RFC 1952, RFC 8878).
-fn unpacked(file: File) -> io::Result<Box<dyn BufRead>> {
+fn unpacked<'r>(file: impl Read + 'r) -> io::Result<Box<dyn BufRead + 'r>> {
     let mut raw = BufReader::with_capacity(1 << 18, file);
     let start = raw.fill_buf()?;
     Ok(if start.starts_with(&[0x1f, 0x8b]) {

@@ -16,6 +16,7 @@ mod memory;
 mod pin;
 mod signals;
 mod socket;
+mod stack;
 mod status;
 mod stop;
 pub(in crate::source) mod sys;
@@ -47,6 +48,8 @@ pub struct Launch {
     pub pin: bool,
     /// Ports whose UDP and TCP sockets carry DNS.
     pub dns_ports: Vec<u16>,
+    /// Tell the user-space stacks of calls that ask or connect.
+    pub stacks: bool,
     /// Do as on kernels before 6.9, which have no pidfds of threads.
     pub leader_pidfds_only: bool,
 }
@@ -64,6 +67,7 @@ impl Launch {
             trace: true,
             pin: true,
             dns_ports: DNS_PORTS.to_vec(),
+            stacks: false,
             leader_pidfds_only: false,
         }
     }

@@ -9,4 +9,5 @@ mod command;
 mod folder;
 mod lab;
 mod same;
+mod stacks;
 mod storm;

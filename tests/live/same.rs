@@ -8,8 +8,9 @@ use serde_json::Value;
 /// - `started` and all that is counted from it: the log begins with the first call, some 10 ms later, so the first entry of
 ///   each ledger is shorter;
 /// - `cpu_seconds`: strace does not ask for CPU clocks;
+/// - `cut`: strace does not say where it lost a stack;
 /// - how the clock was found, and microseconds of what lasted (`-T`).
-const OTHERWISE: [&str; 15] = [
+const OTHERWISE: [&str; 16] = [
     "path",
     "style",
     "calls",
@@ -25,6 +26,7 @@ const OTHERWISE: [&str; 15] = [
     "offset_s",
     "summary",
     "cpu_seconds",
+    "cut",
 ];
 
 /// Times may differ by this: the start of the case, and rounding.

@@ -117,6 +117,38 @@ fn the_ways_to_ask() {
     }
 }
 
+/// The sends of a TCP connection are looked at once. Its descriptor may be a resolver's socket later.
+#[test]
+fn a_descriptor_with_a_new_meaning_is_looked_at_again() {
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = format!(
+        "import os, socket\n\
+         def stream():\n\
+         \x20   s = socket.create_connection(('127.0.0.1', {}))\n\
+         \x20   [s.send(b'x') for _ in range(9)]\n\
+         \x20   return s.fileno(), s.close()\n\
+         first, _ = stream()\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); assert s.fileno() == first\n\
+         s.connect(('127.0.0.1', PORT)); s.send(QUERY); s.recv(512); s.close()\n\
+         again, _ = stream(); assert again == first\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); assert s.fileno() == first\n\
+         s.sendto(QUERY, ('127.0.0.1', PORT)); s.recv(512); s.close()\n\
+         again, _ = stream(); assert again == first\n\
+         if os.fork() == 0:\n\
+         \x20   s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+         \x20   s.connect(('127.0.0.1', PORT)); s.send(QUERY); s.recv(512)\n\
+         \x20   os._exit(0)\n\
+         os.wait()\n",
+        tcp.local_addr().unwrap().port()
+    );
+    let (port, server) = resolver(3);
+    let run = run_with(port, &script);
+    assert_eq!(server.join().unwrap(), 3);
+    let asked = story(&run, port);
+    let count = |what| asked.iter().filter(|word| **word == what).count();
+    assert_eq!((count("send"), count("receive")), (3, 3), "{asked:?}");
+}
+
 fn check(at: presyn::time::Timestamp, call: &Call, port: u16) {
     assert!(call.exited.is_some_and(|exit| exit >= at));
     let waits = matches!(&call.op, Op::Wait { timeout: Some(t), .. } if t.as_seconds() > 8.0);

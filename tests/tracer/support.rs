@@ -90,7 +90,7 @@ pub fn python(script: &str) -> Run {
 impl Run {
     pub fn calls(&self) -> impl Iterator<Item = (&Event, &Call)> {
         self.events.iter().filter_map(|event| match &event.what {
-            What::Call(call) => Some((event, call)),
+            What::Call(call) => Some((event, &**call)),
             _ => None,
         })
     }

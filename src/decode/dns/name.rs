@@ -46,7 +46,7 @@ pub(super) fn read(message: &[u8], at: usize) -> Option<(Name, usize)> {
                 if text.is_empty() {
                     text.push('.');
                 }
-                return Some((Name(text.into_boxed_str()), end.unwrap_or(position + 1)));
+                return Some((Name(text.into()), end.unwrap_or(position + 1)));
             }
             1..=63 => {
                 wire += 1 + length;
@@ -78,7 +78,7 @@ pub(super) fn read_cut(message: &[u8], at: usize) -> Option<(Name, Option<usize>
     let mut position = at;
     loop {
         let Some(&length) = message.get(position) else {
-            return Some((Name(text.into_boxed_str()), None));
+            return Some((Name(text.into()), None));
         };
         let length = usize::from(length);
         if length == 0 {

@@ -30,7 +30,7 @@ pub(super) fn error_v4(
         from,
         to,
         kind,
-        quote: quote(icmp.payload(), is_dns_port),
+        quote: quote(icmp.payload(), is_dns_port).map(Box::new),
     })
 }
 
@@ -65,7 +65,7 @@ pub(super) fn message_v6(
         from,
         to,
         kind,
-        quote: quote(icmp.payload(), is_dns_port),
+        quote: quote(icmp.payload(), is_dns_port).map(Box::new),
     })
 }
 

@@ -262,14 +262,14 @@ fn send(kind: Kind, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op 
 }
 
 /// An address of another family tells what the socket is, where no annotation does.
-fn family_note(address: &Address) -> Option<Box<FdNote>> {
+fn family_note(address: &Address) -> Option<Arc<FdNote>> {
     let family = match address {
         Address::Unix(_) => SocketFamily::Unix,
         Address::Other(name) if &**name == "AF_NETLINK" => SocketFamily::Netlink,
         Address::Other(_) => SocketFamily::Other,
         Address::Inet(_) | Address::Unspecified => return None,
     };
-    Some(Box::new(FdNote {
+    Some(Arc::new(FdNote {
         socket: Some(SocketKind {
             family,
             style: SocketStyle::Unknown,

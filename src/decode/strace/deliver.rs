@@ -58,8 +58,9 @@ impl Reader {
         sink(Event {
             at,
             place,
-            what: What::Call(call),
+            what: What::Call(Box::new(call)),
         });
+        self.stack.begin(at);
         if let Some((child, thread)) = born {
             self.tasks.cloned(tid, child, thread);
             let task = self.tasks.task(Some(child), None);
@@ -83,7 +84,7 @@ impl Reader {
             input: self.input,
             number,
         };
-        let what = What::Life(Life { task, change });
+        let what = What::Life(Box::new(Life { task, change }));
         sink(Event { at, place, what });
     }
 

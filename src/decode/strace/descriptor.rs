@@ -4,6 +4,7 @@ use super::lex;
 use crate::event::{Fd, FdNote, SocketFamily, SocketKind, SocketStyle};
 use crate::flow::Endpoint;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// How long a path in an annotation may be: `PATH_MAX` (Linux `include/uapi/linux/limits.h`).
 const MAX_PATH: usize = 4096;
@@ -15,7 +16,7 @@ pub fn fd(text: &[u8]) -> Option<Fd> {
         // -1 and AT_FDCWD are printed unsigned by some versions.
         .or_else(|_| u32::try_from(number).map(u32::cast_signed))
         .ok()?;
-    let note = annotation(rest).map(|text| Box::new(note(text)));
+    let note = annotation(rest).map(|text| Arc::new(note(text)));
     Some(Fd { number, note })
 }
 
@@ -163,7 +164,7 @@ mod tests {
     use super::*;
 
     fn noted(text: &str) -> FdNote {
-        *fd(text.as_bytes()).unwrap().note.unwrap()
+        fd(text.as_bytes()).unwrap().note.unwrap().as_ref().clone()
     }
 
     fn end(text: &str) -> Option<Endpoint> {

@@ -5,7 +5,7 @@ use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
 use crate::join::lookup::Outcome;
-use crate::join::{Origin, Query};
+use crate::join::{Answer, Origin, Query};
 use std::collections::{HashMap, HashSet};
 
 /// What `presyn explain name-not-found` shows.
@@ -67,19 +67,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
             .iter()
             .filter_map(|q| q.answer())
             .any(|a| a.rcode.0 == 3);
-        let servers: Vec<String> = {
-            let mut seen = HashSet::new();
-            queries
-                .iter()
-                .filter(|q| q.answer().is_some() && seen.insert(q.resolver))
-                .map(|q| words::resolver(q.resolver))
-                .collect()
-        };
+        let servers = who(&queries, |answer| answer.negative() && !answer.late);
+        let knowing = who(&queries, |answer| answer.rcode.0 == 0 && answer.records > 0);
         // A missing PTR record is common and harmless, and so is a name without which the client got on.
         let got_on = last_answered
             .get(&lookup.process)
             .is_some_and(|last| *last > l);
-        let severity = if followed || got_on || lookup.reverse.is_some() {
+        let listed = context.case.in_hosts(lookup);
+        let severity = if followed || got_on || listed || lookup.reverse.is_some() {
             Severity::Info
         } else {
             Severity::Medium
@@ -94,17 +89,39 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 format!("{} has no record of the type asked for ({} said so)", spoken_name(lookup), words::list(&servers))
             },
             detail: format!(
-                "{} about it, the denial came after {}; DNS itself worked.",
+                "{} about it, the denial came after {}; DNS itself worked.{}",
                 words::queries(queries.len()),
-                words::took(lookup.ended - lookup.began)
+                words::took(lookup.ended - lookup.began),
+                if listed {
+                    " The client's hosts file has the name."
+                } else {
+                    ""
+                }
             ),
             cost: None,
-            remedy: Some(
+            remedy: Some(if knowing.is_empty() {
                 "Check the spelling and the search list, and that these are the name servers which know the domain."
-                    .into(),
-            ),
+                    .into()
+            } else {
+                format!(
+                    "{} knows the name, but its answer came too late: name servers of one resolv.conf must agree \
+                     (split DNS?). Compare 'dig @SERVER {}'.",
+                    words::list(&knowing),
+                    spoken_name(lookup)
+                )
+            }),
             evidence: tally::evidence(queries),
         });
     }
     list
+}
+
+/// The resolvers that gave such an answer, each once.
+fn who(queries: &[&Query], such: impl Fn(&Answer) -> bool) -> Vec<String> {
+    let mut seen = HashSet::new();
+    queries
+        .iter()
+        .filter(|q| q.answer().is_some_and(&such) && seen.insert(q.resolver))
+        .map(|q| words::resolver(q.resolver))
+        .collect()
 }

@@ -61,7 +61,9 @@ fn lookups(context: &Context) -> Vec<Draft> {
             Outcome::Open if case.evidence.has_trace() => ("came to no end", Severity::Low),
             Outcome::Open | Outcome::Answered => continue,
         };
-        if !own || answered_later(context, lookup) || !seen.insert(lookup.name.folded()) {
+        // The hosts file may have given what DNS did not.
+        let helped = answered_later(context, lookup) || case.in_hosts(lookup);
+        if !own || helped || !seen.insert(lookup.name.folded()) {
             continue;
         }
         list.push(Draft {

@@ -3,7 +3,7 @@
 use super::{Case, Line, Party, count, one_type, party};
 use crate::event::dns::RecordType;
 use crate::explain::words;
-use crate::join::Origin;
+use crate::join::{Origin, State};
 use std::collections::BTreeSet;
 
 /// How a resolver was silent.
@@ -64,15 +64,21 @@ fn how_silent(case: &Case, line: &Line) -> Silence {
         let queries = case.joined.queries.iter();
         queries.filter(move |q| q.resolver == resolver && q.origin != Origin::Untraced)
     };
-    let late = all().any(|q| q.answer().is_some_and(|a| a.late));
+    let late = all().filter(|q| q.answer().is_some_and(|a| a.late)).count();
+    let unanswered = all()
+        .filter(|q| matches!(q.state, State::Unanswered { .. }))
+        .count();
     let answered: BTreeSet<_> = all()
         .filter(|q| q.answer().is_some_and(|a| !a.late))
         .map(|q| q.question.kind)
         .collect();
     match one_type(case, line) {
-        _ if answered.is_empty() && !late => Silence::Never,
+        _ if answered.is_empty() && late == 0 => Silence::Never,
         _ if answered.is_empty() => Silence::Late,
         Some(kind) if !answered.contains(&Some(kind)) => Silence::OneType(kind),
+        // An answer that comes after the question was sent again counts for the copy: what is left without one
+        // was answered late too.
+        _ if late > 0 && late >= unanswered => Silence::Late,
         _ => Silence::Some,
     }
 }

@@ -240,7 +240,7 @@ impl Moves {
                         this.calls.entry(life.task.tid).or_default().push(event.at);
                     }
                 }
-                What::Packet(_) => {}
+                What::Packet(_) | What::Stack(_) => {}
             }
         }
         for c in connections.iter().filter(|c| c.role == Role::Server) {

@@ -72,7 +72,10 @@ pub fn group(evidence: &Evidence, queries: &[Query]) -> Vec<Lookup> {
         }
         add(&mut done[d], queries, i, name);
     }
-    done.into_iter().map(|d| d.lookup).collect()
+    // In place: without this the list would keep the room of the drafts.
+    let mut lookups: Vec<Lookup> = done.into_iter().map(|d| d.lookup).collect();
+    lookups.shrink_to_fit();
+    lookups
 }
 
 fn begin(query: &Query, name: &Name) -> Draft {
@@ -269,5 +272,5 @@ fn base(a: &Name, b: &Name) -> Name {
             .take_while(|(x, y)| x.eq_ignore_ascii_case(y))
             .map(|(x, _)| x)
             .collect();
-    Name(common.join(".").into_boxed_str())
+    Name(common.join(".").into())
 }

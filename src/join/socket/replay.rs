@@ -9,6 +9,7 @@ use crate::join::process::Processes;
 use crate::join::{AssociationId, EventId, ProcessId};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A file descriptor that is open now.
 #[derive(Clone)]
@@ -212,10 +213,12 @@ impl<'a> Replay<'a> {
             None => {
                 let bare = Fd {
                     number: fd.number,
-                    note: fd
-                        .note
-                        .clone()
-                        .map(|n| Box::new(FdNote { peer: None, ..*n })),
+                    note: fd.note.clone().map(|n| {
+                        Arc::new(FdNote {
+                            peer: None,
+                            ..(*n).clone()
+                        })
+                    }),
                 };
                 self.open(process, &call.task, &bare, at)
             }

@@ -4,7 +4,9 @@ use super::style::{Style, seconds, wrap};
 use super::{WIDTH, bullet, tables};
 use crate::render::evidence;
 use crate::render::safe::escape;
+use crate::render::words;
 use crate::report::{Delay, Finding};
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 /// How many places of each file a finding shows.
@@ -16,6 +18,7 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         return Ok(());
     }
     writeln!(out, "\n{}", style.head("Findings"))?;
+    let mut hinted: HashSet<&str> = HashSet::new();
     for (n, finding) in findings.iter().enumerate() {
         let cost = finding
             .seconds
@@ -27,6 +30,11 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         )?;
         if !finding.detail.is_empty() {
             bullet("     ", &escape(&finding.detail), out)?;
+        }
+        for caller in &finding.callers {
+            // Once is enough.
+            let hint = caller.hint.as_deref().filter(|h| hinted.insert(*h));
+            bullet("     ", &words::caller(caller, hint), out)?;
         }
         if let Some(remedy) = &finding.remedy {
             bullet("  => ", &escape(remedy), out)?;

@@ -104,6 +104,10 @@ pub fn lookups(
         } else {
             writeln!(out, "  {head}  {}", style.faint(&who))?;
         }
+        for caller in &l.callers {
+            let words = fit(&escape(&caller.words), super::WIDTH - 5);
+            writeln!(out, "     {}", style.faint(&words))?;
+        }
         let mut groups: Vec<(String, Vec<&Query>)> = Vec::new();
         let mut index: BTreeMap<String, usize> = BTreeMap::new();
         for q in &l.queries {

@@ -1,5 +1,6 @@
 //! Big buffered reads, of which the records are looked at in place.
 
+use crate::source::headway;
 use std::io::{ErrorKind, Read};
 
 /// Bytes per read. Large enough that system calls do not matter, small enough for the second-level cache.
@@ -61,9 +62,9 @@ impl<R: Read> Buffer<R> {
         }
     }
 
-    /// Whether everything was read, and no error ended it.
+    /// Whether everything was read, and no error ended it; or the user has had enough.
     pub fn is_at_end(&mut self) -> bool {
-        self.peek(1).is_empty() && self.failure.is_none()
+        headway::stopped() || self.peek(1).is_empty() && self.failure.is_none()
     }
 
     /// Goes past bytes that were peeked at.

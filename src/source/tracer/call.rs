@@ -14,6 +14,7 @@ use crate::event::{Address, Fd, FdNote, Message, Op};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 pub use outcome::goes_on;
+use std::sync::Arc;
 
 /// A call that has begun.
 #[derive(Clone, Debug)]
@@ -117,7 +118,7 @@ impl Scene<'_> {
 fn with_note(number: i32, note: Option<FdNote>) -> Fd {
     Fd {
         number,
-        note: note.map(Box::new),
+        note: note.map(Arc::new),
     }
 }
 

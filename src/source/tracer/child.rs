@@ -10,10 +10,12 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// What the child reports about itself before its exec. The first is no failure.
+/// What the child reports about itself before its exec. The first two are no failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Step {
+    /// It may be seized now.
+    Ready = b'R',
     /// The filter needed `NO_NEW_PRIVS`: set-user-ID programs gain nothing below this command.
     NoNewPrivileges = b'N',
     /// The filter could not be installed.
@@ -25,9 +27,13 @@ pub enum Step {
 }
 
 impl Step {
+    /// A report's length: the step and an error number.
+    pub const BYTES: usize = 5;
+
     /// A report as it comes through the pipe: step, then the error number.
-    pub fn read(report: [u8; 5]) -> Option<(Self, Errno)> {
+    pub fn read(report: [u8; Self::BYTES]) -> Option<(Self, Errno)> {
         let step = match report[0] {
+            b'R' => Self::Ready,
             b'N' => Self::NoNewPrivileges,
             b'F' => Self::Filter,
             b'U' => Self::User,
@@ -121,6 +127,9 @@ impl Prepared {
     ) -> (Step, Errno) {
         // SAFETY: Rust ignores SIGPIPE at start; programs expect the default.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        // A failure shows when the parent seizes.
+        let _ = shed_file_capabilities();
+        tell(report, Step::Ready, Errno::from_raw(0));
         let mut byte = 0u8;
         loop {
             // SAFETY: one byte is written to `byte`.
@@ -218,6 +227,17 @@ fn candidates(program: &OsStr, path: &OsStr) -> Option<Vec<CString>> {
         .collect()
 }
 
+/// With file capabilities (setcap(8)) presyn is not dumpable, and an ordinary user may not trace what it forks. The
+/// exec of the command would take those capabilities away; given up here already, the child may be traced, and
+/// nobody can take them from it.
+fn shed_file_capabilities() -> Result<()> {
+    if sys::is_dumpable()? || nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    sys::set_capabilities(sys::Capabilities::default())?;
+    sys::set_dumpable()
+}
+
 /// Raw calls: the wrappers of the C library would tell other threads, which the child has not.
 fn become_user(user: &User) -> Result<()> {
     let (uid, gid) = (user.uid, user.gid);
@@ -232,7 +252,7 @@ fn become_user(user: &User) -> Result<()> {
 }
 
 fn tell(report: BorrowedFd<'_>, step: Step, error: Errno) {
-    let mut bytes = [0; 5];
+    let mut bytes = [0; Step::BYTES];
     bytes[0] = step as u8;
     bytes[1..].copy_from_slice(&(error as i32).to_ne_bytes());
     // SAFETY: five bytes are read from `bytes`. A pipe takes them at once; if not, nobody reads.

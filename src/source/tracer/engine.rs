@@ -8,6 +8,7 @@ use super::launch::TICK;
 use super::pin::Pins;
 use super::signals::{self, Guard};
 use super::socket::Sockets;
+use super::stack::Stacks;
 use super::status::{self, Change, Exit};
 use super::stop::{Info, Stopped, Until};
 use super::task::Traced;
@@ -36,6 +37,8 @@ pub struct Tracer {
     number: u64,
     sockets: Sockets,
     pins: Pins,
+    /// With `--stacks` only.
+    stacks: Option<Box<Stacks>>,
     /// What was seen of sockets in calls that have not returned.
     seen: HashMap<u32, Seen>,
     exit: Option<(Exit, Timestamp)>,
@@ -87,6 +90,7 @@ impl Tracer {
             number: 0,
             sockets: Sockets::new(launch.leader_pidfds_only),
             pins: Pins::new(launch.pin),
+            stacks: launch.stacks.then(|| Box::new(Stacks::new())),
             seen: HashMap::new(),
             exit: None,
             last_tick: now(),
@@ -259,6 +263,9 @@ impl Tracer {
                 ports: &self.ports,
             };
             let pending = scene.enter(entry, at);
+            if let (Some(stacks), Some(pending)) = (&mut self.stacks, &pending) {
+                stacks.begun(&stop, task.pid, &pending.asked, at);
+            }
             task.pending = pending;
             if let Some(interrupted) = task.restarting.take() {
                 // A signal's handler runs instead of the rest of the wait.
@@ -268,7 +275,7 @@ impl Tracer {
                     outcome: Outcome::Failed("EINTR".into()),
                     op: interrupted.unfinished(None),
                 };
-                self.emit(interrupted.at, What::Call(call), observer);
+                self.emit(interrupted.at, What::Call(Box::new(call)), observer);
             }
         }
         self.go_on(stop, 0);
@@ -300,7 +307,15 @@ impl Tracer {
             outcome,
             op,
         };
-        self.emit(began, What::Call(call), observer);
+        self.emit(began, What::Call(Box::new(call)), observer);
+        self.emit_stack(stop.tid(), began, observer);
+    }
+
+    /// The stack of a call that was just told.
+    fn emit_stack(&mut self, tid: u32, began: Timestamp, observer: &mut dyn Observer) {
+        if let Some(stack) = self.stacks.as_mut().and_then(|s| s.returned(tid)) {
+            self.emit(began, What::Stack(stack), observer);
+        }
     }
 
     fn emit(&mut self, at: Timestamp, what: What, observer: &mut dyn Observer) {

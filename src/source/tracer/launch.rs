@@ -54,6 +54,7 @@ impl Launch {
             .fork(go_read.as_fd(), report_write.as_fd())
             .map_err(system("fork"))?;
         drop((go_read, report_write));
+        wait_ready(report_read.as_fd());
         if self.trace
             && let Err(error) =
                 sys::ptrace(libc::PTRACE_SEIZE, pid, 0, OPTIONS.unsigned_abs() as usize)
@@ -109,6 +110,16 @@ fn until_exec(pid: u32) -> Result<Stopped, Exit> {
     }
 }
 
+/// Until the child is ready to be seized: its first report. If it has ended instead, seizing it says so.
+fn wait_ready(report: BorrowedFd<'_>) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(report, PollFlags::POLLIN)];
+    while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+    let mut ready = [0; Step::BYTES];
+    let got = read(report, &mut ready);
+    debug_assert_eq!(got, Ok(Step::BYTES));
+}
+
 /// Without tracing: the report pipe closes when the program runs, or tells what failed.
 fn wait_report(
     report: BorrowedFd<'_>,
@@ -146,7 +157,7 @@ fn reap(pid: u32) -> Exit {
 fn reports(pipe: BorrowedFd<'_>) -> Vec<(Step, Errno)> {
     let mut bytes = [0; 64];
     let got = read(pipe, &mut bytes).unwrap_or(0);
-    let reports = bytes[..got].chunks_exact(5);
+    let reports = bytes[..got].chunks_exact(Step::BYTES);
     reports
         .filter_map(|report| Step::read(report.try_into().ok()?))
         .collect()
@@ -155,7 +166,7 @@ fn reports(pipe: BorrowedFd<'_>) -> Vec<(Step, Errno)> {
 fn failure(pipe: BorrowedFd<'_>, program: String, uid: u32, exit: Exit) -> TracerError {
     for (step, error) in reports(pipe) {
         return match step {
-            Step::NoNewPrivileges => continue,
+            Step::Ready | Step::NoNewPrivileges => continue,
             Step::Filter => TracerError::Filter(error),
             Step::User => TracerError::User { uid, error },
             Step::Exec => TracerError::Exec { program, error },
@@ -174,8 +185,10 @@ pub fn try_seize() -> sys::Result<()> {
     let command = ["/nonexistent".into()];
     let prepared = Prepared::new(&command, &[], None, false).ok_or(Errno::EINVAL)?;
     let (go_read, go_write) = pipe2(OFlag::O_CLOEXEC)?;
-    let pid = prepared.fork(go_read.as_fd(), go_write.as_fd())?;
-    drop(go_read);
+    let (report_read, report_write) = pipe2(OFlag::O_CLOEXEC)?;
+    let pid = prepared.fork(go_read.as_fd(), report_write.as_fd())?;
+    drop((go_read, report_write));
+    wait_ready(report_read.as_fd());
     let seized = sys::ptrace(libc::PTRACE_SEIZE, pid, 0, 0);
     // Refused by an other tracer or not: it has served.
     let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);

@@ -5,7 +5,7 @@ use super::sys::{self, End, Result};
 use crate::event::{Address, FdNote, SocketFamily, SocketKind, SocketStyle};
 use crate::flow::Endpoint;
 use nix::errno::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -68,10 +68,14 @@ pub enum Way {
     Proc,
 }
 
-/// Natures of the sockets seen, by cookie.
+/// What is remembered of the sockets seen.
 #[derive(Debug, Default)]
 pub struct Sockets {
+    /// By cookie.
     natures: HashMap<u64, Nature>,
+    /// Descriptors, by process, of streams to others than resolvers: their sends need no second look. Only a connect
+    /// makes one a resolver's, and connects are seen.
+    plain: HashSet<(u32, i32)>,
     leaders_only: bool,
 }
 
@@ -83,8 +87,32 @@ impl Sockets {
     pub fn new(leaders_only: bool) -> Self {
         Self {
             natures: HashMap::new(),
+            plain: HashSet::new(),
             leaders_only,
         }
+    }
+
+    /// Whether sends on this descriptor of a process need no look.
+    pub fn is_plain(&self, pid: u32, fd: i32) -> bool {
+        self.plain.contains(&(pid, fd))
+    }
+
+    /// Sends on this descriptor need no look until it is connected or bound anew.
+    pub fn set_plain(&mut self, pid: u32, fd: i32) {
+        if self.plain.len() >= NATURES {
+            self.plain.clear();
+        }
+        self.plain.insert((pid, fd));
+    }
+
+    /// A descriptor gets another meaning.
+    pub fn renew(&mut self, pid: u32, fd: i32) {
+        self.plain.remove(&(pid, fd));
+    }
+
+    /// A process runs another program, or a process number is used again.
+    pub fn forget(&mut self, pid: u32) {
+        self.plain.retain(|(of, _)| *of != pid);
     }
 
     /// The best way to the descriptors of a task.

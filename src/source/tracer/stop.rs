@@ -81,6 +81,12 @@ impl Stopped {
         sys::event_message(self.tid)
     }
 
+    /// Its general registers as words of this machine. `None`: it has others (32 bits), or was killed.
+    pub fn registers<const N: usize>(&self) -> Option<[u64; N]> {
+        let (words, bytes) = sys::registers::<N>(self.tid).ok()?;
+        (bytes == size_of_val(&words)).then_some(words)
+    }
+
     /// Its memory, while it stands.
     pub fn memory(&self) -> ProcessMemory<'_> {
         ProcessMemory::new(self)

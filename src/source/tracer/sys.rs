@@ -57,6 +57,26 @@ pub fn syscall_info(tid: u32) -> Result<[u64; 11]> {
     Errno::result(result).map(|_| words)
 }
 
+/// The general registers of a stopped tracee (`PTRACE_GETREGSET`, `NT_PRSTATUS`) as words, and how many bytes came: a
+/// 32-bit program has fewer.
+pub fn registers<const N: usize>(tid: u32) -> Result<([u64; N], usize)> {
+    let mut words = [0u64; N];
+    let mut vector = libc::iovec {
+        iov_base: words.as_mut_ptr().cast(),
+        iov_len: size_of_val(&words),
+    };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `words` and the new length to `vector`; both outlive the call.
+    let result = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GETREGSET,
+            tid as libc::pid_t,
+            libc::NT_PRSTATUS as usize,
+            &raw mut vector,
+        )
+    };
+    Errno::result(result).map(|_| (words, vector.iov_len))
+}
+
 /// One word of a stopped tracee's memory.
 pub fn peek(tid: u32, address: u64) -> Result<[u8; size_of::<libc::c_long>()]> {
     Errno::clear();
@@ -212,6 +232,12 @@ pub fn no_new_privileges() -> Result<()> {
 pub fn set_dumpable() -> Result<()> {
     // SAFETY: integers only.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Whether the caller may be traced by its own user (`PR_GET_DUMPABLE`).
+pub fn is_dumpable() -> Result<bool> {
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) }).map(|is| is == 1)
 }
 
 /// Version 3 of the capability interface (linux/capability.h): 64 bits in two halves.

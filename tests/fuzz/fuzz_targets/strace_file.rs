@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     gathered.traces.push((facts, events));
     let report = pipeline::report(gathered, &Settings::default());
     let mut shown = Vec::new();
-    presyn::render::text::write(&report, false, &mut shown).unwrap();
+    presyn::render::text::write(&report, presyn::render::text::Look::default(), &mut shown).unwrap();
     let shown = String::from_utf8(shown).unwrap();
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
 });

@@ -1,7 +1,7 @@
 //! The beginning of a call: what it asks for is read from the caller's memory.
 
 use super::{Asked, Entry, Outgoing, Pending, Scene, int};
-use crate::event::Address;
+use crate::event::{Address, SocketFamily, SocketStyle};
 use crate::source::tracer::abi::{Kind, SOCKETCALLS};
 use crate::source::tracer::arguments::{Buffer, Reader, Set};
 use crate::source::tracer::memory::{Memory, ProcessMemory};
@@ -30,6 +30,9 @@ impl Scene<'_> {
             }
         }
         let fd = int(arguments[0]);
+        if matches!(kind, Kind::Connect | Kind::Bind) {
+            self.sockets.renew(self.task.pid, fd);
+        }
         let mut socket = None;
         let asked = match kind {
             Kind::Connect => Asked::Connect(matters(&reader, &arguments)?),
@@ -113,15 +116,21 @@ impl Scene<'_> {
         let mut socket = None;
         let wanted = if addresses.iter().any(Option::is_some) {
             addresses.iter().flatten().any(to_resolver)
+        } else if self.sockets.is_plain(self.task.pid, fd) {
+            false
         } else {
             socket = self.look(fd, true);
             let seen = socket?;
-            seen.peer.is_some_and(|p| self.ports.contains(&p.port))
+            let wanted = seen.peer.is_some_and(|p| self.ports.contains(&p.port))
                 || self
                     .task
                     .watch
                     .find(fd)
-                    .is_some_and(|w| w.cookie == seen.cookie)
+                    .is_some_and(|w| w.cookie == seen.cookie);
+            if !wanted && seen.peer.is_some() && seen.is(SocketFamily::Inet, SocketStyle::Stream) {
+                self.sockets.set_plain(self.task.pid, fd);
+            }
+            wanted
         };
         wanted.then(|| {
             let messages = buffers.iter().map(|b| outgoing(reader, b)).collect();

@@ -15,7 +15,7 @@ const GONE: usize = 256;
 
 impl Tracer {
     fn life(&mut self, task: Task, change: event::Change, at: Timestamp, o: &mut dyn Observer) {
-        self.emit(at, What::Life(Life { task, change }), o);
+        self.emit(at, What::Life(Box::new(Life { task, change })), o);
     }
 
     pub(super) fn born(
@@ -28,6 +28,9 @@ impl Tracer {
         let Some(task) = self.tasks.get_mut(&tid) else {
             return;
         };
+        if task.pid == tid {
+            self.sockets.forget(tid);
+        }
         let change = event::Change::Born {
             parent,
             thread: Some(task.pid != tid),
@@ -73,6 +76,10 @@ impl Tracer {
         let task = self.tasks.entry(tid).or_insert_with(|| Traced::new(tid));
         task.pending = None;
         task.execs();
+        self.sockets.forget(tid);
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
+        }
         self.exec_event(tid, at, observer);
     }
 
@@ -90,7 +97,7 @@ impl Tracer {
                 program: program.into(),
             },
         };
-        self.emit(at, What::Call(call), observer);
+        self.emit(at, What::Call(Box::new(call)), observer);
     }
 
     /// Takes a task out; a call it was in has no end.
@@ -113,7 +120,11 @@ impl Tracer {
                 outcome: Outcome::Unknown,
                 op: pending.unfinished(note),
             };
-            self.emit(pending.at, What::Call(call), observer);
+            self.emit(pending.at, What::Call(Box::new(call)), observer);
+            self.emit_stack(tid, pending.at, observer);
+        }
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
         }
         if let Some(change) = change {
             self.life(who, change, at, observer);
