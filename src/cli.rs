@@ -38,6 +38,8 @@ pub enum Command {
     Run(Run),
     /// Compare two runs of one client: what went away, what is new, what it gained.
     Diff(Diff),
+    /// Say what the delay would have been with other name servers or options.
+    Whatif(Whatif),
     /// Say what this machine allows, and how to mend what it does not.
     #[command(after_help = help::CHECK)]
     Check,
@@ -96,6 +98,42 @@ pub struct Analyze {
     pub fail_on: Vec<String>,
 }
 
+/// `presyn whatif`.
+#[derive(Debug, Args)]
+#[command(after_help = help::WHATIF)]
+pub struct Whatif {
+    /// A case folder, or captures and strace logs in any order; `-` is standard input.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Without this name server.
+    #[arg(long, value_name = "RESOLVER")]
+    pub without: Vec<std::net::IpAddr>,
+    /// With this resolv.conf instead of the client's.
+    #[arg(long, value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
+    /// With these options of resolv.conf(5); they win over those of the file and of `RES_OPTIONS`.
+    #[arg(long, value_name = "OPTIONS")]
+    pub options: Vec<String>,
+    /// Without the lookup of the address that is connected to.
+    #[arg(long)]
+    pub without_reverse_lookup: bool,
+    /// The client's resolv.conf as it was, where the inputs do not hold it.
+    #[arg(long, value_name = "FILE")]
+    pub recorded_resolv_conf: Option<PathBuf>,
+    /// Options shared by everything that makes a report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Time zone of the strace log, as for analyze.
+    #[arg(long, value_name = "ZONE")]
+    pub tz: Option<String>,
+    /// Seconds to add to the trace's times, as for analyze.
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub clock_offset: Option<f64>,
+    /// Only packets that this pcap-filter(7) expression keeps.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
+}
+
 /// `presyn run`.
 #[derive(Debug, Args)]
 #[command(after_help = help::RUN)]
@@ -127,6 +165,9 @@ pub struct Run {
     /// Write the report into this file instead of standard error.
     #[arg(long = "report", value_name = "FILE")]
     pub report_file: Option<PathBuf>,
+    /// The command sees this file as /etc/resolv.conf; nobody else does.
+    #[arg(long, value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
     /// Trace only.
     #[arg(long, conflicts_with = "no_trace")]
     pub no_capture: bool,
@@ -200,6 +241,8 @@ pub enum Document {
     Lines,
     /// The comparison of `presyn diff --format json`.
     Diff,
+    /// The answers of `presyn whatif --format json`.
+    Whatif,
 }
 
 /// What shapes a report.

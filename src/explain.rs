@@ -10,8 +10,10 @@ pub mod comparison;
 pub mod finding;
 pub mod ledger;
 pub mod resolver;
+pub mod schedule;
 pub mod stack;
 pub mod verdict;
+pub mod whatif;
 pub mod words;
 
 use crate::decode::hosts;
@@ -36,6 +38,8 @@ pub struct Case<'a> {
     pub dated: bool,
     /// resolv.conf, where it is known, and where it was read.
     pub config: Option<(&'a str, &'a ResolvConf)>,
+    /// Words of `RES_OPTIONS` in the client's environment; empty where nobody knows.
+    pub environment: &'a [String],
     /// The client's `/etc/hosts`, where it is known.
     pub hosts: Option<&'a str>,
     /// Only this server's connections get an account.

@@ -82,6 +82,15 @@ impl Evidence<'_> {
         self.dns_ports.contains(&port)
     }
 
+    /// The least step of the coarsest trace's clock; zero without a trace.
+    pub fn resolution(&self) -> Span {
+        let steps = self.traces.iter();
+        steps
+            .map(|t| crate::clock::resolution(t.clock))
+            .max()
+            .unwrap_or_default()
+    }
+
     /// Time of the last event.
     pub fn end(&self) -> Timestamp {
         self.events.last().map_or(Timestamp::default(), |e| e.at)
@@ -126,6 +135,8 @@ pub struct Query {
     pub question: Question,
     /// Transaction id, where a packet or payload shows it.
     pub id: Option<u16>,
+    /// Whether it carries an OPT record, where all of it is visible.
+    pub edns: Option<bool>,
     /// UDP or TCP.
     pub transport: Transport,
     /// The asking socket's end on the wire, where a packet shows it.

@@ -32,6 +32,7 @@ fn run(cli: Cli) -> Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     let code = match cli.command {
         Command::Analyze(args) => offline::analyze(&args, &mut out)?,
+        Command::Whatif(args) => offline::whatif(&args, &mut out)?,
         Command::Run(args) => {
             // The command shares standard output from here on.
             drop(out);

@@ -12,6 +12,7 @@ use crate::join::{self, Evidence};
 use crate::merge;
 use crate::report::Report;
 use crate::time::{Span, Timestamp};
+use crate::timetable;
 
 /// What the sources delivered.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Gathered {
     pub traces: Vec<(TraceFacts, Vec<Event>)>,
     /// resolv.conf's path and text.
     pub resolv_conf: Option<(String, String)>,
+    /// Words of `RES_OPTIONS` in the client's environment, where the case stores it.
+    pub resolver_options: Vec<String>,
     /// Text of the client's `/etc/hosts`.
     pub hosts: Option<String>,
     /// The command's start, where the case stores it.
@@ -62,16 +65,31 @@ impl Default for Settings {
 }
 
 /// Solves the clock, orders, joins and explains.
-pub fn report(gathered: Gathered, settings: &Settings) -> Report {
+pub fn report(mut gathered: Gathered, settings: &Settings) -> Report {
+    let remarks = std::mem::take(&mut gathered.remarks);
+    let mut report = with_case(gathered, settings, |case, solutions| {
+        assemble::report(case, solutions, settings.limits)
+    });
+    report.warnings.splice(..0, remarks);
+    report
+}
+
+/// Solves the clock, orders and joins, and hands the case to whoever explains it.
+pub fn with_case<T>(
+    gathered: Gathered,
+    settings: &Settings,
+    explain: impl FnOnce(&Case, &[Solution]) -> T,
+) -> T {
     let Gathered {
         captures,
         mut packets,
         traces,
         resolv_conf,
+        resolver_options,
         hosts,
         started,
         one_clock,
-        remarks,
+        remarks: _,
     } = gathered;
     let conf = resolv_conf
         .as_ref()
@@ -114,9 +132,9 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
         .unwrap_or_default();
     let events = merge::one(calls, packets);
     let search = conf.as_ref().map_or(&[][..], |(_, c)| &c.search);
-    let patience = conf
-        .as_ref()
-        .map_or_else(Default::default, |(_, c)| c.patience());
+    let patience = conf.as_ref().map_or_else(Default::default, |(_, c)| {
+        timetable::glibc::patience(&c.told(&resolver_options))
+    });
     let evidence = Evidence {
         events: &events,
         captures: &captures,
@@ -140,12 +158,11 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
         started,
         dated: solutions.iter().all(|s| s.dated),
         config: conf.as_ref().map(|(path, c)| (*path, c)),
+        environment: &resolver_options,
         hosts: hosts.as_deref(),
         target: settings.target,
     };
-    let mut report = assemble::report(&case, &solutions, settings.limits);
-    report.warnings.splice(..0, remarks);
-    report
+    explain(&case, &solutions)
 }
 
 /// Whether an event belongs to one of the chosen processes or threads.

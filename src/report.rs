@@ -5,10 +5,13 @@
 //! left out.
 
 pub mod subjects;
+mod timetable;
+pub mod whatif;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+pub use timetable::{BestChange, Timetable, TimetableWait};
 
 /// Version of the contract; a change that breaks a reader raises the number.
 pub const SCHEMA: &str = "presyn.report/1";
@@ -39,6 +42,8 @@ pub struct Report {
     /// The user-space stacks of calls (`run --stacks`, `strace -k`), each once. Left out where the trace has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stacks: Vec<Stack>,
+    /// The change that would have shortened the first of `delays` most, where a model explains what was seen.
+    pub best_change: Option<BestChange>,
     /// Copies of packets that were removed.
     pub duplicates_removed: u64,
     /// What was left out of the lists.
@@ -189,8 +194,13 @@ pub struct Lookup {
     pub addresses: Vec<String>,
     /// `answered`, `negative`, `failed` or `open`.
     pub outcome: String,
-    /// The stub resolver: `glibc`, `musl`, `go`, `c-ares`, `java` or `unknown`.
+    /// The stub resolver: `glibc`, `musl`, `go`, `c-ares`, `java` (glibc's, called by a JVM),
+    /// `systemd-resolved`, `busybox` (its `nslookup`), or `unknown` where the facts allow several.
     pub client: String,
+    /// The evidence for it in words, or what the facts allow.
+    pub client_why: String,
+    /// Its waits beside the stub resolver's timetable; `null` when none timed out or no timetable applies.
+    pub timetable: Option<Timetable>,
     /// Names of the search list tried before.
     pub searched: Vec<String>,
     /// Which functions asked, where stacks tell; at most three. Left out where none does.

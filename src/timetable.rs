@@ -1,8 +1,19 @@
 //! How long stub resolvers wait, by arithmetic.
+//!
+//! A model is told what each server does with each query ([`Reply`]) and says what the stub resolver then does:
+//! whom it asks when, how long it waits each time, and when the lookup is over ([`Course`]). One file per stub
+//! resolver, each with its source. What a model cannot know (c-ares' jitter, where `rotate` starts) makes it a
+//! range: it is run for its least and its most.
+
+pub mod c_ares;
+pub mod glibc;
+pub mod go;
+pub mod musl;
 
 use crate::time::Span;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The resolver options of resolv.conf(5) that decide waits.
+/// How patient a stub resolver is, as resolv.conf(5) words it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// `timeout:n`, seconds for the first server of the list.
@@ -12,7 +23,7 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// `RES_TIMEOUT` 5 and `RES_DFLRETRY` 2 of glibc's `<resolv.h>`.
+    /// `RES_TIMEOUT` 5 and `RES_DFLRETRY` 2 of glibc's `<resolv.h>`; musl and Go have the same.
     fn default() -> Self {
         Self {
             timeout: 5,
@@ -21,46 +32,290 @@ impl Default for Patience {
     }
 }
 
-/// How long glibc waits for the server with index `server` of `servers` over UDP: the timeout shifted left
-/// by the index, divided by the number of servers from the second one on, at least a second; the same in
-/// every round (`resolv/res_send.c`, `send_dg`; measured 5, 3, 6, 5, 3, 6 s with three servers).
-pub fn glibc(patience: Patience, server: usize, servers: usize) -> Span {
-    let shift = u32::try_from(server.min(16)).unwrap_or(16);
-    let mut seconds = patience.timeout.saturating_mul(1 << shift);
-    if server > 0 {
-        seconds /= i64::try_from(servers.max(1)).unwrap_or(1);
+/// What resolv.conf tells every stub resolver; each has caps and defaults of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// How many name servers there are to ask.
+    pub servers: usize,
+    /// `timeout:n`, as written.
+    pub timeout: Option<i64>,
+    /// `attempts:n`, as written.
+    pub attempts: Option<usize>,
+    /// `rotate`: start with another server each time.
+    pub rotate: bool,
+    /// `single-request`: ask for AAAA when A is answered.
+    pub single_request: bool,
+    /// `single-request-reopen`: the same, on a socket of its own.
+    pub single_request_reopen: bool,
+}
+
+/// A stub resolver with a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stub {
+    /// The GNU C library's.
+    Glibc,
+    /// musl's.
+    Musl,
+    /// Go's own, without cgo.
+    Go,
+    /// c-ares, as node's `dns.resolve` and some builds of curl use it.
+    CAres,
+}
+
+impl Stub {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Glibc, Self::Musl, Self::Go, Self::CAres];
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Glibc => "glibc",
+            Self::Musl => "musl",
+            Self::Go => "go",
+            Self::CAres => "c-ares",
+        }
     }
-    Span::seconds(seconds.max(1))
+
+    /// The name in sentences.
+    pub fn spoken(self) -> &'static str {
+        match self {
+            Self::Go => "Go",
+            other => other.name(),
+        }
+    }
+
+    /// Whether `RES_OPTIONS` of the environment counts: glibc's `resolv/res_init.c` and c-ares'
+    /// `ares_init_by_environment` read it, musl and Go do not.
+    pub fn reads_environment(self) -> bool {
+        matches!(self, Self::Glibc | Self::CAres)
+    }
+
+    /// Timeout and attempts with this stub resolver's defaults and caps.
+    pub fn patience(self, told: &Told) -> Patience {
+        match self {
+            Self::Glibc => glibc::patience(told),
+            Self::Musl => musl::patience(told),
+            Self::Go => go::patience(told),
+            Self::CAres => c_ares::patience(told, Edge::Least),
+        }
+    }
+
+    /// What it does when the servers reply like this. `start` is the server it begins with; all models but
+    /// `rotate`'s begin with the first.
+    pub fn course(self, told: &Told, ask: &Ask, edge: Edge, start: usize) -> Course {
+        match self {
+            Self::Glibc => glibc::course(told, ask, start),
+            Self::Musl => musl::course(told, ask),
+            Self::Go => go::course(told, ask, start),
+            Self::CAres => c_ares::course(told, ask, edge, start),
+        }
+    }
+}
+
+/// Which end of a range a model is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The shortest waits that it may make.
+    Least,
+    /// The longest.
+    Most,
+}
+
+/// What a server does with one query. Times run from the query's sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Nothing, ever.
+    Silent,
+    /// An answer with records.
+    Answer(Span),
+    /// There is no such name, or no such record.
+    Denied(Span),
+    /// SERVFAIL, REFUSED and the like: another server may know better.
+    Failure(Span),
+    /// An error of the network: refused, or not to be reached.
+    Error(Span),
+    /// A truncated answer; the client repeats the question over TCP, which takes so much more.
+    Truncated(Span, Span),
+}
+
+/// What is asked, and what would be replied.
+pub struct Ask<'a> {
+    /// How many questions go out together: two for A and AAAA.
+    pub questions: usize,
+    /// The reply to a query; `None`: nobody knows, and it is taken to be answered at once.
+    pub reply: &'a dyn Fn(Asked) -> Option<Reply>,
+}
+
+/// A query, as a server sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Position of the server in the list.
+    pub server: usize,
+    /// Which question.
+    pub question: usize,
+    /// How often this server was asked this question before.
+    pub before: usize,
+    /// How long ago it was asked first.
+    pub since_first: Span,
+}
+
+/// One query message that a model sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Position of the server in the list.
+    pub server: usize,
+    /// Which question.
+    pub question: usize,
+    /// When, from the lookup's beginning.
+    pub at: Span,
+    /// When the client stopped waiting for it.
+    pub until: Span,
+}
+
+/// How a lookup ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// Nobody answered.
+    Failed,
+    /// There is no such name or record.
+    Denied,
+    /// Answered.
+    Answered,
+}
+
+/// What a stub resolver does for one lookup of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// Its queries, in order of time.
+    pub sent: Vec<Sent>,
+    /// How long it takes.
+    pub took: Span,
+    /// How it ends.
+    pub ending: Ending,
+    /// Servers whose reply nobody knows, and which were taken to answer at once.
+    pub guessed: BTreeSet<usize>,
+}
+
+/// A model's state: the clock, the queries sent, and how often each server was asked each question.
+struct Run<'a> {
+    ask: &'a Ask<'a>,
+    now: Span,
+    asked: BTreeMap<(usize, usize), (usize, Span)>,
+    sent: Vec<Sent>,
+    guessed: BTreeSet<usize>,
+}
+
+impl<'a> Run<'a> {
+    fn new(ask: &'a Ask<'a>) -> Self {
+        Self {
+            ask,
+            now: Span::ZERO,
+            asked: BTreeMap::new(),
+            sent: Vec::new(),
+            guessed: BTreeSet::new(),
+        }
+    }
+
+    /// Sends a query now and says what comes of it. [`Run::waited`] tells how long it was waited for.
+    fn send(&mut self, server: usize, question: usize) -> Reply {
+        let (before, first) = self
+            .asked
+            .entry((server, question))
+            .or_insert((0, self.now));
+        let reply = (self.ask.reply)(Asked {
+            server,
+            question,
+            before: *before,
+            since_first: self.now - *first,
+        });
+        *before += 1;
+        if reply.is_none() {
+            self.guessed.insert(server);
+        }
+        self.sent.push(Sent {
+            server,
+            question,
+            at: self.now,
+            until: self.now,
+        });
+        reply.unwrap_or(Reply::Answer(Span::ZERO))
+    }
+
+    /// The last query to a server for a question was waited for until then.
+    fn waited(&mut self, server: usize, question: usize, until: Span) {
+        let last = self.sent.iter_mut().rev();
+        if let Some(sent) = { last }.find(|s| s.server == server && s.question == question) {
+            sent.until = until;
+        }
+    }
+
+    fn end(mut self, ending: Ending) -> Course {
+        self.sent.sort_by_key(|s| (s.at, s.question, s.server));
+        Course {
+            sent: self.sent,
+            took: self.now,
+            ending,
+            guessed: self.guessed,
+        }
+    }
+}
+
+/// Questions that are asked side by side, each with queries of its own (Go, c-ares): over when the last is.
+fn side_by_side(one: impl Fn(usize) -> Course, questions: usize, in_turn: bool) -> Course {
+    let mut all = Course {
+        sent: Vec::new(),
+        took: Span::ZERO,
+        ending: Ending::Failed,
+        guessed: BTreeSet::new(),
+    };
+    for question in 0..questions {
+        let course = one(question);
+        let from = if in_turn { all.took } else { Span::ZERO };
+        all.sent.extend(course.sent.into_iter().map(|s| Sent {
+            at: s.at + from,
+            until: s.until + from,
+            ..s
+        }));
+        all.took = all.took.max(course.took + from);
+        all.ending = all.ending.max(course.ending);
+        all.guessed.extend(course.guessed);
+    }
+    all.sent.sort_by_key(|s| (s.at, s.question, s.server));
+    all
+}
+
+/// One question, servers in turn, each waited for as long as `wait` says: a reply ends the wait, a usable one the
+/// lookup. Answers that come later than that are lost.
+fn in_turn(
+    ask: &Ask,
+    question: usize,
+    tries: impl Iterator<Item = usize>,
+    wait: impl Fn(usize) -> Span,
+) -> Course {
+    let mut run = Run::new(ask);
+    for (number, server) in tries.enumerate() {
+        let patience = wait(number);
+        let mut tcp = Span::ZERO;
+        let (after, ending) = match run.send(server, question) {
+            Reply::Answer(after) => (after, Some(Ending::Answered)),
+            Reply::Denied(after) => (after, Some(Ending::Denied)),
+            Reply::Truncated(after, more) => {
+                tcp = more;
+                (after, Some(Ending::Answered))
+            }
+            Reply::Failure(after) | Reply::Error(after) => (after, None),
+            Reply::Silent => (patience, None),
+        };
+        let ending = ending.filter(|_| after <= patience);
+        let until = run.now + after.min(patience);
+        run.waited(server, question, until);
+        run.now = until + if ending.is_some() { tcp } else { Span::ZERO };
+        if let Some(ending) = ending {
+            return run.end(ending);
+        }
+    }
+    run.end(Ending::Failed)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn glibc_with_one_two_and_three_servers() {
-        let waits = |servers| -> Vec<i64> {
-            let patience = Patience::default();
-            let round = || (0..servers).map(|i| glibc(patience, i, servers).0 / 1_000_000_000);
-            (0..patience.attempts).flat_map(|_| round()).collect()
-        };
-        assert_eq!(waits(1), [5, 5]);
-        assert_eq!(waits(2), [5, 5, 5, 5]);
-        assert_eq!(waits(3), [5, 3, 6, 5, 3, 6]);
-    }
-
-    #[test]
-    fn a_wait_is_never_shorter_than_a_second() {
-        assert_eq!(
-            glibc(
-                Patience {
-                    timeout: 1,
-                    attempts: 1
-                },
-                1,
-                3
-            ),
-            Span::seconds(1)
-        );
-    }
-}
+mod tests;

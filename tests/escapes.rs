@@ -187,7 +187,7 @@ fn formats(report: &Report, case: &str) -> [(&'static str, String); 7] {
             "diff text",
             written(|o| text::comparison::write(&compared, false, o)),
         ),
-        ("diff json", written(|o| json::pretty(&compared, o))),
+        ("diff json", written(|o| json::write(&compared, o))),
         (
             "diff markdown",
             written(|o| markdown::comparison::write(&compared, o)),

@@ -121,6 +121,7 @@ impl Scene {
             }),
             answers: 0,
             addresses: [].into(),
+            edns: false,
             complete: true,
         }
     }

@@ -258,6 +258,7 @@ impl Scribe {
             } else {
                 [].into()
             },
+            edns: false,
             complete: true,
         };
         let id = self.id;
@@ -908,6 +909,7 @@ fn any_dns() -> impl Strategy<Value = Dns> {
                 }),
                 answers: code,
                 addresses: ends.iter().map(|e| e.ip).collect(),
+                edns: false,
                 complete,
             },
         )

@@ -7,6 +7,8 @@ mod shared;
 use presyn::decode::strace::Reader;
 use presyn::event::{Address, Call, Event, Op, Outcome, What};
 use presyn::input::TraceFacts;
+use presyn::pipeline::{self, Gathered, Settings};
+use presyn::render::text::{self, Look};
 use presyn::source::strace_log;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -337,6 +339,61 @@ fn processes_are_known_where_the_log_says_so() {
         .map(|(_, c)| (c.task.tid.unwrap(), c.task.pid))
         .collect();
     assert_eq!(tasks, [(6, Some(5)), (7, Some(7)), (8, None)]);
+}
+
+/// `strace -f -ttt -T -k getent hosts 10.9.8.7`, shortened; the caller has a name that a terminal would obey.
+const STACKS: &str = r#"77 1795357215.152337 socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC|SOCK_NONBLOCK, IPPROTO_IP) = 3 <0.000010>
+ > /usr/lib/libc.so.6(socket+0x7) [0x10b2a7]
+77 1795357215.152340 connect(3, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.255.255.53")}, 16) = 0 <0.000010>
+ > /usr/lib/libc.so.6(__connect+0x10) [0x10a7c0]
+ > /usr/lib/libc.so.6(gethostbyaddr+0xc4) [0x1185e4]
+ > /usr/bin/getent(ask_ESC[31mnow+0x12) [0x47a2]
+77 1795357215.152636 sendto(3, "\250c\1\0\0\1\0\0\0\0\0\0\0017\0018\0019\00210\7in-addr\4arpa\0\0\f\0\1", 39, MSG_NOSIGNAL, NULL, 0 <unfinished ...>
+78 1795357215.152640 getpid() = 78 <0.000001>
+ > /usr/lib/libc.so.6(getpid+0x1) [0x1]
+77 1795357215.152650 <... sendto resumed>) = 39 <0.000014>
+ > /usr/lib/libc.so.6(send+0x19) [0x10ab59]
+ > /usr/lib/libc.so.6(__res_context_send+0x1fb) [0x12f5cb]
+ > /usr/lib/libc.so.6(gethostbyaddr+0xc4) [0x1185e4]
+ > /usr/bin/getent(ask_ESC[31mnow+0x12) [0x47a2]
+77 1795357215.152700 poll([{fd=3, events=POLLIN}], 1, 5000) = 0 (Timeout) <5.005000>
+77 1795357220.158000 +++ exited with 2 +++
+"#;
+
+#[test]
+fn the_stacks_of_a_log_tell_who_asked() {
+    let (facts, events) = read_text(&STACKS.replace("ESC", "\u{1b}"));
+    assert_eq!(facts.style, "-f -ttt -T -k");
+    let gathered = Gathered {
+        traces: vec![(facts, events)],
+        ..Gathered::default()
+    };
+    let report = pipeline::report(gathered, &Settings::default());
+    let words = "asked by gethostbyaddr ← ask_\u{1b}[31mnow (getent)";
+    let lookup = &report.lookups[0];
+    assert_eq!(lookup.callers[0].words, words);
+    let cause = lookup.queries[0].cause.as_ref().unwrap();
+    let stack = report
+        .stacks
+        .iter()
+        .find(|s| Some(&s.id) == cause.stack.as_ref());
+    assert_eq!(stack.unwrap().frames[0].function.as_deref(), Some("send"));
+    let silent = report.findings.iter().find(|f| f.id == "resolver-silent");
+    assert_eq!(silent.unwrap().callers[0].words, words);
+    let (mut shown, look) = (
+        Vec::new(),
+        Look {
+            colored: false,
+            verify: false,
+        },
+    );
+    text::write(&report, look, &mut shown).unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(
+        shown.contains("Asked by gethostbyaddr ← ask_\\u{1b}[31mnow (getent)."),
+        "{shown}"
+    );
+    assert!(!shown.contains('\u{1b}'));
 }
 
 #[test]

@@ -49,6 +49,15 @@ pub struct Header {
     pub resolver_environment: BTreeMap<String, String>,
 }
 
+impl Header {
+    /// The words of `RES_OPTIONS` (resolv.conf(5)) in the command's environment.
+    pub fn resolver_options(&self) -> Vec<String> {
+        let value = self.resolver_environment.get("RES_OPTIONS");
+        let words = value.iter().flat_map(|v| v.split_whitespace());
+        words.map(str::to_owned).collect()
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -19,7 +19,7 @@ pub fn diff(args: &Diff, out: &mut dyn Write) -> Result<u8> {
     let colored = output::colored(args.color, io::stdout().is_terminal());
     match args.format {
         DiffFormat::Text => text::comparison::write(&found, colored, out),
-        DiffFormat::Json => json::pretty(&found, out),
+        DiffFormat::Json => json::write(&found, out),
         DiffFormat::Markdown => markdown::comparison::write(&found, out),
     }
     .context("cannot write the comparison")?;

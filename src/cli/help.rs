@@ -74,6 +74,21 @@ Exit status:
   2  unusable input or usage
   3  compared, but from damaged input";
 
+/// `presyn whatif`.
+pub const WHATIF: &str = "\
+Without a change, it says what each of a few would do that may help the slowest connect.
+
+Examples:
+  presyn whatif case/
+  presyn whatif case/ --without 10.0.1.93
+  presyn whatif case/ --options 'timeout:1 attempts:1'
+  presyn whatif case/ --resolv-conf new.conf --format json
+
+Exit status:
+  0  done
+  2  unusable input or usage
+  3  answered, but from damaged input";
+
 /// `presyn check`.
 pub const CHECK: &str = "\
 Examples:

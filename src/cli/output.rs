@@ -6,6 +6,7 @@ use crate::render::jsonl::Line;
 use crate::render::text::{self, Look};
 use crate::render::{json, jsonl, markdown, safe::escape};
 use crate::report::Report;
+use crate::report::whatif::WhatIf;
 use clap::ValueEnum;
 use schemars::schema_for;
 use std::io::{self, Write};
@@ -43,8 +44,9 @@ pub fn write_schema(of: Document, out: &mut dyn Write) -> io::Result<()> {
         Document::Report => schema_for!(Report),
         Document::Lines => schema_for!(Line),
         Document::Diff => schema_for!(Comparison),
+        Document::Whatif => schema_for!(WhatIf),
     };
-    json::pretty(&schema, out)
+    json::write(&schema, out)
 }
 
 /// Whether to use colours: on terminals, unless `NO_COLOR` (no-color.org) is set.

@@ -1,9 +1,11 @@
 //! From what was typed to what is meant.
 
 use super::condition::Condition;
-use super::{Analyze, Format, ReportArgs, Run, output};
+use super::{Analyze, Format, ReportArgs, Run, Whatif, output};
 use crate::clock::Given;
+use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::Limits;
+use crate::explain::whatif::Change;
 use crate::flow::Endpoint;
 use crate::pipeline::Settings;
 use crate::source::capture;
@@ -19,10 +21,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Settings of an analysis.
 pub fn analyze(args: &Analyze) -> Result<(Settings, InputOptions, Vec<Condition>)> {
     let mut settings = report(&args.report)?;
-    settings.clock = Given {
-        offset: args.clock_offset.map(seconds).transpose()?,
-        utc_offset: args.tz.as_deref().map(zone).transpose()?,
-    };
+    settings.clock = clock(args.clock_offset, args.tz.as_deref())?;
     let inputs = InputOptions {
         capture: CaptureOptions {
             dns_ports: args.report.dns_port.clone(),
@@ -36,6 +35,51 @@ pub fn analyze(args: &Analyze) -> Result<(Settings, InputOptions, Vec<Condition>
         .map(|c| Condition::parse(c))
         .collect::<Result<_>>()?;
     Ok((settings, inputs, conditions))
+}
+
+/// Settings of a question, and the question; `None`: whatever may help.
+pub fn whatif(args: &Whatif) -> Result<(Settings, InputOptions, Option<Change>)> {
+    if args.report.verify {
+        bail!("--verify shows the evidence of what was seen; use it with analyze");
+    }
+    let format = args.report.format;
+    if !matches!(format, Format::Text | Format::Json) {
+        bail!(
+            "--format {} is for reports; give text or json",
+            output::name(format)
+        );
+    }
+    let mut settings = report(&args.report)?;
+    settings.clock = clock(args.clock_offset, args.tz.as_deref())?;
+    let inputs = InputOptions {
+        capture: CaptureOptions {
+            dns_ports: args.report.dns_port.clone(),
+            filter: args.filter.clone(),
+        },
+        resolv_conf: args.recorded_resolv_conf.clone(),
+    };
+    let conf = args.resolv_conf.as_deref().map(|path| {
+        let text = std::fs::read(path)
+            .with_context(|| format!("--resolv-conf {} cannot be read", path.display()))?;
+        let conf = ResolvConf::parse(&String::from_utf8_lossy(&text));
+        Ok::<_, anyhow::Error>((path.display().to_string(), conf))
+    });
+    let words = args.options.iter().flat_map(|o| o.split_whitespace());
+    let change = Change {
+        without: args.without.clone(),
+        conf: conf.transpose()?,
+        options: words.map(str::to_owned).collect(),
+        no_reverse: args.without_reverse_lookup,
+    };
+    let asked = Some(change).filter(|c| !c.is_empty());
+    Ok((settings, inputs, asked))
+}
+
+fn clock(offset: Option<f64>, tz: Option<&str>) -> Result<Given> {
+    Ok(Given {
+        offset: offset.map(seconds).transpose()?,
+        utc_offset: tz.map(zone).transpose()?,
+    })
 }
 
 /// What to run, capture and save.
@@ -58,6 +102,7 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
     launch.trace = !args.no_trace;
     launch.pin = !args.no_pin;
     launch.stacks = args.stacks;
+    launch.resolv_conf.clone_from(&args.resolv_conf);
     launch.dns_ports.extend(&args.report.dns_port);
     let capture = (!args.no_capture).then(|| capture::Settings {
         interface: args.interface.clone(),

@@ -159,6 +159,7 @@ fn header(bytes: &[u8]) -> Result<(Header, Message), DnsError> {
         question: None,
         answers: header.answers,
         addresses: Arc::default(),
+        edns: false,
         complete: false,
     };
     Ok((header, message))
@@ -228,6 +229,7 @@ fn record(
         (RecordType::OPT, _) => {
             // The upper eight bits of the RCODE are the first byte of the TTL (RFC 6891 section 6.1.3).
             message.rcode.0 |= u16::from(bytes[fixed + 4]) << 4;
+            message.edns = true;
         }
         (RecordType::A | RecordType::AAAA, Some(addresses))
             if addresses.len() < Message::MAX_DATA =>

@@ -1,14 +1,10 @@
 //! resolv.conf(5), as glibc reads it.
 
-use crate::timetable::Patience;
+use crate::timetable::Told;
 use std::net::IpAddr;
 
 /// `MAXNS` of glibc's `<resolv.h>`: further name servers are ignored.
 pub const MAX_NAMESERVERS: usize = 3;
-/// `RES_MAXRETRANS` and `RES_MAXRETRY` of glibc's `<resolv.h>`: larger values are capped.
-const MAX_TIMEOUT: i64 = 30;
-/// See [`MAX_TIMEOUT`].
-const MAX_ATTEMPTS: usize = 5;
 /// `RES_MAXNDOTS`.
 const MAX_NDOTS: u32 = 15;
 /// Names in a search list that are kept; more would only be a hostile file.
@@ -55,33 +51,42 @@ impl ResolvConf {
         &self.nameservers[..self.nameservers.len().min(MAX_NAMESERVERS)]
     }
 
-    /// Timeout and attempts, with glibc's caps.
-    pub fn patience(&self) -> Patience {
-        let default = Patience::default();
-        let timeout: i64 = self.number("timeout").unwrap_or(default.timeout);
-        let attempts = self.number("attempts").unwrap_or(default.attempts);
-        Patience {
-            timeout: timeout.clamp(1, MAX_TIMEOUT),
-            attempts: attempts.clamp(1, MAX_ATTEMPTS),
+    /// What the file tells a stub resolver, with further options that win over its own: those of the
+    /// environment (`RES_OPTIONS`), or a change to be tried.
+    pub fn told(&self, more: &[String]) -> Told {
+        let words = || self.options.iter().chain(more);
+        let has = |name: &str| words().any(|o| o == name);
+        Told {
+            servers: self.used().len(),
+            timeout: number(words(), "timeout"),
+            attempts: number(words(), "attempts"),
+            rotate: has("rotate"),
+            single_request: has("single-request"),
+            single_request_reopen: has("single-request-reopen"),
         }
     }
 
     /// `ndots`, 1 by default.
     pub fn ndots(&self) -> u32 {
-        self.number("ndots").unwrap_or(1).min(MAX_NDOTS)
+        number(self.options.iter(), "ndots")
+            .unwrap_or(1)
+            .min(MAX_NDOTS)
     }
 
     /// Whether an option without a value is set.
     pub fn has(&self, option: &str) -> bool {
         self.options.iter().any(|o| o == option)
     }
+}
 
-    fn number<T: std::str::FromStr>(&self, option: &str) -> Option<T> {
-        self.options
-            .iter()
-            .rev()
-            .find_map(|o| o.strip_prefix(option)?.strip_prefix(':')?.parse().ok())
-    }
+/// The value of the last option of this name.
+fn number<'a, T: std::str::FromStr>(
+    options: impl DoubleEndedIterator<Item = &'a String>,
+    name: &str,
+) -> Option<T> {
+    { options }
+        .rev()
+        .find_map(|o| o.strip_prefix(name)?.strip_prefix(':')?.parse().ok())
 }
 
 fn domain(word: &str) -> String {
@@ -101,13 +106,11 @@ mod tests {
         assert_eq!(conf.nameservers.len(), 2);
         assert_eq!(conf.nameservers[1].1, 3);
         assert_eq!(conf.search, ["a.example", "b.example"]);
-        assert_eq!(
-            conf.patience(),
-            Patience {
-                timeout: 30,
-                attempts: 1
-            }
-        );
+        let told = conf.told(&[]);
+        assert_eq!((told.timeout, told.attempts), (Some(99), Some(0)));
+        assert!(told.rotate && !told.single_request);
+        let environment = ["timeout:2".to_owned()];
+        assert_eq!(conf.told(&environment).timeout, Some(2));
         assert_eq!(conf.ndots(), 3);
         assert!(conf.has("rotate"));
     }
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn an_empty_file_has_the_defaults() {
         let conf = ResolvConf::parse("");
-        assert_eq!(conf.patience(), Patience::default());
+        assert_eq!(conf.told(&[]), Told::default());
         assert!(conf.used().is_empty());
     }
 }

@@ -25,6 +25,9 @@ pub struct Message {
     /// Addresses among the answers (A, AAAA), at most [`Self::MAX_DATA`].
     #[serde(default, skip_serializing_if = "is_empty")]
     pub addresses: Arc<[IpAddr]>,
+    /// It carries an OPT record (EDNS, RFC 6891).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edns: bool,
     /// Whether all of the message was there and could be walked to its end.
     pub complete: bool,
 }

@@ -1,7 +1,8 @@
 //! The report's plain types, made from what the join and the account say.
 
 use super::ledger::{Account, Index, Kind, Line, Subject, window};
-use super::{Case, cite, client, finding, ledger, resolver, stack, verdict};
+use super::whatif::{WhatIf, told};
+use super::{Case, cite, finding, ledger, resolver, stack, verdict};
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
@@ -37,6 +38,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
     let index = Index::new(case);
     let (accounts, left_out) = accounts(case, &index, limits);
     let findings = finding::all(case, &accounts);
+    let whatif = WhatIf::new(case);
     let joined = case.joined;
     let lookups = joined.lookups.len();
     let connections = joined.connections.len();
@@ -62,7 +64,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             .iter()
             .take(limits.list)
             .enumerate()
-            .map(|(l, x)| lookup(case, l, x))
+            .map(|(l, x)| lookup(case, &whatif, l, x))
             .collect(),
         connections: joined
             .connections
@@ -72,6 +74,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             .map(|(c, x)| connection(case, c, x))
             .collect(),
         delays: accounts.iter().map(|a| delay(case, a)).collect(),
+        best_change: accounts.first().and_then(|a| told::best(&whatif, a)),
         findings: findings.into_iter().map(|f| f.report).collect(),
         stacks,
         duplicates_removed: case.evidence.captures.iter().map(|c| c.duplicates).sum(),
@@ -86,7 +89,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
 }
 
 /// The accounts of the slowest subjects, slowest first, and how many others there are.
-fn accounts(case: &Case, index: &Index, limits: Limits) -> (Vec<Account>, usize) {
+pub fn accounts(case: &Case, index: &Index, limits: Limits) -> (Vec<Account>, usize) {
     let mut subjects: Vec<(Reverse<Span>, usize, Subject)> = window::subjects(case, index)
         .into_iter()
         .enumerate()
@@ -180,7 +183,8 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
     }
 }
 
-fn lookup(case: &Case, l: usize, lookup: &Lookup) -> report::Lookup {
+fn lookup(case: &Case, whatif: &WhatIf, l: usize, lookup: &Lookup) -> report::Lookup {
+    let known = whatif.known(l);
     report::Lookup {
         id: cite::lookup_id(l),
         name: lookup.name.to_string(),
@@ -202,7 +206,6 @@ fn lookup(case: &Case, l: usize, lookup: &Lookup) -> report::Lookup {
             Outcome::Open => "open",
         }
         .into(),
-        client: client::of(case, lookup).into(),
         callers: stack::callers(
             case,
             lookup
@@ -210,6 +213,9 @@ fn lookup(case: &Case, l: usize, lookup: &Lookup) -> report::Lookup {
                 .iter()
                 .filter_map(|q| case.joined.queries[*q].cause?.call),
         ),
+        timetable: told::timetable(whatif, &known),
+        client: known.guess.name.into(),
+        client_why: known.guess.why.clone(),
         searched: lookup.searched.iter().map(ToString::to_string).collect(),
         queries: lookup
             .queries

@@ -16,7 +16,7 @@ use crate::join::connect::{Connection, Ending};
 use crate::time::{Span, Timestamp};
 use claims::Claim;
 pub use index::Index;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Whose account it is.
@@ -150,6 +150,8 @@ pub struct Account {
     pub cpu: Option<Span>,
     /// The entries, in order of their first moment.
     pub lines: Vec<Line>,
+    /// How much of the window each lookup owns.
+    pub by_lookup: BTreeMap<usize, Span>,
 }
 
 impl Account {
@@ -189,10 +191,15 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
         first_lookup,
         cpu: cpu_time(case, subject, from, to),
         lines: Vec::new(),
+        by_lookup: BTreeMap::new(),
     };
     for piece in sweep(&claims, from, to) {
         match piece.owner {
             Some(owner) => {
+                if let Some(lookup) = claims[owner].lookup {
+                    let owned = account.by_lookup.entry(lookup).or_default();
+                    *owned = *owned + (piece.end - piece.start);
+                }
                 let i = line(&mut account, &claims[owner]);
                 account.lines[i].span = account.lines[i].span + (piece.end - piece.start);
                 for claim in piece.alike {

@@ -23,6 +23,25 @@ pub fn list(names: &[String]) -> String {
     }
 }
 
+/// `a`, `a or b`, `a, b or c`.
+pub fn either(names: &[String]) -> String {
+    match names {
+        [] => "nobody".into(),
+        [one] => one.clone(),
+        [init @ .., last] => format!("{} or {last}", init.join(", ")),
+    }
+}
+
+/// Seconds without a unit, whole where they are nearly whole: `5`, `2.5`, `2.75`.
+pub fn rounded(span: Span) -> String {
+    let hundredths = (span.as_seconds() * 100.0).round() / 100.0;
+    if (hundredths - hundredths.round()).abs() < 0.045 {
+        format!("{:.0}", hundredths.round())
+    } else {
+        format!("{hundredths:.2}").trim_end_matches('0').to_owned()
+    }
+}
+
 /// `1 query`, `4 queries`.
 pub fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })

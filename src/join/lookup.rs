@@ -1,6 +1,6 @@
 //! Lookups: everything that the tasks of one process did to resolve one name or address.
 
-mod giveup;
+pub(crate) mod giveup;
 mod grouping;
 mod implied;
 

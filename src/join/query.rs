@@ -115,6 +115,7 @@ fn from_packet(
     Query {
         question,
         id: Some(packet.message.id),
+        edns: packet.message.complete.then_some(packet.message.edns),
         transport: packet.flow.transport,
         client: Some(packet.flow.src),
         resolver: sender.map_or(packet.flow.dst, |s| s.resolver),
@@ -145,6 +146,7 @@ fn from_call(evidence: &Evidence, processes: &Processes, sockets: &Sockets, sent
     let message = sent.message;
     Query {
         id: message.as_ref().map(|m| m.id),
+        edns: message.as_ref().filter(|m| m.complete).map(|m| m.edns),
         question: message
             .and_then(|m| m.question)
             .map_or_else(no_question, whole),

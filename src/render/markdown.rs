@@ -31,6 +31,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     findings(report, out)?;
     remedies(report, out)?;
+    what_if(report, out)?;
     resolvers(report, out)?;
     others(report, out)?;
     if let Some(delay) = report.delays.first() {
@@ -163,6 +164,19 @@ fn remedies(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n## What to change\n")?;
     for (n, remedy) in remedies {
         writeln!(out, "- [ ] Finding {n}: {}", text(remedy))?;
+    }
+    Ok(())
+}
+
+/// How the waits fit, and the best single change.
+fn what_if(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let told = words::what_if(report);
+    if told.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n## What if\n")?;
+    for line in told {
+        writeln!(out, "- {}", text(&line))?;
     }
     Ok(())
 }

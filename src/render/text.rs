@@ -5,6 +5,7 @@ mod findings;
 mod others;
 pub(super) mod style;
 mod tables;
+pub mod whatif;
 
 use super::safe::escape;
 use super::words;
@@ -58,7 +59,8 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
     if !report.connections.is_empty() {
         tables::connections(report, SHOWN, &style, out)?;
     }
-    inputs(report, &style, out)
+    inputs(report, &style, out)?;
+    whatif::closing(report, &style, out)
 }
 
 /// Where the time went.

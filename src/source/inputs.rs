@@ -269,6 +269,7 @@ fn packets_into(packets: &mut Vec<Event>) -> impl FnMut(Event) {
 fn own(trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
     gathered.started = gathered.started.or(Some(trace.header.started));
     gathered.one_clock = true;
+    gathered.resolver_options = trace.header.resolver_options();
     // The capture beside it cannot say what was dropped; the trace's last line can.
     let dropped = trace.footer.and_then(|f| f.dropped);
     if let [capture] = &mut gathered.captures[..] {

@@ -130,6 +130,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
             .map(|c| (c.events.clone(), c.path.clone())),
         trace: traced.then(|| named(folder, TRACE)),
         started: header.started,
+        resolver_options: header.resolver_options(),
         files: &files,
         folder,
         reported: false,
@@ -156,6 +157,7 @@ struct Recorder<'a> {
     /// The trace's path; `None` without a trace.
     trace: Option<String>,
     started: Timestamp,
+    resolver_options: Vec<String>,
     files: &'a HostFiles,
     folder: Option<&'a Path>,
     reported: bool,
@@ -287,6 +289,7 @@ impl Recorder<'_> {
             packets,
             traces: trace.map(|facts| (facts, events)).into_iter().collect(),
             resolv_conf: conf.map(|text| (named(self.folder, "resolv.conf"), text)),
+            resolver_options: self.resolver_options.clone(),
             hosts: self.files.hosts.clone(),
             started: Some(self.started),
             one_clock: true,

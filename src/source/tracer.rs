@@ -19,6 +19,7 @@ mod socket;
 mod stack;
 mod status;
 mod stop;
+mod substitute;
 pub(in crate::source) mod sys;
 mod task;
 mod watch;
@@ -32,6 +33,7 @@ use nix::errno::Errno;
 pub use signals::end_like;
 pub use status::{Exit, signal_name};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Launch {
     pub user: Option<User>,
     /// Trace it. Without, only its end is told.
     pub trace: bool,
+    /// A file that the command is to see as `/etc/resolv.conf`.
+    pub resolv_conf: Option<PathBuf>,
     /// Put fast-stopping tasks on the tracer's CPU.
     pub pin: bool,
     /// Ports whose UDP and TCP sockets carry DNS.
@@ -65,6 +69,7 @@ impl Launch {
             environment,
             user: None,
             trace: true,
+            resolv_conf: None,
             pin: true,
             dns_ports: DNS_PORTS.to_vec(),
             stacks: false,
@@ -165,6 +170,24 @@ pub enum TracerError {
     User {
         /// The user's number.
         uid: u32,
+        /// What the kernel said.
+        error: Errno,
+    },
+    /// The file that is to stand for resolv.conf.
+    #[error("--resolv-conf {path}: {error}")]
+    ResolvConf {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// It cannot be put in place.
+    #[error(
+        "cannot put {path} in the place of /etc/resolv.conf: {}; that takes root (CAP_SYS_ADMIN) or user namespaces", .error.desc()
+    )]
+    Mount {
+        /// The file.
+        path: String,
         /// What the kernel said.
         error: Errno,
     },

@@ -11,3 +11,4 @@ mod lab;
 mod same;
 mod stacks;
 mod storm;
+mod whatif;

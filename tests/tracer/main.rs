@@ -4,6 +4,7 @@
 
 mod lookups;
 mod network;
+mod stacks;
 mod support;
 mod terminal;
 mod transparency;

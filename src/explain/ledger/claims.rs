@@ -27,6 +27,8 @@ pub struct Claim {
     pub party: Option<Party>,
     /// The query behind it.
     pub query: Option<usize>,
+    /// The lookup that it belongs to.
+    pub lookup: Option<usize>,
     /// No waiting call shows it.
     pub inferred: bool,
     /// A resolver whose answer lay unread meanwhile.
@@ -63,7 +65,7 @@ pub fn list(
             break;
         }
         if let Some(rank) = rank_of_lookup(case, index, subject, l, to) {
-            of_lookup(case, index, lookup, rank, &mut claims);
+            of_lookup(case, index, l, rank, &mut claims);
         }
     }
     of_services(case, index, subject, from, to, &mut claims);
@@ -126,7 +128,8 @@ fn rank_of_lookup(
 }
 
 /// One claim per query of a lookup: from its sending until the client stopped waiting for it.
-fn of_lookup(case: &Case, index: &Index, lookup: &Lookup, rank: u8, claims: &mut Vec<Claim>) {
+fn of_lookup(case: &Case, index: &Index, l: usize, rank: u8, claims: &mut Vec<Claim>) {
+    let lookup = &case.joined.lookups[l];
     let waits_seen = case.evidence.sees_waits();
     for &q in &lookup.queries {
         let query = &case.joined.queries[q];
@@ -157,6 +160,7 @@ fn of_lookup(case: &Case, index: &Index, lookup: &Lookup, rank: u8, claims: &mut
             kind,
             party: Some(Party::Endpoint(query.resolver)),
             query: Some(q),
+            lookup: Some(l),
             inferred,
             unread: unread(case, lookup, query),
             calls,
@@ -239,6 +243,7 @@ fn of_services(
             kind: Kind::NameService,
             party: Some(Party::Service(wait.service)),
             query: None,
+            lookup: None,
             inferred: wait.inferred,
             unread: None,
             calls: wait.calls.clone(),
@@ -294,6 +299,7 @@ fn of_connections(
             kind,
             party: Some(Party::Endpoint(other.to)),
             query: None,
+            lookup: other.lookup.filter(|_| other.role == Role::Resolver),
             inferred: other.cause.is_none_or(|c| c.how == How::Inferred),
             unread: None,
             calls: other.cause.and_then(|c| c.call).into_iter().collect(),

@@ -49,9 +49,9 @@ fn later_rounds(
         attempts: evidence.attempts,
     };
     let waits: Vec<Span> = (0..first.len())
-        .map(|i| timetable::glibc(patience, i, first.len()))
+        .map(|i| timetable::glibc::wait(patience, i, first.len()))
         .collect();
-    let slack = SLACK + resolution(evidence);
+    let slack = SLACK + evidence.resolution();
     let fits = |gap: Span, wait: Span| (gap - wait).abs() <= slack;
     if !first
         .windows(2)
@@ -67,7 +67,7 @@ fn later_rounds(
     let moved = last
         .task
         .as_ref()
-        .and_then(|t| next(t, last.sent + resolution(evidence) + Span(1)));
+        .and_then(|t| next(t, last.sent + evidence.resolution() + Span(1)));
     if !moved.is_some_and(|at| fits(at - last.sent, total)) {
         return Vec::new();
     }
@@ -85,15 +85,6 @@ fn later_rounds(
         }
     }
     more
-}
-
-fn resolution(evidence: &Evidence) -> Span {
-    evidence
-        .traces
-        .iter()
-        .map(|t| crate::clock::resolution(t.clock))
-        .max()
-        .unwrap_or_default()
 }
 
 /// Puts queries back into order of time and follows them in the lookups.

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // fork and the calls after it have no safe interface
 
 use super::filter;
+use super::substitute::Substitute;
 use super::sys::{self, Result};
 use crate::source::privilege::User;
 use nix::errno::Errno;
@@ -18,6 +19,8 @@ pub enum Step {
     Ready = b'R',
     /// The filter needed `NO_NEW_PRIVS`: set-user-ID programs gain nothing below this command.
     NoNewPrivileges = b'N',
+    /// The command's own resolv.conf could not be mounted.
+    Mount = b'M',
     /// The filter could not be installed.
     Filter = b'F',
     /// The user could not be changed.
@@ -35,6 +38,7 @@ impl Step {
         let step = match report[0] {
             b'R' => Self::Ready,
             b'N' => Self::NoNewPrivileges,
+            b'M' => Self::Mount,
             b'F' => Self::Filter,
             b'U' => Self::User,
             b'E' => Self::Exec,
@@ -52,6 +56,8 @@ pub struct Prepared {
     environment: Vec<CString>,
     filter: Vec<libc::sock_filter>,
     user: Option<User>,
+    /// The command's own resolv.conf.
+    pub substitute: Option<Substitute>,
 }
 
 /// Arrays of pointers into [`Prepared`], as execve wants them.
@@ -91,6 +97,7 @@ impl Prepared {
             environment: variables.collect::<Option<_>>()?,
             filter: if trace { filter::program() } else { Vec::new() },
             user,
+            substitute: None,
         })
     }
 
@@ -142,7 +149,13 @@ impl Prepared {
                 _ => unsafe { libc::_exit(125) },
             }
         }
-        // The filter first: without NO_NEW_PRIVS it takes a privilege that the user may not have.
+        // Before the rights for it go.
+        if let Some(substitute) = &self.substitute
+            && let Err(error) = substitute.mount()
+        {
+            return (Step::Mount, error);
+        }
+        // Then the filter: without NO_NEW_PRIVS it takes a privilege that the user may not have.
         if !self.filter.is_empty()
             && let Err(error) = self.install(report)
         {

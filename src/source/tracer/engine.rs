@@ -11,6 +11,7 @@ use super::socket::Sockets;
 use super::stack::Stacks;
 use super::status::{self, Change, Exit};
 use super::stop::{Info, Stopped, Until};
+use super::substitute::Substitute;
 use super::task::Traced;
 use super::{Ended, Launch, Next, Observer, Seen, TracerError, sys};
 use crate::event::{self, Call, Event, Outcome, Place, What};
@@ -48,6 +49,8 @@ pub struct Tracer {
     ends: u32,
     passed_on: bool,
     no_new_privileges: bool,
+    /// The command's own resolv.conf, as long as it may be read.
+    _substitute: Option<Substitute>,
     _guard: Guard,
 }
 
@@ -78,6 +81,7 @@ impl Tracer {
         first: Option<Stopped>,
         guard: Guard,
         no_new_privileges: bool,
+        substitute: Option<Substitute>,
     ) -> Self {
         Self {
             root,
@@ -99,6 +103,7 @@ impl Tracer {
             ends: signals::ends(),
             passed_on: false,
             no_new_privileges,
+            _substitute: substitute,
             _guard: guard,
         }
     }

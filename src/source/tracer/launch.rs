@@ -5,6 +5,7 @@ use super::engine::Tracer;
 use super::signals::Guard;
 use super::status::{self, Change, Exit};
 use super::stop::{Stopped, Until};
+use super::substitute::Substitute;
 use super::sys;
 use super::task;
 use super::{Launch, TracerError};
@@ -40,13 +41,28 @@ impl Launch {
             .first()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let uid = self.user.as_ref().map_or(0, |user| user.uid);
-        let prepared = Prepared::new(
+        let conf = self.resolv_conf.as_deref();
+        let conf_name = conf.map_or_else(String::new, |path| path.display().to_string());
+        let substitute = conf
+            .map(|file| Substitute::new(file, self.user.as_ref()))
+            .transpose()
+            .map_err(|error| TracerError::ResolvConf {
+                path: conf_name.clone(),
+                error,
+            })?;
+        let mut prepared = Prepared::new(
             &self.command,
             &self.environment,
             self.user.clone(),
             self.trace,
         )
         .ok_or(TracerError::NoCommand)?;
+        prepared.substitute = substitute;
+        let who = Who {
+            program,
+            uid,
+            conf: conf_name,
+        };
         let (go_read, go_write) = pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
         let (report_read, report_write) =
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(system("pipe"))?;
@@ -74,16 +90,24 @@ impl Launch {
         let first = if self.trace {
             match until_exec(pid) {
                 Ok(stop) => Some(stop),
-                Err(exit) => return Err(failure(report_read.as_fd(), program, uid, exit)),
+                Err(exit) => return Err(failure(report_read.as_fd(), who, exit)),
             }
         } else {
-            wait_report(report_read.as_fd(), pid, &program, uid)?;
+            wait_report(report_read.as_fd(), pid, who)?;
             None
         };
         let no_new_privileges = reports(report_read.as_fd())
             .iter()
             .any(|(step, _)| *step == Step::NoNewPrivileges);
-        Ok(Tracer::new(self, pid, first, guard, no_new_privileges))
+        let substitute = prepared.substitute.take();
+        Ok(Tracer::new(
+            self,
+            pid,
+            first,
+            guard,
+            no_new_privileges,
+            substitute,
+        ))
     }
 }
 
@@ -121,12 +145,7 @@ fn wait_ready(report: BorrowedFd<'_>) {
 }
 
 /// Without tracing: the report pipe closes when the program runs, or tells what failed.
-fn wait_report(
-    report: BorrowedFd<'_>,
-    pid: u32,
-    program: &str,
-    uid: u32,
-) -> Result<(), TracerError> {
+fn wait_report(report: BorrowedFd<'_>, pid: u32, who: Who) -> Result<(), TracerError> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(report, PollFlags::POLLIN)];
     while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
@@ -135,7 +154,7 @@ fn wait_report(
         return Ok(());
     }
     let exit = reap(pid);
-    Err(failure(report, program.to_owned(), uid, exit))
+    Err(failure(report, who, exit))
 }
 
 /// Waits for a child that ends by itself.
@@ -163,10 +182,20 @@ fn reports(pipe: BorrowedFd<'_>) -> Vec<(Step, Errno)> {
         .collect()
 }
 
-fn failure(pipe: BorrowedFd<'_>, program: String, uid: u32, exit: Exit) -> TracerError {
+/// What messages about a failed start name.
+struct Who {
+    program: String,
+    uid: u32,
+    /// The file for resolv.conf.
+    conf: String,
+}
+
+fn failure(pipe: BorrowedFd<'_>, who: Who, exit: Exit) -> TracerError {
+    let Who { program, uid, conf } = who;
     for (step, error) in reports(pipe) {
         return match step {
             Step::Ready | Step::NoNewPrivileges => continue,
+            Step::Mount => TracerError::Mount { path: conf, error },
             Step::Filter => TracerError::Filter(error),
             Step::User => TracerError::User { uid, error },
             Step::Exec => TracerError::Exec { program, error },

@@ -5,6 +5,7 @@
 
 mod cfi;
 mod image;
+mod load;
 mod maps;
 mod symbols;
 mod window;
@@ -17,21 +18,20 @@ use crate::event::stack::{End, Frame, MAX_FRAMES, Stack};
 use crate::time::{Span, Timestamp};
 use cfi::Verdict;
 use framehop::{
-    CacheNative, ExplicitModuleSectionInfo, FrameAddress, MayAllocateDuringUnwind, Module,
-    UnwindRegsNative, Unwinder, UnwinderNative,
+    CacheNative, FrameAddress, MayAllocateDuringUnwind, UnwindRegsNative, Unwinder, UnwinderNative,
 };
 use image::Image;
+use load::{Identity, Sections, module, open};
 use maps::{Mapping, Maps};
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use window::Window;
 
 /// So many files are kept; a tree of processes shares most of them.
 const MAX_IMAGES: usize = 512;
+/// So many bytes of unwind information and symbols are kept: a browser has 50 MiB.
+const MAX_WEIGHT: u64 = 512 << 20;
 /// So many processes are kept; then all are read anew.
 const MAX_PROCESSES: usize = 256;
 /// So many different stacks of a process are kept.
@@ -42,11 +42,6 @@ const AGAIN: Span = Span::seconds(1);
 const MAX_UNKNOWN: usize = 256;
 /// The kernel's page of code has one or two pages.
 const MAX_VDSO: u64 = 64 << 10;
-
-type Sections = Arc<[u8]>;
-
-/// What tells one file from another: device, inode, size, time of change.
-type Identity = (u64, u64, u64, i64, i64);
 
 /// Stacks of all traced processes.
 pub struct Stacks {
@@ -286,7 +281,9 @@ impl Stacks {
     /// The image of a mapping.
     fn load<M: Memory>(&mut self, tid: u32, memory: &M, mapping: &Mapping) -> Option<usize> {
         let add = |images: &mut Vec<Image>, image: Option<Image>| {
-            let image = image.filter(|_| images.len() < MAX_IMAGES)?;
+            let image = image.filter(|i| {
+                images.len() < MAX_IMAGES && weight(images) + i.weight() <= MAX_WEIGHT
+            })?;
             images.push(image);
             Some(images.len() - 1)
         };
@@ -337,58 +334,8 @@ impl Stacks {
     }
 }
 
-/// What the unwinder is told of a file.
-fn module(image: &Image, mapping: &Mapping, bias: u64) -> Module<Sections> {
-    let range = |section: &cfi::Section| {
-        section.address..section.address.saturating_add(section.bytes.len() as u64)
-    };
-    let frames = image.cfi.as_ref().map(|c| &c.frames);
-    let index = image.cfi.as_ref().and_then(|c| c.index.as_ref());
-    let sections = ExplicitModuleSectionInfo {
-        base_svma: image.base,
-        eh_frame_svma: frames.map(range),
-        eh_frame: frames.map(|s| s.bytes.clone()),
-        eh_frame_hdr_svma: index.map(range),
-        eh_frame_hdr: index.map(|s| s.bytes.clone()),
-        ..ExplicitModuleSectionInfo::default()
-    };
-    Module::new(
-        String::new(),
-        mapping.start..mapping.end,
-        image.base.wrapping_add(bias),
-        sections,
-    )
-}
-
-/// The file of a mapping: by the kernel's own link, which needs `CAP_CHECKPOINT_RESTORE`, else by its path in the
-/// process's mount namespace, if it is the same file still, else as the program that the process runs.
-fn open(tid: u32, mapping: &Mapping) -> Option<(File, Identity)> {
-    let link = format!(
-        "/proc/{tid}/map_files/{:x}-{:x}",
-        mapping.start, mapping.end
-    );
-    let path = PathBuf::from(format!("/proc/{tid}/root{}", mapping.path));
-    let program = PathBuf::from(format!("/proc/{tid}/exe"));
-    [(PathBuf::from(link), true), (path, false), (program, false)]
-        .into_iter()
-        .find_map(|(path, is_it)| {
-            let file = File::options()
-                .read(true)
-                // Whatever a tracee has put there: nothing waits.
-                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
-                .open(path)
-                .ok()?;
-            let facts = file.metadata().ok()?;
-            let same = is_it || facts.ino() == mapping.inode;
-            let identity = (
-                facts.dev(),
-                facts.ino(),
-                facts.len(),
-                facts.mtime(),
-                facts.mtime_nsec(),
-            );
-            (facts.is_file() && same).then_some((file, identity))
-        })
+fn weight(images: &[Image]) -> u64 {
+    images.iter().map(Image::weight).sum()
 }
 
 /// Where a thread stands, and the registers that unwinding begins with. `None`: it is a 32-bit program, or gone.

@@ -6,7 +6,7 @@ use presyn::decode::resolv_conf::ResolvConf;
 fuzz_target!(|data: &[u8]| {
     let conf = ResolvConf::parse(&String::from_utf8_lossy(data));
     conf.used();
-    conf.patience();
+    presyn::timetable::glibc::patience(&conf.told(&[]));
     conf.ndots();
     conf.has("rotate");
 });

@@ -68,6 +68,17 @@ impl Cfi {
         }
     }
 
+    /// Whether the unwinder may have it: without an index it reads all at once.
+    pub fn is_usable(&self) -> bool {
+        self.covered.as_ref().is_none_or(|list| !list.is_empty())
+    }
+
+    /// Bytes of its sections.
+    pub fn weight(&self) -> u64 {
+        let index = self.index.as_ref().map_or(0, |i| i.bytes.len());
+        (self.frames.bytes.len() + index) as u64
+    }
+
     /// What there is for this address (as the file counts).
     pub fn verdict(&mut self, address: u64) -> Verdict {
         if let Some(covered) = &self.covered {

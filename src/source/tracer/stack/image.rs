@@ -4,7 +4,9 @@
 use super::cfi::{Cfi, Section};
 use super::symbols::{Function, Functions, best, readable};
 use object::LittleEndian as LE;
-use object::elf::{FileHeader64, PF_X, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_STRTAB, SHT_SYMTAB};
+use object::elf::{
+    FileHeader64, PF_X, PN_XNUM, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_STRTAB, SHT_SYMTAB,
+};
 use object::read::ReadRef;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{ReadCache, SectionIndex};
@@ -88,6 +90,14 @@ impl Image {
         Some(start.wrapping_sub(address))
     }
 
+    /// How many bytes it takes at most, in memory.
+    pub fn weight(&self) -> u64 {
+        let sections = self.cfi.as_ref().map_or(0, Cfi::weight);
+        let symbols = self.tables.map_or(0, |t| t.symbols.1);
+        // A function takes a third more here than in the file.
+        sections + symbols + symbols / 2
+    }
+
     /// The function at an address of the file, and where it begins.
     pub fn function(&mut self, address: u64) -> Option<(Arc<str>, u64)> {
         if let Some(known) = self.names.get(&address) {
@@ -120,6 +130,10 @@ impl Parts {
     fn read<'a, R: ReadRef<'a>>(data: R) -> Option<Self> {
         let header = FileHeader64::<LE>::parse(data).ok()?;
         let endian = header.endian().ok()?;
+        // More segments than fit into 16 bits have only core files (elf(5), PN_XNUM).
+        if header.e_phnum(endian) == PN_XNUM {
+            return None;
+        }
         let mut base = None;
         let mut segments = Vec::new();
         let headers = header.program_headers(endian, data).ok()?;
@@ -180,7 +194,9 @@ impl Parts {
                 Ok(b".eh_frame_hdr") => &mut index,
                 _ => continue,
             };
-            if place.1 <= MAX_SECTION
+            // One of each: that many others could be as long.
+            if slot.is_none()
+                && place.1 <= MAX_SECTION
                 && let Ok(bytes) = section.data(endian, data)
             {
                 *slot = Some(Section {

@@ -1,0 +1,77 @@
+//! musl's stub resolver (`src/network/res_msend.c`).
+
+use super::{Ask, Course, Ending, Patience, Reply, Run, Told};
+use crate::time::{SECOND, Span};
+
+/// `timeout` and `attempts` are capped at these.
+const MAX_TIMEOUT: i64 = 30;
+/// See [`MAX_TIMEOUT`].
+const MAX_ATTEMPTS: usize = 10;
+
+/// Timeout and attempts with musl's defaults and caps. The timeout is that of the whole lookup.
+pub fn patience(told: &Told) -> Patience {
+    let default = Patience::default();
+    Patience {
+        timeout: told
+            .timeout
+            .unwrap_or(default.timeout)
+            .clamp(0, MAX_TIMEOUT),
+        attempts: told
+            .attempts
+            .unwrap_or(default.attempts)
+            .clamp(1, MAX_ATTEMPTS),
+    }
+}
+
+/// How long after a sending it sends again what is not answered: `timeout / attempts`, in milliseconds.
+pub fn interval(patience: Patience) -> Span {
+    let attempts = i64::try_from(patience.attempts.max(1)).unwrap_or(1);
+    Span::millis(patience.timeout * 1000 / attempts)
+}
+
+/// All servers at once, all questions at once, from one socket; what is not answered is sent again after the
+/// interval; the first answer to a question counts, whoever gives it. Errors of servers and of the network are
+/// passed over. Every question must be answered, else the lookup fails at the timeout.
+pub fn course(told: &Told, ask: &Ask) -> Course {
+    let patience = patience(told);
+    let (interval, limit) = (interval(patience), Span(patience.timeout * SECOND));
+    let mut run = Run::new(ask);
+    // Per question the first usable reply on its way.
+    let mut best: Vec<Option<(Span, Ending)>> = vec![None; ask.questions];
+    while run.now < limit && interval > Span::ZERO {
+        for (question, best) in best.iter_mut().enumerate() {
+            if best.is_some_and(|(at, _)| at <= run.now) {
+                continue;
+            }
+            for server in 0..told.servers {
+                let usable = match run.send(server, question) {
+                    Reply::Answer(after) => Some((after, Ending::Answered)),
+                    Reply::Denied(after) => Some((after, Ending::Denied)),
+                    // Since 1.2.4 it asks again over TCP.
+                    Reply::Truncated(after, tcp) => Some((after + tcp, Ending::Answered)),
+                    Reply::Failure(_) | Reply::Error(_) | Reply::Silent => None,
+                };
+                let reply = usable.map(|(after, ending)| (run.now + after, ending));
+                if let Some(reply) = reply
+                    && best.is_none_or(|b| reply.0 < b.0)
+                {
+                    *best = Some(reply);
+                }
+            }
+        }
+        let sent = run.now;
+        let next = (sent + interval).min(limit);
+        let answered = |at: Option<(Span, Ending)>| at.map(|b| b.0).filter(|at| *at <= next);
+        for message in run.sent.iter_mut().filter(|m| m.at == sent) {
+            message.until = answered(best[message.question]).unwrap_or(next).max(sent);
+        }
+        let over: Option<Vec<Span>> = best.iter().map(|b| answered(*b)).collect();
+        if let Some(over) = over {
+            run.now = over.into_iter().max().unwrap_or(sent).max(sent);
+            let ending = best.iter().flatten().map(|b| b.1).max();
+            return run.end(ending.unwrap_or(Ending::Failed));
+        }
+        run.now = next;
+    }
+    run.end(Ending::Failed)
+}

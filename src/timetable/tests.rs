@@ -1,0 +1,189 @@
+//! Each model against what was measured of the real stub resolver.
+
+use super::*;
+use crate::time::SECOND;
+
+fn told(servers: usize) -> Told {
+    Told {
+        servers,
+        ..Told::default()
+    }
+}
+
+/// A course where each server always does the same with every question.
+fn run(stub: Stub, told: &Told, questions: usize, replies: &[Reply]) -> Course {
+    let reply = |asked: Asked| replies.get(asked.server).copied();
+    let ask = Ask {
+        questions,
+        reply: &reply,
+    };
+    stub.course(told, &ask, Edge::Least, 0)
+}
+
+fn waits(course: &Course) -> Vec<f64> {
+    let list = course.sent.iter().filter(|s| s.question == 0);
+    list.map(|s| (s.until - s.at).as_seconds()).collect()
+}
+
+const GOOD: Reply = Reply::Answer(Span::millis(1));
+const SILENT: Reply = Reply::Silent;
+
+#[test]
+fn glibc_with_one_two_and_three_servers() {
+    let waits = |n| waits(&run(Stub::Glibc, &told(n), 2, &[SILENT; 3]));
+    assert_eq!(waits(1), [5.0, 5.0]);
+    assert_eq!(waits(2), [5.0, 5.0, 5.0, 5.0]);
+    assert_eq!(waits(3), [5.0, 3.0, 6.0, 5.0, 3.0, 6.0]);
+    let three = run(Stub::Glibc, &told(3), 2, &[SILENT; 3]);
+    assert_eq!((three.took, three.sent.len()), (Span::seconds(28), 12));
+    assert_eq!(three.ending, Ending::Failed);
+}
+
+#[test]
+fn glibc_caps_and_floors() {
+    let wait = |timeout, server| {
+        let told = Told {
+            timeout: Some(timeout),
+            attempts: Some(99),
+            ..told(3)
+        };
+        let patience = glibc::patience(&told);
+        assert_eq!(patience.attempts, 5);
+        glibc::wait(patience, server, 3).0 / SECOND
+    };
+    assert_eq!([wait(1, 0), wait(1, 1), wait(1, 2)], [1, 1, 1]);
+    assert_eq!([wait(99, 0), wait(99, 1), wait(99, 2)], [30, 20, 40]);
+    assert_eq!(wait(0, 0), 1);
+}
+
+#[test]
+fn two_silent_then_good() {
+    let replies = [SILENT, SILENT, GOOD];
+    let took = |stub| run(stub, &told(3), 2, &replies).took.as_seconds();
+    assert!((took(Stub::Glibc) - 8.001).abs() < 1e-9);
+    assert!((took(Stub::Go) - 10.001).abs() < 1e-9);
+    assert!((took(Stub::Musl) - 0.001).abs() < 1e-9);
+    assert!((took(Stub::CAres) - 4.001).abs() < 1e-9);
+}
+
+#[test]
+fn all_silent() {
+    let run = |stub| run(stub, &told(3), 2, &[SILENT; 3]);
+    assert_eq!(run(Stub::Go).took, Span::seconds(30));
+    assert_eq!(run(Stub::Go).sent.len(), 12);
+    let musl = run(Stub::Musl);
+    assert_eq!((musl.took, musl.sent.len()), (Span::seconds(5), 12));
+    assert_eq!(waits(&musl), [2.5; 6]);
+}
+
+#[test]
+fn c_ares_is_a_range_that_holds_what_was_measured() {
+    // node, three silent servers.
+    let measured = [3, 2, 2, 4, 3, 4, 6, 5, 8, 9, 11, 15];
+    let slack = Span::millis(100);
+    for (number, seconds) in measured.into_iter().enumerate() {
+        let wait = |edge| c_ares::wait(2, number / 3, edge);
+        let seen = Span::seconds(seconds);
+        assert!(
+            seen >= wait(Edge::Least) - slack && seen <= wait(Edge::Most) + slack,
+            "{number}: {seconds} s"
+        );
+    }
+    let reply = |_: Asked| Some(SILENT);
+    let ask = Ask {
+        questions: 1,
+        reply: &reply,
+    };
+    let took = |edge| Stub::CAres.course(&told(3), &ask, edge, 0).took;
+    assert!(took(Edge::Least) < Span::seconds(72) && took(Edge::Most) > Span::seconds(72));
+}
+
+#[test]
+fn glibc_asks_one_question_at_a_time_when_only_one_is_answered() {
+    let reply = |asked: Asked| Some([GOOD, SILENT][asked.question]);
+    let ask = Ask {
+        questions: 2,
+        reply: &reply,
+    };
+    let run = |told: &Told| Stub::Glibc.course(told, &ask, Edge::Least, 0);
+    let course = run(&told(1));
+    assert_eq!(
+        (course.took, course.ending),
+        (Span::seconds(15), Ending::Answered)
+    );
+    assert_eq!(course.sent.len(), 6);
+    let single = Told {
+        single_request: true,
+        ..told(1)
+    };
+    assert_eq!(run(&single).took, Span::seconds(10));
+    let reopen = Told {
+        single_request_reopen: true,
+        ..told(1)
+    };
+    assert_eq!(run(&reopen).took, Span::seconds(5));
+}
+
+#[test]
+fn glibc_reads_a_late_answer_in_the_next_round() {
+    let late = Reply::Answer(Span::seconds(8));
+    let course = run(Stub::Glibc, &told(2), 2, &[late, SILENT]);
+    assert_eq!(
+        (course.took, course.ending),
+        (Span::seconds(10), Ending::Answered)
+    );
+    // Go closes the socket: lost.
+    assert_eq!(
+        run(Stub::Go, &told(2), 2, &[late, SILENT]).ending,
+        Ending::Failed
+    );
+}
+
+#[test]
+fn errors_lead_to_the_next_server_at_once() {
+    for bad in [Reply::Error(Span::ZERO), Reply::Failure(Span::ZERO)] {
+        for stub in Stub::ALL {
+            let course = run(stub, &told(2), 2, &[bad, GOOD]);
+            assert_eq!(course.ending, Ending::Answered, "{stub:?} {bad:?}");
+            assert_eq!(course.took, Span::millis(1), "{stub:?} {bad:?}");
+        }
+    }
+}
+
+#[test]
+fn a_denial_is_an_answer() {
+    let denied = Reply::Denied(Span::millis(2));
+    for stub in Stub::ALL {
+        let course = run(stub, &told(2), 2, &[denied, SILENT]);
+        assert_eq!(
+            (course.took, course.ending),
+            (Span::millis(2), Ending::Denied)
+        );
+    }
+}
+
+#[test]
+fn rotate_starts_elsewhere_and_each_server_keeps_its_wait() {
+    let reply = |_: Asked| Some(SILENT);
+    let ask = Ask {
+        questions: 1,
+        reply: &reply,
+    };
+    let course = Stub::Glibc.course(&told(3), &ask, Edge::Least, 1);
+    assert_eq!(waits(&course), [3.0, 6.0, 5.0, 3.0, 6.0, 5.0]);
+}
+
+#[test]
+fn what_nobody_knows_is_told() {
+    let course = run(Stub::Glibc, &told(2), 2, &[SILENT]);
+    assert_eq!(course.guessed.into_iter().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn no_servers_end_at_once() {
+    for stub in Stub::ALL {
+        let course = run(stub, &told(0), 2, &[]);
+        assert_eq!(course.ending, Ending::Failed);
+        assert!(course.sent.is_empty());
+    }
+}
