@@ -9,6 +9,7 @@ pub mod offline;
 pub mod output;
 pub mod progress;
 pub mod settings;
+pub mod whatif;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -36,10 +37,10 @@ pub enum Command {
     Analyze(Analyze),
     /// Run a command, trace and capture it, and explain what it waited for.
     Run(Run),
-    /// Compare two runs of one client: what went away, what is new, what it gained.
-    Diff(Diff),
     /// Say what the delay would have been with other name servers or options.
     Whatif(Whatif),
+    /// Compare two runs of one client: what went away, what is new, what it gained.
+    Diff(Diff),
     /// Say what this machine allows, and how to mend what it does not.
     #[command(after_help = help::CHECK)]
     Check,

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Parser;
 use presyn::cli::live::{self, Ran};
-use presyn::cli::{Cli, Command, diff, manual, offline, output};
+use presyn::cli::{Cli, Command, diff, manual, offline, output, whatif};
 use presyn::explain::finding;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ fn run(cli: Cli) -> Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     let code = match cli.command {
         Command::Analyze(args) => offline::analyze(&args, &mut out)?,
-        Command::Whatif(args) => offline::whatif(&args, &mut out)?,
+        Command::Whatif(args) => whatif::whatif(&args, &mut out)?,
         Command::Run(args) => {
             // The command shares standard output from here on.
             drop(out);

@@ -37,6 +37,13 @@ pub struct Gathered {
     pub remarks: Vec<String>,
 }
 
+impl Gathered {
+    /// Whether a part of the inputs could not be read.
+    pub fn is_damaged(&self) -> bool {
+        self.captures.iter().any(|c| c.damaged) || self.traces.iter().any(|(t, _)| t.damaged)
+    }
+}
+
 /// What the user asked for.
 #[derive(Clone, Debug)]
 pub struct Settings {

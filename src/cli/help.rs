@@ -55,6 +55,21 @@ Examples:
 Exit status:
   presyn ends as the command ended; 125-127, as env(1), when it could not be run.";
 
+/// `presyn whatif`.
+pub const WHATIF: &str = "\
+Without a change it says what each of a few would do that may help the slowest connect.
+
+Examples:
+  presyn whatif case/
+  presyn whatif case/ --without 10.0.1.93
+  presyn whatif case/ --options 'timeout:1 attempts:1'
+  presyn whatif case/ --resolv-conf new.conf --format json
+
+Exit status:
+  0  done
+  2  unusable input or usage
+  3  an answer was printed, but from damaged input";
+
 /// `presyn diff`.
 pub const DIFF: &str = "\
 Servers are matched by the name that was looked up and the port, else by the address;
@@ -73,21 +88,6 @@ Exit status:
   1  --fail-on worse: something got worse
   2  unusable input or usage
   3  compared, but from damaged input";
-
-/// `presyn whatif`.
-pub const WHATIF: &str = "\
-Without a change, it says what each of a few would do that may help the slowest connect.
-
-Examples:
-  presyn whatif case/
-  presyn whatif case/ --without 10.0.1.93
-  presyn whatif case/ --options 'timeout:1 attempts:1'
-  presyn whatif case/ --resolv-conf new.conf --format json
-
-Exit status:
-  0  done
-  2  unusable input or usage
-  3  answered, but from damaged input";
 
 /// `presyn check`.
 pub const CHECK: &str = "\

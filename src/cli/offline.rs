@@ -1,11 +1,10 @@
-//! `presyn analyze` and `presyn whatif`, as the terminal sees them.
+//! `presyn analyze`, as the terminal sees it.
 
 use super::output::{self, CONDITION, DAMAGED, UNUSABLE};
 use super::progress::Progress;
-use super::{Analyze, Format, Whatif, settings};
-use crate::explain::whatif::told;
-use crate::pipeline::{self, Gathered, Settings};
-use crate::render::{json, markdown, safe::escape, text};
+use super::{Analyze, Format, settings};
+use crate::pipeline::{self, Settings};
+use crate::render::{markdown, safe::escape};
 use crate::report::Report;
 use crate::source::headway;
 use crate::source::inputs::{self, InputError, InputOptions};
@@ -17,10 +16,10 @@ use std::path::PathBuf;
 pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     let (settings, options, conditions) = settings::analyze(args)?;
     let cases = inputs::cases(&args.paths)?;
-    headway::heed_interrupts().context("cannot watch for Ctrl-C")?;
     let format = args.report.format;
     let colored = output::colored(args.report.color, io::stdout().is_terminal());
     let several = cases.len() > 1;
+    headway::heed_interrupts().context("cannot watch for Ctrl-C")?;
     if several && format == Format::Json {
         bail!("--format json is one report; for several cases take --format jsonl");
     }
@@ -28,6 +27,7 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     for (n, paths) in cases.into_iter().enumerate() {
         let progress = Progress::begin();
         let read = read(paths, &options, &settings);
+        // Nothing is said while the bar is drawn.
         drop(progress);
         let read = match read {
             Ok(read) => read,
@@ -79,36 +79,11 @@ pub fn read(
     settings: &Settings,
 ) -> Result<Case, InputError> {
     let gathered = inputs::gather(paths, options)?;
-    let damaged = is_damaged(&gathered);
+    let damaged = gathered.is_damaged();
     Ok(Case {
         report: pipeline::report(gathered, settings),
         damaged,
     })
-}
-
-/// Answers what another setup would have made of the delay. Returns the exit status.
-pub fn whatif(args: &Whatif, out: &mut dyn Write) -> Result<u8> {
-    let (settings, options, change) = settings::whatif(args)?;
-    if inputs::cases(&args.paths)?.len() > 1 {
-        bail!("several folders are a case each; whatif answers about one");
-    }
-    let gathered = inputs::gather(&args.paths, &options)?;
-    let damaged = is_damaged(&gathered);
-    let answer = pipeline::with_case(gathered, &settings, |case, _| {
-        told::answer(case, settings.limits, change)
-    })?;
-    let written = if args.report.format == Format::Json {
-        json::write(&answer, out)
-    } else {
-        let colored = output::colored(args.report.color, io::stdout().is_terminal());
-        text::whatif::write(&answer, colored, out)
-    };
-    written.context("cannot write the answer")?;
-    Ok(if damaged { DAMAGED } else { 0 })
-}
-
-fn is_damaged(gathered: &Gathered) -> bool {
-    gathered.captures.iter().any(|c| c.damaged) || gathered.traces.iter().any(|(t, _)| t.damaged)
 }
 
 fn name(paths: &[PathBuf]) -> String {

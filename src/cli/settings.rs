@@ -42,13 +42,6 @@ pub fn whatif(args: &Whatif) -> Result<(Settings, InputOptions, Option<Change>)>
     if args.report.verify {
         bail!("--verify shows the evidence of what was seen; use it with analyze");
     }
-    let format = args.report.format;
-    if !matches!(format, Format::Text | Format::Json) {
-        bail!(
-            "--format {} is for reports; give text or json",
-            output::name(format)
-        );
-    }
     let mut settings = report(&args.report)?;
     settings.clock = clock(args.clock_offset, args.tz.as_deref())?;
     let inputs = InputOptions {

@@ -6,16 +6,16 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 use std::io::{self, Write};
 
 /// Writes a report or an answer as JSON, indented for people who look at it.
-pub fn write(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+pub fn write<T: Serialize>(value: &T, out: &mut dyn Write) -> io::Result<()> {
     put(value, PrettyFormatter::new(), out)
 }
 
 /// Writes any value as JSON on one line.
-pub fn line(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+pub fn line<T: Serialize>(value: &T, out: &mut dyn Write) -> io::Result<()> {
     put(value, CompactFormatter, out)
 }
 
-fn put(value: &impl Serialize, format: impl Formatter, out: &mut dyn Write) -> io::Result<()> {
+fn put<T: Serialize>(value: &T, format: impl Formatter, out: &mut dyn Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Safe(format));
     value.serialize(&mut serializer).map_err(io::Error::from)?;
     out.write_all(b"\n")

@@ -1,0 +1,38 @@
+//! `presyn whatif`, as the terminal sees it.
+
+use super::output::{self, DAMAGED};
+use super::{Format, Whatif, settings};
+use crate::explain::whatif::told;
+use crate::pipeline;
+use crate::render::{json, text};
+use crate::source::inputs;
+use anyhow::{Context, Result, bail};
+use std::io::{self, IsTerminal, Write};
+
+/// Answers a question about a case. Returns the exit status.
+pub fn whatif(args: &Whatif, out: &mut dyn Write) -> Result<u8> {
+    let (settings, options, change) = settings::whatif(args)?;
+    let format = args.report.format;
+    if matches!(format, Format::Markdown | Format::Jsonl) {
+        bail!(
+            "whatif answers in text or JSON, not in {}",
+            output::name(format)
+        );
+    }
+    if inputs::cases(&args.paths)?.len() > 1 {
+        bail!("several folders are a case each; whatif answers about one");
+    }
+    let gathered = inputs::gather(&args.paths, &options)?;
+    let damaged = gathered.is_damaged();
+    let answer = pipeline::with_case(gathered, &settings, |case, _| {
+        told::answer(case, settings.limits, change)
+    })?;
+    let written = if format == Format::Json {
+        json::write(&answer, out)
+    } else {
+        let colored = output::colored(args.report.color, io::stdout().is_terminal());
+        text::whatif::write(&answer, colored, out)
+    };
+    written.context("cannot write the answer")?;
+    Ok(if damaged { DAMAGED } else { 0 })
+}
