@@ -26,7 +26,10 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     let (mut unusable, mut damaged, mut condition) = (false, false, false);
     for (n, paths) in cases.into_iter().enumerate() {
         let progress = Progress::begin();
-        let read = match read(paths, &options, &settings) {
+        let read = read(paths, &options, &settings);
+        // Nothing is said while the bar is drawn.
+        drop(progress);
+        let read = match read {
             Ok(read) => read,
             // Too soon for anything to be known.
             Err(_) if headway::stopped() => return Ok(headway::INTERRUPTED),
@@ -38,7 +41,6 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
             }
             Err(error) => return Err(error.into()),
         };
-        drop(progress);
         let case = name(paths);
         damaged |= read.damaged;
         condition |= conditions.iter().any(|c| c.holds(&read.report));

@@ -19,6 +19,9 @@ pub fn whatif(args: &Whatif, out: &mut dyn Write) -> Result<u8> {
             output::name(format)
         );
     }
+    if inputs::cases(&args.paths)?.len() > 1 {
+        bail!("several folders are a case each; whatif answers about one");
+    }
     let gathered = inputs::gather(&args.paths, &options)?;
     let damaged = gathered.is_damaged();
     let answer = pipeline::with_case(gathered, &settings, |case, _| {

@@ -5,7 +5,7 @@
 
 use super::json;
 use crate::report::subjects::Subjects;
-use crate::report::{Connection, Delay, Finding, Omitted, Query, Report};
+use crate::report::{Connection, Delay, Finding, Omitted, Query, Report, Stack};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -64,6 +64,8 @@ pub enum Record<'a> {
     },
     /// A conclusion.
     Finding(&'a Finding),
+    /// The functions that a thread was in when it made a call; causes and callers name it by its id.
+    Stack(&'a Stack),
 }
 
 /// Writes all lines of a case.
@@ -106,6 +108,9 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
     }
     for finding in &report.findings {
         put(Record::Finding(finding))?;
+    }
+    for stack in &report.stacks {
+        put(Record::Stack(stack))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::{evidence, words};
 use crate::report::{Delay, Report};
 use mark::Align::{Left, Right};
 use mark::{code, strong, table, text};
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 /// How many places of each file a finding shows.
@@ -30,6 +31,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     findings(report, out)?;
     remedies(report, out)?;
+    what_if(report, out)?;
     resolvers(report, out)?;
     others(report, out)?;
     if let Some(delay) = report.delays.first() {
@@ -106,6 +108,7 @@ fn findings(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         return Ok(());
     }
     writeln!(out, "\n## Findings")?;
+    let mut hinted: HashSet<&str> = HashSet::new();
     for (n, finding) in report.findings.iter().enumerate() {
         let mark = format!("{}. ", n + 1);
         let indent = " ".repeat(mark.len());
@@ -115,6 +118,11 @@ fn findings(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\n{mark}{}{cost}", strong(&finding.title))?;
         if !finding.detail.is_empty() {
             writeln!(out, "\n{indent}{}", text(&finding.detail))?;
+        }
+        for caller in &finding.callers {
+            // Once is enough.
+            let hint = caller.hint.as_deref().filter(|h| hinted.insert(*h));
+            writeln!(out, "\n{indent}{}", text(&words::caller(caller, hint)))?;
         }
         let mut cited = places(["packet", "packets"], &finding.packets);
         cited.extend(places(["line", "lines"], &finding.calls));
@@ -156,6 +164,19 @@ fn remedies(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n## What to change\n")?;
     for (n, remedy) in remedies {
         writeln!(out, "- [ ] Finding {n}: {}", text(remedy))?;
+    }
+    Ok(())
+}
+
+/// How the waits fit, and the best single change.
+fn what_if(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let told = words::what_if(report);
+    if told.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n## What if\n")?;
+    for line in told {
+        writeln!(out, "- {}", text(&line))?;
     }
     Ok(())
 }

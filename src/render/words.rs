@@ -5,7 +5,7 @@ pub mod comparison;
 
 use super::safe::escape;
 use crate::report::subjects::Subjects;
-use crate::report::{Delay, Entry, Report, Resolver, Task};
+use crate::report::{Caller, Delay, Entry, Report, Resolver, Task};
 use std::collections::HashMap;
 
 /// Seconds as a person reads them, with a unit.
@@ -184,6 +184,19 @@ pub fn resolver_notes(r: &Resolver) -> String {
     notes.join(", ")
 }
 
+/// Who made the calls, as a sentence; the hint only where it was not told before.
+pub fn caller(caller: &Caller, hint: Option<&str>) -> String {
+    let mut text = caller.words.clone();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let sentence = match hint {
+        Some(hint) => format!("{text}; {hint}."),
+        None => format!("{text}."),
+    };
+    escape(&sentence).into_owned()
+}
+
 /// Accounts of one server or name.
 pub struct Others<'a> {
     /// The server or name.
@@ -227,6 +240,37 @@ pub fn others(report: &Report) -> Vec<Others<'_>> {
         }
     }
     groups
+}
+
+/// More timetables than this are for JSON.
+const TIMETABLES: usize = 3;
+
+/// How the waits fit the stub resolver's timetable, and the best single change, a line each.
+pub fn what_if(report: &Report) -> Vec<String> {
+    let mut told: Vec<(&str, Vec<&str>)> = Vec::new();
+    for lookup in &report.lookups {
+        let Some(timetable) = &lookup.timetable else {
+            continue;
+        };
+        match told.iter_mut().find(|(text, _)| *text == timetable.told) {
+            Some((_, ids)) => ids.push(&lookup.id),
+            None => told.push((&timetable.told, vec![&lookup.id])),
+        }
+    }
+    let told = told.into_iter().take(TIMETABLES).map(|(text, ids)| {
+        let others = ids.len().saturating_sub(4);
+        let more = if others > 0 {
+            format!(" and {others} more")
+        } else {
+            String::new()
+        };
+        let ids = ids[..ids.len().min(4)].join(", ");
+        format!("{ids}{more}: {text}.")
+    });
+    let best = report.best_change.iter().map(|best| best.told.clone());
+    told.chain(best)
+        .map(|line| escape(&line).into_owned())
+        .collect()
 }
 
 /// What was read and how the clocks were laid together, a line each.

@@ -39,7 +39,7 @@ const FILTER: &str = "(tcp[tcpflags]&(tcp-syn|tcp-fin|tcp-rst)!=0) \
     or (ip[6:2]&0x3fff!=0) or (ip6 and (ip6[6]=44 or ip6[6]=0 or ip6[6]=43 or ip6[6]=60))";
 
 /// The kernel shows a loopback packet twice, going out and coming in, and libpcap drops the first on `any`. Not to
-/// copy it at all is cheaper. Loopback is interface 1 of every namespace (LOOPBACK_IFINDEX, include/net/flow.h).
+/// copy it at all is cheaper. Loopback is interface 1 of every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LOOPBACK_ONCE: &str = "not (outbound and ifindex 1)";
 
 /// A network namespace to capture in.

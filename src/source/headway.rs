@@ -45,6 +45,8 @@ pub fn stopped() -> bool {
 }
 
 pub(super) fn begin(expected: u64) {
+    // One case after the other may be read.
+    READ.store(0, Ordering::Relaxed);
     EXPECTED.store(expected, Ordering::Relaxed);
     READING.store(true, Ordering::Relaxed);
 }

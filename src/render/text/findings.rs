@@ -4,7 +4,8 @@ use super::style::{Style, seconds, wrap};
 use super::{WIDTH, bullet, tables};
 use crate::render::evidence;
 use crate::render::safe::escape;
-use crate::report::{Caller, Delay, Finding};
+use crate::render::words;
+use crate::report::{Delay, Finding};
 use std::collections::HashSet;
 use std::io::{self, Write};
 
@@ -33,7 +34,7 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         for caller in &finding.callers {
             // Once is enough.
             let hint = caller.hint.as_deref().filter(|h| hinted.insert(*h));
-            bullet("     ", &escape(&sentence(caller, hint)), out)?;
+            bullet("     ", &words::caller(caller, hint), out)?;
         }
         if let Some(remedy) = &finding.remedy {
             bullet("  => ", &escape(remedy), out)?;
@@ -51,18 +52,6 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         }
     }
     Ok(())
-}
-
-/// Who made the calls, as a sentence.
-fn sentence(caller: &Caller, hint: Option<&str>) -> String {
-    let mut text = caller.words.clone();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    match hint {
-        Some(hint) => format!("{text}; {hint}."),
-        None => format!("{text}."),
-    }
 }
 
 /// For each entry of an account the commands that show its evidence. The lines are as long as they must be,

@@ -3,41 +3,20 @@
 use super::style::{Style, fit, pad, seconds, width};
 use super::{SHOWN, WIDTH, bullet};
 use crate::render::safe::escape;
+use crate::render::words;
 use crate::report::Report;
 use crate::report::whatif::{Answer, Delay, Lookup, WhatIf};
 use std::io::{self, Write};
 
-/// More timetables than this are for JSON.
-const TIMETABLES: usize = 3;
-
 /// How the waits fit, and the best single change.
 pub fn closing(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
-    let mut told: Vec<(&str, Vec<&str>)> = Vec::new();
-    for lookup in &report.lookups {
-        let Some(timetable) = &lookup.timetable else {
-            continue;
-        };
-        match told.iter_mut().find(|(text, _)| *text == timetable.told) {
-            Some((_, ids)) => ids.push(&lookup.id),
-            None => told.push((&timetable.told, vec![&lookup.id])),
-        }
-    }
-    if told.is_empty() && report.best_change.is_none() {
+    let told = words::what_if(report);
+    if told.is_empty() {
         return Ok(());
     }
     writeln!(out, "\n{}", style.head("What if"))?;
-    for (text, ids) in told.iter().take(TIMETABLES) {
-        let others = ids.len().saturating_sub(4);
-        let more = if others > 0 {
-            format!(" and {others} more")
-        } else {
-            String::new()
-        };
-        let ids = ids[..ids.len().min(4)].join(", ");
-        bullet("  ", &format!("{ids}{more}: {}.", escape(text)), out)?;
-    }
-    if let Some(best) = &report.best_change {
-        bullet("  ", &escape(&best.told), out)?;
+    for line in told {
+        bullet("  ", &line, out)?;
     }
     Ok(())
 }
