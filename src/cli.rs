@@ -18,7 +18,7 @@ use std::path::PathBuf;
 )]
 #[command(
     after_help = "Exit status of analyze: 0 done; 1 a --fail-on condition holds; 2 unusable input or usage; 3 a report \
-was printed, but from damaged input."
+was printed, but from damaged input; 130 Ctrl-C, with a report about what was read."
 )]
 pub struct Cli {
     /// What to do.

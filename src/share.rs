@@ -154,7 +154,9 @@ mod tests {
     fn what_repeats_is_kept_once_and_what_differs_stays() {
         let mut shared = Shared::default();
         let mut events = [1, 1, 2, 2, 2].map(close);
-        events.iter_mut().for_each(|event| shared.event(event));
+        for event in &mut events {
+            shared.event(event);
+        }
         assert_eq!(
             events,
             [1, 1, 2, 2, 2].map(close),
