@@ -15,7 +15,7 @@
 //! | [`cli`] | what was typed, and what it means | yes |
 //! | [`decode`] | bytes or text to values | no |
 //! | [`event`], [`input`], [`flow`], [`time`] | types: what happened, what is known about the inputs | no |
-//! | [`clock`], [`merge`] | the trace's times laid on the capture's; one ordered stream | no |
+//! | [`clock`], [`merge`], [`share`] | the trace's times laid on the capture's; one ordered stream; one copy of what repeats | no |
 //! | [`join`] | who caused what: processes, sockets, queries, lookups, connection attempts | no |
 //! | [`timetable`] | how long stub resolvers wait, by arithmetic | no |
 //! | [`explain`] | the account before each connect, the findings, the first sentence; two reports compared | no |

@@ -404,9 +404,13 @@ pub struct Omitted {
     /// Of `stacks`. Left out when 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stacks: usize,
+    /// Of `resolvers`: whoever asks so many is a resolver itself. Absent where none was left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resolvers: usize,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_zero(n: &usize) -> bool {
-    *n == 0
+// serde hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -40,7 +40,8 @@ Exit status:
   1  a --fail-on condition holds
   2  unusable input or usage
   3  a report was printed, but from damaged input
-  Where several hold: 2 before 3 before 1.";
+  130  Ctrl-C while reading, with a report about what was read
+  Where several hold: 130 before 2 before 3 before 1.";
 
 /// `presyn run`.
 pub const RUN: &str = "\

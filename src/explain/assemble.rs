@@ -35,11 +35,14 @@ impl Limits {
 
 /// Makes the report of a case.
 pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
-    let index = Index::new(case);
-    let (accounts, left_out) = accounts(case, &index, limits);
+    let mut index = Index::new(case);
+    let (accounts, left_out) = accounts(case, &mut index, limits);
     let findings = finding::all(case, &accounts);
     let whatif = WhatIf::new(case);
     let joined = case.joined;
+    let mut resolvers = resolver::rows(case);
+    let resolvers_left_out = resolvers.len().saturating_sub(limits.list);
+    resolvers.truncate(limits.list);
     let lookups = joined.lookups.len();
     let connections = joined.connections.len();
     let (stacks, more_stacks) = stack::all(case, limits.stacks);
@@ -58,7 +61,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             search: conf.search.clone(),
             options: conf.options.clone(),
         }),
-        resolvers: resolver::rows(case),
+        resolvers,
         lookups: joined
             .lookups
             .iter()
@@ -83,13 +86,14 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             connections: connections.saturating_sub(limits.list),
             delays: left_out,
             stacks: more_stacks,
+            resolvers: resolvers_left_out,
         },
-        warnings: warnings(case),
+        warnings: warnings(case, &index),
     }
 }
 
 /// The accounts of the slowest subjects, slowest first, and how many others there are.
-pub fn accounts(case: &Case, index: &Index, limits: Limits) -> (Vec<Account>, usize) {
+pub fn accounts(case: &Case, index: &mut Index, limits: Limits) -> (Vec<Account>, usize) {
     let mut subjects: Vec<(Reverse<Span>, usize, Subject)> = window::subjects(case, index)
         .into_iter()
         .enumerate()
@@ -104,7 +108,9 @@ pub fn accounts(case: &Case, index: &Index, limits: Limits) -> (Vec<Account>, us
         .collect();
     subjects.sort_unstable_by_key(|(slow, n, _)| (*slow, *n));
     let left_out = subjects.len().saturating_sub(limits.list);
-    let kept = subjects.into_iter().take(limits.list);
+    subjects.truncate(limits.list);
+    index.share_among(subjects.len());
+    let kept = subjects.into_iter();
     (
         kept.filter_map(|(_, _, s)| ledger::account(case, index, s))
             .collect(),
@@ -348,7 +354,7 @@ fn note(line: &Line) -> Option<String> {
     }
 }
 
-fn warnings(case: &Case) -> Vec<String> {
+fn warnings(case: &Case, index: &Index) -> Vec<String> {
     let evidence = &case.evidence;
     let mut list: Vec<String> = Vec::new();
     for warnings in evidence
@@ -360,5 +366,11 @@ fn warnings(case: &Case) -> Vec<String> {
         list.extend(warnings.iter().cloned());
     }
     list.extend(finding::coverage::remarks(case));
+    if index.cut.get() {
+        list.push(format!(
+            "so many lookups were under way at once that an account weighs only {} of them",
+            index.claims_each
+        ));
+    }
     list
 }

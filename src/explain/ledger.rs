@@ -309,15 +309,24 @@ fn piece(
 /// How many claims that hold at one moment are looked at for evidence: more are a storm, not a lookup.
 const MAX_ALIKE: usize = 32;
 
+/// How many entries of an account name their party: a client that waits for more has met a storm.
+const MAX_LINES: usize = 64;
+
 /// The line that a claim is charged to.
 fn line(account: &mut Account, claim: &Claim) -> usize {
-    let found = account
-        .lines
-        .iter()
-        .position(|l| l.kind == claim.kind && l.party == claim.party);
+    let position = |lines: &[Line], party| {
+        lines
+            .iter()
+            .position(|l| l.kind == claim.kind && l.party == party)
+    };
+    let found = position(&account.lines, claim.party);
     found.unwrap_or_else(|| {
-        account.lines.push(Line::new(claim.kind, claim.party));
-        account.lines.len() - 1
+        // Past the bound all the others of a kind share one line, of nobody by name.
+        let party = claim.party.filter(|_| account.lines.len() < MAX_LINES);
+        position(&account.lines, party).unwrap_or_else(|| {
+            account.lines.push(Line::new(claim.kind, party));
+            account.lines.len() - 1
+        })
     })
 }
 

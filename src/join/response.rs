@@ -13,6 +13,10 @@ use std::collections::HashMap;
 /// It is the stub resolver's own default wait (`RES_TIMEOUT`, resolv.conf(5)), less a little slack.
 const SLACK: Span = Span::millis(200);
 
+/// How many queries of one socket, resolver and id a response is held against, the latest first: nobody repeats a query
+/// more often, and a flood of them must not cost its square.
+const MAX_WEIGHED: usize = 256;
+
 /// The positions of the queries that a packet showed, in order of a key and then of time. Positions alone: keys
 /// beside them would take more memory than the queries do.
 fn sorted<K: Ord>(queries: &[Query], key: impl Fn(&Query) -> K) -> Vec<usize> {
@@ -104,13 +108,18 @@ fn settle(
 ) -> bool {
     let end = list.partition_point(|i| queries[*i].sent <= at);
     let fits = |refused: bool| {
-        list[..end].iter().rev().copied().find(|i| {
-            let q = &queries[*i];
-            !matches!(q.state, State::Answered(_))
-                && q.refusal().is_some() == refused
-                && Question::may_be(Some(&q.question), message.question.as_ref())
-                && (exact || q.resolver == from)
-        })
+        list[..end]
+            .iter()
+            .rev()
+            .take(MAX_WEIGHED)
+            .copied()
+            .find(|i| {
+                let q = &queries[*i];
+                !matches!(q.state, State::Answered(_))
+                    && q.refusal().is_some() == refused
+                    && Question::may_be(Some(&q.question), message.question.as_ref())
+                    && (exact || q.resolver == from)
+            })
     };
     // What an ICMP error ended is no longer open, unless nothing else is.
     let Some(i) = fits(false).or_else(|| fits(true)) else {
@@ -141,12 +150,17 @@ fn refuse(
     question: Option<&Question>,
 ) {
     let end = list.partition_point(|i| queries[*i].sent <= why.at);
-    let found = list[..end].iter().rev().copied().find(|i| {
-        let q = &queries[*i];
-        let same =
-            id.is_none_or(|id| q.id == Some(id)) && Question::may_be(Some(&q.question), question);
-        same && q.refusal().is_none() && !matches!(q.state, State::Answered(_))
-    });
+    let found = list[..end]
+        .iter()
+        .rev()
+        .take(MAX_WEIGHED)
+        .copied()
+        .find(|i| {
+            let q = &queries[*i];
+            let same = id.is_none_or(|id| q.id == Some(id))
+                && Question::may_be(Some(&q.question), question);
+            same && q.refusal().is_none() && !matches!(q.state, State::Answered(_))
+        });
     if let Some(i) = found {
         let state = &mut queries[i].state;
         *state = match state {
@@ -217,14 +231,19 @@ fn received(
 ) {
     let end = list.partition_point(|i| queries[*i].sent <= at);
     let fits = |refused: bool| {
-        list[..end].iter().rev().copied().find(|i| {
-            let q = &queries[*i];
-            q.id == Some(dns.id)
-                && !matches!(q.state, State::Answered(_))
-                && q.refusal().is_some() == refused
-                && Question::may_be(Some(&q.question), dns.question.as_ref())
-                && from.is_none_or(|from| from == q.resolver)
-        })
+        list[..end]
+            .iter()
+            .rev()
+            .take(MAX_WEIGHED)
+            .copied()
+            .find(|i| {
+                let q = &queries[*i];
+                q.id == Some(dns.id)
+                    && !matches!(q.state, State::Answered(_))
+                    && q.refusal().is_some() == refused
+                    && Question::may_be(Some(&q.question), dns.question.as_ref())
+                    && from.is_none_or(|from| from == q.resolver)
+            })
     };
     if let Some(i) = fits(false).or_else(|| fits(true)) {
         queries[i].state = State::Answered(answer_of(event, at, dns));

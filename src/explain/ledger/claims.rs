@@ -60,9 +60,20 @@ pub fn list(
 ) -> Vec<Claim> {
     let mut claims = Vec::new();
     let first = case.joined.lookups.partition_point(|l| l.began < from);
-    for (l, lookup) in case.joined.lookups.iter().enumerate().skip(first) {
-        if lookup.began > to {
-            break;
+    let own = match subject {
+        Subject::Lookup(l) => Some(l),
+        Subject::Connection(c) => case.joined.connections[c].lookup,
+    };
+    let end = case.joined.lookups.partition_point(|l| l.began <= to);
+    let weighed = first..end.min(first.saturating_add(index.claims_each)).max(first);
+    if weighed.end < end {
+        index.cut.set(true);
+    }
+    let beyond = own.filter(|l| (weighed.end..end).contains(l));
+    for l in weighed.chain(beyond) {
+        if claims.len() >= index.claims_each && own != Some(l) {
+            index.cut.set(true);
+            continue;
         }
         if let Some(rank) = rank_of_lookup(case, index, subject, l, to) {
             of_lookup(case, index, l, rank, &mut claims);
@@ -270,7 +281,8 @@ fn of_connections(
         c.called.or(c.first_syn).unwrap_or(c.ended.unwrap_or(from))
     };
     let start = list.partition_point(|c| at(c) < from);
-    for &c in list[start..].iter().take_while(|c| at(c) <= to) {
+    let within = list[start..].iter().take_while(|c| at(c) <= to);
+    for &c in within.take(index.claims_each) {
         let other = &joined.connections[c];
         let own = subject == Subject::Connection(c);
         let began = at(&c);

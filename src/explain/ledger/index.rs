@@ -6,6 +6,7 @@ use crate::explain::Case;
 use crate::join::connect::Role;
 use crate::join::{EventId, Origin, ProcessId, Query};
 use crate::time::{Span, Timestamp};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -18,6 +19,11 @@ pub enum Asker {
     Host(Option<IpAddr>),
 }
 
+/// How many claims all accounts together weigh: some seconds of work.
+const ALL_CLAIMS: usize = 1_000_000;
+/// How many one account weighs at least: no client has as many lookups under way at once.
+const LEAST_CLAIMS: usize = 256;
+
 /// What the accounts of all subjects look up.
 pub struct Index {
     /// Connections by asker, in order of time.
@@ -28,6 +34,10 @@ pub struct Index {
     pub first_server: Option<usize>,
     /// Wait calls that lasted, by thread: entry, exit, call.
     pub waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp, EventId)>>,
+    /// How many claims one account weighs: see [`Self::share_among`].
+    pub claims_each: usize,
+    /// Some account had more than that to weigh.
+    pub cut: Cell<bool>,
     server_calls: HashMap<Asker, Timestamp>,
     /// The last attempt of any host to reach a server.
     last_of_hosts: Option<Timestamp>,
@@ -41,6 +51,8 @@ impl Index {
             lookups: HashMap::new(),
             first_server: None,
             waits: HashMap::new(),
+            claims_each: ALL_CLAIMS,
+            cut: Cell::new(false),
             server_calls: HashMap::new(),
             last_of_hosts: None,
         };
@@ -79,6 +91,12 @@ impl Index {
             }
         }
         this
+    }
+
+    /// Settles how many claims each of so many accounts weighs. In a storm of overlapping lookups all of them may claim
+    /// every window, and a thousand accounts of a million claims each would take hours.
+    pub fn share_among(&mut self, accounts: usize) {
+        self.claims_each = (ALL_CLAIMS / accounts.max(1)).max(LEAST_CLAIMS);
     }
 
     /// Who is behind a query.

@@ -130,8 +130,8 @@ pub fn answer(
     change: Option<Change>,
 ) -> Result<out::WhatIf, ChangeError> {
     let whatif = WhatIf::new(case);
-    let index = Index::new(case);
-    let (accounts, _) = assemble::accounts(case, &index, limits);
+    let mut index = Index::new(case);
+    let (accounts, _) = assemble::accounts(case, &mut index, limits);
     let answers = match (change, accounts.first()) {
         (Some(change), _) => vec![one(case, &whatif, &accounts, &change)?],
         (None, Some(slowest)) => whatif
