@@ -96,7 +96,7 @@ fn cases(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let options = inputs::InputOptions::default();
-                let gathered = inputs::gather(&[folder.clone()], &options).unwrap();
+                let gathered = inputs::gather(std::slice::from_ref(&folder), &options).unwrap();
                 let report = pipeline::report(gathered, &pipeline::Settings::default());
                 json::write(&report, &mut std::io::sink()).unwrap();
             });
