@@ -2,7 +2,7 @@
 
 use super::output::{self, DAMAGED};
 use super::{Format, Whatif, settings};
-use crate::explain::whatif::told;
+use crate::explain::whatif::answer::answer;
 use crate::pipeline;
 use crate::render::{json, text};
 use crate::source::inputs;
@@ -24,14 +24,14 @@ pub fn whatif(args: &Whatif, out: &mut dyn Write) -> Result<u8> {
     }
     let gathered = inputs::gather(&args.paths, &options)?;
     let damaged = gathered.is_damaged();
-    let answer = pipeline::with_case(gathered, &settings, |case, _| {
-        told::answer(case, settings.limits, change)
+    let answers = pipeline::with_case(gathered, &settings, |case, _| {
+        answer(case, settings.limits, change)
     })?;
     let written = if format == Format::Json {
-        json::write(&answer, out)
+        json::write(&answers, out)
     } else {
         let colored = output::colored(args.report.color, io::stdout().is_terminal());
-        text::whatif::write(&answer, colored, out)
+        text::whatif::write(&answers, colored, out)
     };
     written.context("cannot write the answer")?;
     Ok(if damaged { DAMAGED } else { 0 })

@@ -1,6 +1,7 @@
 //! What the delay would have been with other name servers or options: each lookup is run again under the model of
 //! its stub resolver, with every name server doing what it did in the case, and the account takes the difference.
 
+pub mod answer;
 pub mod best;
 pub mod told;
 

@@ -5,9 +5,6 @@ use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
 use crate::time::Span;
 
-/// Answers that take longer are worth a word: a recursive lookup over half the world takes less.
-pub const SLOW: Span = Span::millis(500);
-
 /// What `presyn explain resolver-slow` shows.
 pub const PAGE: Page = Page {
     id: "resolver-slow",
@@ -41,7 +38,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let slow: Vec<_> = t
             .in_time()
             .into_iter()
-            .filter(|q| q.answer().is_some_and(|a| a.at - q.sent >= SLOW))
+            .filter(|q| q.answer().is_some_and(|a| a.at - q.sent >= tally::SLOW))
             .collect();
         let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
         let Some(longest) = times.last().filter(|_| !slow.is_empty() && !stub) else {
@@ -59,7 +56,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 "{} of {} answers took {} or more (median {}): {}.{}",
                 slow.len(),
                 times.len(),
-                words::took(SLOW),
+                words::took(tally::SLOW),
                 words::took(times[times.len() / 2]),
                 tally::names(&slow),
                 words::waited(found.span)

@@ -1,6 +1,6 @@
 //! A stub on this host that was itself waiting.
 
-use super::{Context, Draft, Page, cost, resolver_slow, tally};
+use super::{Context, Draft, Page, cost, tally};
 use crate::event::dns::Name;
 use crate::explain::Case;
 use crate::explain::ledger::{Kind, Party};
@@ -131,7 +131,7 @@ fn in_trouble(q: &Query) -> bool {
     match &q.state {
         State::Unanswered { .. } => true,
         State::NeverSent { refused } => refused.is_some(),
-        State::Answered(a) => a.late || a.at - q.sent >= resolver_slow::SLOW || a.rcode.0 == 2,
+        State::Answered(a) => a.late || a.at - q.sent >= tally::SLOW || a.rcode.0 == 2,
         State::Open => false,
     }
 }

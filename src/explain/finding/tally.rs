@@ -7,6 +7,9 @@ use crate::join::{EventId, Origin, Query, State};
 use crate::time::Span;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+/// Answers that take longer are worth a word: a recursive lookup over half the world takes less.
+pub const SLOW: Span = Span::millis(500);
+
 /// How many calls and packets one finding cites.
 pub const MAX_EVIDENCE: usize = 50;
 
