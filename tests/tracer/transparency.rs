@@ -65,6 +65,8 @@ import os, signal, sys, time
 pid = os.fork()
 if pid == 0:
     while True: time.sleep(0.01)
+# SIGTSTP does not stop an orphaned process group (setpgid(2)); the group of a test may be one.
+os.setpgid(pid, pid)
 def told(flags):
     _, status = os.waitpid(pid, flags)
     if os.WIFSTOPPED(status): return 'stopped %d' % os.WSTOPSIG(status)
