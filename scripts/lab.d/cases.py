@@ -166,6 +166,10 @@ CASES = {
         "Three threads look up three names at overlapping times; the first resolver never answers",
         (*PYTHON, "/run/lab/connect_threads.py", "80", "web.example.lab", "api.example.lab", "log.example.lab"),
         resolvers("silent", "good"), version=("/usr/bin/python3", "--version")),
+    "threads-and-a-slow-resolver": Case(
+        "Three threads look up three names at overlapping times and the only resolver takes 0.9 s: one thread connects while the next still waits",
+        (*PYTHON, "/run/lab/connect_threads.py", "80", "web.example.lab", "api.example.lab", "log.example.lab"),
+        resolvers("slow 0.9"), version=("/usr/bin/python3", "--version")),
     "bridge-duplicates": Case(
         "The client's link is behind a bridge, so the capture on `any` holds each packet twice; the first resolver never answers",
         (*CURL, "http://web.example.lab/"), resolvers("silent", "good"), bridge=True, needs=("curl",)),

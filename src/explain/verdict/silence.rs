@@ -75,7 +75,7 @@ fn how_silent(case: &Case, line: &Line) -> Silence {
     match one_type(case, line) {
         _ if answered.is_empty() && late == 0 => Silence::Never,
         _ if answered.is_empty() => Silence::Late,
-        Some(kind) if !answered.contains(&Some(kind)) => Silence::OneType(kind),
+        Some(kind) if !answered.contains(&Some(kind)) && late == 0 => Silence::OneType(kind),
         // An answer that comes after the question was sent again counts for the copy: what is left without one
         // was answered late too.
         _ if late > 0 && late >= unanswered => Silence::Late,

@@ -174,20 +174,25 @@ fn end_of(evidence: &Evidence, queries: &[Query], lookup: &Lookup, moves: &Moves
         .any(|q| queries[*q].transport == Transport::Tcp);
     let limit = last.sent + if tcp { TCP_PATIENCE } else { UDP_PATIENCE };
     // The client's own wait call says best when it gave up.
-    let waits = lookup
-        .tasks
-        .iter()
-        .filter_map(|t| moves.timeouts.get(&t.tid))
-        .flatten();
+    let since = last.sent - TOGETHER;
+    let waits = lookup.tasks.iter().filter_map(|t| {
+        let list = moves.timeouts.get(&t.tid)?;
+        Some(&list[list.partition_point(|(from, _)| *from < since)..])
+    });
     let timed_out = waits
-        .filter(|(from, to)| *to > last.sent && *from < limit && *from >= last.sent - TOGETHER)
+        .flat_map(|list| list.iter().take_while(|(from, _)| *from < limit))
         .map(|(_, to)| *to)
+        .filter(|to| *to > last.sent)
         .min();
     if let Some(at) = timed_out {
         return at;
     }
     // The connection that used the answer, or whatever the task did next.
-    let used = moves.connection_after((lookup.process, last.client.map(|c| c.ip)), last.sent);
+    let mover = (lookup.process, last.client.map(|c| c.ip));
+    let used = moves
+        .connections_after(mover, last.sent)
+        .find(|used| !still_waits(queries, lookup, moves, *used, last.sent + evidence.patience))
+        .map(|(at, _)| at);
     let settled = last.sent + Span::millis(100) + evidence.tolerance;
     let moved = last
         .task
@@ -202,10 +207,35 @@ fn end_of(evidence: &Evidence, queries: &[Query], lookup: &Lookup, moves: &Moves
         .min(evidence.end().max(last.sent))
 }
 
+/// Whether a lookup goes on although its process has connected: another thread did, for another lookup. A thread of
+/// its own is in a wait, or its answer is still to come and in time.
+fn still_waits(
+    queries: &[Query],
+    lookup: &Lookup,
+    moves: &Moves,
+    (at, by): (Timestamp, Option<u32>),
+    in_time: Timestamp,
+) -> bool {
+    let own = |tid: Option<u32>| lookup.tasks.iter().any(|t| t.tid == tid);
+    if by.is_none() || lookup.tasks.is_empty() || own(by) {
+        return false;
+    }
+    let waiting = |list: &Vec<(Timestamp, Timestamp)>| {
+        let next = list.partition_point(|(from, _)| *from <= at);
+        next.checked_sub(1).is_some_and(|n| at < list[n].1)
+    };
+    let mut waits = lookup.tasks.iter().filter_map(|t| moves.waits.get(&t.tid));
+    let mut answers = lookup.queries.iter().filter_map(|q| queries[*q].answer());
+    waits.any(waiting) || answers.any(|a| at < a.at && a.at <= in_time)
+}
+
 /// The longest single wait of a stub resolver over UDP: c-ares' last, about 15 s (measured).
 const UDP_PATIENCE: Span = Span::seconds(16);
 /// TCP to a black-holed resolver hung 134.9 s (measured; `tcp_syn_retries` = 6).
 const TCP_PATIENCE: Span = Span::seconds(140);
+
+/// How many connects after a lookup are weighed: a busy service connects all day.
+const MAX_CONNECTS: usize = 64;
 
 /// Whose connections: a process's, or without a trace a host's.
 type Mover = (Option<ProcessId>, Option<IpAddr>);
@@ -214,16 +244,19 @@ type Mover = (Option<ProcessId>, Option<IpAddr>);
 struct Moves {
     /// Wait calls that ran into their timeout, by thread.
     timeouts: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
+    /// Wait calls like those that ended before their timeout, by thread.
+    waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
     /// Times of calls that show a thread doing something else, and of ends, by thread.
     calls: HashMap<Option<u32>, Vec<Timestamp>>,
-    /// Connects to servers.
-    connections: HashMap<Mover, Vec<Timestamp>>,
+    /// Connects to servers, and the threads that made them.
+    connections: HashMap<Mover, Vec<(Timestamp, Option<u32>)>>,
 }
 
 impl Moves {
     fn new(evidence: &Evidence, connections: &[Connection]) -> Self {
         let mut this = Self {
             timeouts: HashMap::new(),
+            waits: HashMap::new(),
             calls: HashMap::new(),
             connections: HashMap::new(),
         };
@@ -249,7 +282,7 @@ impl Moves {
                 this.connections
                     .entry((c.process, host))
                     .or_default()
-                    .push(at);
+                    .push((at, c.task.as_ref().and_then(|t| t.tid)));
             }
         }
         for list in this.connections.values_mut() {
@@ -266,21 +299,32 @@ impl Moves {
             fds,
             ..
         } = &call.op
-            && call.outcome == Outcome::Returned(0)
             && fds.len() == 1
             && *timeout >= Span::millis(500)
         {
             let to = call.exited.unwrap_or(entered + *timeout);
-            self.timeouts
-                .entry(call.task.tid)
-                .or_default()
-                .push((entered, to));
+            let lists = if call.outcome == Outcome::Returned(0) {
+                &mut self.timeouts
+            } else {
+                &mut self.waits
+            };
+            lists.entry(call.task.tid).or_default().push((entered, to));
         }
     }
 
-    fn connection_after(&self, (process, host): Mover, at: Timestamp) -> Option<Timestamp> {
+    /// The connects after a moment, the next few of them: more than that are no lookup's own.
+    fn connections_after(
+        &self,
+        (process, host): Mover,
+        at: Timestamp,
+    ) -> impl Iterator<Item = (Timestamp, Option<u32>)> {
         let host = if process.is_none() { host } else { None };
-        after(self.connections.get(&(process, host))?, at)
+        let list = self
+            .connections
+            .get(&(process, host))
+            .map_or(&[][..], Vec::as_slice);
+        let start = list.partition_point(|(t, _)| *t < at);
+        list[start..].iter().take(MAX_CONNECTS).copied()
     }
 }
 
