@@ -23,8 +23,10 @@ pub fn answer(
         (Some(change), _) => vec![one(case, &whatif, &accounts, &change)?],
         (None, Some(slowest)) => whatif
             .changes(slowest)
-            .iter()
-            .map(|change| one(case, &whatif, &accounts, change))
+            .into_iter()
+            .filter_map(|change| whatif.tried(slowest, change))
+            .filter(Candidate::matters)
+            .map(|candidate| one(case, &whatif, &accounts, &candidate.change))
             .collect::<Result<_, _>>()?,
         (None, None) => Vec::new(),
     };

@@ -29,6 +29,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Whether there is a lookup that the change could do anything about: one with a model, or one left out.
+    pub fn matters(&self) -> bool {
+        let mut lookups = self.estimates.values();
+        lookups.any(|e| !e.models.is_empty() || e.not_made(&self.change))
+    }
+
     /// Whether every lookup ends as well as it did, on grounds that the case gives.
     fn sound(&self) -> bool {
         self.estimates

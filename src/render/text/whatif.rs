@@ -28,7 +28,7 @@ pub fn write(whatif: &WhatIf, colored: bool, out: &mut dyn Write) -> io::Result<
     match &whatif.answers[..] {
         [] => writeln!(
             out,
-            "There is no connect and no lookup whose delay could change."
+            "Nothing to change: no model applies to a lookup of the slowest connect."
         ),
         [one] => answer(whatif, one, &style, out),
         many => {
