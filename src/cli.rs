@@ -82,15 +82,9 @@ pub struct Analyze {
     /// Options shared by everything that makes a report.
     #[command(flatten)]
     pub report: ReportArgs,
-    /// Time zone of the strace log, where it prints local time: UTC, +08:00 or a name like Asia/Shanghai.
-    #[arg(long, value_name = "ZONE")]
-    pub tz: Option<String>,
-    /// Seconds to add to the trace's times; otherwise solved from calls and their packets.
-    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
-    pub clock_offset: Option<f64>,
-    /// Only packets that this pcap-filter(7) expression keeps.
-    #[arg(long, value_name = "EXPRESSION")]
-    pub filter: Option<String>,
+    /// How to read the files.
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// The client's resolv.conf.
     #[arg(long, value_name = "FILE")]
     pub resolv_conf: Option<PathBuf>,
@@ -124,15 +118,9 @@ pub struct Whatif {
     /// Options shared by everything that makes a report.
     #[command(flatten)]
     pub report: ReportArgs,
-    /// Time zone of the strace log, as for analyze.
-    #[arg(long, value_name = "ZONE")]
-    pub tz: Option<String>,
-    /// Seconds to add to the trace's times, as for analyze.
-    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
-    pub clock_offset: Option<f64>,
-    /// Only packets that this pcap-filter(7) expression keeps.
-    #[arg(long, value_name = "EXPRESSION")]
-    pub filter: Option<String>,
+    /// How to read the files.
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 }
 
 /// `presyn run`.
@@ -244,6 +232,20 @@ pub enum Document {
     Diff,
     /// The answers of `presyn whatif --format json`.
     Whatif,
+}
+
+/// How recorded files are read.
+#[derive(Debug, Args)]
+pub struct ReadingArgs {
+    /// Time zone of the strace log, where it prints local time: UTC, +08:00 or a name like Asia/Shanghai.
+    #[arg(long, value_name = "ZONE")]
+    pub tz: Option<String>,
+    /// Seconds to add to the trace's times; otherwise solved from calls and their packets.
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub clock_offset: Option<f64>,
+    /// Only packets that this pcap-filter(7) expression keeps.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub filter: Option<String>,
 }
 
 /// What shapes a report.

@@ -32,6 +32,19 @@ impl Default for Patience {
     }
 }
 
+impl Patience {
+    /// What is told, within a stub resolver's bounds: the least and the largest timeout in seconds, and the most
+    /// attempts.
+    fn within(told: &Told, timeouts: (i64, i64), attempts: usize) -> Self {
+        let default = Self::default();
+        let (least, most) = timeouts;
+        Self {
+            timeout: told.timeout.unwrap_or(default.timeout).clamp(least, most),
+            attempts: told.attempts.unwrap_or(default.attempts).clamp(1, attempts),
+        }
+    }
+}
+
 /// What resolv.conf tells every stub resolver; each has caps and defaults of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {

@@ -1,7 +1,7 @@
 //! From what was typed to what is meant.
 
 use super::condition::Condition;
-use super::{Analyze, Format, ReportArgs, Run, Whatif, output};
+use super::{Analyze, Format, ReadingArgs, ReportArgs, Run, Whatif, output};
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::Limits;
@@ -17,18 +17,11 @@ use crate::time::{SECOND, Span};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 /// Settings of an analysis.
 pub fn analyze(args: &Analyze) -> Result<(Settings, InputOptions, Vec<Condition>)> {
-    let mut settings = report(&args.report)?;
-    settings.clock = clock(args.clock_offset, args.tz.as_deref())?;
-    let inputs = InputOptions {
-        capture: CaptureOptions {
-            dns_ports: args.report.dns_port.clone(),
-            filter: args.filter.clone(),
-        },
-        resolv_conf: args.resolv_conf.clone(),
-    };
+    let (settings, inputs) = recorded(&args.report, &args.reading, args.resolv_conf.clone())?;
     let conditions = args
         .fail_on
         .iter()
@@ -42,15 +35,11 @@ pub fn whatif(args: &Whatif) -> Result<(Settings, InputOptions, Option<Change>)>
     if args.report.verify {
         bail!("--verify shows the evidence of what was seen; use it with analyze");
     }
-    let mut settings = report(&args.report)?;
-    settings.clock = clock(args.clock_offset, args.tz.as_deref())?;
-    let inputs = InputOptions {
-        capture: CaptureOptions {
-            dns_ports: args.report.dns_port.clone(),
-            filter: args.filter.clone(),
-        },
-        resolv_conf: args.recorded_resolv_conf.clone(),
-    };
+    let (settings, inputs) = recorded(
+        &args.report,
+        &args.reading,
+        args.recorded_resolv_conf.clone(),
+    )?;
     let conf = args.resolv_conf.as_deref().map(|path| {
         let text = std::fs::read(path)
             .with_context(|| format!("--resolv-conf {} cannot be read", path.display()))?;
@@ -68,11 +57,25 @@ pub fn whatif(args: &Whatif) -> Result<(Settings, InputOptions, Option<Change>)>
     Ok((settings, inputs, asked))
 }
 
-fn clock(offset: Option<f64>, tz: Option<&str>) -> Result<Given> {
-    Ok(Given {
-        offset: offset.map(seconds).transpose()?,
-        utc_offset: tz.map(zone).transpose()?,
-    })
+/// Settings for recorded files; `resolv_conf` is the client's, where it is given.
+fn recorded(
+    wanted: &ReportArgs,
+    reading: &ReadingArgs,
+    resolv_conf: Option<PathBuf>,
+) -> Result<(Settings, InputOptions)> {
+    let mut settings = report(wanted)?;
+    settings.clock = Given {
+        offset: reading.clock_offset.map(seconds).transpose()?,
+        utc_offset: reading.tz.as_deref().map(zone).transpose()?,
+    };
+    let inputs = InputOptions {
+        capture: CaptureOptions {
+            dns_ports: wanted.dns_port.clone(),
+            filter: reading.filter.clone(),
+        },
+        resolv_conf,
+    };
+    Ok((settings, inputs))
 }
 
 /// What to run, capture and save.

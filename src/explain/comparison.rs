@@ -46,6 +46,17 @@ pub struct Comparison {
     pub resolvers: Vec<Asked>,
 }
 
+impl Comparison {
+    /// The server or name to show part by part, and the others. What is in one report only has nothing to be held
+    /// against.
+    pub fn first_and_others(&self) -> (Option<&Waited>, &[Waited]) {
+        match self.delays.split_first() {
+            Some((first, others)) if first.gained_s.is_some() => (Some(first), others),
+            _ => (None, &self.delays),
+        }
+    }
+}
+
 /// One of the two reports.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Side {

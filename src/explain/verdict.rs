@@ -193,13 +193,14 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
         (Ending::TimedOut, _) if x.first_syn.is_some() => {
             Some(format!("Nothing answered {} to {}.", syns(x), x.to))
         }
-        (Ending::Open, _) if unanswered_since(case, x).is_some() => Some(format!(
-            "Nothing had answered {} to {} by the end{}.",
-            syns(x),
-            x.to,
-            unanswered_since(case, x)
-                .map_or_else(String::new, |span| format!(", {} later", words::took(span)))
-        )),
+        (Ending::Open, _) => unanswered_since(case, x).map(|waited| {
+            format!(
+                "Nothing had answered {} to {} by the end, {} later.",
+                syns(x),
+                x.to,
+                words::took(waited)
+            )
+        }),
         (Ending::Unreachable, _) => Some(format!("The network reported {} unreachable.", x.to)),
         _ => None,
     }
@@ -232,11 +233,15 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                         .or_else(|| (x.outcome == Ending::TimedOut).then_some(Span::seconds(1)))
                         .or_else(|| unanswered_since(case, x));
                     if slow.is_some() {
+                        let server = if x.outcome == Ending::Connected {
+                            "was slow to answer"
+                        } else {
+                            "did not answer"
+                        };
                         format!(
-                            "The delay came after the SYN: {who} sent it to {} after {total}, and the server did not answer it.",
+                            "The delay came after the SYN: {who} sent it to {} after {total}, and the server {server}.",
                             x.to
                         )
-                        .replace("did not answer it", if x.outcome == Ending::Connected { "was slow to answer" } else { "did not answer" })
                     } else {
                         format!(
                             "Nothing held {who} up: its SYN to {} left after {total}.",

@@ -106,27 +106,36 @@ fn settle(
     exact: bool,
     from: Endpoint,
 ) -> bool {
-    let end = list.partition_point(|i| queries[*i].sent <= at);
-    let fits = |refused: bool| {
-        list[..end]
-            .iter()
-            .rev()
-            .take(MAX_WEIGHED)
-            .copied()
-            .find(|i| {
-                let q = &queries[*i];
-                !matches!(q.state, State::Answered(_))
-                    && q.refusal().is_some() == refused
-                    && Question::may_be(Some(&q.question), message.question.as_ref())
-                    && (exact || q.resolver == from)
-            })
-    };
-    // What an ICMP error ended is no longer open, unless nothing else is.
-    let Some(i) = fits(false).or_else(|| fits(true)) else {
+    let question = message.question.as_ref();
+    let may_be = |q: &Query| exact || q.resolver == from;
+    let Some(i) = latest_open(queries, list, at, question, may_be) else {
         return false;
     };
     queries[i].state = State::Answered(answer_of(event, at, message));
     true
+}
+
+/// The latest query sent by then that an answer can be for.
+fn latest_open(
+    queries: &[Query],
+    list: &[usize],
+    at: Timestamp,
+    question: Option<&Question>,
+    may_be: impl Fn(&Query) -> bool,
+) -> Option<usize> {
+    let end = list.partition_point(|i| queries[*i].sent <= at);
+    let fits = |refused: bool| {
+        let mut latest = list[..end].iter().rev().take(MAX_WEIGHED).copied();
+        latest.find(|i| {
+            let q = &queries[*i];
+            !matches!(q.state, State::Answered(_))
+                && q.refusal().is_some() == refused
+                && Question::may_be(Some(&q.question), question)
+                && may_be(q)
+        })
+    };
+    // What an ICMP error ended is no longer open, unless nothing else is.
+    fits(false).or_else(|| fits(true))
 }
 
 fn answer_of(event: EventId, at: Timestamp, message: &Message) -> Answer {
@@ -229,23 +238,9 @@ fn received(
     dns: &Message,
     from: Option<Endpoint>,
 ) {
-    let end = list.partition_point(|i| queries[*i].sent <= at);
-    let fits = |refused: bool| {
-        list[..end]
-            .iter()
-            .rev()
-            .take(MAX_WEIGHED)
-            .copied()
-            .find(|i| {
-                let q = &queries[*i];
-                q.id == Some(dns.id)
-                    && !matches!(q.state, State::Answered(_))
-                    && q.refusal().is_some() == refused
-                    && Question::may_be(Some(&q.question), dns.question.as_ref())
-                    && from.is_none_or(|from| from == q.resolver)
-            })
-    };
-    if let Some(i) = fits(false).or_else(|| fits(true)) {
+    let question = dns.question.as_ref();
+    let may_be = |q: &Query| q.id == Some(dns.id) && from.is_none_or(|from| from == q.resolver);
+    if let Some(i) = latest_open(queries, list, at, question, may_be) {
         queries[i].state = State::Answered(answer_of(event, at, dns));
     }
 }

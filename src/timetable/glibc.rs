@@ -10,17 +10,7 @@ const MAX_ATTEMPTS: usize = 5;
 
 /// Timeout and attempts with glibc's defaults and caps.
 pub fn patience(told: &Told) -> Patience {
-    let default = Patience::default();
-    Patience {
-        timeout: told
-            .timeout
-            .unwrap_or(default.timeout)
-            .clamp(1, MAX_TIMEOUT),
-        attempts: told
-            .attempts
-            .unwrap_or(default.attempts)
-            .clamp(1, MAX_ATTEMPTS),
-    }
+    Patience::within(told, (1, MAX_TIMEOUT), MAX_ATTEMPTS)
 }
 
 /// How long glibc waits for the server with index `server` of `servers` over UDP: the timeout shifted left

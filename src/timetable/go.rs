@@ -5,12 +5,8 @@ use crate::time::Span;
 
 /// Timeout and attempts: at least 1 each, no caps.
 pub fn patience(told: &Told) -> Patience {
-    let default = Patience::default();
     // Nobody waits for a day; the arithmetic below must not overflow.
-    Patience {
-        timeout: told.timeout.unwrap_or(default.timeout).clamp(1, 86_400),
-        attempts: told.attempts.unwrap_or(default.attempts).clamp(1, 1_000),
-    }
+    Patience::within(told, (1, 86_400), 1_000)
 }
 
 /// A and AAAA apart but side by side (in turn with `single-request`): for each, `attempts` rounds over the

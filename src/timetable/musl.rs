@@ -10,17 +10,7 @@ const MAX_ATTEMPTS: usize = 10;
 
 /// Timeout and attempts with musl's defaults and caps. The timeout is that of the whole lookup.
 pub fn patience(told: &Told) -> Patience {
-    let default = Patience::default();
-    Patience {
-        timeout: told
-            .timeout
-            .unwrap_or(default.timeout)
-            .clamp(0, MAX_TIMEOUT),
-        attempts: told
-            .attempts
-            .unwrap_or(default.attempts)
-            .clamp(1, MAX_ATTEMPTS),
-    }
+    Patience::within(told, (0, MAX_TIMEOUT), MAX_ATTEMPTS)
 }
 
 /// How long after a sending it sends again what is not answered: `timeout / attempts`, in milliseconds.

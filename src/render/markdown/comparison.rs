@@ -17,18 +17,11 @@ pub fn write(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "\n{}", text(sentence))?;
         }
     }
-    // What is in one report only has nothing to be held against.
-    let both = usize::from(
-        comparison
-            .delays
-            .first()
-            .is_some_and(|d| d.gained_s.is_some()),
-    );
-    let (first, others) = comparison.delays.split_at(both);
-    for first in first {
+    let (first, others) = comparison.first_and_others();
+    if let Some(first) = first {
         account(first, out)?;
     }
-    self::others(others, both > 0, out)?;
+    self::others(others, first.is_some(), out)?;
     findings(&comparison.findings, out)?;
     resolvers(&comparison.resolvers, out)?;
     configuration(&comparison.configuration, out)?;

@@ -19,18 +19,11 @@ pub fn write(comparison: &Comparison, colored: bool, out: &mut dyn Write) -> io:
             writeln!(out, "{line}")?;
         }
     }
-    // What is in one report only has nothing to be held against.
-    let both = usize::from(
-        comparison
-            .delays
-            .first()
-            .is_some_and(|d| d.gained_s.is_some()),
-    );
-    let (first, others) = comparison.delays.split_at(both);
-    for first in first {
+    let (first, others) = comparison.first_and_others();
+    if let Some(first) = first {
         account(first, &style, out)?;
     }
-    self::others(others, both > 0, &style, out)?;
+    self::others(others, first.is_some(), &style, out)?;
     findings(&comparison.findings, &style, out)?;
     resolvers(&comparison.resolvers, &style, out)?;
     configuration(&comparison.configuration, &style, out)?;
