@@ -373,7 +373,11 @@ impl Scene {
         let gathered = Gathered {
             captures: vec![capture],
             packets: self.packets.clone(),
-            traces: vec![(trace, calls)],
+            // Without any call there is a capture alone.
+            traces: (!calls.is_empty())
+                .then_some((trace, calls))
+                .into_iter()
+                .collect(),
             resolv_conf: Some(("resolv.conf".into(), self.conf.into())),
             one_clock: true,
             ..Gathered::default()
@@ -679,6 +683,40 @@ fn syn_unanswered() {
     s.has("never-connected");
     let mut s = Scene::new();
     s.connected(0.0, 41, WEB);
+    s.lacks("syn-unanswered");
+    s.has("nothing-wrong");
+}
+
+/// Nobody waits for as long as a capture happens to run: the next SYN was due, and did not come.
+#[test]
+fn an_attempt_that_a_capture_alone_shows_ends_when_the_next_syn_was_due() {
+    let of = |times: &[f64]| {
+        let mut s = Scene::new();
+        for t in times {
+            s.syn(*t, 41, WEB);
+        }
+        s.has("syn-unanswered")
+    };
+    // The capture goes on to 200 s.
+    assert_eq!(of(&[0.0, 1.0, 3.0]).seconds, Some(7.0));
+    assert_eq!(of(&[0.0, 1.0, 2.0]).seconds, Some(4.0));
+    assert!(of(&[0.0, 1.0, 3.0]).detail.contains("the client gave up"));
+    // Here the next one is not due before the capture ends.
+    let open = of(&[150.0, 151.0, 153.0, 157.0, 165.0, 181.0]);
+    assert_eq!(open.seconds, Some(50.0));
+    assert!(
+        open.detail.contains("The inputs end before"),
+        "{}",
+        open.detail
+    );
+}
+
+/// A port that is used again, with the same first sequence number, long after: another attempt.
+#[test]
+fn a_syn_after_more_than_the_longest_gap_is_another_attempt() {
+    let mut s = Scene::new();
+    s.syn(0.0, 41, WEB).synack(0.001, 41, WEB);
+    s.syn(100.0, 41, WEB).synack(100.001, 41, WEB);
     s.lacks("syn-unanswered");
     s.has("nothing-wrong");
 }

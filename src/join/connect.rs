@@ -9,7 +9,7 @@ use crate::event::{Call, Op, Outcome, SocketFamily, SocketStyle, Task, What};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
-pub use syn::SynFlow;
+pub use syn::{LONGEST_GAP, SynFlow};
 
 /// One connection attempt of a stream socket.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub enum Role {
 }
 
 /// How a connection attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// SYN-ACK, or the call said so.
     Connected,
@@ -74,6 +74,18 @@ pub enum Ending {
     NoSyn,
     /// Nobody knows yet.
     Open,
+}
+
+impl Ending {
+    /// Every way in which an attempt may end.
+    pub const ALL: [Self; 6] = [
+        Self::Connected,
+        Self::Refused,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::NoSyn,
+        Self::Open,
+    ];
 }
 
 impl Connection {
@@ -102,9 +114,10 @@ pub fn attempts(
     sockets: &mut Sockets,
 ) -> Vec<Connection> {
     let mut flows = syn::flows(evidence);
-    let index = syn::Index::new(&flows);
     let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
     let order = candidates(sockets);
+    // Without a trace there may be many flows and nobody to look for one.
+    let index = syn::Index::new(if order.is_empty() { &[] } else { &flows });
     let mut flow_of: HashMap<AssociationId, (usize, How)> = HashMap::new();
     // Exact ends first, so that a guess never takes a SYN that belongs to somebody; then sockets that are
     // certainly streams; last those that may be the datagram sockets of `getaddrinfo`'s sorting, the
@@ -134,6 +147,7 @@ pub fn attempts(
             flow_of.insert(a, (flow, how));
         }
     }
+    drop(index);
     // What is left over is little beside a list that grew by doubling.
     let mut list = Vec::with_capacity(order.len() + flows.len() - flow_of.len());
     for a in order {
@@ -386,10 +400,14 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Connection {
     } else {
         Origin::Unknown
     };
-    // Nobody answered for longer than the longest early retransmission gap: given up or black-holed.
-    let outcome = match flow.ending {
-        Ending::Open if evidence.end() - flow.last > Span::seconds(4) => Ending::TimedOut,
-        ending => ending,
+    // Nobody answered, and no further SYN came when it was due: the client gave up before. Older systems wait 3 s
+    // before the second one (RFC 1122), and a capture's end may hide one.
+    let given_up =
+        flow.ending == Ending::Open && evidence.end() > flow.due.max(flow.last + Span::seconds(4));
+    let (outcome, ended) = if given_up {
+        (Ending::TimedOut, Some(flow.due))
+    } else {
+        (flow.ending, flow.ended)
     };
     Connection {
         to: flow.server,
@@ -403,7 +421,7 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Connection {
         called: None,
         first_syn: Some(flow.first),
         outcome,
-        ended: flow.ended,
+        ended,
         ended_by: flow.ended_by,
         syns: flow.syns,
         cause: None,

@@ -8,6 +8,13 @@ use crate::join::{AssociationId, EventId, Evidence, How};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 
+/// The longest gap between two SYNs of one attempt: Linux doubles it from one second up to 64 s, newer kernels end
+/// with 34 s (`tcp_syn_retries`, `tcp_syn_linear_timeouts`; measured 1, 1, 1, 1, 1, 2, 4, 8, 16, 34 s).
+pub const LONGEST_GAP: Span = Span::seconds(65);
+
+/// The gap before the second SYN (RFC 6298 section 2: an initial timeout of one second), with a little slack.
+const FIRST_GAP: Span = Span::millis(1_100);
+
 /// The SYNs of one attempt: one flow, one sequence number.
 #[derive(Clone, Debug)]
 pub struct SynFlow {
@@ -21,6 +28,8 @@ pub struct SynFlow {
     pub first: Timestamp,
     /// Time of the last SYN.
     pub last: Timestamp,
+    /// When another one was due, at the latest, had the client gone on.
+    pub due: Timestamp,
     /// All SYNs.
     pub syns: Vec<EventId>,
     /// How it ended, as far as packets show.
@@ -47,8 +56,10 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                     if let Some(known) = latest
                         .get(flow)
                         .map(|i| &mut list[*i])
-                        .filter(|f| f.seq == *seq)
+                        .filter(|f| f.seq == *seq && event.at - f.last <= LONGEST_GAP)
                     {
+                        let gap = event.at - known.last;
+                        known.due = event.at + Ord::max(FIRST_GAP, gap + gap);
                         known.syns.push(id);
                         known.last = event.at;
                     } else {
@@ -59,6 +70,7 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                             seq: *seq,
                             first: event.at,
                             last: event.at,
+                            due: event.at + FIRST_GAP,
                             syns: vec![id],
                             ending: Ending::Open,
                             ended: None,

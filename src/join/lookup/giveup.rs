@@ -20,6 +20,9 @@ pub fn settle(
     lookups: &mut [Lookup],
     connections: &[Connection],
 ) {
+    if lookups.is_empty() {
+        return;
+    }
     let moves = Moves::new(evidence, connections);
     if !evidence.has_capture() {
         implied::complete(evidence, queries, lookups, |task, at| {
