@@ -9,6 +9,7 @@ pub mod client;
 pub mod comparison;
 pub mod finding;
 pub mod ledger;
+pub mod past;
 pub mod resolver;
 pub mod schedule;
 pub mod stack;
@@ -42,6 +43,8 @@ pub struct Case<'a> {
     pub environment: &'a [String],
     /// The client's `/etc/hosts`, where it is known.
     pub hosts: Option<&'a str>,
+    /// What was let go while reading.
+    pub past: &'a past::Past,
     /// Only this server's connections get an account.
     pub target: Option<Endpoint>,
 }

@@ -1,10 +1,13 @@
 //! From events to a report: the pure middle of the house, the same for live and recorded cases.
 
+pub mod forget;
+
 use crate::clock::{self, Given, Solution};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, What};
 use crate::explain::Case;
 use crate::explain::assemble::{self, Limits};
+use crate::explain::past::Past;
 use crate::explain::stack::Stacks;
 use crate::flow::Endpoint;
 use crate::input::{CaptureFacts, TraceFacts};
@@ -21,6 +24,8 @@ pub struct Gathered {
     pub captures: Vec<CaptureFacts>,
     /// Events of all captures.
     pub packets: Vec<Event>,
+    /// What was let go of them.
+    pub past: Past,
     /// Traces, each with its events in its own clock.
     pub traces: Vec<(TraceFacts, Vec<Event>)>,
     /// resolv.conf's path and text.
@@ -90,6 +95,7 @@ pub fn with_case<T>(
     let Gathered {
         captures,
         mut packets,
+        past,
         traces,
         resolv_conf,
         resolver_options,
@@ -138,10 +144,7 @@ pub fn with_case<T>(
         .or_else(|| first(&packets))
         .unwrap_or_default();
     let events = merge::one(calls, packets);
-    let search = conf.as_ref().map_or(&[][..], |(_, c)| &c.search);
-    let patience = conf.as_ref().map_or_else(Default::default, |(_, c)| {
-        timetable::glibc::patience(&c.told(&resolver_options))
-    });
+    let asking = Asking::of(conf.as_ref().map(|(_, c)| c), &resolver_options);
     let evidence = Evidence {
         events: &events,
         captures: &captures,
@@ -153,9 +156,9 @@ pub fn with_case<T>(
         } else {
             tolerance + Span::millis(1)
         },
-        search,
-        patience: Span::seconds(patience.timeout),
-        attempts: patience.attempts,
+        search: &asking.search,
+        patience: asking.patience,
+        attempts: asking.attempts,
     };
     let joined = join::join(&evidence);
     let case = Case {
@@ -167,9 +170,31 @@ pub fn with_case<T>(
         config: conf.as_ref().map(|(path, c)| (*path, c)),
         environment: &resolver_options,
         hosts: hosts.as_deref(),
+        past: &past,
         target: settings.target,
     };
     explain(&case, &solutions)
+}
+
+/// How the client's stub resolver asks, as far as the join needs it.
+struct Asking {
+    search: Vec<String>,
+    patience: Span,
+    attempts: usize,
+}
+
+impl Asking {
+    /// As resolv.conf and the words of `RES_OPTIONS` say.
+    fn of(conf: Option<&ResolvConf>, resolver_options: &[String]) -> Self {
+        let patience = conf.map_or_else(Default::default, |c| {
+            timetable::glibc::patience(&c.told(resolver_options))
+        });
+        Self {
+            search: conf.map_or_else(Vec::new, |c| c.search.clone()),
+            patience: Span::seconds(patience.timeout),
+            attempts: patience.attempts,
+        }
+    }
 }
 
 /// Whether an event belongs to one of the chosen processes or threads.

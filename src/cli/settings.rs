@@ -74,6 +74,7 @@ fn recorded(
             filter: reading.filter.clone(),
         },
         resolv_conf,
+        limits: settings.limits,
     };
     Ok((settings, inputs))
 }

@@ -20,6 +20,12 @@ pub struct Limits {
     pub stacks: usize,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self::BOUNDED
+    }
+}
+
 impl Limits {
     /// Enough for any case a person reads, little enough for a machine to hold.
     pub const BOUNDED: Self = Self {
@@ -82,8 +88,8 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         stacks,
         duplicates_removed: case.evidence.captures.iter().map(|c| c.duplicates).sum(),
         omitted: report::Omitted {
-            lookups: lookups.saturating_sub(limits.list),
-            connections: connections.saturating_sub(limits.list),
+            lookups: lookups.saturating_sub(limits.list) + case.past.lookups,
+            connections: connections.saturating_sub(limits.list) + case.past.connections,
             delays: left_out,
             stacks: more_stacks,
             resolvers: resolvers_left_out,
@@ -94,6 +100,20 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
 
 /// The accounts of the slowest subjects, slowest first, and how many others there are.
 pub fn accounts(case: &Case, index: &mut Index, limits: Limits) -> (Vec<Account>, usize) {
+    let mut subjects = by_delay(case, index);
+    let left_out = subjects.len().saturating_sub(limits.list);
+    subjects.truncate(limits.list);
+    index.share_among(subjects.len());
+    let kept = subjects.into_iter();
+    (
+        kept.filter_map(|s| ledger::account(case, index, s))
+            .collect(),
+        left_out + case.past.subjects,
+    )
+}
+
+/// All subjects, the slowest first.
+pub fn by_delay(case: &Case, index: &Index) -> Vec<Subject> {
     let mut subjects: Vec<(Reverse<Span>, usize, Subject)> = window::subjects(case, index)
         .into_iter()
         .enumerate()
@@ -107,15 +127,7 @@ pub fn accounts(case: &Case, index: &mut Index, limits: Limits) -> (Vec<Account>
         })
         .collect();
     subjects.sort_unstable_by_key(|(slow, n, _)| (*slow, *n));
-    let left_out = subjects.len().saturating_sub(limits.list);
-    subjects.truncate(limits.list);
-    index.share_among(subjects.len());
-    let kept = subjects.into_iter();
-    (
-        kept.filter_map(|(_, _, s)| ledger::account(case, index, s))
-            .collect(),
-        left_out,
-    )
+    subjects.into_iter().map(|(_, _, s)| s).collect()
 }
 
 /// The wait after the SYN, unless a later attempt of the same story has it in its own account.
@@ -366,6 +378,7 @@ fn warnings(case: &Case, index: &Index) -> Vec<String> {
         list.extend(warnings.iter().cloned());
     }
     list.extend(finding::coverage::remarks(case));
+    list.extend(case.past.remarks());
     if index.cut.get() {
         list.push(format!(
             "so many lookups were under way at once that an account weighs only {} of them",

@@ -26,7 +26,7 @@ mod reverse_lookup;
 mod search_domains;
 mod stub_upstream_silent;
 mod syn_unanswered;
-mod tally;
+pub mod tally;
 mod truncated_to_tcp;
 
 use super::ledger::{Account, Subject};

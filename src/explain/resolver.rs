@@ -1,50 +1,59 @@
 //! The resolver table: messages counted per resolver, transport and origin.
 
+pub mod times;
+
 use super::{Case, cite};
-use crate::event::dns::RecordType;
+use crate::event::dns::{Rcode, RecordType};
 use crate::flow::{Endpoint, Transport};
 use crate::join::{AssociationId, Origin, Query, State};
 use crate::report;
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use times::{Times, Waits};
 
 /// How many tasks one row names.
 const MAX_TASKS: usize = 20;
 
 /// One row's key, in the order of the table.
-type Key = (Origin, Endpoint, Transport);
+pub type Key = (Origin, Endpoint, Transport);
 
-/// The rows, those of traced tasks first.
+/// The key of a query's row.
+pub fn key(query: &Query) -> Key {
+    (query.origin, query.resolver, query.transport)
+}
+
+/// The rows, those of traced tasks first, then in the order in which their resolvers were asked.
 pub fn rows(case: &Case) -> Vec<report::Resolver> {
     let mut groups: BTreeMap<Key, Vec<&Query>> = BTreeMap::new();
     let mut order: HashMap<Key, usize> = HashMap::new();
     for query in &case.joined.queries {
-        let key = (query.origin, query.resolver, query.transport);
         let next = order.len();
-        order.entry(key).or_insert(next);
-        groups.entry(key).or_default().push(query);
+        order.entry(key(query)).or_insert(next);
+        groups.entry(key(query)).or_default().push(query);
+    }
+    for key in case.past.resolvers() {
+        groups.entry(key).or_default();
     }
     let mut rows: Vec<(Origin, usize, report::Resolver)> = groups
         .into_iter()
-        .map(|(key, queries)| (key.0, order[&key], row(key, &queries)))
+        .map(|(key, queries)| {
+            let mut counts = Counts::of(&queries);
+            if let Some(past) = case.past.of(&key) {
+                counts.add(&past.counts);
+            }
+            let first = order.get(&key).copied().unwrap_or(usize::MAX);
+            (key.0, first, row(key, &queries, &counts))
+        })
         .collect();
     rows.sort_by_key(|(origin, first, _)| (*origin, *first));
     rows.into_iter().map(|(_, _, row)| row).collect()
 }
 
-fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolver {
-    let count = |test: &dyn Fn(&Query) -> bool| queries.iter().filter(|q| test(q)).count() as u64;
-    let mut sent: Vec<&Query> = queries.iter().copied().filter(|q| q.on_wire()).collect();
-    let mut rcodes: BTreeMap<String, u64> = BTreeMap::new();
-    let mut rtts: Vec<Span> = Vec::new();
-    for q in &sent {
-        if let Some(answer) = q.answer() {
-            *rcodes.entry(answer.rcode.to_string()).or_default() += 1;
-            rtts.push(answer.at - q.sent);
-        }
-    }
-    rtts.sort_unstable();
-    let (transactions, transactions_unanswered) = transactions(&mut sent);
+fn row(
+    (origin, resolver, transport): Key,
+    queries: &[&Query],
+    counts: &Counts,
+) -> report::Resolver {
     let mut tasks: BTreeSet<report::Task> = queries
         .iter()
         .filter_map(|q| q.task.as_ref())
@@ -53,6 +62,7 @@ fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolv
     while tasks.len() > MAX_TASKS {
         tasks.pop_last();
     }
+    let seconds = |s: Span| cite::seconds(s.as_seconds());
     report::Resolver {
         address: resolver.ip.to_string(),
         port: resolver.port,
@@ -63,22 +73,99 @@ fn row((origin, resolver, transport): Key, queries: &[&Query]) -> report::Resolv
             Origin::Unknown => "unknown",
         }
         .into(),
-        queries: sent.len() as u64,
-        answered: count(&|q| q.answer().is_some()),
-        unanswered: count(&|q| matches!(q.state, State::Unanswered { .. })),
-        open: count(&|q| q.state == State::Open),
-        refused: count(&|q| matches!(q.state, State::Unanswered { refused: Some(_) })),
-        late: count(&|q| q.answer().is_some_and(|a| a.late)),
-        never_sent: count(&|q| !q.on_wire() && !q.implied),
-        transactions,
-        transactions_unanswered,
-        rcodes,
+        queries: counts.sent,
+        answered: counts.answered,
+        unanswered: counts.unanswered,
+        open: counts.open,
+        refused: counts.refused,
+        late: counts.late,
+        never_sent: counts.never_sent,
+        transactions: counts.transactions,
+        transactions_unanswered: counts.transactions_unanswered,
+        rcodes: counts
+            .rcodes
+            .iter()
+            .map(|(rcode, n)| (rcode.to_string(), *n))
+            .collect(),
         rtt_s: report::Rtt {
-            median: median(&rtts).map(|s| cite::seconds(s.as_seconds())),
-            max: rtts.last().map(|s| cite::seconds(s.as_seconds())),
+            median: counts.times.median().map(seconds),
+            max: counts.times.longest().map(seconds),
         },
-        waited_s: cite::seconds(waited(queries).as_seconds()),
+        waited_s: seconds(counts.waits.total()),
         asked_by: tasks.into_iter().collect(),
+    }
+}
+
+/// What a row counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    sent: u64,
+    answered: u64,
+    unanswered: u64,
+    open: u64,
+    refused: u64,
+    late: u64,
+    never_sent: u64,
+    transactions: u64,
+    transactions_unanswered: u64,
+    rcodes: BTreeMap<Rcode, u64>,
+    /// From query to answer.
+    pub times: Times,
+    /// When somebody waited.
+    pub waits: Waits,
+}
+
+impl Counts {
+    /// Counts the queries of one row.
+    pub fn of(queries: &[&Query]) -> Self {
+        let mut this = Self::default();
+        let mut sent: Vec<&Query> = Vec::new();
+        for q in queries {
+            this.never_sent += u64::from(!q.on_wire() && !q.implied);
+            this.open += u64::from(q.state == State::Open);
+            if let State::Unanswered { refused } = q.state {
+                this.unanswered += 1;
+                this.refused += u64::from(refused.is_some());
+            }
+            if let Some(answer) = q.answer() {
+                this.answered += 1;
+                this.late += u64::from(answer.late);
+                *this.rcodes.entry(answer.rcode).or_default() += 1;
+                this.times.count(answer.at - q.sent, 1);
+            }
+            if q.on_wire() {
+                sent.push(q);
+            }
+        }
+        this.sent = sent.len() as u64;
+        (this.transactions, this.transactions_unanswered) = transactions(&mut sent);
+        this.waits = Waits::of(queries.iter().map(|q| (q.sent, q.until)).collect());
+        this
+    }
+
+    /// Counts another part of the row: queries of other lookups.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, more) in [
+            (&mut self.sent, other.sent),
+            (&mut self.answered, other.answered),
+            (&mut self.unanswered, other.unanswered),
+            (&mut self.open, other.open),
+            (&mut self.refused, other.refused),
+            (&mut self.late, other.late),
+            (&mut self.never_sent, other.never_sent),
+            (&mut self.transactions, other.transactions),
+            (
+                &mut self.transactions_unanswered,
+                other.transactions_unanswered,
+            ),
+        ] {
+            *mine += more;
+        }
+        for (rcode, n) in &other.rcodes {
+            *self.rcodes.entry(*rcode).or_default() += n;
+        }
+        self.times.add(&other.times);
+        self.waits.add(&other.waits);
     }
 }
 
@@ -115,31 +202,4 @@ fn transaction(
 /// The name in lower case.
 fn folded(q: &Query) -> impl Iterator<Item = u8> {
     q.question.name.0.bytes().map(|b| b.to_ascii_lowercase())
-}
-
-/// The middle value; of an even number the mean of both.
-fn median(sorted: &[Span]) -> Option<Span> {
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(sorted[middle]),
-        _ => Some(Span(i64::midpoint(sorted[middle - 1].0, sorted[middle].0))),
-    }
-}
-
-/// Time during which somebody waited for these queries: overlapping waits count once.
-pub fn waited(queries: &[&Query]) -> Span {
-    let mut spans: Vec<(Timestamp, Timestamp)> =
-        queries.iter().map(|q| (q.sent, q.until)).collect();
-    spans.sort_unstable();
-    let mut total = Span::ZERO;
-    let mut reached = Timestamp(i64::MIN);
-    for (from, to) in spans {
-        let from = from.max(reached);
-        if to > from {
-            total = total + (to - from);
-            reached = to;
-        }
-    }
-    total
 }

@@ -5,9 +5,13 @@ use super::headway::{self, Counted};
 use super::strace_log::{self, StraceLogError};
 use crate::case::jsonl::{self, JsonlError, Trace};
 use crate::case::{SYSCALLS, TRACE};
+use crate::decode::resolv_conf::ResolvConf;
 use crate::event::Event;
+use crate::explain::assemble::Limits;
+use crate::explain::past::Past;
 use crate::merge;
 use crate::pipeline::Gathered;
+use crate::pipeline::forget::Forget;
 use crate::share::Shared;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -83,6 +87,8 @@ pub struct InputOptions {
     pub capture: CaptureOptions,
     /// `--resolv-conf`.
     pub resolv_conf: Option<PathBuf>,
+    /// How much the report will hold: what it will not may be let go.
+    pub limits: Limits,
 }
 
 /// What a path turned out to be.
@@ -146,6 +152,7 @@ fn read_all(
     options: &InputOptions,
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
+    let mut forget = forget(&found, options, gathered);
     for (input, found) in found.into_iter().enumerate() {
         let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
         let name = found.name();
@@ -154,7 +161,7 @@ fn read_all(
             gathered.remarks.push(remark);
             continue;
         }
-        read(found, input, options, gathered)?;
+        read(found, input, options, &mut forget, gathered)?;
         if headway::stopped() {
             let remark = format!(
                 "{name}: reading was interrupted; the report is about what had been read by then"
@@ -214,6 +221,7 @@ fn read(
     found: Found,
     input: u16,
     options: &InputOptions,
+    forget: &mut Option<Forget>,
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let mut shared = Shared::default();
@@ -224,7 +232,7 @@ fn read(
     };
     match found {
         Found::Capture(path) => {
-            let sink = &mut packets_into(&mut gathered.packets);
+            let sink = &mut packets_into(forget, &mut gathered.packets, &mut gathered.past);
             let facts = capture_file::read(&path, input, &options.capture, sink)?;
             gathered.captures.push(facts);
         }
@@ -236,7 +244,7 @@ fn read(
             own(jsonl::read(&path, input, &mut calls_sink)?, calls, gathered);
         }
         Found::Stdin(head) if capture_file::sniff(&head) => {
-            let sink = &mut packets_into(&mut gathered.packets);
+            let sink = &mut packets_into(forget, &mut gathered.packets, &mut gathered.past);
             let facts = capture_file::read_from(rest(head), "-", input, &options.capture, sink)?;
             gathered.captures.push(facts);
         }
@@ -255,13 +263,36 @@ fn read(
     Ok(())
 }
 
+/// What may be let go while reading: nothing where calls may refer to it, or where another capture may show the rest
+/// of it.
+fn forget(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Option<Forget> {
+    let capture = |f: &Found| match f {
+        Found::Capture(_) => true,
+        Found::Stdin(head) => capture_file::sniff(head),
+        Found::Trace(_) | Found::Own(_) => false,
+    };
+    let conf = gathered.resolv_conf.as_ref();
+    let conf = conf.map(|(_, text)| ResolvConf::parse(text));
+    let mut ports = vec![53];
+    ports.extend(&options.capture.dns_ports);
+    matches!(found, [only] if capture(only))
+        .then(|| Forget::new(ports, conf.as_ref(), options.limits))
+}
+
 /// Adds what matters of one capture to a list.
-fn packets_into(packets: &mut Vec<Event>) -> impl FnMut(Event) {
+fn packets_into(
+    forget: &mut Option<Forget>,
+    packets: &mut Vec<Event>,
+    past: &mut Past,
+) -> impl FnMut(Event) {
     let from = packets.len();
     let mut shared = Shared::default();
     move |mut event| {
         shared.event(&mut event);
         merge::keep(packets, from, event);
+        if let Some(forget) = forget {
+            forget.some(packets, past);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::case::jsonl::{self, Footer, Header};
 use crate::case::writer::{CaseWriter, SaveError};
 use crate::case::{PACKETS, TRACE};
 use crate::event::{Address, Change, Event, Life, Op, Task, What};
+use crate::explain::past::Past;
 use crate::input::CaptureFacts;
 use crate::pipeline::Gathered;
 use crate::render::progress::Progress;
@@ -287,6 +288,7 @@ impl Recorder<'_> {
         Gathered {
             captures,
             packets,
+            past: Past::default(),
             traces: trace.map(|facts| (facts, events)).into_iter().collect(),
             resolv_conf: conf.map(|text| (named(self.folder, "resolv.conf"), text)),
             resolver_options: self.resolver_options.clone(),

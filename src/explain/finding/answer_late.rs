@@ -52,8 +52,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             ),
             detail: format!(
                 "{} of {} came too late, about {}: the server is alive but slow.{}",
-                words::counted(late.len(), "answer", "answers"),
-                t.answered().len(),
+                words::counted(late.len() + t.forgotten.late, "answer", "answers"),
+                t.answered().len() + t.forgotten.answered,
                 tally::names(&late),
                 words::waited(found.span)
             ),

@@ -44,14 +44,15 @@ pub fn find(context: &Context) -> Vec<Draft> {
             let recovered = list
                 .iter()
                 .all(|c| attempt::recovered(case, &case.joined.connections[*c]));
+            let count = list.len() + case.past.attempts(to, Ending::Refused);
             Some(Draft {
                 id: PAGE.id,
                 severity: if recovered { Severity::Low } else { Severity::High },
                 subject: Some(Subject::Connection(c)),
-                title: if list.len() == 1 {
+                title: if count == 1 {
                     format!("{to} refused the connection")
                 } else {
-                    format!("{to} refused {} connections", list.len())
+                    format!("{to} refused {count} connections")
                 },
                 detail: format!(
                     "{}: the host is up, but nobody serves port {} there.{}",

@@ -129,21 +129,24 @@ fn servers(context: &Context) -> Vec<Draft> {
             let x = &case.joined.connections[*c];
             attempt::failed(x) && !attempt::recovered(case, x)
         });
+        let failed = failed && case.past.attempts(to, Ending::Connected) == 0;
         let Some(&last) = attempts.last().filter(|_| failed) else {
             continue;
         };
+        let gone: usize = Ending::ALL.iter().map(|e| case.past.attempts(to, *e)).sum();
+        let count = attempts.len() + gone;
         let x = &case.joined.connections[last];
         let time = attempt::lasted(x);
         list.push(Draft {
             id: PAGE.id,
             severity: cost::severity(None, true),
             subject: Some(Subject::Connection(last)),
-            title: if attempts.len() == 1 {
+            title: if count == 1 {
                 format!("The client never got a connection to {to}")
             } else {
                 format!(
                     "None of {} to {to} got a connection",
-                    words::counted(attempts.len(), "attempt", "attempts")
+                    words::counted(count, "attempt", "attempts")
                 )
             },
             detail: format!(

@@ -7,10 +7,6 @@ use crate::explain::words;
 use crate::join::Query;
 use std::collections::{BTreeMap, HashSet};
 
-/// FORMERR, SERVFAIL, NOTIMP, REFUSED (RFC 1035 section 4.1.1): the server would not or could not answer.
-/// NXDOMAIN is an answer.
-const ERRORS: &[u16] = &[1, 2, 4, 5];
-
 /// What `presyn explain resolver-error` shows.
 pub const PAGE: Page = Page {
     id: "resolver-error",
@@ -35,12 +31,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let answered = t.answered();
-        let bad: Vec<_> = answered
-            .iter()
-            .copied()
-            .filter(|q| q.answer().is_some_and(|a| ERRORS.contains(&a.rcode.0)))
-            .collect();
+        let bad = t.errors();
         if bad.is_empty() {
             continue;
         }
@@ -64,8 +55,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             subject: found.subject,
             title: format!(
                 "{name} answered {} of {} with {}",
-                bad.len(),
-                words::queries(t.queries.len()),
+                bad.len() + t.forgotten.errors,
+                words::queries(t.queries.len() + t.forgotten.asked),
                 words::list(&said)
             ),
             detail: format!(

@@ -66,16 +66,19 @@ pub fn find(context: &Context) -> Vec<Draft> {
             line.kind == Kind::ResolverSilent && line.party == Some(Party::Endpoint(t.resolver))
         });
         let name = words::resolver(t.resolver);
-        let asked = t.answered().len() + t.silent().len();
+        let (answered, left) = (
+            t.answered().len() + t.forgotten.answered,
+            lost.len() + t.forgotten.silent,
+        );
+        let asked = answered + t.silent().len() + t.forgotten.silent;
         let draft = Draft {
             id: PAGE.id,
             severity: cost::severity(found.span, t.lookup_failed()),
             subject: found.subject,
-            title: format!("{name} left {} of {asked} queries unanswered", lost.len()),
+            title: format!("{name} left {left} of {asked} queries unanswered"),
             detail: format!(
-                "It answered the other {} in time, so the server is up, but queries or answers get lost: {}, about {}.{}",
-                t.answered().len(),
-                tally::count_and_types(&lost),
+                "It answered the other {answered} in time, so the server is up, but queries or answers get lost: {}, about {}.{}",
+                tally::count_and_types(&lost, t.forgotten.silent),
                 tally::names(&lost),
                 words::waited(found.span)
             ),

@@ -44,7 +44,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             subject: found.subject,
             title: format!(
                 "{name} refused {}: {}",
-                words::queries(refused.len()),
+                words::queries(refused.len() + t.forgotten.refused),
                 if reasons(case, &refused).contains("prohibited") {
                     "a firewall prohibits it"
                 } else {

@@ -49,19 +49,21 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let names: Vec<String> = ends.iter().map(|e| words::resolver(*e)).collect();
     let queries: Vec<_> = silent.iter().flat_map(|t| t.silent()).collect();
     let implied = queries.iter().all(|q| q.implied);
+    let forgotten: usize = silent.iter().map(|t| t.forgotten.silent).sum();
+    let count = queries.len() + forgotten;
     let found = cost::of_parties(context, &[Kind::ResolverSilent], &ends);
     let title = if implied {
         format!(
             "{} kept the client waiting, as far as the connects show",
             words::list(&names)
         )
-    } else if queries.len() == 1 {
+    } else if count == 1 {
         format!("{} did not answer the one query it got", names[0])
     } else {
         format!(
             "{} answered none of {}",
             words::list(&names),
-            words::queries(queries.len())
+            words::queries(count)
         )
     };
     let each: Vec<String> = silent
@@ -75,7 +77,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 if implied {
                     words::counted(t.silent().len(), "connect", "connects")
                 } else {
-                    tally::count_and_types(&t.silent())
+                    tally::count_and_types(&t.silent(), t.forgotten.silent)
                 },
                 time.map_or_else(String::new, |s| format!(" and cost {}", words::took(s)))
             )

@@ -3,7 +3,6 @@
 use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
-use crate::time::Span;
 
 /// What `presyn explain resolver-slow` shows.
 pub const PAGE: Page = Page {
@@ -29,19 +28,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let stubs = stub_upstream_silent::explained(case);
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let mut times: Vec<Span> = t
-            .in_time()
-            .iter()
-            .filter_map(|q| q.answer().map(|a| a.at - q.sent))
-            .collect();
-        times.sort_unstable();
-        let slow: Vec<_> = t
-            .in_time()
-            .into_iter()
-            .filter(|q| q.answer().is_some_and(|a| a.at - q.sent >= tally::SLOW))
-            .collect();
+        let slow = t.slow();
+        let times = t.times_in_time();
         let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
-        let Some(longest) = times.last().filter(|_| !slow.is_empty() && !stub) else {
+        let Some(longest) = times.longest().filter(|_| !slow.is_empty() && !stub) else {
             continue;
         };
         let kinds = [Kind::ResolverAnswer, Kind::SearchDomains];
@@ -51,13 +41,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(found.span, false),
             subject: found.subject,
-            title: format!("{name} took up to {} to answer", words::took(*longest)),
+            title: format!("{name} took up to {} to answer", words::took(longest)),
             detail: format!(
                 "{} of {} answers took {} or more (median {}): {}.{}",
-                slow.len(),
-                times.len(),
+                slow.len() + t.forgotten.slow,
+                t.in_time().len() + t.forgotten.in_time,
                 words::took(tally::SLOW),
-                words::took(times[times.len() / 2]),
+                words::took(times.median().unwrap_or(longest)),
                 tally::names(&slow),
                 words::waited(found.span)
             ),

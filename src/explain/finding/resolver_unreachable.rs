@@ -45,12 +45,12 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let title = if kept.len() == lost.len() {
             format!(
                 "No packet left for {name}: {} stayed on this host",
-                words::queries(lost.len())
+                words::queries(lost.len() + t.forgotten.undelivered)
             )
         } else {
             format!(
                 "{name} could not be reached: {} in vain",
-                words::queries(lost.len())
+                words::queries(lost.len() + t.forgotten.undelivered)
             )
         };
         let draft = Draft {
@@ -60,7 +60,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             title,
             detail: format!(
                 "The client sent {}, about {}. {why}{}",
-                tally::count_and_types(&lost),
+                tally::count_and_types(&lost, t.forgotten.undelivered),
                 tally::names(&lost),
                 words::waited(found.span)
             ),

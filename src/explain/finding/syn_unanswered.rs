@@ -67,10 +67,11 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
     let x = &case.joined.connections[worst];
     let time = waited(context, x);
     let again = x.syns.len() - 1;
-    let many = if list.len() > 1 {
+    let count = list.len() + case.past.attempts(to, Ending::TimedOut);
+    let many = if count > 1 {
         format!(
             "; {} to it went the same way, this was the slowest",
-            words::counted(list.len(), "attempt", "attempts")
+            words::counted(count, "attempt", "attempts")
         )
     } else {
         String::new()

@@ -2,6 +2,7 @@
 
 use crate::event::dns::{Name, RecordType};
 use crate::explain::Case;
+use crate::explain::resolver::{self, times::Times};
 use crate::flow::{Endpoint, Transport};
 use crate::join::{EventId, Origin, Query, State};
 use crate::time::Span;
@@ -40,6 +41,70 @@ pub struct Tally<'a> {
     pub resolver: Endpoint,
     /// The queries, in order of time.
     pub queries: Vec<&'a Query>,
+    /// How many others there were.
+    pub forgotten: Forgotten,
+    /// How long the answers to those took.
+    times: Option<&'a Times>,
+}
+
+/// How many queries to one resolver were let go while reading, by what findings say of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forgotten {
+    /// All.
+    pub asked: usize,
+    /// As [`Tally::answered`].
+    pub answered: usize,
+    /// As [`Tally::errors`].
+    pub errors: usize,
+    /// As [`Tally::in_time`].
+    pub in_time: usize,
+    /// As [`Tally::slow`].
+    pub slow: usize,
+    /// As [`Tally::late`].
+    pub late: usize,
+    /// As [`Tally::silent`].
+    pub silent: usize,
+    /// As [`Tally::refused`].
+    pub refused: usize,
+    /// As [`Tally::undelivered`].
+    pub undelivered: usize,
+}
+
+impl Forgotten {
+    /// Counts those of another time too.
+    pub fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.answered += other.answered;
+        self.errors += other.errors;
+        self.in_time += other.in_time;
+        self.slow += other.slow;
+        self.late += other.late;
+        self.silent += other.silent;
+        self.refused += other.refused;
+        self.undelivered += other.undelivered;
+    }
+}
+
+/// What findings will say of queries to one resolver that are let go.
+pub fn forget(case: &Case, resolver: Endpoint, queries: Vec<&Query>) -> Forgotten {
+    let tally = Tally {
+        case,
+        resolver,
+        queries,
+        forgotten: Forgotten::default(),
+        times: None,
+    };
+    Forgotten {
+        asked: tally.queries.len(),
+        answered: tally.answered().len(),
+        errors: tally.errors().len(),
+        in_time: tally.in_time().len(),
+        slow: tally.slow().len(),
+        late: tally.late().len(),
+        silent: tally.silent().len(),
+        refused: tally.refused().len(),
+        undelivered: tally.undelivered().len(),
+    }
 }
 
 /// A tally per resolver, in the order they were first asked. Queries of untraced processes are nobody's
@@ -57,10 +122,13 @@ pub fn resolvers<'a>(case: &'a Case<'a>) -> Vec<Tally<'a>> {
             continue;
         }
         let i = *position.entry(query.resolver).or_insert_with(|| {
+            let past = case.past.of(&resolver::key(query));
             list.push(Tally {
                 case,
                 resolver: query.resolver,
                 queries: Vec::new(),
+                forgotten: past.map_or_else(Forgotten::default, |row| row.forgotten),
+                times: past.map(|row| &row.counts.times),
             });
             list.len() - 1
         });
@@ -78,6 +146,31 @@ impl<'a> Tally<'a> {
     /// Answered while the client still waited.
     pub fn in_time(&self) -> Vec<&'a Query> {
         self.pick(|q| q.answer().is_some() && !is_late(q))
+    }
+
+    /// Answered with FORMERR, SERVFAIL, NOTIMP or REFUSED (RFC 1035 section 4.1.1): the server would not or could not
+    /// answer. NXDOMAIN is an answer.
+    pub fn errors(&self) -> Vec<&'a Query> {
+        self.pick(|q| {
+            q.answer()
+                .is_some_and(|a| matches!(a.rcode.0, 1 | 2 | 4 | 5))
+        })
+    }
+
+    /// Answered in time, but after [`SLOW`].
+    pub fn slow(&self) -> Vec<&'a Query> {
+        self.pick(|q| q.answer().is_some_and(|a| a.at - q.sent >= SLOW) && !is_late(q))
+    }
+
+    /// How long the answers in time took, those of forgotten queries among them.
+    pub fn times_in_time(&self) -> Times {
+        let mut times = self.times.cloned().unwrap_or_default();
+        for q in self.in_time() {
+            if let Some(answer) = q.answer() {
+                times.count(answer.at - q.sent, 1);
+            }
+        }
+        times
     }
 
     /// Answered too late.
@@ -213,10 +306,10 @@ pub fn types(queries: &[&Query]) -> String {
     }
 }
 
-/// `2 queries (A and AAAA)`.
-pub fn count_and_types(queries: &[&Query]) -> String {
+/// `2 queries (A and AAAA)`; `more` were let go.
+pub fn count_and_types(queries: &[&Query], more: usize) -> String {
     let kinds = types(queries);
-    let n = crate::explain::words::queries(queries.len());
+    let n = crate::explain::words::queries(queries.len() + more);
     if kinds.is_empty() {
         n
     } else {

@@ -1,0 +1,339 @@
+//! A capture of any size is explained in bounded memory: what is over is let go, and the report stays the same.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use presyn::decode::resolv_conf::ResolvConf;
+use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
+use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
+use presyn::explain::assemble::Limits;
+use presyn::flow::{Endpoint, FiveTuple, Transport};
+use presyn::input::CaptureFacts;
+use presyn::pipeline::forget::Forget;
+use presyn::pipeline::{self, Gathered, Settings};
+use presyn::report::{Connection, Delay, Report};
+use presyn::time::{Span, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use std::net::IpAddr;
+
+const DEAD: [u8; 4] = [10, 0, 0, 53];
+const ALIVE: [u8; 4] = [10, 0, 0, 54];
+/// It answers some queries, and refuses others.
+const WEAK: [u8; 4] = [10, 0, 0, 55];
+
+/// Packets under construction.
+#[derive(Default)]
+struct Wire {
+    events: Vec<Event>,
+    micros: i64,
+}
+
+impl Wire {
+    fn packet(&mut self, after: i64, packet: Packet) {
+        self.micros += after;
+        self.events.push(Event {
+            at: Timestamp::new(1_700_000_000, 0) + Span::micros(self.micros),
+            place: Place {
+                input: 0,
+                number: self.events.len() as u64 + 1,
+            },
+            what: What::Packet(packet),
+        });
+    }
+
+    fn dns(&mut self, after: i64, n: u32, server: [u8; 4], reply: Option<(Rcode, IpAddr)>) {
+        let (client, server) = (client(n), Endpoint::new(server.into(), 53));
+        let (src, dst) = if reply.is_some() {
+            (server, client)
+        } else {
+            (client, server)
+        };
+        let question = Question {
+            name: Name(format!("host{}.example", n % 977).into()),
+            kind: Some(RecordType::A),
+            cut: false,
+        };
+        let answers = u16::from(reply.is_some_and(|(rcode, _)| rcode == Rcode::NOERROR));
+        let message = Message {
+            id: u16::try_from(n % 65_536).unwrap(),
+            response: reply.is_some(),
+            opcode: 0,
+            truncated: false,
+            rcode: reply.map_or(Rcode::NOERROR, |(rcode, _)| rcode),
+            question: Some(question),
+            answers,
+            addresses: reply
+                .iter()
+                .take(usize::from(answers))
+                .map(|(_, a)| *a)
+                .collect(),
+            edns: false,
+            complete: true,
+        };
+        let flow = FiveTuple {
+            transport: Transport::Udp,
+            src,
+            dst,
+        };
+        self.packet(
+            after,
+            Packet::Dns {
+                flow,
+                service: Service::Unicast,
+                message: Box::new(message),
+            },
+        );
+    }
+
+    fn tcp(&mut self, after: i64, n: u32, reply: Option<TcpFlags>) {
+        let flow = FiveTuple {
+            transport: Transport::Tcp,
+            src: client(n),
+            dst: Endpoint::new(server(n), 443),
+        };
+        self.packet(
+            after,
+            Packet::Tcp {
+                flow: if reply.is_some() {
+                    flow.reversed()
+                } else {
+                    flow
+                },
+                flags: reply.unwrap_or(TcpFlags {
+                    syn: true,
+                    ..TcpFlags::default()
+                }),
+                seq: n,
+                ack: if reply.is_some() { n + 1 } else { 0 },
+            },
+        );
+    }
+}
+
+fn client(n: u32) -> Endpoint {
+    Endpoint::new(
+        [10, 0, 1, 7].into(),
+        20_000 + u16::try_from(n % 40_000).unwrap(),
+    )
+}
+
+fn server(n: u32) -> IpAddr {
+    [192, 0, 2, u8::try_from(n % 200).unwrap()].into()
+}
+
+/// Lookups and connections of one busy host: most are quick, some meet a dead resolver, an error, a name that does
+/// not exist, a server that refuses or does not answer. No two waits of a kind are equally long.
+fn busy(count: u32) -> Vec<Event> {
+    let mut wire = Wire::default();
+    let found = |n| Some((Rcode::NOERROR, server(n)));
+    for n in 0..count {
+        let odd = i64::from(n);
+        match n % 50 {
+            7 => {
+                wire.dns(50, n, DEAD, None);
+                wire.dns(5_000_000 + odd, n, ALIVE, None);
+            }
+            11 => {
+                wire.dns(50, n, WEAK, None);
+                wire.dns(700 + odd, n, WEAK, Some((Rcode::SERVFAIL, server(n))));
+                wire.dns(50, n, ALIVE, None);
+            }
+            13 => {
+                wire.dns(50, n, WEAK, None);
+                wire.dns(600_000 + odd, n, WEAK, found(n));
+                continue;
+            }
+            17 => {
+                wire.dns(50, n, ALIVE, None);
+                wire.dns(800 + odd, n, ALIVE, Some((Rcode::NXDOMAIN, server(n))));
+                continue;
+            }
+            _ => wire.dns(50, n, ALIVE, None),
+        }
+        wire.dns(800 + odd % 97, n, ALIVE, found(n));
+        wire.tcp(100 + odd, n, None);
+        let (syn, rst) = (n % 50 != 19, n % 50 == 19);
+        if n % 50 == 23 {
+            wire.tcp(1_000_000, n, None);
+            wire.tcp(2_000_000 + odd, n, None);
+            continue;
+        }
+        let flags = TcpFlags {
+            syn,
+            rst,
+            ack: true,
+            fin: false,
+        };
+        wire.tcp(300 + odd, n, Some(flags));
+    }
+    wire.events
+}
+
+/// The report of what is read, and how many events were held at most.
+fn explained(events: Vec<Event>, limits: Limits) -> (Report, usize) {
+    let capture = CaptureFacts {
+        path: "packets.pcap".into(),
+        packets: events.len() as u64,
+        first: events.first().map(|e| e.at),
+        last: events.last().map(|e| e.at),
+        ..CaptureFacts::default()
+    };
+    let conf = "nameserver 10.0.0.53\nnameserver 10.0.0.54\n";
+    let mut gathered = Gathered {
+        captures: vec![capture],
+        resolv_conf: Some(("resolv.conf".into(), conf.into())),
+        ..Gathered::default()
+    };
+    let mut forget = Forget::new(vec![53], Some(&ResolvConf::parse(conf)), limits);
+    let mut held = 0;
+    for event in events {
+        gathered.packets.push(event);
+        held = held.max(gathered.packets.len());
+        forget.some(&mut gathered.packets, &mut gathered.past);
+    }
+    let settings = Settings {
+        limits,
+        ..Settings::default()
+    };
+    (pipeline::report(gathered, &settings), held)
+}
+
+/// Without the number of its lookup: lookups are numbered as they are kept.
+fn connection(connection: &Connection) -> Value {
+    plain(&Connection {
+        lookup: None,
+        ..connection.clone()
+    })
+}
+
+/// Without the numbers of its connection and lookup.
+fn delay(delay: &Delay) -> Value {
+    plain(&Delay {
+        connection: None,
+        lookup: None,
+        ..delay.clone()
+    })
+}
+
+/// As the JSON report has it.
+fn plain<T: Serialize + ?Sized>(part: &T) -> Value {
+    serde_json::to_value(part).unwrap()
+}
+
+#[test]
+fn the_report_of_a_large_capture_is_that_of_all_its_packets() {
+    let events = busy(30_000);
+    let (whole, held) = explained(events.clone(), Limits::ALL);
+    assert_eq!(held, events.len());
+    let (some, held) = explained(events.clone(), Limits::BOUNDED);
+    assert!(
+        held <= 55_000 && events.len() >= 120_000,
+        "{held} of {} held",
+        events.len()
+    );
+
+    assert_eq!(some.summary, whole.summary);
+    for (s, w) in some.resolvers.iter().zip(&whole.resolvers) {
+        let mut s = s.clone();
+        // Times of what is gone are known to three digits.
+        let (a, b) = (s.rtt_s.median.take(), w.rtt_s.median);
+        assert_eq!(a.is_some(), b.is_some());
+        if let (Some(a), Some(b)) = (a, b) {
+            assert!((a - b).abs() <= 0.01 * b, "{a} for {b}");
+        }
+        s.rtt_s.median = b;
+        assert_eq!(plain(&s), plain(w));
+    }
+    assert_eq!(some.resolvers.len(), 3);
+
+    let n = Limits::BOUNDED.list;
+    let pairs = some.lookups.iter().zip(&whole.lookups);
+    pairs.for_each(|(s, w)| assert_eq!(plain(s), plain(w)));
+    let pairs = some.connections.iter().zip(&whole.connections);
+    pairs.for_each(|(s, w)| assert_eq!(connection(s), connection(w)));
+    let pairs = some.delays.iter().zip(&whole.delays);
+    pairs.for_each(|(s, w)| assert_eq!(delay(s), delay(w)));
+    assert_eq!(
+        [
+            some.lookups.len(),
+            some.connections.len(),
+            some.delays.len()
+        ],
+        [n; 3]
+    );
+    assert_eq!(some.omitted.lookups + n, whole.lookups.len());
+    assert_eq!(some.omitted.connections + n, whole.connections.len());
+    assert_eq!(some.omitted.delays + n, whole.delays.len());
+
+    // Of findings about one resolver or server, kind, cost and counts.
+    let said = |r: &Report| {
+        let mut list: Vec<_> = r
+            .findings
+            .iter()
+            .map(|f| (f.id.clone(), f.title.clone()))
+            .collect();
+        list.sort();
+        list
+    };
+    let (some_said, whole_said) = (said(&some), said(&whole));
+    for id in [
+        "resolver-silent",
+        "resolver-error",
+        "resolver-slow",
+        "connect-refused",
+        "syn-unanswered",
+    ] {
+        let of = |list: &[(String, String)]| -> Vec<String> {
+            let these = list.iter().filter(|(i, _)| i == id);
+            these.map(|(_, title)| title.clone()).collect()
+        };
+        assert!(
+            !of(&whole_said).is_empty(),
+            "{id} is not in {whole_said:#?}"
+        );
+        assert_eq!(of(&some_said), of(&whole_said), "{id}");
+    }
+    assert!(
+        some.warnings
+            .iter()
+            .any(|w| w.contains("were counted and let go"))
+    );
+    assert!(!whole.warnings.iter().any(|w| w.contains("let go")));
+}
+
+/// What is still open is the last to go, and that it went is said.
+#[test]
+fn more_open_at_once_than_can_be_held_is_said() {
+    let mut wire = Wire::default();
+    for n in 0..200_000 {
+        wire.dns(1, n, DEAD, None);
+    }
+    let (report, held) = explained(wire.events, Limits::BOUNDED);
+    assert!(held < 60_000, "{held} held");
+    assert_eq!(report.resolvers[0].queries, 200_000);
+    assert!(
+        report
+            .warnings
+            .iter()
+            .any(|w| w.contains("under way at once")),
+        "{:?}",
+        report.warnings
+    );
+}
+
+/// One SYN repeated for ever is one attempt.
+#[test]
+fn a_flood_of_one_syn_is_bounded_too() {
+    let mut wire = Wire::default();
+    for _ in 0..200_000 {
+        wire.tcp(1, 1, None);
+    }
+    let (report, held) = explained(wire.events, Limits::BOUNDED);
+    assert!(held < 60_000, "{held} held");
+    assert_eq!(report.connections.len(), 1);
+    assert!(
+        report.warnings.iter().any(|w| w.contains("repeated SYNs")),
+        "{:?}",
+        report.warnings
+    );
+}
