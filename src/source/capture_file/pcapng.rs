@@ -52,6 +52,8 @@ enum Resolution {
 struct Section {
     big_endian: bool,
     interfaces: Vec<Interface>,
+    /// Packets that each of them dropped, by its last statistics.
+    drops: BTreeMap<usize, u64>,
     /// How many interfaces the sections before it had.
     earlier: usize,
 }
@@ -59,7 +61,7 @@ struct Section {
 /// Reads all blocks. What stops it is said to `reading`.
 pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, reading: &mut Reading<'_>) {
     let mut section = Section::default();
-    let mut drops = BTreeMap::new();
+    let mut dropped: u64 = 0;
     loop {
         if buffer.is_at_end() {
             return;
@@ -76,6 +78,7 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, reading: &mut Reading<'_>) {
             section = Section {
                 big_endian,
                 interfaces: Vec::new(),
+                drops: BTreeMap::new(),
                 earlier: section.earlier + section.interfaces.len(),
             };
         }
@@ -108,7 +111,12 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, reading: &mut Reading<'_>) {
         let body = &bytes[8..size - 4];
         match kind {
             block::INTERFACE => section.describe(body),
-            block::STATISTICS => section.statistics(body, &mut drops, reading),
+            block::STATISTICS => {
+                if let Some((before, now)) = section.statistics(body) {
+                    dropped = dropped.saturating_sub(before).saturating_add(now);
+                    reading.dropped(dropped);
+                }
+            }
             _ => {
                 if let Err(problem) = section.packet(kind, body, reading) {
                     reading.damaged_frame(offset, problem);
@@ -187,27 +195,23 @@ impl Section {
         self.interfaces.push(interface);
     }
 
-    /// Statistics are totals since the capture began: the last of each interface counts.
-    fn statistics(&self, body: &[u8], drops: &mut BTreeMap<usize, u64>, reading: &mut Reading<'_>) {
+    /// Statistics are totals since the capture began: the last of each interface counts. Returns how many packets
+    /// the interface had dropped by its last statistics, and by these.
+    fn statistics(&mut self, body: &[u8]) -> Option<(u64, u64)> {
         let interface = usize::try_from(self.long(body, 0)).unwrap_or(usize::MAX);
         if interface >= self.interfaces.len() {
-            return;
+            return None;
         }
-        let mut dropped = None;
+        let mut dropped: Option<u64> = None;
         for (code, value) in self.options(body.get(12..).unwrap_or_default()) {
             if matches!(code, option::ISB_IFDROP | option::ISB_OSDROP) {
                 let count = self.number(value).unwrap_or(0);
                 dropped = Some(count.saturating_add(dropped.unwrap_or(0)));
             }
         }
-        if let Some(dropped) = dropped {
-            drops.insert(self.earlier + interface, dropped);
-            reading.dropped(
-                drops
-                    .values()
-                    .fold(0, |sum, count| sum.saturating_add(*count)),
-            );
-        }
+        let now = dropped?;
+        let before = self.drops.insert(interface, now).unwrap_or(0);
+        Some((before, now))
     }
 
     /// A block with a packet.
@@ -223,10 +227,11 @@ impl Section {
             _ => (0, 4),
         };
         let id = usize::try_from(id).unwrap_or(usize::MAX);
-        let interface = self
-            .interfaces
-            .get(id)
-            .ok_or("a packet of an interface that nothing describes")?;
+        let interface = self.interfaces.get(id).ok_or(if id < MAX_INTERFACES {
+            "a packet of an interface that nothing describes"
+        } else {
+            "a packet of an interface beyond the first 65536, which are all that is kept"
+        })?;
         let data = body
             .get(header..)
             .ok_or("a packet block without a packet")?;
