@@ -396,6 +396,60 @@ fn the_stacks_of_a_log_tell_who_asked() {
     assert!(!shown.contains('\u{1b}'));
 }
 
+/// A log alone shows no SYN, but how long a connect took, and which one never came back.
+#[test]
+fn a_log_alone_tells_of_slow_connects() {
+    let told = |rest: &str| {
+        let (facts, events) = read_text(&format!(
+            "100 1700000000.000001 socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 3 <0.00001>\n\
+             100 1700000000.000101 connect(3, {{sa_family=AF_INET, sin_port=htons(80), \
+             sin_addr=inet_addr(\"10.0.0.1\")}}, 16{rest}\n\
+             100 1700000033.300000 +++ exited with 0 +++\n"
+        ));
+        let gathered = Gathered {
+            traces: vec![(facts, events)],
+            ..Gathered::default()
+        };
+        let report = pipeline::report(gathered, &Settings::default());
+        let connection = report.connections[0].clone();
+        let slow = report
+            .findings
+            .into_iter()
+            .find(|f| f.id == "syn-unanswered");
+        (report.summary.join(" "), slow, connection)
+    };
+    let (summary, slow, connection) = told(") = 0 <3.1>");
+    assert!(summary.contains("The connect took 3.10 s."), "{summary}");
+    assert_eq!(connection.connect_seconds, Some(3.1));
+    assert_eq!(
+        slow.unwrap().title,
+        "10.0.0.1:80 let a connect wait for 3.10 s"
+    );
+    let (summary, slow, _) = told(" <unfinished ...>");
+    assert!(
+        summary.contains("had not returned by the end, 33.3 s later"),
+        "{summary}"
+    );
+    assert_eq!(
+        slow.unwrap().title,
+        "10.0.0.1:80 has not let a connect return for 33.3 s"
+    );
+    let interrupted = ") = ? ERESTARTSYS (To be restarted if SA_RESTART is set) <12.0>";
+    assert!(told(interrupted).1.is_some());
+    // Quick, or nobody knows.
+    let (summary, slow, _) = told(") = 0 <0.031>");
+    assert!(
+        summary.contains("The connect took 31.0 ms.") && slow.is_none(),
+        "{summary}"
+    );
+    let (summary, slow, connection) =
+        told(") = -1 EINPROGRESS (Operation now in progress) <0.0001>");
+    assert!(
+        slow.is_none() && connection.connect_seconds.is_none(),
+        "{summary}"
+    );
+}
+
 #[test]
 fn sets_of_files_are_one_trace() {
     let folder = tempfile::tempdir().unwrap();

@@ -170,12 +170,12 @@ impl Account {
     }
 }
 
-/// From the first SYN to the end of the attempt.
+/// From the first SYN, or the connect that sent it unseen, to the end of the attempt.
 pub fn after_syn(connection: &Connection) -> Option<Span> {
     let ended = connection
         .ended
         .filter(|_| connection.outcome != Ending::Open)?;
-    Some((ended - connection.first_syn?).max(Span::ZERO))
+    Some((ended - connection.left()?).max(Span::ZERO))
 }
 
 /// Draws up the account of one subject.

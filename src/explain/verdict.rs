@@ -176,6 +176,9 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
     };
     let took = after_syn(x);
     match (x.outcome, took) {
+        (Ending::Connected, Some(took)) if x.first_syn.is_none() => {
+            Some(format!("The connect took {}.", words::took(took)))
+        }
         (Ending::Connected, Some(took)) if took >= WORTH_SAYING => Some(format!(
             "The server {} answered the SYN only {} later{repeats}.",
             x.to,
@@ -194,12 +197,19 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             Some(format!("Nothing answered {} to {}.", syns(x), x.to))
         }
         (Ending::Open, _) => unanswered_since(case, x).map(|waited| {
-            format!(
-                "Nothing had answered {} to {} by the end, {} later.",
-                syns(x),
-                x.to,
-                words::took(waited)
-            )
+            let waited = words::took(waited);
+            if x.syns.is_empty() {
+                format!(
+                    "Its connect to {} had not returned by the end, {waited} later.",
+                    x.to
+                )
+            } else {
+                format!(
+                    "Nothing had answered {} to {} by the end, {waited} later.",
+                    syns(x),
+                    x.to
+                )
+            }
         }),
         (Ending::Unreachable, _) => Some(format!("The network reported {} unreachable.", x.to)),
         _ => None,
@@ -216,7 +226,7 @@ fn syns(x: &Connection) -> String {
 /// How long an attempt that was never concluded had waited when the inputs ended, if that is worth saying.
 fn unanswered_since(case: &Case, x: &Connection) -> Option<Span> {
     let end = x.ended.unwrap_or_else(|| case.evidence.end());
-    let waited = end - x.first_syn.filter(|_| x.outcome == Ending::Open)?;
+    let waited = end - x.left().filter(|_| x.is_pending(&case.evidence))?;
     (waited >= WORTH_SAYING).then_some(waited)
 }
 
@@ -226,36 +236,32 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
     match account.subject {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
-            match (x.first_syn, x.called) {
-                (Some(_), _) => {
-                    let slow = after_syn(x)
-                        .filter(|t| *t >= WORTH_SAYING)
-                        .or_else(|| (x.outcome == Ending::TimedOut).then_some(Span::seconds(1)))
-                        .or_else(|| unanswered_since(case, x));
-                    if slow.is_some() {
-                        let server = if x.outcome == Ending::Connected {
-                            "was slow to answer"
-                        } else {
-                            "did not answer"
-                        };
-                        format!(
-                            "The delay came after the SYN: {who} sent it to {} after {total}, and the server {server}.",
-                            x.to
-                        )
-                    } else {
-                        format!(
-                            "Nothing held {who} up: its SYN to {} left after {total}.",
-                            x.to
-                        )
-                    }
-                }
-                (None, _) if !case.evidence.shows_absence() => {
-                    format!(
-                        "{who} called connect to {} after {total}; no wait for a name service is in the trace.",
-                        x.to
-                    )
-                }
-                (None, _) => format!("{who} tried to connect to {}, but no SYN ever left.", x.to),
+            let slow = after_syn(x)
+                .filter(|t| *t >= WORTH_SAYING)
+                .or_else(|| (x.outcome == Ending::TimedOut).then_some(Span::seconds(1)))
+                .or_else(|| unanswered_since(case, x));
+            let server = if x.outcome == Ending::Connected {
+                "was slow to answer"
+            } else {
+                "did not answer"
+            };
+            let to = x.to;
+            if x.first_syn.is_some() && slow.is_some() {
+                format!(
+                    "The delay came after the SYN: {who} sent it to {to} after {total}, and the server {server}."
+                )
+            } else if x.first_syn.is_some() {
+                format!("Nothing held {who} up: its SYN to {to} left after {total}.")
+            } else if x.left().is_some() && slow.is_some() {
+                format!(
+                    "The delay came after the connect to {to}, which {who} called after {total}: the server {server}."
+                )
+            } else if !case.evidence.shows_absence() {
+                format!(
+                    "{who} called connect to {to} after {total}; no wait for a name service is in the trace."
+                )
+            } else {
+                format!("{who} tried to connect to {to}, but no SYN ever left.")
             }
         }
         Subject::Lookup(l) => {

@@ -98,6 +98,24 @@ impl Connection {
         };
         self.first_syn.or(failed).or(self.called).or(self.ended)
     }
+
+    /// When its SYN left: where nobody captured that, with its call, unless it failed.
+    pub fn left(&self) -> Option<Timestamp> {
+        let unseen = matches!(self.outcome, Ending::Connected | Ending::Open);
+        self.first_syn.or(self.called.filter(|_| unseen))
+    }
+
+    /// Whether nothing had answered it when the inputs ended: its SYN is captured, or its call did not return.
+    pub fn is_pending(&self, evidence: &Evidence) -> bool {
+        let call = self.cause.and_then(|c| call_of(evidence, c.call?));
+        let hangs = call.is_some_and(|c| match &c.outcome {
+            Outcome::Unknown => true,
+            // A signal broke in (ERESTARTSYS; include/linux/errno.h).
+            Outcome::Failed(error) => error.starts_with("ERESTART"),
+            Outcome::Returned(_) => false,
+        });
+        self.outcome == Ending::Open && (self.first_syn.is_some() || hangs)
+    }
 }
 
 /// A neighbour search delays a SYN by up to three seconds, one ARP request each (`ucast_solicit`,
@@ -347,9 +365,10 @@ fn by_later_calls(
                     (outcome, Some(event.at), Some(id));
                 return;
             }
+            // It was connected by then; since when, this does not tell.
             Op::PeerName { .. } | Op::Send { .. } if call.outcome.value().is_some() => {
                 (connection.outcome, connection.ended, connection.ended_by) =
-                    (Ending::Connected, Some(event.at), Some(id));
+                    (Ending::Connected, None, Some(id));
                 return;
             }
             Op::Send { .. } | Op::Receive { .. } => {

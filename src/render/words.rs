@@ -103,8 +103,11 @@ pub fn after(report: &Report, delay: &Delay) -> Option<String> {
     };
     let outcome = escape(&c.outcome);
     let how = match (c.syns, delay.after_syn_s) {
-        (0, _) => match &*outcome {
-            "connected" => "connected".into(),
+        (0, took) => match &*outcome {
+            "connected" => took.map_or_else(
+                || "connected".into(),
+                |s| format!("connected in {}", seconds(s)),
+            ),
             "no-syn" => "no SYN left the host".into(),
             other => format!("connect: {other}"),
         },

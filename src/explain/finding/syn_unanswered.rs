@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, Page, attempt, cost};
 use crate::explain::Case;
-use crate::explain::ledger::Subject;
+use crate::explain::ledger::{Subject, after_syn};
 use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
@@ -36,13 +36,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut groups: BTreeMap<(Endpoint, bool), Vec<usize>> = BTreeMap::new();
     for (c, x) in case.joined.connections.iter().enumerate() {
-        if x.role != Role::Server || x.syns.is_empty() {
+        if x.role != Role::Server || x.left().is_none() {
             continue;
         }
         let again = x.syns.len() > 1;
         let never = match x.outcome {
             // A call that returned before the last SYN left tells of another socket.
             Ending::Connected if again => x.ended.is_none_or(|end| end < last_syn(case, x)),
+            // The call alone is seen.
+            Ending::Connected if x.syns.is_empty() && slow_call(x) => false,
+            Ending::Open if x.syns.is_empty() && !x.is_pending(&case.evidence) => continue,
             Ending::TimedOut | Ending::Open
                 if again || waited(context, x) >= FIRST_RETRANSMISSION =>
             {
@@ -66,7 +69,8 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
         .max_by_key(|c| waited(context, &case.joined.connections[*c]))?;
     let x = &case.joined.connections[worst];
     let time = waited(context, x);
-    let again = x.syns.len() - 1;
+    let again = x.syns.len().saturating_sub(1);
+    let alone = x.syns.is_empty();
     let count = list.len() + case.past.attempts(to, Ending::TimedOut);
     let many = if count > 1 {
         format!(
@@ -86,7 +90,14 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
         id: PAGE.id,
         severity: cost::severity(Some(time), never && !attempt::recovered(case, x)),
         subject: Some(Subject::Connection(worst)),
-        title: if never {
+        title: if alone {
+            let what = if never {
+                "has not let a connect return"
+            } else {
+                "let a connect wait"
+            };
+            format!("{to} {what} for {}", words::took(time))
+        } else if never {
             format!(
                 "{to} answered none of {} in {}",
                 words::counted(x.syns.len(), "SYN", "SYNs"),
@@ -99,9 +110,16 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
                 words::counted(again, "retransmission", "retransmissions")
             )
         },
-        detail: format!(
-            "The SYN left this host, and no SYN-ACK, RST or ICMP error came back to it in that time. {end}{many}."
-        ),
+        detail: if alone {
+            format!(
+                "The trace shows the call alone. A SYN that gets no answer is sent again after 1, 3 and 7 s: so long a \
+                 connect has lost some, or the server was slow to accept. {end}{many}."
+            )
+        } else {
+            format!(
+                "The SYN left this host, and no SYN-ACK, RST or ICMP error came back to it in that time. {end}{many}."
+            )
+        },
         cost: Some(time),
         remedy: Some(format!(
             "Capture on {}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
@@ -113,11 +131,16 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
     Some(draft)
 }
 
+/// Whether a connect took so long that its SYN was not answered at once.
+fn slow_call(x: &Connection) -> bool {
+    after_syn(x).is_some_and(|took| took >= FIRST_RETRANSMISSION)
+}
+
 /// From the first SYN to the end of the attempt, or of the inputs.
 fn waited(context: &Context, x: &Connection) -> Span {
     let end = x.ended.unwrap_or_else(|| context.case.evidence.end());
     let end = end.max(last_syn(context.case, x));
-    x.first_syn
+    x.left()
         .map_or(Span::ZERO, |first| (end - first).max(Span::ZERO))
 }
 
