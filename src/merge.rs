@@ -1,7 +1,9 @@
 //! One ordered stream out of several inputs.
 
 use crate::event::{Event, Packet, Service, What};
+use crate::flow::FiveTuple;
 use crate::time::Span;
+use std::collections::HashMap;
 
 /// Moves the events of a trace into the capture's time.
 pub fn shift(events: &mut [Event], offset: Span) {
@@ -13,11 +15,15 @@ pub fn shift(events: &mut [Event], offset: Span) {
     }
 }
 
-/// Adds a packet to a capture's list, which begins at `from`. One that no later stage reads (the end of a
-/// connection, an answer of mDNS) only shows that the capture was running then: it is kept while it is
-/// the first or the last.
-pub fn keep(list: &mut Vec<Event>, from: usize, event: Event) {
-    if list.len() > from + 1 && list.last().is_some_and(is_mute) {
+/// Adds a packet of a capture to a list. One that no later stage reads (the end of a connection, an answer of mDNS)
+/// only shows that the capture was running then: it is kept while it is the first or the last of its capture.
+pub fn keep(list: &mut Vec<Event>, event: Event) {
+    let own = |e: &Event| e.place.input == event.place.input;
+    if let [.., before, last] = &list[..]
+        && own(before)
+        && own(last)
+        && is_mute(last)
+    {
         list.pop();
     }
     list.push(event);
@@ -48,6 +54,52 @@ pub fn one(calls: Vec<Event>, packets: Vec<Event>) -> Vec<Event> {
     all
 }
 
+/// How far apart two captures of one host may show one packet: ten times what was measured between interfaces (0 to
+/// 5 µs). A client that is refused asks again after some hundred.
+const ONE_PACKET: Span = Span::micros(50);
+
+/// How many packets of one flow are looked at for a copy.
+const MAX_LOOKED_AT: usize = 16;
+
+/// A packet that was kept, and the captures that showed it.
+type Shown = (usize, Vec<u16>);
+
+/// Removes from an ordered list what another capture shows again: the same traffic captured twice, or on two interfaces
+/// of one host. Of each packet that of the first-named capture stays. Returns how many went. Copies within one
+/// capture are none of this: there, [`crate::decode::duplicate`] knows the interface.
+pub fn remove_copies(list: &mut Vec<Event>) -> u64 {
+    let mut gone = vec![false; list.len()];
+    let mut flows: HashMap<FiveTuple, Vec<Shown>> = HashMap::new();
+    for (i, event) in list.iter().enumerate() {
+        let What::Packet(packet) = &event.what else {
+            continue;
+        };
+        let (Some(flow), input) = (packet.flow(), event.place.input) else {
+            continue;
+        };
+        let shown = flows.entry(flow).or_default();
+        let copy = shown.iter_mut().rev().take(MAX_LOOKED_AT).find(|(k, by)| {
+            event.at - list[*k].at <= ONE_PACKET
+                && !by.contains(&input)
+                && list[*k].what == event.what
+        });
+        let Some((kept, by)) = copy else {
+            shown.push((i, vec![input]));
+            continue;
+        };
+        by.push(input);
+        if input < list[*kept].place.input {
+            gone[*kept] = true;
+            *kept = i;
+        } else {
+            gone[i] = true;
+        }
+    }
+    let mut goes = gone.iter();
+    list.retain(|_| !goes.next().copied().unwrap_or(false));
+    gone.iter().filter(|goes| **goes).count() as u64
+}
+
 /// Orders events by time; at the same time a call comes before a packet, then the order of the inputs
 /// holds. The result does not depend on how the inputs were interleaved, because every event has a
 /// place of its own and equal places (several messages of one TCP segment) keep their order.
@@ -62,7 +114,7 @@ pub fn order(events: &mut [Event]) {
 mod tests {
     use super::*;
     use crate::event::{Place, TcpFlags};
-    use crate::flow::{Endpoint, FiveTuple, Transport};
+    use crate::flow::{Endpoint, Transport};
     use crate::time::Timestamp;
 
     fn segment(number: u64, syn: bool) -> Event {
@@ -101,13 +153,51 @@ mod tests {
             (6, false),
             (7, false),
         ] {
-            keep(&mut list, 0, segment(number, syn));
+            keep(&mut list, segment(number, syn));
         }
         let numbers: Vec<u64> = list.iter().map(|e| e.place.number).collect();
         assert_eq!(numbers, [1, 3, 5, 7]);
-        keep(&mut list, 4, segment(8, false));
-        keep(&mut list, 4, segment(9, true));
-        assert_eq!(list.len(), 6, "another capture's ends are its own");
+        for (number, syn) in [(8, false), (9, true), (10, false), (11, false)] {
+            let mut event = segment(number, syn);
+            event.place.input = 1;
+            keep(&mut list, event);
+        }
+        assert_eq!(list.len(), 7, "another capture's ends are its own");
+    }
+
+    #[test]
+    fn a_packet_that_two_captures_show_is_one() {
+        let shown = |input: u16, number: u64, after: Span| {
+            let mut event = segment(number, true);
+            event.at = Timestamp::default() + after;
+            event.place.input = input;
+            event
+        };
+        let all = || {
+            vec![
+                shown(1, 1, Span::ZERO),
+                shown(0, 1, Span::micros(5)),
+                shown(0, 2, Span::micros(300)),
+                shown(1, 2, Span::micros(301)),
+                // The same again, but later, and of one capture alone.
+                shown(1, 3, Span::micros(600)),
+                shown(0, 3, Span::micros(900)),
+            ]
+        };
+        let mut list = all();
+        assert_eq!(remove_copies(&mut list), 2);
+        let places: Vec<(u16, u64)> = list
+            .iter()
+            .map(|e| (e.place.input, e.place.number))
+            .collect();
+        assert_eq!(places, [(0, 1), (0, 2), (1, 3), (0, 3)]);
+        assert_eq!(remove_copies(&mut list), 0, "what stays is told apart");
+        let mut one: Vec<Event> = all().into_iter().filter(|e| e.place.input == 1).collect();
+        assert_eq!(
+            remove_copies(&mut one),
+            0,
+            "a capture repeats what was repeated"
+        );
     }
 
     #[test]

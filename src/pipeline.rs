@@ -95,7 +95,7 @@ pub fn with_case<T>(
     let Gathered {
         captures,
         mut packets,
-        past,
+        mut past,
         traces,
         resolv_conf,
         resolver_options,
@@ -109,6 +109,9 @@ pub fn with_case<T>(
         .map(|(path, text)| (path.as_str(), ResolvConf::parse(text)));
     // The clock is solved from the first packets of each kind, whatever capture they are in.
     merge::order(&mut packets);
+    if captures.len() > 1 {
+        past.copies += merge::remove_copies(&mut packets);
+    }
     let mut solutions: Vec<Solution> = Vec::new();
     let mut facts: Vec<TraceFacts> = Vec::new();
     let mut tolerance = Span::ZERO;

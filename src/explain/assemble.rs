@@ -86,7 +86,13 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         best_change: accounts.first().and_then(|a| told::best(&whatif, a)),
         findings: findings.into_iter().map(|f| f.report).collect(),
         stacks,
-        duplicates_removed: case.evidence.captures.iter().map(|c| c.duplicates).sum(),
+        duplicates_removed: case
+            .evidence
+            .captures
+            .iter()
+            .map(|c| c.duplicates)
+            .sum::<u64>()
+            + case.past.copies,
         omitted: report::Omitted {
             lookups: lookups.saturating_sub(limits.list) + case.past.lookups,
             connections: connections.saturating_sub(limits.list) + case.past.connections,

@@ -37,6 +37,8 @@ pub struct Past {
     pub subjects: usize,
     /// Lookups and connections that were not over when they had to go.
     pub unfinished: usize,
+    /// Packets that another capture showed too.
+    pub copies: u64,
     /// SYNs of attempts that had too many.
     pub repeated: usize,
     rows: BTreeMap<Key, Row>,

@@ -48,6 +48,8 @@ pub struct Forget {
     limits: Limits,
     /// How many events are too many.
     most: usize,
+    /// What happened at or after this may be told by another capture.
+    horizon: Timestamp,
 }
 
 impl Forget {
@@ -61,7 +63,13 @@ impl Forget {
             attempts: asking.attempts,
             limits,
             most: MOST,
+            horizon: Timestamp(i64::MAX),
         }
+    }
+
+    /// From here on only what was over before this may go.
+    pub fn before(&mut self, horizon: Timestamp) {
+        self.horizon = horizon;
     }
 
     /// Lets go of what is over, if there are too many events.
@@ -69,7 +77,16 @@ impl Forget {
         if events.len() < self.most || self.limits.list == usize::MAX {
             return;
         }
+        // What is later than the packet just read may be shown again by the rest of this capture.
+        let read = events.last().map(|e| e.at).unwrap_or_default();
+        let horizon = (self.horizon - Span(1)).min(read);
         merge::order(events);
+        if events
+            .iter()
+            .any(|e| e.place.input != events[0].place.input)
+        {
+            past.copies += merge::remove_copies(events);
+        }
         let captures = [CaptureFacts::default()];
         let evidence = Evidence {
             events,
@@ -96,15 +113,19 @@ impl Forget {
         };
         let mut units = Units::new(&case);
         let slowest = units.protect(&case, self.limits);
-        let gone = units.choose(events.len().saturating_sub(LEAST));
+        let gone = units.choose(events.len().saturating_sub(LEAST), horizon);
         count(&case, &slowest, &gone, past);
         let mut event = 0;
         events.retain(|_| {
             event += 1;
             !gone.events[event - 1]
         });
-        // Where little could go, the next turn waits, lest every packet cost a join.
-        self.most = MOST.max(events.len() + (MOST - LEAST));
+        // Where little could go, the next turn waits, lest every few packets cost a join.
+        self.most = if events.len() > LEAST {
+            MOST.max(2 * events.len())
+        } else {
+            MOST
+        };
     }
 }
 
@@ -248,11 +269,11 @@ impl<'a> Units<'a> {
     }
 
     /// Chooses units and loose packets until so many packets go: first what is over, of this the oldest.
-    fn choose(&self, surplus: usize) -> Gone {
+    fn choose(&self, surplus: usize, horizon: Timestamp) -> Gone {
         let settled = |over: bool, last: Timestamp| over && self.now - last > GRACE;
         let mut list: Vec<(bool, Timestamp, Option<usize>, usize)> = Vec::new();
         for (u, unit) in self.list.iter().enumerate() {
-            if !unit.stays && unit.packets > 0 {
+            if !unit.stays && unit.packets > 0 && unit.last <= horizon {
                 list.push((
                     !settled(unit.over, unit.last),
                     unit.last,
@@ -263,7 +284,8 @@ impl<'a> Units<'a> {
         }
         // The first and the last packet show how long the capture ran.
         let inner = 1..self.events.len().saturating_sub(1);
-        for event in inner.filter(|e| self.of[*e].is_none()) {
+        let loose = inner.filter(|e| self.of[*e].is_none() && self.events[*e].at <= horizon);
+        for event in loose {
             let at = self.events[event].at;
             list.push((!settled(true, at), at, None, event));
         }

@@ -1,10 +1,11 @@
 //! The files a user names: which are captures, which are traces, which folder is a case.
 
+mod found;
+
 use super::capture_file::{self, CaptureFileError, CaptureOptions};
 use super::headway::{self, Counted};
 use super::strace_log::{self, StraceLogError};
 use crate::case::jsonl::{self, JsonlError, Trace};
-use crate::case::{SYSCALLS, TRACE};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::Event;
 use crate::explain::assemble::Limits;
@@ -13,12 +14,13 @@ use crate::merge;
 use crate::pipeline::Gathered;
 use crate::pipeline::forget::Forget;
 use crate::share::Shared;
+use crate::time::Timestamp;
+use found::{Found, file, folder, head, is_own_trace, text};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Why a case cannot be read.
@@ -91,19 +93,6 @@ pub struct InputOptions {
     pub limits: Limits,
 }
 
-/// What a path turned out to be.
-enum Found {
-    Capture(PathBuf),
-    Trace(PathBuf),
-    /// A trace that presyn took.
-    Own(PathBuf),
-    /// Standard input: its kind shows in its first bytes, which are these.
-    Stdin(Vec<u8>),
-}
-
-/// How many bytes tell what a file is.
-const SNIFF: u64 = 1 << 16;
-
 /// Which of the paths are one case. Several folders are a case each; anything else is one case, since the files of
 /// one run are named together, and so is a folder with files that it lacks.
 pub fn cases(paths: &[PathBuf]) -> Result<Vec<&[PathBuf]>, InputError> {
@@ -153,7 +142,11 @@ fn read_all(
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let mut forget = forget(&found, options, gathered);
+    let mut horizons = horizons(&found).into_iter();
     for (input, found) in found.into_iter().enumerate() {
+        if let (Some(forget), Some(horizon)) = (&mut forget, horizons.next()) {
+            forget.before(horizon);
+        }
         let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
         let name = found.name();
         if headway::stopped() {
@@ -170,27 +163,6 @@ fn read_all(
         }
     }
     Ok(())
-}
-
-impl Found {
-    /// What messages call it.
-    fn name(&self) -> String {
-        match self {
-            Self::Capture(path) | Self::Trace(path) | Self::Own(path) => path.display().to_string(),
-            Self::Stdin(_) => "-".into(),
-        }
-    }
-
-    /// Its size in bytes, where it has one.
-    fn size(&self) -> Option<u64> {
-        match self {
-            Self::Capture(path) | Self::Trace(path) | Self::Own(path) => {
-                let facts = fs::metadata(path).ok().filter(fs::Metadata::is_file);
-                facts.map(|facts| facts.len())
-            }
-            Self::Stdin(_) => None,
-        }
-    }
 }
 
 /// Standard input, from which a silent pipe does not keep the user's Ctrl-C.
@@ -263,20 +235,32 @@ fn read(
     Ok(())
 }
 
-/// What may be let go while reading: nothing where calls may refer to it, or where another capture may show the rest
-/// of it.
+/// What lets go of packets while reading: nobody where there is a trace, since calls may refer to any packet.
 fn forget(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Option<Forget> {
-    let capture = |f: &Found| match f {
-        Found::Capture(_) => true,
-        Found::Stdin(head) => capture_file::sniff(head),
-        Found::Trace(_) | Found::Own(_) => false,
-    };
     let conf = gathered.resolv_conf.as_ref();
     let conf = conf.map(|(_, text)| ResolvConf::parse(text));
     let mut ports = vec![53];
     ports.extend(&options.capture.dns_ports);
-    matches!(found, [only] if capture(only))
+    found
+        .iter()
+        .all(Found::is_capture)
         .then(|| Forget::new(ports, conf.as_ref(), options.limits))
+}
+
+/// For each of several captures the time at which a later one begins, which may show the rest of what went on then:
+/// rotated files (`tcpdump -C`) follow each other, those of two interfaces lie side by side. Where a later one does
+/// not tell, the beginning of time.
+fn horizons(found: &[Found]) -> Vec<Timestamp> {
+    let mut earliest = Timestamp(i64::MAX);
+    let mut list: Vec<Timestamp> = Vec::with_capacity(found.len());
+    for one in found.iter().rev() {
+        list.push(earliest);
+        if list.len() < found.len() {
+            earliest = earliest.min(one.begins().unwrap_or(Timestamp(i64::MIN)));
+        }
+    }
+    list.reverse();
+    list
 }
 
 /// Adds what matters of one capture to a list.
@@ -285,11 +269,10 @@ fn packets_into(
     packets: &mut Vec<Event>,
     past: &mut Past,
 ) -> impl FnMut(Event) {
-    let from = packets.len();
     let mut shared = Shared::default();
     move |mut event| {
         shared.event(&mut event);
-        merge::keep(packets, from, event);
+        merge::keep(packets, event);
         if let Some(forget) = forget {
             forget.some(packets, past);
         }
@@ -314,144 +297,4 @@ fn own(trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
 /// All of standard input, of which the beginning has been read.
 fn rest(head: Vec<u8>) -> impl Read {
     Counted(Cursor::new(head).chain(Stdin))
-}
-
-fn file(path: &Path) -> Result<Found, InputError> {
-    if !path.exists() && path.symlink_metadata().is_err() {
-        // `strace -ff -o base` leaves base.PID files; the reader finds them.
-        let facts = strace_log::read(path, 0, &mut |_| ());
-        return match facts {
-            Ok(_) => Ok(Found::Trace(path.to_owned())),
-            Err(_) => Err(unreadable(path, io::Error::from_raw_os_error(libc::ENOENT))),
-        };
-    }
-    let head = head(open(path)?, path)?;
-    if capture_file::sniff(&head) {
-        Ok(Found::Capture(path.to_owned()))
-    } else if is_own_trace(&head) {
-        Ok(Found::Own(path.to_owned()))
-    } else if strace_log::sniff(&head) || head.len() as u64 == SNIFF {
-        Ok(Found::Trace(path.to_owned()))
-    } else if is_capture_name(path) {
-        // Let the capture reader say what is wrong with it.
-        Ok(Found::Capture(path.to_owned()))
-    } else {
-        Ok(Found::Trace(path.to_owned()))
-    }
-}
-
-/// A header line names its schema first.
-fn is_own_trace(head: &[u8]) -> bool {
-    head.starts_with(b"{\"schema\":\"presyn.trace/")
-}
-
-fn is_capture_name(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .map(|n| n.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    [
-        ".pcap",
-        ".pcapng",
-        ".cap",
-        ".pcap.gz",
-        ".pcapng.gz",
-        ".pcap.zst",
-        ".pcapng.zst",
-    ]
-    .iter()
-    .any(|e| name.ends_with(e))
-}
-
-fn open(path: &Path) -> Result<File, InputError> {
-    File::open(path).map_err(|e| unreadable(path, e))
-}
-
-/// The first bytes of something.
-fn head(file: impl Read, path: &Path) -> Result<Vec<u8>, InputError> {
-    let mut head = Vec::new();
-    file.take(SNIFF)
-        .read_to_end(&mut head)
-        .map_err(|e| unreadable(path, e))?;
-    Ok(head)
-}
-
-fn text(path: &Path) -> Result<String, InputError> {
-    let bytes = fs::read(path).map_err(|e| unreadable(path, e))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn unreadable(path: &Path, source: io::Error) -> InputError {
-    InputError::Unreadable {
-        path: path.display().to_string(),
-        source,
-    }
-}
-
-/// A case folder: one capture, one trace, the host's resolver configuration. A folder made by plain
-/// `tcpdump -w` and `strace -o` is one too.
-fn folder(path: &Path, found: &mut Vec<Found>, gathered: &mut Gathered) -> Result<(), InputError> {
-    let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .map(|e| e.path())
-        .filter(|p| p.is_file())
-        .collect();
-    files.sort();
-    let (mut captures, mut traces) = (Vec::new(), Vec::new());
-    // presyn's own trace says more than the strace log that it writes beside it.
-    let own = files
-        .iter()
-        .find(|f| f.file_name().is_some_and(|n| n == TRACE))
-        .cloned();
-    for file in files {
-        match file.file_name().and_then(|n| n.to_str()) {
-            Some("resolv.conf") => {
-                gathered.resolv_conf = Some((file.display().to_string(), text(&file)?));
-            }
-            Some("hosts") => gathered.hosts = Some(text(&file)?),
-            Some(SYSCALLS | TRACE) if own.is_some() => {}
-            _ => {
-                let head = head(open(&file)?, &file)?;
-                if capture_file::sniff(&head) {
-                    captures.push(file);
-                } else if strace_log::sniff(&head) {
-                    traces.push(file);
-                }
-            }
-        }
-    }
-    let several = |what, list: &[PathBuf]| InputError::SeveralRuns {
-        path: path.display().to_string(),
-        what,
-        list: list
-            .iter()
-            .filter_map(|p| p.file_name())
-            .map(|n| n.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(", "),
-    };
-    if captures.len() > 1 {
-        return Err(several("captures", &captures));
-    }
-    if traces.len() > 1 {
-        return Err(several("traces", &traces));
-    }
-    if let Some(own) = own {
-        if !traces.is_empty() {
-            traces.push(own);
-            return Err(several("traces", &traces));
-        }
-        found.extend(captures.drain(..).map(Found::Capture));
-        found.push(Found::Own(own));
-        return Ok(());
-    }
-    if captures.is_empty() && traces.is_empty() {
-        return Err(InputError::NothingInFolder {
-            path: path.display().to_string(),
-        });
-    }
-    found.extend(captures.into_iter().map(Found::Capture));
-    found.extend(traces.into_iter().map(Found::Trace));
-    Ok(())
 }

@@ -1,0 +1,210 @@
+//! What the paths that a user names turn out to be.
+
+use super::InputError;
+use crate::case::{SYSCALLS, TRACE};
+use crate::pipeline::Gathered;
+use crate::source::capture_file::{self, CaptureOptions};
+use crate::source::strace_log;
+use crate::time::Timestamp;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// What a path turned out to be.
+pub(super) enum Found {
+    Capture(PathBuf),
+    Trace(PathBuf),
+    /// A trace that presyn took.
+    Own(PathBuf),
+    /// Standard input: its kind shows in its first bytes, which are these.
+    Stdin(Vec<u8>),
+}
+
+/// How many bytes tell what a file is.
+const SNIFF: u64 = 1 << 16;
+
+impl Found {
+    /// What messages call it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Capture(path) | Self::Trace(path) | Self::Own(path) => path.display().to_string(),
+            Self::Stdin(_) => "-".into(),
+        }
+    }
+
+    /// Whether it holds packets.
+    pub(super) fn is_capture(&self) -> bool {
+        match self {
+            Self::Capture(_) => true,
+            Self::Stdin(head) => capture_file::sniff(head),
+            Self::Trace(_) | Self::Own(_) => false,
+        }
+    }
+
+    /// The time of a capture's first packet, where its first bytes tell.
+    pub(super) fn begins(&self) -> Option<Timestamp> {
+        let bytes = match self {
+            Self::Capture(path) => head(open(path).ok()?, path).ok()?,
+            Self::Stdin(head) => head.clone(),
+            Self::Trace(_) | Self::Own(_) => return None,
+        };
+        let options = CaptureOptions::default();
+        let facts = capture_file::read_from(&bytes[..], "", 0, &options, &mut |_| ());
+        facts.ok()?.first
+    }
+
+    /// Its size in bytes, where it has one.
+    pub(super) fn size(&self) -> Option<u64> {
+        match self {
+            Self::Capture(path) | Self::Trace(path) | Self::Own(path) => {
+                let facts = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+                facts.map(|facts| facts.len())
+            }
+            Self::Stdin(_) => None,
+        }
+    }
+}
+
+pub(super) fn file(path: &Path) -> Result<Found, InputError> {
+    if !path.exists() && path.symlink_metadata().is_err() {
+        // `strace -ff -o base` leaves base.PID files; the reader finds them.
+        let facts = strace_log::read(path, 0, &mut |_| ());
+        return match facts {
+            Ok(_) => Ok(Found::Trace(path.to_owned())),
+            Err(_) => Err(unreadable(path, io::Error::from_raw_os_error(libc::ENOENT))),
+        };
+    }
+    let head = head(open(path)?, path)?;
+    if capture_file::sniff(&head) {
+        Ok(Found::Capture(path.to_owned()))
+    } else if is_own_trace(&head) {
+        Ok(Found::Own(path.to_owned()))
+    } else if strace_log::sniff(&head) || head.len() as u64 == SNIFF {
+        Ok(Found::Trace(path.to_owned()))
+    } else if is_capture_name(path) {
+        // Let the capture reader say what is wrong with it.
+        Ok(Found::Capture(path.to_owned()))
+    } else {
+        Ok(Found::Trace(path.to_owned()))
+    }
+}
+
+/// A header line names its schema first.
+pub(super) fn is_own_trace(head: &[u8]) -> bool {
+    head.starts_with(b"{\"schema\":\"presyn.trace/")
+}
+
+fn is_capture_name(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    [
+        ".pcap",
+        ".pcapng",
+        ".cap",
+        ".pcap.gz",
+        ".pcapng.gz",
+        ".pcap.zst",
+        ".pcapng.zst",
+    ]
+    .iter()
+    .any(|e| name.ends_with(e))
+}
+
+fn open(path: &Path) -> Result<File, InputError> {
+    File::open(path).map_err(|e| unreadable(path, e))
+}
+
+/// The first bytes of something.
+pub(super) fn head(file: impl Read, path: &Path) -> Result<Vec<u8>, InputError> {
+    let mut head = Vec::new();
+    file.take(SNIFF)
+        .read_to_end(&mut head)
+        .map_err(|e| unreadable(path, e))?;
+    Ok(head)
+}
+
+pub(super) fn text(path: &Path) -> Result<String, InputError> {
+    let bytes = fs::read(path).map_err(|e| unreadable(path, e))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn unreadable(path: &Path, source: io::Error) -> InputError {
+    InputError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// A case folder: one capture, one trace, the host's resolver configuration. A folder made by plain
+/// `tcpdump -w` and `strace -o` is one too.
+pub(super) fn folder(
+    path: &Path,
+    found: &mut Vec<Found>,
+    gathered: &mut Gathered,
+) -> Result<(), InputError> {
+    let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|e| e.path())
+        .filter(|p| p.is_file())
+        .collect();
+    files.sort();
+    let (mut captures, mut traces) = (Vec::new(), Vec::new());
+    // presyn's own trace says more than the strace log that it writes beside it.
+    let own = files
+        .iter()
+        .find(|f| f.file_name().is_some_and(|n| n == TRACE))
+        .cloned();
+    for file in files {
+        match file.file_name().and_then(|n| n.to_str()) {
+            Some("resolv.conf") => {
+                gathered.resolv_conf = Some((file.display().to_string(), text(&file)?));
+            }
+            Some("hosts") => gathered.hosts = Some(text(&file)?),
+            Some(SYSCALLS | TRACE) if own.is_some() => {}
+            _ => {
+                let head = head(open(&file)?, &file)?;
+                if capture_file::sniff(&head) {
+                    captures.push(file);
+                } else if strace_log::sniff(&head) {
+                    traces.push(file);
+                }
+            }
+        }
+    }
+    let several = |what, list: &[PathBuf]| InputError::SeveralRuns {
+        path: path.display().to_string(),
+        what,
+        list: list
+            .iter()
+            .filter_map(|p| p.file_name())
+            .map(|n| n.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    if captures.len() > 1 {
+        return Err(several("captures", &captures));
+    }
+    if traces.len() > 1 {
+        return Err(several("traces", &traces));
+    }
+    if let Some(own) = own {
+        if !traces.is_empty() {
+            traces.push(own);
+            return Err(several("traces", &traces));
+        }
+        found.extend(captures.drain(..).map(Found::Capture));
+        found.push(Found::Own(own));
+        return Ok(());
+    }
+    if captures.is_empty() && traces.is_empty() {
+        return Err(InputError::NothingInFolder {
+            path: path.display().to_string(),
+        });
+    }
+    found.extend(captures.into_iter().map(Found::Capture));
+    found.extend(traces.into_iter().map(Found::Trace));
+    Ok(())
+}
