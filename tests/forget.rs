@@ -171,7 +171,12 @@ fn busy(count: u32) -> Vec<Event> {
 
 /// The report of what is read, and how many events were held at most.
 fn explained(events: Vec<Event>, limits: Limits) -> (Report, usize) {
-    let capture = CaptureFacts {
+    explained_of(vec![events], limits)
+}
+
+/// The same of several captures that begin at the same time.
+fn explained_of(captures: Vec<Vec<Event>>, limits: Limits) -> (Report, usize) {
+    let facts = |events: &Vec<Event>| CaptureFacts {
         path: "packets.pcap".into(),
         packets: events.len() as u64,
         first: events.first().map(|e| e.at),
@@ -180,16 +185,26 @@ fn explained(events: Vec<Event>, limits: Limits) -> (Report, usize) {
     };
     let conf = "nameserver 10.0.0.53\nnameserver 10.0.0.54\n";
     let mut gathered = Gathered {
-        captures: vec![capture],
+        captures: captures.iter().map(facts).collect(),
         resolv_conf: Some(("resolv.conf".into(), conf.into())),
         ..Gathered::default()
     };
     let mut forget = Forget::new(vec![53], Some(&ResolvConf::parse(conf)), limits);
     let mut held = 0;
-    for event in events {
-        gathered.packets.push(event);
-        held = held.max(gathered.packets.len());
-        forget.some(&mut gathered.packets, &mut gathered.past);
+    let last = captures.len() - 1;
+    for (input, events) in captures.into_iter().enumerate() {
+        let begun = events[0].at;
+        forget.before(if input < last {
+            begun
+        } else {
+            Timestamp(i64::MAX)
+        });
+        for mut event in events {
+            event.place.input = u16::try_from(input).unwrap();
+            gathered.packets.push(event);
+            held = held.max(gathered.packets.len());
+            forget.some(&mut gathered.packets, &mut gathered.past);
+        }
     }
     let settings = Settings {
         limits,
@@ -299,6 +314,27 @@ fn the_report_of_a_large_capture_is_that_of_all_its_packets() {
             .any(|w| w.contains("were counted and let go"))
     );
     assert!(!whole.warnings.iter().any(|w| w.contains("let go")));
+}
+
+/// What one capture shows may be shown again by the next: nothing goes before that has been read as far.
+#[test]
+fn two_captures_of_the_same_traffic_count_it_once() {
+    let events = busy(15_000);
+    let (once, _) = explained(events.clone(), Limits::ALL);
+    let (twice, _) = explained_of(vec![events.clone(), events.clone()], Limits::BOUNDED);
+    assert_eq!(twice.duplicates_removed, events.len() as u64);
+    assert_eq!(twice.summary, once.summary);
+    let rows = |r: &Report| {
+        r.resolvers
+            .iter()
+            .map(|r| (r.queries, r.answered, r.waited_s.to_string()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&twice), rows(&once));
+    assert_eq!(
+        twice.omitted.lookups + twice.lookups.len(),
+        once.lookups.len()
+    );
 }
 
 /// What is still open is the last to go, and that it went is said.
