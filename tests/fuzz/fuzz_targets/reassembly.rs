@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
         if has(SEGMENT | HEADED) {
             payload.extend_from_slice(&[4, who & 3, 0, 53]);
             if transport == 6 {
-                let flags = 16 | u8::from(has(MORE)) * 2 | u8::from(has(FIN));
+                let flags = 16 | (u8::from(has(MORE)) * 2) | u8::from(has(FIN));
                 payload.extend_from_slice(&[0, 0, *high, *low, 0, 0, 0, 0, 5 << 4, flags, 1, 0, 0, 0, 0, 0]);
             } else {
                 // The length says more than one fragment holds.
