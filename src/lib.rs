@@ -21,7 +21,7 @@
 //! | [`explain`] | the account before each connect, the findings, the first sentence; two reports compared | no |
 //! | [`report`] | plain types: the public JSON contract | no |
 //! | [`render`] | the report as text, Markdown, JSON or lines of it, events as strace lines, waits as progress lines | no |
-//! | [`pipeline`] | clock to report, in one call | no |
+//! | [`pipeline`] | clock to report, in one call; what a large capture lets go of while it is read | no |
 //!
 //! # What always holds
 //!

@@ -171,11 +171,15 @@ fn busy(count: u32) -> Vec<Event> {
 
 /// The report of what is read, and how many events were held at most.
 fn explained(events: Vec<Event>, limits: Limits) -> (Report, usize) {
-    explained_of(vec![events], limits)
+    explained_of(vec![events], limits, None)
 }
 
 /// The same of several captures that begin at the same time.
-fn explained_of(captures: Vec<Vec<Event>>, limits: Limits) -> (Report, usize) {
+fn explained_of(
+    captures: Vec<Vec<Event>>,
+    limits: Limits,
+    target: Option<Endpoint>,
+) -> (Report, usize) {
     let facts = |events: &Vec<Event>| CaptureFacts {
         path: "packets.pcap".into(),
         packets: events.len() as u64,
@@ -189,7 +193,7 @@ fn explained_of(captures: Vec<Vec<Event>>, limits: Limits) -> (Report, usize) {
         resolv_conf: Some(("resolv.conf".into(), conf.into())),
         ..Gathered::default()
     };
-    let mut forget = Forget::new(vec![53], Some(&ResolvConf::parse(conf)), limits);
+    let mut forget = Forget::new(vec![53], Some(&ResolvConf::parse(conf)), limits, target);
     let mut held = 0;
     let last = captures.len() - 1;
     for (input, events) in captures.into_iter().enumerate() {
@@ -208,6 +212,7 @@ fn explained_of(captures: Vec<Vec<Event>>, limits: Limits) -> (Report, usize) {
     }
     let settings = Settings {
         limits,
+        target,
         ..Settings::default()
     };
     (pipeline::report(gathered, &settings), held)
@@ -321,7 +326,7 @@ fn the_report_of_a_large_capture_is_that_of_all_its_packets() {
 fn two_captures_of_the_same_traffic_count_it_once() {
     let events = busy(15_000);
     let (once, _) = explained(events.clone(), Limits::ALL);
-    let (twice, _) = explained_of(vec![events.clone(), events.clone()], Limits::BOUNDED);
+    let (twice, _) = explained_of(vec![events.clone(), events.clone()], Limits::BOUNDED, None);
     assert_eq!(twice.duplicates_removed, events.len() as u64);
     assert_eq!(twice.summary, once.summary);
     let rows = |r: &Report| {
@@ -335,6 +340,20 @@ fn two_captures_of_the_same_traffic_count_it_once() {
         twice.omitted.lookups + twice.lookups.len(),
         once.lookups.len()
     );
+}
+
+/// Whoever asks about one server gets all of its accounts, however quick it was.
+#[test]
+fn the_connections_of_the_target_stay() {
+    let target = Some(Endpoint::new(server(150), 443));
+    let events = busy(30_000);
+    let delays = |limits| {
+        let (report, _) = explained_of(vec![events.clone()], limits, target);
+        report.delays.iter().map(delay).collect::<Vec<_>>()
+    };
+    let whole = delays(Limits::ALL);
+    assert_eq!(whole.len(), 150);
+    assert!(whole == delays(Limits::BOUNDED));
 }
 
 /// What is still open is the last to go, and that it went is said.

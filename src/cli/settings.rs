@@ -75,6 +75,7 @@ fn recorded(
         },
         resolv_conf,
         limits: settings.limits,
+        target: settings.target,
     };
     Ok((settings, inputs))
 }

@@ -1,42 +1,31 @@
 //! Letting go of what is over, so that a capture of any size is explained in bounded memory.
 //!
-//! A capture alone is joined as it is read: whenever more packets are kept than [`MOST`], they are joined, and
-//! lookups with their connections go, the oldest first, until [`LEAST`] are left. What they counted stays in
+//! A capture alone is joined as it is read: whenever more packets are kept than `MOST`, they are joined, and
+//! lookups with their connections go, the oldest first, until `LEAST` are left. What they counted stays in
 //! [`Past`]. Kept are the first ones, the slowest ones, some of every kind, and what is not over. With a trace
 //! nothing goes: a call may refer to any packet.
 
+mod units;
+
 use crate::decode::resolv_conf::ResolvConf;
-use crate::event::{Event, Packet, What};
+use crate::event::Event;
 use crate::explain::Case;
-use crate::explain::assemble::{self, Limits};
-use crate::explain::ledger::{Index, Subject};
+use crate::explain::assemble::Limits;
+use crate::explain::ledger::Subject;
 use crate::explain::past::Past;
 use crate::explain::stack::Stacks;
+use crate::flow::Endpoint;
 use crate::input::CaptureFacts;
-use crate::join::connect::{Connection, Ending, LONGEST_GAP};
-use crate::join::lookup::{Lookup, SAME_LOOKUP};
-use crate::join::{self, Evidence, Joined, Query, State};
+use crate::join::lookup::Lookup;
+use crate::join::{self, Evidence};
 use crate::merge;
 use crate::time::{Span, Timestamp};
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use units::{Gone, Units};
 
 /// So many kept packets are joined at the latest: with what the join makes of them some 40 MiB at most.
 const MOST: usize = 50_000;
 /// So many are left then.
 const LEAST: usize = 30_000;
-
-/// How many lookups or connections of one kind stay: as many as a finding cites.
-const ALIKE: usize = 20;
-/// How many stay in all for being of some kind.
-const OF_SOME_KIND: usize = 2_000;
-
-/// How many packets of one lookup or connection are its own. A flood of one SYN repeated is no connection.
-const MAX_PACKETS: usize = 2_000;
-
-/// A client connects so soon after its lookup.
-const GRACE: Span = Span::seconds(2);
 
 /// What the join and the account must know to say what is over.
 #[derive(Debug)]
@@ -46,6 +35,7 @@ pub struct Forget {
     patience: Span,
     attempts: usize,
     limits: Limits,
+    target: Option<Endpoint>,
     /// How many events are too many.
     most: usize,
     /// What happened at or after this may be told by another capture.
@@ -53,8 +43,14 @@ pub struct Forget {
 }
 
 impl Forget {
-    /// For a capture with name servers on these ports and a client with this resolv.conf, whose report holds so much.
-    pub fn new(dns_ports: Vec<u16>, conf: Option<&ResolvConf>, limits: Limits) -> Self {
+    /// For a capture with name servers on these ports and a client with this resolv.conf, whose report holds so much,
+    /// about this server alone if there is one.
+    pub fn new(
+        dns_ports: Vec<u16>,
+        conf: Option<&ResolvConf>,
+        limits: Limits,
+        target: Option<Endpoint>,
+    ) -> Self {
         let asking = super::Asking::of(conf, &[]);
         Self {
             dns_ports,
@@ -62,6 +58,7 @@ impl Forget {
             patience: asking.patience,
             attempts: asking.attempts,
             limits,
+            target,
             most: MOST,
             horizon: Timestamp(i64::MAX),
         }
@@ -109,7 +106,7 @@ impl Forget {
             environment: &[],
             hosts: None,
             past: &Past::default(),
-            target: None,
+            target: self.target,
         };
         let mut units = Units::new(&case);
         let slowest = units.protect(&case, self.limits);
@@ -127,236 +124,6 @@ impl Forget {
             MOST
         };
     }
-}
-
-/// What goes.
-struct Gone {
-    /// By event.
-    events: Vec<bool>,
-    /// By lookup, then by connection.
-    units: Vec<bool>,
-    lookups: usize,
-    /// Units that were not over.
-    unfinished: usize,
-    /// SYNs beyond those that an attempt may have.
-    repeated: usize,
-}
-
-/// A lookup with the connections that it gave, or a connection alone.
-struct Unit {
-    /// When something last happened to it.
-    last: Timestamp,
-    /// Whether anything may still happen to it.
-    over: bool,
-    packets: usize,
-    stays: bool,
-}
-
-/// Lookups and connections, and the packets they are made of. Units are numbered as lookups, then as connections; a
-/// connection with a lookup is part of that unit.
-struct Units<'a> {
-    events: &'a [Event],
-    joined: &'a Joined,
-    list: Vec<Unit>,
-    /// The unit of an event.
-    of: Vec<Option<u32>>,
-    now: Timestamp,
-}
-
-impl<'a> Units<'a> {
-    fn new(case: &Case<'a>) -> Self {
-        let (events, joined) = (case.evidence.events, case.joined);
-        let now = case.evidence.end();
-        let all = joined.lookups.len() + joined.connections.len();
-        let mut this = Self {
-            events,
-            joined,
-            list: Vec::with_capacity(all),
-            of: vec![None; events.len()],
-            now,
-        };
-        for lookup in &joined.lookups {
-            let queries = || lookup.queries.iter().map(|q| &joined.queries[*q]);
-            let over = queries().all(|q| is_settled(q) || now - q.sent > SAME_LOOKUP);
-            this.list.push(Unit {
-                last: lookup.ended,
-                over,
-                packets: 0,
-                stays: false,
-            });
-            let unit = this.list.len() - 1;
-            for q in queries() {
-                let answer = q.answer().map(|a| a.event);
-                let refusal = q.refusal().map(|r| r.event);
-                this.owns(unit, q.packet.into_iter().chain(answer).chain(refusal));
-            }
-        }
-        for (c, connection) in joined.connections.iter().enumerate() {
-            this.list.push(Unit {
-                last: Timestamp::default(),
-                over: true,
-                packets: 0,
-                stays: false,
-            });
-            let unit = this.of_connection(c);
-            let syns = connection.syns.iter().copied();
-            this.owns(unit, syns.chain(connection.ended_by));
-            let last = connection.syns.last().map(|e| events[*e].at);
-            let over = match connection.outcome {
-                Ending::Connected | Ending::Refused | Ending::Unreachable => true,
-                _ => last.is_none_or(|at| now - at > LONGEST_GAP),
-            };
-            this.list[unit].over &= over;
-        }
-        this
-    }
-
-    /// The unit of a connection.
-    fn of_connection(&self, c: usize) -> usize {
-        let own = self.joined.lookups.len() + c;
-        self.joined.connections[c].lookup.unwrap_or(own)
-    }
-
-    fn owns(&mut self, unit: usize, events: impl Iterator<Item = usize>) {
-        for event in events {
-            let whose = &mut self.list[unit];
-            if whose.packets < MAX_PACKETS && self.of[event].is_none() {
-                whose.packets += 1;
-                whose.last = whose.last.max(self.events[event].at);
-                self.of[event] = u32::try_from(unit).ok();
-            }
-        }
-    }
-
-    /// Keeps the first ones, the slowest ones and some of every kind. Returns all subjects, the slowest first.
-    fn protect(&mut self, case: &Case, limits: Limits) -> Vec<Subject> {
-        let joined = self.joined;
-        let subjects = assemble::by_delay(case, &Index::new(case));
-        let slowest = subjects.iter().take(limits.list).map(|s| match s {
-            Subject::Lookup(l) => *l,
-            Subject::Connection(c) => self.of_connection(*c),
-        });
-        let first = 0..joined.lookups.len().min(limits.list);
-        let reached = (0..joined.connections.len().min(limits.list)).map(|c| self.of_connection(c));
-        let mut stay: Vec<usize> = slowest.chain(first).chain(reached).collect();
-        stay.extend(self.samples());
-        for unit in stay {
-            self.list[unit].stays = true;
-        }
-        subjects
-    }
-
-    /// The first few units of every kind.
-    fn samples(&self) -> Vec<usize> {
-        let mut kinds: Vec<u64> = vec![0; self.list.len()];
-        for (l, lookup) in self.joined.lookups.iter().enumerate() {
-            kinds[l] = kind_of_lookup(self.joined, lookup);
-        }
-        for (c, connection) in self.joined.connections.iter().enumerate() {
-            let unit = self.of_connection(c);
-            kinds[unit] ^= kind_of_connection(connection);
-        }
-        let mut seen: HashMap<u64, usize> = HashMap::new();
-        let mut list = Vec::new();
-        for (unit, kind) in kinds.into_iter().enumerate() {
-            let alike = seen.entry(kind).or_default();
-            *alike += 1;
-            if *alike <= ALIKE && self.list[unit].packets > 0 && list.len() < OF_SOME_KIND {
-                list.push(unit);
-            }
-        }
-        list
-    }
-
-    /// Chooses units and loose packets until so many packets go: first what is over, of this the oldest.
-    fn choose(&self, surplus: usize, horizon: Timestamp) -> Gone {
-        let settled = |over: bool, last: Timestamp| over && self.now - last > GRACE;
-        let mut list: Vec<(bool, Timestamp, Option<usize>, usize)> = Vec::new();
-        for (u, unit) in self.list.iter().enumerate() {
-            if !unit.stays && unit.packets > 0 && unit.last <= horizon {
-                list.push((
-                    !settled(unit.over, unit.last),
-                    unit.last,
-                    Some(u),
-                    unit.packets,
-                ));
-            }
-        }
-        // The first and the last packet show how long the capture ran.
-        let inner = 1..self.events.len().saturating_sub(1);
-        let loose = inner.filter(|e| self.of[*e].is_none() && self.events[*e].at <= horizon);
-        for event in loose {
-            let at = self.events[event].at;
-            list.push((!settled(true, at), at, None, event));
-        }
-        list.sort_unstable();
-        let mut gone = Gone {
-            events: vec![false; self.events.len()],
-            units: vec![false; self.list.len()],
-            lookups: self.joined.lookups.len(),
-            unfinished: 0,
-            repeated: 0,
-        };
-        let mut packets = 0;
-        for (pending, _, unit, n) in list {
-            if packets >= surplus {
-                break;
-            }
-            if let Some(unit) = unit {
-                gone.units[unit] = true;
-                gone.unfinished += usize::from(pending && !self.list[unit].over);
-                packets += n;
-            } else {
-                gone.events[n] = true;
-                gone.repeated += usize::from(is_syn(&self.events[n]));
-                packets += 1;
-            }
-        }
-        let ends = [0, self.events.len() - 1];
-        for (event, unit) in self.of.iter().enumerate() {
-            if let Some(unit) = unit
-                && !ends.contains(&event)
-            {
-                gone.events[event] = gone.units[*unit as usize];
-            }
-        }
-        gone
-    }
-}
-
-fn is_syn(event: &Event) -> bool {
-    matches!(&event.what, What::Packet(Packet::Tcp { flags, .. }) if flags.syn && !flags.ack)
-}
-
-/// Whether nothing more is to be expected of a query.
-fn is_settled(q: &Query) -> bool {
-    match &q.state {
-        State::Answered(_) => true,
-        State::Unanswered { refused } => refused.is_some(),
-        State::Open | State::NeverSent { .. } => false,
-    }
-}
-
-/// What findings may tell of a lookup, in one number: whom it asked for what, and what became of it.
-fn kind_of_lookup(joined: &Joined, lookup: &Lookup) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (lookup.outcome as u8, lookup.reverse.is_some()).hash(&mut hasher);
-    (!lookup.searched.is_empty()).hash(&mut hasher);
-    for q in lookup.queries.iter().map(|q| &joined.queries[*q]) {
-        (q.resolver, q.transport, q.question.kind).hash(&mut hasher);
-        let answer = q.answer().map(|a| (a.rcode, a.truncated, a.late));
-        let refusal = q.refusal().map(|r| r.refused);
-        (answer, refusal, q.state == State::Open).hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-/// The same for a connection.
-fn kind_of_connection(connection: &Connection) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (connection.to, connection.outcome as u8).hash(&mut hasher);
-    (connection.syns.len() > 1).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Counts what goes.

@@ -10,6 +10,7 @@ use crate::decode::resolv_conf::ResolvConf;
 use crate::event::Event;
 use crate::explain::assemble::Limits;
 use crate::explain::past::Past;
+use crate::flow::Endpoint;
 use crate::merge;
 use crate::pipeline::Gathered;
 use crate::pipeline::forget::Forget;
@@ -91,6 +92,8 @@ pub struct InputOptions {
     pub resolv_conf: Option<PathBuf>,
     /// How much the report will hold: what it will not may be let go.
     pub limits: Limits,
+    /// The only server that the report will be about.
+    pub target: Option<Endpoint>,
 }
 
 /// Which of the paths are one case. Several folders are a case each; anything else is one case, since the files of
@@ -244,7 +247,7 @@ fn forget(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Optio
     found
         .iter()
         .all(Found::is_capture)
-        .then(|| Forget::new(ports, conf.as_ref(), options.limits))
+        .then(|| Forget::new(ports, conf.as_ref(), options.limits, options.target))
 }
 
 /// For each of several captures the time at which a later one begins, which may show the rest of what went on then:

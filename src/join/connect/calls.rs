@@ -1,0 +1,110 @@
+//! What became of an attempt, as the client's own calls tell.
+
+use super::{Connection, Ending, call_of};
+use crate::event::{Op, Outcome, What};
+use crate::join::socket::Association;
+use crate::join::{EventId, Evidence};
+
+/// What the calls say about an attempt whose end no packet shows.
+pub fn conclude(
+    evidence: &Evidence,
+    this: &Association,
+    later: &[EventId],
+    connection: &mut Connection,
+) {
+    let Some(id) = this.connect else { return };
+    let Some(call) = call_of(evidence, id) else {
+        return;
+    };
+    let sent = connection.first_syn.is_some();
+    // Without a capture, or with a filtered one, nobody can say that no SYN left.
+    let silent = evidence.shows_absence() && !sent;
+    let exit = call.exited;
+    let (outcome, ended) = match &call.outcome {
+        Outcome::Returned(_) => (Ending::Connected, exit.or(Some(this.opened))),
+        Outcome::Failed(error) if &**error == "EINPROGRESS" || &**error == "EINTR" => {
+            return by_later_calls(evidence, this, later, connection, silent);
+        }
+        Outcome::Failed(error) => (ending_of(error, silent), exit.or(Some(this.opened))),
+        Outcome::Unknown => (Ending::Open, None),
+    };
+    (connection.outcome, connection.ended, connection.ended_by) = (outcome, ended, Some(id));
+}
+
+/// An attempt that went on in the background: `SO_ERROR`, the first use of the socket, or its end.
+fn by_later_calls(
+    evidence: &Evidence,
+    this: &Association,
+    later: &[EventId],
+    connection: &mut Connection,
+    silent: bool,
+) {
+    let from = this.connect.unwrap_or(0);
+    // Only a close that was seen ends the wait: a descriptor that is used again, or a process that ends, says
+    // nothing about the attempt.
+    let closes = |id: &EventId| matches!(&evidence.events[*id].what, What::Call(c) if matches!(c.op, Op::Close { .. }));
+    let closed = later
+        .iter()
+        .rev()
+        .find(|id| closes(id))
+        .map(|id| evidence.events[*id].at);
+    for &id in later.iter().filter(|id| **id > from) {
+        let event = &evidence.events[id];
+        let What::Call(call) = &event.what else {
+            continue;
+        };
+        match &call.op {
+            Op::SocketError { error, .. } => {
+                let outcome = error
+                    .as_ref()
+                    .map_or(Ending::Connected, |e| ending_of(e, silent));
+                (connection.outcome, connection.ended, connection.ended_by) =
+                    (outcome, Some(event.at), Some(id));
+                return;
+            }
+            // It was connected by then; since when, this does not tell.
+            Op::PeerName { .. } | Op::Send { .. } if call.outcome.value().is_some() => {
+                (connection.outcome, connection.ended, connection.ended_by) =
+                    (Ending::Connected, None, Some(id));
+                return;
+            }
+            Op::Send { .. } | Op::Receive { .. } => {
+                if let Outcome::Failed(error) = &call.outcome
+                    && let outcome @ (Ending::Refused
+                    | Ending::Unreachable
+                    | Ending::NoSyn
+                    | Ending::TimedOut) = ending_of(error, silent)
+                    && &**error != "EAGAIN"
+                {
+                    (connection.outcome, connection.ended, connection.ended_by) =
+                        (outcome, Some(event.at), Some(id));
+                    return;
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(closed) = closed {
+        connection.outcome = if silent {
+            Ending::NoSyn
+        } else {
+            Ending::TimedOut
+        };
+        connection.ended = Some(closed);
+    } else if silent {
+        connection.outcome = Ending::NoSyn;
+    }
+}
+
+/// What an error of `connect` (or `SO_ERROR`) means.
+fn ending_of(error: &str, silent: bool) -> Ending {
+    match error {
+        "ECONNREFUSED" => Ending::Refused,
+        "ETIMEDOUT" if !silent => Ending::TimedOut,
+        _ if silent => Ending::NoSyn,
+        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EPERM" | "EADDRNOTAVAIL" => {
+            Ending::Unreachable
+        }
+        _ => Ending::Open,
+    }
+}
