@@ -225,12 +225,12 @@ impl Decoder {
         };
         let (src, dst) = (udp.source_port(), udp.destination_port());
         let payload = udp.payload();
-        if let Some(layer) = tunnel::in_udp(src, dst, payload) {
-            return self.nested(at, layer, depth, sink);
-        }
         let either = |port| src == port || dst == port;
         let service = if self.is_dns_port(src) || self.is_dns_port(dst) {
+            // Whatever the other port: a client may ask from any, from a tunnel's too.
             Service::Unicast
+        } else if let Some(layer) = tunnel::in_udp(src, dst, payload) {
+            return self.nested(at, layer, depth, sink);
         } else if either(MDNS_PORT) {
             Service::Mdns
         } else if either(LLMNR_PORT) {

@@ -144,6 +144,28 @@ fn every_link_type_leads_to_the_same_packet() {
     assert_eq!(counters.unsupported[&284], 2);
 }
 
+/// Ports of encapsulations are ordinary ones, and some clients ask from any.
+#[test]
+fn an_answer_to_a_port_of_a_tunnel_is_an_answer() {
+    for port in [3544, 4754, 4789, 6081] {
+        let mut answer = question(7);
+        // QR; the first byte, an id's, has VXLAN's I flag.
+        answer[2] |= 0x80;
+        answer[0] = 8;
+        let mut bytes = Vec::new();
+        PacketBuilder::ipv4(SERVER, CLIENT, 64)
+            .udp(53, port)
+            .write(&mut bytes, &answer)
+            .unwrap();
+        let (packets, _) = decode(&[(RAW, bytes, 0)]);
+        assert_eq!(
+            ids(&packets),
+            [(8 << 8 | 7, Service::Unicast)],
+            "port {port}"
+        );
+    }
+}
+
 #[test]
 fn tunnels_show_what_is_in_them() {
     let inner = query(7, 53);
