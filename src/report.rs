@@ -4,10 +4,12 @@
 //! `connect_seconds`). What is unknown is `null`, never 0. Lists are bounded; [`Omitted`] counts what was
 //! left out.
 
+mod inputs;
 pub mod subjects;
 mod timetable;
 pub mod whatif;
 
+pub use inputs::{Capture, Clock, Inputs, ResolverConfig, Trace};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,67 +52,6 @@ pub struct Report {
     pub omitted: Omitted,
     /// What the reader should know about the inputs.
     pub warnings: Vec<String>,
-}
-
-/// What was read.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Inputs {
-    /// Captures.
-    pub captures: Vec<Capture>,
-    /// Traces.
-    pub traces: Vec<Trace>,
-    /// The clock between them.
-    pub clock: Clock,
-}
-
-/// A capture that was read.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Capture {
-    /// Path as given.
-    pub path: String,
-    /// Packets read.
-    pub packets: u64,
-    /// Packets that could not be decoded.
-    pub undecodable: u64,
-    /// Packets dropped while capturing; `null` when the file does not say.
-    pub dropped: Option<u64>,
-}
-
-/// A trace that was read.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Trace {
-    /// Path as given.
-    pub path: String,
-    /// strace's options as far as its output shows.
-    pub style: String,
-    /// Calls read.
-    pub calls: u64,
-    /// Lines that are no strace output.
-    pub skipped_lines: u64,
-}
-
-/// The clock between trace and capture.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Clock {
-    /// Seconds added to the trace's times.
-    pub offset_s: f64,
-    /// The offset may be wrong by this much.
-    pub uncertainty_s: f64,
-    /// How it was found.
-    pub method: String,
-}
-
-/// resolv.conf(5) as read.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct ResolverConfig {
-    /// Where it was read from.
-    pub path: String,
-    /// Name servers in order.
-    pub nameservers: Vec<String>,
-    /// Search list.
-    pub search: Vec<String>,
-    /// Options as written.
-    pub options: Vec<String>,
 }
 
 /// One resolver as asked over one transport by one kind of asker. Counts are messages:
@@ -270,7 +211,7 @@ pub struct Connection {
     pub syns: u64,
     /// `connected`, `refused`, `unreachable`, `timed-out`, `no-syn` or `open`.
     pub outcome: String,
-    /// First SYN to connected.
+    /// First SYN to connected; where no SYN was captured, from the call.
     pub connect_seconds: Option<f64>,
     /// The lookup that gave the address.
     pub lookup: Option<String>,
@@ -296,7 +237,8 @@ pub struct Delay {
     pub since_first_query_s: Option<f64>,
     /// From the first name-service activity, unix sockets included.
     pub since_first_lookup_s: Option<f64>,
-    /// From the SYN to connected, or to the end of the attempt.
+    /// From the SYN to connected, or to the end of the attempt; where no SYN was captured, from the connect call to its
+    /// success.
     pub after_syn_s: Option<f64>,
     /// CPU time that the process had used by the end of the window, all threads; live cases only, and only
     /// where the window begins with the case.
@@ -392,7 +334,7 @@ pub struct Frame {
     pub address: u64,
 }
 
-/// How many elements of each list were left out.
+/// How many elements of each list were left out, those among them that a large capture let go of while it was read.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Omitted {
     /// Of `lookups`.

@@ -1,10 +1,12 @@
 //! Live packets through libpcap. Raw frames come out; what they mean is `decode`'s business.
 
 pub mod keep;
+mod netns;
 pub mod pcap_writer;
 
 use crate::source::tracer::sys;
 use crate::time::{Span, Timestamp};
+pub use netns::Netns;
 use nix::sched::{CloneFlags, setns};
 use pcap::{Active, Linktype, Precision};
 use std::fs::File;
@@ -41,30 +43,6 @@ const FILTER: &str = "(tcp[tcpflags]&(tcp-syn|tcp-fin|tcp-rst)!=0) \
 /// The kernel shows a loopback packet twice, going out and coming in, and libpcap drops the first on `any`. Not to
 /// copy it at all is cheaper. Loopback is interface 1 of every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LOOPBACK_ONCE: &str = "not (outbound and ifindex 1)";
-
-/// A network namespace to capture in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Netns {
-    /// That of a process.
-    Process(u32),
-    /// One that `ip netns add` made.
-    Named(String),
-}
-
-impl Netns {
-    /// As typed: a number is a process.
-    pub fn parse(text: &str) -> Self {
-        text.parse()
-            .map_or_else(|_| Self::Named(text.to_owned()), Self::Process)
-    }
-
-    fn path(&self) -> PathBuf {
-        match self {
-            Self::Process(pid) => format!("/proc/{pid}/ns/net").into(),
-            Self::Named(name) => format!("/run/netns/{name}").into(),
-        }
-    }
-}
 
 /// Where and what to capture.
 #[derive(Clone, Debug)]
@@ -411,11 +389,5 @@ mod tests {
             open_error("nope0", &absent),
             CaptureError::Open { .. }
         ));
-    }
-
-    #[test]
-    fn namespaces_by_number_and_name() {
-        assert_eq!(Netns::parse("12").path(), PathBuf::from("/proc/12/ns/net"));
-        assert_eq!(Netns::parse("a").path(), PathBuf::from("/run/netns/a"));
     }
 }

@@ -1,0 +1,65 @@
+//! What the report says about its inputs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What was read.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Inputs {
+    /// Captures.
+    pub captures: Vec<Capture>,
+    /// Traces.
+    pub traces: Vec<Trace>,
+    /// The clock between them.
+    pub clock: Clock,
+}
+
+/// A capture that was read.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Capture {
+    /// Path as given.
+    pub path: String,
+    /// Packets read.
+    pub packets: u64,
+    /// Packets that could not be decoded.
+    pub undecodable: u64,
+    /// Packets dropped while capturing; `null` when the file does not say.
+    pub dropped: Option<u64>,
+}
+
+/// A trace that was read.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Trace {
+    /// Path as given.
+    pub path: String,
+    /// strace's options as far as its output shows.
+    pub style: String,
+    /// Calls read.
+    pub calls: u64,
+    /// Lines that are no strace output.
+    pub skipped_lines: u64,
+}
+
+/// The clock between trace and capture.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Clock {
+    /// Seconds added to the trace's times.
+    pub offset_s: f64,
+    /// The offset may be wrong by this much.
+    pub uncertainty_s: f64,
+    /// How it was found.
+    pub method: String,
+}
+
+/// resolv.conf(5) as read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ResolverConfig {
+    /// Where it was read from.
+    pub path: String,
+    /// Name servers in order.
+    pub nameservers: Vec<String>,
+    /// Search list.
+    pub search: Vec<String>,
+    /// Options as written.
+    pub options: Vec<String>,
+}
