@@ -752,6 +752,52 @@ fn host_unreachable() {
     s.has("nothing-wrong");
 }
 
+/// Without a trace, the ICMP error that a host sends to itself quotes the SYN that never left.
+#[test]
+fn a_capture_alone_shows_that_no_syn_left() {
+    let unreachable = |by: Option<Endpoint>| {
+        let mut s = Scene::new();
+        let (to, us) = (end(WEB), client(41, None));
+        for t in [0.0, 1.0, 2.0] {
+            let (about, reply) = (to.ip, false);
+            s.packet(t, Packet::Neighbour { about, reply });
+        }
+        let quote = Quote {
+            flow: FiveTuple {
+                transport: Transport::Tcp,
+                src: us,
+                dst: to,
+            },
+            seq: Some(100),
+            dns_id: None,
+            question: None,
+        };
+        s.packet(
+            3.05,
+            Packet::Icmp {
+                from: by.unwrap_or(us).ip,
+                to: us.ip,
+                kind: IcmpKind::HostUnreachable,
+                quote: Some(Box::new(quote)),
+            },
+        );
+        s
+    };
+    let f = unreachable(None).has("host-unreachable");
+    assert_eq!((f.severity.as_str(), f.seconds), ("high", Some(3.05)));
+    assert!(
+        f.title.contains("No SYN to") && f.detail.contains("3 requests"),
+        "{f:?}"
+    );
+    assert_eq!(f.packets.len(), 4);
+    // A router's message tells of a packet that left, somewhere before this capture.
+    unreachable(Some(end(R1))).lacks("host-unreachable");
+    // The SYN is there.
+    let mut seen = unreachable(None);
+    seen.syn(0.0, 41, WEB);
+    assert_ne!(seen.has("host-unreachable").title, f.title);
+}
+
 #[test]
 fn address_fallback() {
     let mut s = Scene::new();

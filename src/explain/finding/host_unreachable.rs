@@ -1,10 +1,14 @@
 //! A server that no packet reaches.
 
+use super::tally::MAX_EVIDENCE;
 use super::{Context, Draft, Page, Severity, attempt, cost, resolver_refused};
+use crate::event::{IcmpKind, Packet, What};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
-use crate::flow::Endpoint;
+use crate::flow::{Endpoint, Transport};
+use crate::join::EventId;
 use crate::join::connect::{Connection, Ending, Role};
+use crate::time::Span;
 use std::collections::BTreeMap;
 
 /// What `presyn explain host-unreachable` shows.
@@ -18,7 +22,8 @@ ARP, ENETUNREACH at once when there is no route, EACCES or EPERM when a rule on 
 host forbids it, EADDRNOTAVAIL when no local port or address is left.
 
 presyn sees the ICMP error, or the error of the call together with a capture in
-which no SYN is found.
+which no SYN is found. A host that finds no neighbour sends the error to itself and
+quotes the SYN that never left: that shows it without a trace too.
 
 What to do: 'ip route get ADDRESS' shows the route, 'ip neigh' whether the next hop
 answers. ENETUNREACH for an IPv6 address on a host without IPv6 is harmless when the
@@ -47,10 +52,78 @@ pub fn find(context: &Context) -> Vec<Draft> {
             groups.entry(x.to).or_default().push(c);
         }
     }
+    let failed = groups
+        .into_iter()
+        .filter_map(|(to, list)| draft(context, to, &list));
+    failed.chain(told_itself(context)).collect()
+}
+
+/// How long a host may look for a neighbour before it gives up (arp(7): three requests, a second each), and a little
+/// more.
+const SEARCH: Span = Span::seconds(5);
+
+/// Servers of which this host told itself by ICMP that they cannot be reached, in a capture that has no SYN to them and
+/// no trace beside it: the quoted SYN never left.
+fn told_itself(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut groups: BTreeMap<Endpoint, Vec<EventId>> = BTreeMap::new();
+    for (id, event) in case.evidence.events.iter().enumerate() {
+        if let What::Packet(Packet::Icmp {
+            from,
+            to,
+            kind: IcmpKind::HostUnreachable,
+            quote: Some(quote),
+        }) = &event.what
+            && from == to
+            && quote.flow.src.ip == *to
+            && quote.flow.transport == Transport::Tcp
+        {
+            groups.entry(quote.flow.dst).or_default().push(id);
+        }
+    }
+    groups.retain(|to, _| case.joined.connections.iter().all(|x| x.to != *to));
     groups
         .into_iter()
-        .filter_map(|(to, list)| draft(context, to, &list))
+        .map(|(to, errors)| never_left(context, to, errors))
         .collect()
+}
+
+fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
+    let events = context.case.evidence.events;
+    let told = events[errors[0]].at;
+    let start = events.partition_point(|e| e.at < told - SEARCH);
+    let sought = (start..errors[0]).filter(|e| {
+        matches!(events[*e].what, What::Packet(Packet::Neighbour { about, reply: false }) if about == to.ip)
+    });
+    let mut evidence: Vec<EventId> = sought.collect();
+    let search = evidence.first().map(|first| told - events[*first].at);
+    let requests = evidence.len();
+    evidence.extend(errors);
+    evidence.truncate(MAX_EVIDENCE);
+    Draft {
+        id: PAGE.id,
+        severity: Severity::High,
+        subject: None,
+        title: format!("No SYN to {to} ever left this host"),
+        detail: format!(
+            "This host told itself that it cannot be reached, and its message quotes the packet that did not leave.{}",
+            search.map_or_else(String::new, |span| format!(
+                " {} for its neighbour in {}, and nobody answered.",
+                words::counted(requests, "request", "requests"),
+                words::took(span)
+            ))
+        ),
+        cost: search,
+        remedy: Some(remedy(to)),
+        evidence,
+    }
+}
+
+fn remedy(to: Endpoint) -> String {
+    format!(
+        "Look at the way to {0}: ip route get {0}, ip neigh, and the firewall rules of this host.",
+        to.ip
+    )
 }
 
 fn draft(context: &Context, to: Endpoint, list: &[usize]) -> Option<Draft> {
@@ -93,10 +166,7 @@ fn draft(context: &Context, to: Endpoint, list: &[usize]) -> Option<Draft> {
             }
         ),
         cost: took,
-        remedy: Some(format!(
-            "Look at the way to {0}: ip route get {0}, ip neigh, and the firewall rules of this host.",
-            to.ip
-        )),
+        remedy: Some(remedy(to)),
         evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
     };
     Some(draft)
