@@ -752,6 +752,84 @@ fn host_unreachable() {
     s.has("nothing-wrong");
 }
 
+/// Without a trace, the ICMP error that a host sends to itself quotes the query that never left: the resolver's silence
+/// began when its neighbour was looked for.
+#[test]
+fn a_capture_alone_shows_that_no_query_left() {
+    let (to, us) = (end(R1), client(40, None));
+    let flow = |src, dst| FiveTuple {
+        transport: Transport::Udp,
+        src,
+        dst,
+    };
+    let dns = |flow: FiveTuple, id: u16, kind| {
+        let response = flow.src.port == 53;
+        let message = Dns {
+            response,
+            answers: u16::from(response),
+            ..Scene::message(id, "web.test", kind)
+        };
+        Packet::Dns {
+            flow,
+            service: Service::Unicast,
+            message: Box::new(message),
+        }
+    };
+    // The host looks for its resolver's neighbour in vain, and says so; `left`: both queries are in the capture.
+    let unreachable = |left: bool| {
+        let mut s = Scene::new();
+        for t in [0.0, 1.0, 2.0] {
+            let (about, reply) = (to.ip, false);
+            s.packet(t, Packet::Neighbour { about, reply });
+        }
+        for (id, kind) in [(7, A), (8, AAAA)] {
+            if left {
+                s.packet(0.001, dns(flow(us, to), id, kind));
+            }
+            let question = Question {
+                name: Name("web.test".into()),
+                kind: Some(kind),
+                cut: false,
+            };
+            let quote = Quote {
+                flow: flow(us, to),
+                seq: None,
+                dns_id: Some(id),
+                question: Some(question),
+            };
+            let error = Packet::Icmp {
+                from: us.ip,
+                to: us.ip,
+                kind: IcmpKind::HostUnreachable,
+                quote: Some(Box::new(quote)),
+            };
+            s.packet(3.05, error);
+        }
+        let (other, us) = (end(R2), client(41, None));
+        s.packet(3.06, dns(flow(us, other), 7, A));
+        s.packet(3.061, dns(flow(other, us), 7, A));
+        s.syn(3.07, 42, WEB).synack(3.071, 42, WEB);
+        s.has("resolver-unreachable")
+    };
+    let f = unreachable(false);
+    assert!(
+        f.title.contains("2 queries stayed on this host"),
+        "{}",
+        f.title
+    );
+    assert!(
+        f.seconds.is_some_and(|t| (3.0..3.07).contains(&t)),
+        "{:?}",
+        f.seconds
+    );
+    let f = unreachable(true);
+    assert!(
+        f.title.contains("could not be reached: 2 queries"),
+        "{}",
+        f.title
+    );
+}
+
 /// Without a trace, the ICMP error that a host sends to itself quotes the SYN that never left.
 #[test]
 fn a_capture_alone_shows_that_no_syn_left() {

@@ -230,6 +230,12 @@ fn unanswered_since(case: &Case, x: &Connection) -> Option<Span> {
     (waited >= WORTH_SAYING).then_some(waited)
 }
 
+/// Time that nobody can account for.
+fn unexplained(account: &Account) -> Span {
+    let lines = account.lines.iter().filter(|l| l.kind == Kind::Unexplained);
+    lines.map(|l| l.span).sum()
+}
+
 /// Nothing was waited for: say so, and what came of the attempt.
 fn at_once(case: &Case, account: &Account, who: &str) -> String {
     let total = words::took(account.total());
@@ -249,6 +255,11 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             if x.first_syn.is_some() && slow.is_some() {
                 format!(
                     "The delay came after the SYN: {who} sent it to {to} after {total}, and the server {server}."
+                )
+            } else if x.first_syn.is_some() && unexplained(account) >= WORTH_SAYING {
+                // Without a trace: nobody knows what the client did meanwhile, nor when it began.
+                format!(
+                    "No wait that the capture shows explains the {total} before {who} sent its SYN to {to}."
                 )
             } else if x.first_syn.is_some() {
                 format!("Nothing held {who} up: its SYN to {to} left after {total}.")

@@ -5,6 +5,7 @@
 //! question and time.
 
 mod sender;
+mod unsent;
 
 use super::connect::Connection;
 use super::process::Processes;
@@ -17,6 +18,7 @@ use crate::event::{Packet, Service, What};
 use crate::flow::FiveTuple;
 use crate::time::{Span, Timestamp};
 use sender::Sender;
+pub(crate) use unsent::SEARCH;
 
 /// How far beyond the capture's first and last packet its silence still says something. A resolver that
 /// is absent from the link leaves the capture empty for as long as the client keeps asking it.
@@ -70,6 +72,10 @@ pub fn queries(
         {
             queries.push(from_call(evidence, processes, sockets, sent));
         }
+    }
+    if !evidence.has_trace() {
+        let unsent = unsent::quoted(evidence, &queries);
+        queries.extend(unsent);
     }
     queries.sort_by_key(|q| (q.sent, q.packet, q.cause.and_then(|c| c.call)));
     let unsolicited = response::answer(evidence, sockets, &mut queries);

@@ -168,10 +168,12 @@ fn resolver_name(address: &str, port: u16, transport: &str) -> String {
 pub fn resolver_notes(r: &Resolver) -> String {
     let mut notes: Vec<String> = Vec::new();
     if r.never_sent > 0 {
-        notes.push(format!(
-            "{} sent by calls, but no packet left",
-            r.never_sent
-        ));
+        let how = if r.origin == "unknown" {
+            "known from ICMP errors alone: no packet left"
+        } else {
+            "sent by calls, but no packet left"
+        };
+        notes.push(format!("{} {how}", r.never_sent));
     }
     if r.refused > 0 {
         notes.push(format!("{} refused by ICMP", r.refused));

@@ -8,7 +8,7 @@ use crate::explain::words;
 use crate::flow::{Endpoint, Transport};
 use crate::join::EventId;
 use crate::join::connect::{Connection, Ending, Role};
-use crate::time::Span;
+use crate::join::query::SEARCH;
 use std::collections::BTreeMap;
 
 /// What `presyn explain host-unreachable` shows.
@@ -57,10 +57,6 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .filter_map(|(to, list)| draft(context, to, &list));
     failed.chain(told_itself(context)).collect()
 }
-
-/// How long a host may look for a neighbour before it gives up (arp(7): three requests, a second each), and a little
-/// more.
-const SEARCH: Span = Span::seconds(5);
 
 /// Servers of which this host told itself by ICMP that they cannot be reached, in a capture that has no SYN to them and
 /// no trace beside it: the quoted SYN never left.
