@@ -427,13 +427,23 @@ fn a_log_alone_tells_of_slow_connects() {
     );
     let (summary, slow, _) = told(" <unfinished ...>");
     assert!(
-        summary.contains("had not returned by the end, 33.3 s later"),
+        summary.contains("had not come through by the end, 33.3 s later"),
         "{summary}"
     );
     assert_eq!(
         slow.unwrap().title,
-        "10.0.0.1:80 has not let a connect return for 33.3 s"
+        "10.0.0.1:80 let no connect through in 33.3 s"
     );
+    let waits = ") = -1 EINPROGRESS (Operation now in progress) <0.0001>\n\
+                 100 1700000000.001 poll([{fd=3, events=POLLOUT}], 1, 10000) = 0 (Timeout) <10.01>";
+    let (summary, slow, connection) = told(waits);
+    assert!(
+        summary.contains("had not come through by the end"),
+        "{summary}"
+    );
+    assert_eq!((slow.is_some(), &*connection.outcome), (true, "open"));
+    let gave_up = format!("{waits}\n100 1700000010.3 close(3) = 0 <0.00001>");
+    assert_eq!(told(&gave_up).2.outcome, "timed-out");
     let interrupted = ") = ? ERESTARTSYS (To be restarted if SA_RESTART is set) <12.0>";
     assert!(told(interrupted).1.is_some());
     // Quick, or nobody knows.

@@ -200,7 +200,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             let waited = words::took(waited);
             if x.syns.is_empty() {
                 format!(
-                    "Its connect to {} had not returned by the end, {waited} later.",
+                    "Its connect to {} had not come through by the end, {waited} later.",
                     x.to
                 )
             } else {

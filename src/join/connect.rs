@@ -41,7 +41,7 @@ pub struct Connection {
     pub outcome: Ending,
     /// When that was known.
     pub ended: Option<Timestamp>,
-    /// The packet or call that ended it.
+    /// The packet or call that ended it; of an open one the last wait for it that timed out.
     pub ended_by: Option<EventId>,
     /// What caused the SYN.
     pub cause: Option<Cause>,
@@ -106,7 +106,8 @@ impl Connection {
         self.first_syn.or(self.called.filter(|_| unseen))
     }
 
-    /// Whether nothing had answered it when the inputs ended: its SYN is captured, or its call did not return.
+    /// Whether nothing had answered it when the inputs ended: its SYN is captured, its call did not return, or a wait
+    /// for it timed out.
     pub fn is_pending(&self, evidence: &Evidence) -> bool {
         let call = self.cause.and_then(|c| call_of(evidence, c.call?));
         let hangs = call.is_some_and(|c| match &c.outcome {
@@ -115,7 +116,8 @@ impl Connection {
             Outcome::Failed(error) => error.starts_with("ERESTART"),
             Outcome::Returned(_) => false,
         });
-        self.outcome == Ending::Open && (self.first_syn.is_some() || hangs)
+        let waited = self.ended_by.is_some();
+        self.outcome == Ending::Open && (self.first_syn.is_some() || hangs || waited)
     }
 }
 

@@ -92,11 +92,11 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option
         subject: Some(Subject::Connection(worst)),
         title: if alone {
             let what = if never {
-                "has not let a connect return"
+                "let no connect through in"
             } else {
-                "let a connect wait"
+                "let a connect wait for"
             };
-            format!("{to} {what} for {}", words::took(time))
+            format!("{to} {what} {}", words::took(time))
         } else if never {
             format!(
                 "{to} answered none of {} in {}",

@@ -4,6 +4,7 @@ use super::{Connection, Ending, call_of};
 use crate::event::{Op, Outcome, What};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
+use crate::time::Span;
 
 /// What the calls say about an attempt whose end no packet shows.
 pub fn conclude(
@@ -31,6 +32,9 @@ pub fn conclude(
     (connection.outcome, connection.ended, connection.ended_by) = (outcome, ended, Some(id));
 }
 
+/// A wait that timed out after this shows that the connection had not come up; shorter ones only look.
+const A_WAIT: Span = Span::millis(1);
+
 /// An attempt that went on in the background: `SO_ERROR`, the first use of the socket, or its end.
 fn by_later_calls(
     evidence: &Evidence,
@@ -48,6 +52,7 @@ fn by_later_calls(
         .rev()
         .find(|id| closes(id))
         .map(|id| evidence.events[*id].at);
+    let mut in_vain: Option<EventId> = None;
     for &id in later.iter().filter(|id| **id > from) {
         let event = &evidence.events[id];
         let What::Call(call) = &event.what else {
@@ -67,6 +72,12 @@ fn by_later_calls(
                 (connection.outcome, connection.ended, connection.ended_by) =
                     (Ending::Connected, None, Some(id));
                 return;
+            }
+            Op::Wait { .. } => {
+                let lasted = call.exited.is_some_and(|exit| exit - event.at >= A_WAIT);
+                if lasted && call.outcome == Outcome::Returned(0) {
+                    in_vain = Some(id);
+                }
             }
             Op::Send { .. } | Op::Receive { .. } => {
                 if let Outcome::Failed(error) = &call.outcome
@@ -90,7 +101,9 @@ fn by_later_calls(
         } else {
             Ending::TimedOut
         };
-        connection.ended = Some(closed);
+        (connection.ended, connection.ended_by) = (Some(closed), in_vain);
+    } else if in_vain.is_some() {
+        connection.ended_by = in_vain;
     } else if silent {
         connection.outcome = Ending::NoSyn;
     }

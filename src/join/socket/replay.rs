@@ -80,9 +80,20 @@ impl<'a> Replay<'a> {
                 }
             }
             Op::Wait { fds, .. } => {
-                for fd in fds.iter().filter(|fd| fd.note.is_some()) {
-                    if let Some(association) = self.find(process, fd) {
+                for fd in fds {
+                    let Some(association) = self.find(process, fd) else {
+                        continue;
+                    };
+                    if fd.note.is_some() {
                         self.learn(association, fd, &call.op);
+                    }
+                    // A wait for a connection is that connection's.
+                    let this = &self.list[association];
+                    if this.style == SocketStyle::Stream
+                        && this.family != Some(SocketFamily::Unix)
+                        && this.connect.is_some()
+                    {
+                        self.mark(id, association);
                     }
                 }
             }
