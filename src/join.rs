@@ -16,6 +16,7 @@ pub mod response;
 pub mod sent;
 pub mod service;
 pub mod socket;
+pub mod unsent;
 
 use crate::event::dns::{Question, Rcode};
 use crate::event::{Event, Task};

@@ -5,20 +5,19 @@
 //! question and time.
 
 mod sender;
-mod unsent;
 
 use super::connect::Connection;
 use super::process::Processes;
 use super::response;
 use super::sent::Sent;
 use super::socket::Sockets;
+use super::unsent;
 use super::{AssociationId, Cause, EventId, Evidence, How, Origin, Query, State};
 use crate::event::dns::{Message, Name, Question, RecordType};
 use crate::event::{Packet, Service, What};
 use crate::flow::FiveTuple;
 use crate::time::{Span, Timestamp};
 use sender::Sender;
-pub(crate) use unsent::SEARCH;
 
 /// How far beyond the capture's first and last packet its silence still says something. A resolver that
 /// is absent from the link leaves the capture empty for as long as the client keeps asking it.
@@ -74,7 +73,7 @@ pub fn queries(
         }
     }
     if !evidence.has_trace() {
-        let unsent = unsent::quoted(evidence, &queries);
+        let unsent = unsent::queries(evidence, &queries);
         queries.extend(unsent);
     }
     queries.sort_by_key(|q| (q.sent, q.packet, q.cause.and_then(|c| c.call)));

@@ -129,10 +129,7 @@ impl Forget {
 /// Counts what goes.
 fn count(case: &Case, subjects: &[Subject], gone: &Gone, past: &mut Past) {
     let joined = case.joined;
-    let goes = |connection: usize| {
-        let own = gone.lookups + connection;
-        gone.units[joined.connections[connection].lookup.unwrap_or(own)]
-    };
+    let goes = |connection: usize| gone.units[units::of_connection(joined, connection)];
     let lookups: Vec<&Lookup> = joined
         .lookups
         .iter()

@@ -2,13 +2,12 @@
 
 use super::tally::MAX_EVIDENCE;
 use super::{Context, Draft, Page, Severity, attempt, cost, resolver_refused};
-use crate::event::{IcmpKind, Packet, What};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::flow::{Endpoint, Transport};
 use crate::join::EventId;
 use crate::join::connect::{Connection, Ending, Role};
-use crate::join::query::SEARCH;
+use crate::join::unsent;
 use std::collections::BTreeMap;
 
 /// What `presyn explain host-unreachable` shows.
@@ -58,22 +57,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
     failed.chain(told_itself(context)).collect()
 }
 
-/// Servers of which this host told itself by ICMP that they cannot be reached, in a capture that has no SYN to them and
-/// no trace beside it: the quoted SYN never left.
+/// Servers of which this host told itself by ICMP that they cannot be reached, and that no attempt is known to have
+/// tried: the quoted SYN never left.
 fn told_itself(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut groups: BTreeMap<Endpoint, Vec<EventId>> = BTreeMap::new();
-    for (id, event) in case.evidence.events.iter().enumerate() {
-        if let What::Packet(Packet::Icmp {
-            from,
-            to,
-            kind: IcmpKind::HostUnreachable,
-            quote: Some(quote),
-        }) = &event.what
-            && from == to
-            && quote.flow.src.ip == *to
-            && quote.flow.transport == Transport::Tcp
-        {
+    for (id, quote) in unsent::errors(&case.evidence) {
+        if quote.flow.transport == Transport::Tcp {
             groups.entry(quote.flow.dst).or_default().push(id);
         }
     }
@@ -87,11 +77,8 @@ fn told_itself(context: &Context) -> Vec<Draft> {
 fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
     let events = context.case.evidence.events;
     let told = events[errors[0]].at;
-    let start = events.partition_point(|e| e.at < told - SEARCH);
-    let sought = (start..errors[0]).filter(|e| {
-        matches!(events[*e].what, What::Packet(Packet::Neighbour { about, reply: false }) if about == to.ip)
-    });
-    let mut evidence: Vec<EventId> = sought.collect();
+    let mut evidence: Vec<EventId> =
+        unsent::search(&context.case.evidence, errors[0], to.ip).collect();
     let search = evidence.first().map(|first| told - events[*first].at);
     let requests = evidence.len();
     evidence.extend(errors);

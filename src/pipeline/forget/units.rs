@@ -23,13 +23,18 @@ const MAX_PACKETS: usize = 2_000;
 /// A client connects so soon after its lookup.
 const GRACE: Span = Span::seconds(2);
 
+/// The unit of a connection.
+pub fn of_connection(joined: &Joined, c: usize) -> usize {
+    let own = joined.lookups.len() + c;
+    joined.connections[c].lookup.unwrap_or(own)
+}
+
 /// What goes.
 pub struct Gone {
     /// By event.
     pub events: Vec<bool>,
     /// By lookup, then by connection.
     pub units: Vec<bool>,
-    pub lookups: usize,
     /// Units that were not over.
     pub unfinished: usize,
     /// SYNs beyond those that an attempt may have.
@@ -40,7 +45,7 @@ pub struct Gone {
 struct Unit {
     /// When something last happened to it.
     last: Timestamp,
-    /// Whether anything may still happen to it.
+    /// Whether nothing more is to be expected of it.
     over: bool,
     packets: usize,
     stays: bool,
@@ -93,7 +98,7 @@ impl<'a> Units<'a> {
                 packets: 0,
                 stays: false,
             });
-            let unit = this.of_connection(c);
+            let unit = of_connection(joined, c);
             let syns = connection.syns.iter().copied();
             this.owns(unit, syns.chain(connection.ended_by));
             let last = connection.syns.last().map(|e| events[*e].at);
@@ -104,12 +109,6 @@ impl<'a> Units<'a> {
             this.list[unit].over &= over;
         }
         this
-    }
-
-    /// The unit of a connection.
-    fn of_connection(&self, c: usize) -> usize {
-        let own = self.joined.lookups.len() + c;
-        self.joined.connections[c].lookup.unwrap_or(own)
     }
 
     fn owns(&mut self, unit: usize, events: impl Iterator<Item = usize>) {
@@ -129,10 +128,11 @@ impl<'a> Units<'a> {
         let subjects = assemble::by_delay(case, &Index::new(case));
         let slowest = subjects.iter().take(limits.list).map(|s| match s {
             Subject::Lookup(l) => *l,
-            Subject::Connection(c) => self.of_connection(*c),
+            Subject::Connection(c) => of_connection(joined, *c),
         });
         let first = 0..joined.lookups.len().min(limits.list);
-        let reached = (0..joined.connections.len().min(limits.list)).map(|c| self.of_connection(c));
+        let reached =
+            (0..joined.connections.len().min(limits.list)).map(|c| of_connection(joined, c));
         let mut stay: Vec<usize> = slowest.chain(first).chain(reached).collect();
         stay.extend(self.samples());
         for unit in stay {
@@ -148,7 +148,7 @@ impl<'a> Units<'a> {
             kinds[l] = kind_of_lookup(self.joined, lookup);
         }
         for (c, connection) in self.joined.connections.iter().enumerate() {
-            let unit = self.of_connection(c);
+            let unit = of_connection(self.joined, c);
             kinds[unit] ^= kind_of_connection(connection);
         }
         let mut seen: HashMap<u64, usize> = HashMap::new();
@@ -188,7 +188,6 @@ impl<'a> Units<'a> {
         let mut gone = Gone {
             events: vec![false; self.events.len()],
             units: vec![false; self.list.len()],
-            lookups: self.joined.lookups.len(),
             unfinished: 0,
             repeated: 0,
         };

@@ -1,0 +1,89 @@
+//! What never left, known without a trace: a host that finds no neighbour for a packet sends the error to itself, and
+//! quotes the packet.
+
+use crate::event::{IcmpKind, Packet, Quote, What};
+use crate::flow::Transport;
+use crate::join::{EventId, Evidence, Origin, Query, Refusal, State};
+use crate::time::Span;
+use std::net::IpAddr;
+
+/// How long a host may look for a neighbour before it gives up: three requests, a second each (arp(7): `mcast_solicit`,
+/// `retrans_time`), and a little more.
+const SEARCH: Span = Span::seconds(5);
+
+/// The errors that a host sent to itself about its own packets, and what they quote.
+pub fn errors<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = (EventId, &'a Quote)> + use<'a> {
+    let events = evidence.events.iter().enumerate();
+    events.filter_map(|(event, e)| match &e.what {
+        What::Packet(Packet::Icmp {
+            from,
+            to,
+            kind: IcmpKind::HostUnreachable,
+            quote: Some(quote),
+        }) if from == to && quote.flow.src.ip == *to => Some((event, &**quote)),
+        _ => None,
+    })
+}
+
+/// The requests for a neighbour that was not found by the time of an error.
+pub fn search<'a>(
+    evidence: &Evidence<'a>,
+    error: EventId,
+    neighbour: IpAddr,
+) -> impl Iterator<Item = EventId> + use<'a> {
+    let events = evidence.events;
+    let told = events[error].at;
+    let start = events.partition_point(|e| e.at < told - SEARCH);
+    (start..error).filter(move |e| {
+        matches!(events[*e].what, What::Packet(Packet::Neighbour { about, reply: false }) if about == neighbour)
+    })
+}
+
+/// The queries that only such errors show, each sent when the search for its resolver began.
+pub fn queries(evidence: &Evidence, seen: &[Query]) -> Vec<Query> {
+    let mut list: Vec<Query> = Vec::new();
+    for (event, quote) in errors(evidence) {
+        let at = evidence.events[event].at;
+        let flow = quote.flow;
+        let (Some(question), Transport::Udp) = (&quote.question, flow.transport) else {
+            continue;
+        };
+        let known = |q: &Query| {
+            q.client == Some(flow.src)
+                && q.resolver == flow.dst
+                && q.id == quote.dns_id
+                && q.question == *question
+                && (at - q.sent).abs() <= SEARCH
+        };
+        if !evidence.is_dns_port(flow.dst.port) || seen.iter().chain(&list).any(known) {
+            continue;
+        }
+        list.push(Query {
+            question: question.clone(),
+            id: quote.dns_id,
+            edns: None,
+            transport: flow.transport,
+            client: Some(flow.src),
+            resolver: flow.dst,
+            sent: search(evidence, event, flow.dst.ip)
+                .next()
+                .map_or(at, |e| evidence.events[e].at),
+            packet: None,
+            cause: None,
+            origin: Origin::Unknown,
+            task: None,
+            process: None,
+            association: None,
+            state: State::NeverSent {
+                refused: Some(Refusal {
+                    at,
+                    event,
+                    refused: false,
+                }),
+            },
+            implied: false,
+            until: at,
+        });
+    }
+    list
+}
