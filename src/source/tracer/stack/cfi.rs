@@ -4,8 +4,9 @@
 //! compiler makes jumps there; a function whose information has one is not unwound.
 
 use gimli::{
-    BaseAddresses, CallFrameInstruction, CieOrFde, EhFrame, EhFrameHdr, EndianSlice, Expression,
-    FrameDescriptionEntry, LittleEndian, Operation, UnwindExpression, UnwindSection,
+    BaseAddresses, CallFrameInstruction, CieOrFde, EhFrame, EhFrameHdr, EhFrameOffset, EndianSlice,
+    Expression, FrameDescriptionEntry, LittleEndian, Operation, Pointer, UnwindExpression,
+    UnwindSection,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,14 +103,22 @@ impl Cfi {
     fn entry(&self, address: u64) -> Option<Verdict> {
         let index = self.index.as_ref()?;
         let bases = self.bases();
-        let parsed = EhFrameHdr::new(&index.bytes, LittleEndian)
-            .parse(&bases, 8)
-            .ok()?;
+        let Ok(parsed) = EhFrameHdr::new(&index.bytes, LittleEndian).parse(&bases, 8) else {
+            return Some(Verdict::Harmful);
+        };
         let frames = section(&self.frames);
         let table = parsed.table()?;
-        let at = table
-            .pointer_to_offset(table.lookup(address, &bases).ok()?)
-            .ok()?;
+        let found = table.lookup(address, &bases).and_then(Pointer::direct);
+        // A damaged table may name an entry before the section, and the unwinder subtracts without a check. It may also
+        // read encodings that no linker writes (relative to the text) and this does not.
+        let at = match (found, parsed.eh_frame_ptr().direct()) {
+            (Ok(found), Ok(begin)) => found.checked_sub(begin),
+            _ => None,
+        };
+        let Some(at) = at else {
+            return Some(Verdict::Harmful);
+        };
+        let at = EhFrameOffset(usize::try_from(at).ok()?);
         let entry = frames
             .fde_from_offset(&bases, at, EhFrame::cie_from_offset)
             .ok()?;
