@@ -15,6 +15,7 @@
 //! | [`cli`] | what was typed, and what it means | yes |
 //! | [`decode`] | bytes or text to values | no |
 //! | [`event`], [`input`], [`flow`], [`time`] | types: what happened, what is known about the inputs | no |
+//! | [`shell`] | words of the commands that are printed as advice | no |
 //! | [`clock`], [`merge`], [`share`] | the trace's times laid on the capture's; one ordered stream; one copy of what repeats | no |
 //! | [`join`] | who caused what: processes, sockets, queries, lookups, connection attempts | no |
 //! | [`timetable`] | how long stub resolvers wait, by arithmetic | no |
@@ -47,6 +48,7 @@ pub mod pipeline;
 pub mod render;
 pub mod report;
 pub mod share;
+pub mod shell;
 pub mod source;
 pub mod time;
 pub mod timetable;

@@ -3,6 +3,7 @@
 use super::Case;
 use crate::flow::Endpoint;
 use crate::join::lookup::Lookup;
+use crate::shell;
 use crate::time::Span;
 use std::net::IpAddr;
 
@@ -94,6 +95,27 @@ pub fn spoken_name(lookup: &Lookup) -> String {
         None if &*lookup.name.0 == "?" => "a name that the trace does not show".into(),
         None => lookup.name.to_string(),
     }
+}
+
+/// The command that asks a server for the name of a lookup, safe to paste whatever the name is.
+pub fn dig(server: Endpoint, lookup: &Lookup) -> String {
+    let port = if server.port == 53 {
+        String::new()
+    } else {
+        format!("-p {} ", server.port)
+    };
+    let name = match lookup.reverse {
+        Some(address) => format!("-x {address}"),
+        None if &*lookup.name.0 == "?" => "NAME".into(),
+        // Without -q dig reads such a name as an option, a server or a type.
+        None => match &*lookup.name.0 {
+            name if name.starts_with(['-', '+', '@']) || !name.contains('.') => {
+                format!("-q {}", shell::word(name))
+            }
+            name => shell::word(name).into_owned(),
+        },
+    };
+    format!("dig {port}@{} {name}", server.ip)
 }
 
 /// `: 5.00 s` of waiting in words, or nothing where no account has it.

@@ -2,6 +2,7 @@
 
 use super::safe::escape;
 use crate::report::Entry;
+use crate::shell;
 
 /// The numbers cited in one file, in the order of citing.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub fn tshark(cited: &Cited) -> String {
         .collect();
     format!(
         "tshark -n -r {} -Y '{}'",
-        quoted(cited.path),
+        shell::path(cited.path),
         numbers.join(" || ")
     )
 }
@@ -83,17 +84,7 @@ pub fn sed(cited: &Cited) -> String {
         .take(MAX_NUMBERS)
         .map(|n| format!("{n}p"))
         .collect();
-    format!("sed -n '{}' {}", numbers.join(";"), quoted(cited.path))
-}
-
-/// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) && !word.starts_with('-') {
-        return word.to_owned();
-    }
-    let prefix = if word.starts_with('-') { "./" } else { "" };
-    format!("'{prefix}{}'", word.replace('\'', "'\\''"))
+    format!("sed -n '{}' {}", numbers.join(";"), shell::path(cited.path))
 }
 
 #[cfg(test)]

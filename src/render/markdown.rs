@@ -7,7 +7,7 @@ use super::text::style::seconds;
 use super::{evidence, words};
 use crate::report::{Delay, Report};
 use mark::Align::{Left, Right};
-use mark::{code, strong, table, text};
+use mark::{advice, code, strong, table, text};
 use std::collections::HashSet;
 use std::io::{self, Write};
 
@@ -163,7 +163,7 @@ fn remedies(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out, "\n## What to change\n")?;
     for (n, remedy) in remedies {
-        writeln!(out, "- [ ] Finding {n}: {}", text(remedy))?;
+        writeln!(out, "- [ ] Finding {n}: {}", advice(remedy))?;
     }
     Ok(())
 }

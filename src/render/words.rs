@@ -6,7 +6,17 @@ pub mod comparison;
 use super::safe::escape;
 use crate::report::subjects::Subjects;
 use crate::report::{Caller, Delay, Entry, Report, Resolver, Task};
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+/// The sentences of a remedy, and the command on its second line, which must not be wrapped: pasted in two parts, its
+/// second part would be a command of its own.
+pub fn remedy(remedy: &str) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+    match remedy.split_once('\n') {
+        Some((sentences, command)) => (escape(sentences), Some(escape(command))),
+        None => (escape(remedy), None),
+    }
+}
 
 /// Seconds as a person reads them, with a unit.
 pub fn seconds(value: f64) -> String {

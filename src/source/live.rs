@@ -18,6 +18,7 @@ use crate::explain::past::Past;
 use crate::input::CaptureFacts;
 use crate::pipeline::Gathered;
 use crate::render::progress::Progress;
+use crate::render::safe::escape;
 use crate::time::{SECOND, Span, Timestamp};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
@@ -341,7 +342,7 @@ fn names(tasks: &[Task]) -> String {
         .map(|t| {
             format!(
                 "{} ({})",
-                t.comm.as_deref().unwrap_or("?"),
+                escape(t.comm.as_deref().unwrap_or("?")),
                 t.pid.or(t.tid).unwrap_or(0)
             )
         })

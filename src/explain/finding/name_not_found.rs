@@ -68,7 +68,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
             .filter_map(|q| q.answer())
             .any(|a| a.rcode.0 == 3);
         let servers = who(&queries, |answer| answer.negative() && !answer.late);
-        let knowing = who(&queries, |answer| answer.rcode.0 == 0 && answer.records > 0);
+        let knows = |answer: &Answer| answer.rcode.0 == 0 && answer.records > 0;
+        let knowing = who(&queries, knows);
+        let knowing_query = queries.iter().find(|q| q.answer().is_some_and(knows));
         // A missing PTR record is common and harmless, and so is a name without which the client got on.
         let got_on = last_answered
             .get(&lookup.process)
@@ -99,16 +101,15 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 }
             ),
             cost: None,
-            remedy: Some(if knowing.is_empty() {
-                "Check the spelling and the search list, and that these are the name servers which know the domain."
-                    .into()
-            } else {
-                format!(
+            remedy: Some(match knowing_query {
+                None => "Check the spelling and the search list, and that these are the name servers which know the domain."
+                    .into(),
+                Some(knows) => format!(
                     "{} knows the name, but its answer came too late: name servers of one resolv.conf must agree \
-                     (split DNS?). Compare 'dig @SERVER {}'.",
+                     (split DNS?). Compare the answers of both:\n{}",
                     words::list(&knowing),
-                    spoken_name(lookup)
-                )
+                    words::dig(knows.resolver, lookup)
+                ),
             }),
             evidence: tally::evidence(queries),
         });

@@ -1,7 +1,7 @@
 //! Two reports compared, as Markdown.
 
 use super::mark::Align::{Left, Right};
-use super::mark::{code, strong, table, text};
+use super::mark::{advice, code, strong, table, text};
 use crate::explain::comparison::{Answers, Asked, Comparison, Found, Setting, Waited};
 use crate::render::words::comparison as words;
 use std::io::{self, Write};
@@ -101,7 +101,7 @@ fn findings(findings: &[Found], out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out, "\n## Findings\n")?;
     for f in findings {
-        let remedy = words::news(f).map_or_else(String::new, |r| format!(" — {}", text(r)));
+        let remedy = words::news(f).map_or_else(String::new, |r| format!(" — {}", advice(r)));
         writeln!(
             out,
             "- **{}** {}: {}{remedy}",

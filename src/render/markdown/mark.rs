@@ -28,6 +28,14 @@ pub fn text(text: &str) -> String {
         .join(" ")
 }
 
+/// What to do, with the command to paste in a code span of its own.
+pub fn advice(remedy: &str) -> String {
+    match remedy.split_once('\n') {
+        Some((sentences, command)) => format!("{} {}", text(sentences), code(command)),
+        None => text(remedy),
+    }
+}
+
 /// Text as prose that leads: bold.
 pub fn strong(plain: &str) -> String {
     let marked = text(plain);

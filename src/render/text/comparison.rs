@@ -117,7 +117,7 @@ fn findings(findings: &[Found], style: &Style, out: &mut dyn Write) -> io::Resul
             out,
         )?;
         if let Some(remedy) = words::news(finding) {
-            bullet("      => ", &escape(remedy), out)?;
+            super::findings::advice("      => ", remedy, out)?;
         }
     }
     Ok(())

@@ -37,7 +37,7 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
             bullet("     ", &words::caller(caller, hint), out)?;
         }
         if let Some(remedy) = &finding.remedy {
-            bullet("  => ", &escape(remedy), out)?;
+            advice("  => ", remedy, out)?;
         }
         let places: Vec<String> = finding
             .packets
@@ -52,6 +52,16 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         }
     }
     Ok(())
+}
+
+/// What to do, with the command to paste on a line of its own.
+pub fn advice(mark: &str, remedy: &str, out: &mut dyn Write) -> io::Result<()> {
+    let (sentences, command) = words::remedy(remedy);
+    bullet(mark, &sentences, out)?;
+    match command {
+        Some(command) => writeln!(out, "{:1$}{command}", "", mark.len()),
+        None => Ok(()),
+    }
 }
 
 /// For each entry of an account the commands that show its evidence. The lines are as long as they must be,
