@@ -135,6 +135,7 @@ pub fn check(out: &mut dyn Write) -> io::Result<bool> {
             Answer::Yes => ("yes", None),
             Answer::Spared { mend } => ("no*", mend.as_deref()),
             Answer::No { mend } => ("NO", Some(mend.as_str())),
+            Answer::Unsafe { mend } => ("!!", Some(mend.as_str())),
         };
         writeln!(
             out,
@@ -151,6 +152,12 @@ pub fn check(out: &mut dyn Write) -> io::Result<bool> {
         .any(|f| matches!(f.answer, Answer::Spared { .. }))
     {
         writeln!(out, "\n* presyn does without")?;
+    }
+    if facts
+        .iter()
+        .any(|f| matches!(f.answer, Answer::Unsafe { .. }))
+    {
+        writeln!(out, "\n!! gives other users more than they should have")?;
     }
     Ok(machine::suffices(&facts))
 }

@@ -4,6 +4,7 @@ pub mod keep;
 mod netns;
 pub mod pcap_writer;
 
+use crate::source::grant;
 use crate::source::tracer::sys;
 use crate::time::{Span, Timestamp};
 pub use netns::Netns;
@@ -96,13 +97,13 @@ impl Settings {
 pub enum CaptureError {
     /// The right to capture is missing.
     #[error(
-        "not permitted to capture on '{interface}'; grant it with\n    {mend}\nor run presyn as root, or trace only with --no-capture"
+        "not permitted to capture on '{interface}'; run presyn as root, or trace only with --no-capture, or let a group capture:\n    {advice}"
     )]
     NotPermitted {
         /// The interface.
         interface: String,
-        /// The command that grants the right.
-        mend: String,
+        /// How to get the right.
+        advice: String,
     },
     /// The interface is not there, or cannot be captured on.
     #[error("cannot capture on '{interface}': {message}")]
@@ -342,18 +343,11 @@ fn open_error(interface: &str, error: &pcap::Error) -> CaptureError {
     if message.contains("ermission") || message.contains("not permitted") {
         CaptureError::NotPermitted {
             interface,
-            mend: grant_command(),
+            advice: grant::advice(),
         }
     } else {
         CaptureError::Open { interface, message }
     }
-}
-
-/// The command that lets this very binary capture without being root.
-pub fn grant_command() -> String {
-    let program = std::env::current_exe();
-    let program = program.map_or_else(|_| "presyn".into(), |p| p.display().to_string());
-    format!("sudo setcap cap_net_raw+ep '{program}'")
 }
 
 #[cfg(test)]
@@ -383,7 +377,7 @@ mod tests {
             "any: You don't have permission to perform this capture on that device".to_owned(),
         );
         let text = open_error("any", &refused).to_string();
-        assert!(text.contains("sudo setcap cap_net_raw+ep '"), "{text}");
+        assert!(text.contains(&grant::advice()), "{text}");
         let absent = pcap::Error::PcapError("nope0: No such device exists".to_owned());
         assert!(matches!(
             open_error("nope0", &absent),

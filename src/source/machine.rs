@@ -1,6 +1,7 @@
 //! What this machine allows: the facts behind `presyn check`. Each is tried, not guessed, wherever trying does no harm.
 
 use super::capture::{self, Live, Settings};
+use super::grant::{self, FileRights};
 use super::privilege;
 use super::tracer::{self, sys};
 use nix::errno::Errno;
@@ -33,6 +34,11 @@ pub enum Answer {
         /// The command that mends it.
         mend: String,
     },
+    /// It works, and gives other users more than they should have.
+    Unsafe {
+        /// The command that takes it back.
+        mend: String,
+    },
 }
 
 fn fact(name: &'static str, answer: Answer, detail: impl Into<String>) -> Fact {
@@ -49,6 +55,7 @@ pub fn facts() -> Vec<Fact> {
         kernel(),
         fact("libpcap", Answer::Yes, sys::libpcap_version()),
         capturing(),
+        program_rights(),
         interfaces(),
         tracing(),
         yama(),
@@ -102,7 +109,7 @@ fn capturing() -> Fact {
             let mend = if right {
                 "presyn run -i INTERFACE …".to_owned()
             } else {
-                capture::grant_command()
+                grant::advice()
             };
             let detail = match error {
                 capture::CaptureError::NotPermitted { .. } => "CAP_NET_RAW is missing".to_owned(),
@@ -110,6 +117,32 @@ fn capturing() -> Fact {
             };
             fact("capture", Answer::No { mend }, detail)
         }
+    }
+}
+
+/// What this program's file gives to those who may execute it.
+fn program_rights() -> Fact {
+    let name = "who may use it";
+    let looked = std::env::current_exe().and_then(|path| Ok((FileRights::of(&path)?, path)));
+    match looked {
+        Err(error) => fact(
+            name,
+            Answer::Yes,
+            format!("the program's file cannot be read: {error}"),
+        ),
+        Ok((rights, path)) => match rights.excess(&path) {
+            Some(excess) => fact(
+                name,
+                Answer::Unsafe {
+                    mend: excess.remedy,
+                },
+                excess.detail,
+            ),
+            None if rights.capabilities.is_some() => {
+                fact(name, Answer::Yes, "a group may capture with it")
+            }
+            None => fact(name, Answer::Yes, "its file gives no rights"),
+        },
     }
 }
 
@@ -223,7 +256,7 @@ fn user_namespaces() -> Fact {
         return fact(
             "user namespaces",
             Answer::Yes,
-            "presyn works without root in `unshare -Urn`",
+            "--resolv-conf works without root",
         );
     }
     let knobs = [
@@ -242,7 +275,7 @@ fn user_namespaces() -> Fact {
     fact(
         "user namespaces",
         Answer::Spared { mend },
-        "presyn cannot be tried out without root here",
+        "--resolv-conf needs root here",
     )
 }
 
@@ -271,7 +304,7 @@ mod tests {
                 assert!(!mend.is_empty(), "{fact:?}");
             }
         }
-        assert_eq!(facts.len(), 10);
+        assert_eq!(facts.len(), 11);
         let broken = [fact(
             "x",
             Answer::No {
