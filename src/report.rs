@@ -18,6 +18,23 @@ pub use timetable::{BestChange, Timetable, TimetableWait};
 /// Version of the contract; a change that breaks a reader raises the number.
 pub const SCHEMA: &str = "presyn.report/1";
 
+/// The fields of a report that are English sentences, or parts of one. They are for people, are reworded from version
+/// to version, and are no part of the contract: a program reads the fields beside them.
+pub const ENGLISH: [&str; 12] = [
+    "summary",
+    "warnings",
+    "title",
+    "detail",
+    "remedy",
+    "note",
+    "client_why",
+    "told",
+    "change",
+    "words",
+    "hint",
+    "method",
+];
+
 /// Everything presyn has to say about a case.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Report {

@@ -1,30 +1,36 @@
 //! Every recorded case through the library, against golden reports and against what the resolvers say.
 //!
-//! The golden files are `tests/golden/CASE.txt` and `tests/golden/CASE.json`: exactly what
-//! `presyn analyze captures/CASE` prints, run at the project's root; some cases have `CASE.md` and `CASE.jsonl`
-//! beside them. After an intended change of words or
-//! figures, rewrite them with one command and read the difference before committing it:
+//! Two kinds of golden files, so that a reworded sentence changes a few files and a changed figure is not lost
+//! among words:
+//!
+//! - `tests/golden/json/CASE.json`, every case: the contract, without the fields that are English
+//!   ([`presyn::report::ENGLISH`]) and with sorted keys. `tests/golden/jsonl/CASE.jsonl`, a few cases: the same.
+//! - `tests/golden/text/CASE.txt` and `tests/golden/markdown/CASE.md`, a few cases: exactly what
+//!   `presyn analyze captures/CASE` prints, run at the project's root.
+//!
+//! After an intended change, rewrite them with one command and read the difference before committing it:
 //!
 //! ```sh
 //! UPDATE_GOLDEN=1 cargo test --test golden && git diff tests/golden
 //! ```
 //!
-//! The second test owes nothing to the goldens: `asked.json` is what the scripted resolvers themselves
+//! The last test does not use the goldens: `asked.json` is what the scripted resolvers themselves
 //! read and answered.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use presyn::pipeline::{self, Settings};
 use presyn::render::{json, jsonl, markdown, text};
-use presyn::report::Report;
+use presyn::report::{ENGLISH, Report};
 use presyn::source::inputs::{self, InputOptions};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Cases whose Markdown is kept: long and short, with and without capture, IPv6, several accounts, no connect.
-const MARKDOWN: [&str; 8] = [
+/// Cases whose text and Markdown have goldens: long and short, with and without capture, IPv6, several delays, no
+/// connect, a service in front.
+const WORDS: [&str; 8] = [
     "first-reported",
     "ipv6",
     "name-not-found",
@@ -35,7 +41,7 @@ const MARKDOWN: [&str; 8] = [
     "zookeeper-three-silent",
 ];
 
-/// Cases whose lines are kept: all kinds of lines, few of each.
+/// Cases whose lines have goldens: all kinds of lines, few of each.
 const LINES: [&str; 3] = ["name-not-found", "reverse-lookup", "two-addresses-fallback"];
 
 /// The names of the recorded cases. Tests run at the project's root, so the paths stay relative.
@@ -76,48 +82,88 @@ fn difference(old: &str, new: &str) -> String {
     "line ends differ".into()
 }
 
+/// The JSON without the fields that are English.
+fn contract(mut value: Value) -> Value {
+    strip(&mut value);
+    value
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !ENGLISH.contains(&name.as_str()));
+            fields.values_mut().for_each(strip);
+        }
+        Value::Array(list) => list.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// The golden files of a case: folder, name, and what they hold now.
+fn goldens(case: &str, report: &Report) -> Vec<(PathBuf, String)> {
+    let written = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let file = |kind: &str, ending: &str| {
+        Path::new("tests/golden")
+            .join(kind)
+            .join(format!("{case}.{ending}"))
+    };
+    let structured = contract(serde_json::to_value(report).unwrap());
+    let structured = written(&|out| json::write(&structured, out).unwrap());
+    let mut list = vec![(file("json", "json"), structured)];
+    if WORDS.contains(&case) {
+        let look = text::Look::default();
+        let plain = written(&|out| text::write(report, look, out).unwrap());
+        list.push((file("text", "txt"), plain));
+        let marked = written(&|out| markdown::write(report, out).unwrap());
+        list.push((file("markdown", "md"), marked));
+    }
+    if LINES.contains(&case) {
+        let input = format!("captures/{case}");
+        let lines = written(&|out| jsonl::write(&input, report, out).unwrap());
+        let lines = written(&|out| {
+            for line in lines.lines() {
+                let line = contract(serde_json::from_str(line).unwrap());
+                json::line(&line, out).unwrap();
+            }
+        });
+        list.push((file("jsonl", "jsonl"), lines));
+    }
+    list
+}
+
 #[test]
 fn reports_are_as_the_goldens() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| !v.is_empty() && v != "0");
-    let folder = Path::new("tests/golden");
     let mut wrong = Vec::new();
     let mut expected = BTreeSet::new();
     for case in cases() {
-        let report = report(&case);
-        let (mut plain, mut structured) = (Vec::new(), Vec::new());
-        text::write(&report, presyn::render::text::Look::default(), &mut plain).unwrap();
-        json::write(&report, &mut structured).unwrap();
-        let mut written = vec![("txt", plain), ("json", structured)];
-        if MARKDOWN.contains(&&*case) {
-            let mut out = Vec::new();
-            markdown::write(&report, &mut out).unwrap();
-            written.push(("md", out));
-        }
-        if LINES.contains(&&*case) {
-            let mut out = Vec::new();
-            jsonl::write(&format!("captures/{case}"), &report, &mut out).unwrap();
-            written.push(("jsonl", out));
-        }
-        for (ending, now) in written {
-            let path = folder.join(format!("{case}.{ending}"));
-            expected.insert(path.clone());
-            let now = String::from_utf8(now).unwrap();
+        for (path, now) in goldens(&case, &report(&case)) {
             if update {
-                fs::create_dir_all(folder).unwrap();
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(&path, now).unwrap();
-                continue;
+            } else {
+                match fs::read_to_string(&path) {
+                    Ok(old) if old == now => {}
+                    Ok(old) => {
+                        wrong.push(format!("{}: {}", path.display(), difference(&old, &now)));
+                    }
+                    Err(error) => wrong.push(format!("{}: {error}", path.display())),
+                }
             }
-            match fs::read_to_string(&path) {
-                Ok(old) if old == now => {}
-                Ok(old) => wrong.push(format!("{}: {}", path.display(), difference(&old, &now))),
-                Err(error) => wrong.push(format!("{}: {error}", path.display())),
-            }
+            expected.insert(path);
         }
     }
     // A golden of a case that is gone tests nothing.
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if !expected.contains(&path) {
+    for folder in fs::read_dir("tests/golden").unwrap() {
+        for entry in fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = entry.unwrap().path();
+            if expected.contains(&path) {
+                continue;
+            }
             if update {
                 fs::remove_file(&path).unwrap();
             } else {
@@ -131,6 +177,32 @@ fn reports_are_as_the_goldens() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+/// A reworded sentence must change no golden of the contract: every field that holds one is in the list.
+#[test]
+fn no_sentence_is_in_the_contract() {
+    for case in cases() {
+        let value = contract(serde_json::to_value(report(&case)).unwrap());
+        let mut sentences = Vec::new();
+        collect_sentences(&value, &mut sentences);
+        assert!(sentences.is_empty(), "{case}: {sentences:#?}");
+    }
+}
+
+fn collect_sentences(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if is_sentence(text) => found.push(text.clone()),
+        Value::Array(list) => list.iter().for_each(|v| collect_sentences(v, found)),
+        Value::Object(fields) => fields.values().for_each(|v| collect_sentences(v, found)),
+        _ => {}
+    }
+}
+
+/// Strings of four words and more; paths and questions have fewer. The one that has more is strace's options.
+fn is_sentence(text: &str) -> bool {
+    let words = || text.split_whitespace();
+    words().count() > 3 && !words().all(|word| word.starts_with('-'))
 }
 
 /// Queries and answers of one resolver over one transport.
