@@ -9,6 +9,7 @@
 //! they serve, [`service`] lists waits for unix-socket name services.
 
 pub mod connect;
+pub mod id;
 pub mod lookup;
 pub mod process;
 pub mod query;
@@ -19,19 +20,13 @@ pub mod socket;
 pub mod unsent;
 
 use crate::event::dns::{Question, Rcode};
-use crate::event::{Event, Task};
+use crate::event::{Call, Event, Task, What};
 use crate::flow::{Endpoint, Transport};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
+pub use id::{AssociationId, ConnectionId, EventId, Id, IdVec, LookupId, ProcessId, QueryId};
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// Position of an event in the ordered list.
-pub type EventId = usize;
-/// Position of a process in [`process::Processes`].
-pub type ProcessId = usize;
-/// Position of a socket's association in [`socket::Sockets`].
-pub type AssociationId = usize;
 
 /// Everything the join reads.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +49,31 @@ pub struct Evidence<'a> {
     pub attempts: usize,
 }
 
-impl Evidence<'_> {
+impl<'a> Evidence<'a> {
+    /// One event.
+    pub fn event(&self, id: EventId) -> &'a Event {
+        &self.events[id.position()]
+    }
+
+    /// The call that an event is.
+    pub fn call(&self, id: EventId) -> Option<&'a Call> {
+        match &self.event(id).what {
+            What::Call(call) => Some(call),
+            What::Packet(_) | What::Life(_) | What::Stack(_) => None,
+        }
+    }
+
+    /// Whether an event is a packet.
+    pub fn is_packet(&self, id: EventId) -> bool {
+        matches!(self.event(id).what, What::Packet(_))
+    }
+
+    /// All events with their ids, in order.
+    pub fn numbered(&self) -> impl DoubleEndedIterator<Item = (EventId, &'a Event)> + use<'a> {
+        let events = self.events.iter().enumerate();
+        events.map(|(n, event)| (EventId::at(n), event))
+    }
+
     /// Whether there is a capture at all.
     pub fn has_capture(&self) -> bool {
         !self.captures.is_empty()
@@ -250,6 +269,11 @@ impl Query {
         !matches!(self.state, State::NeverSent { .. })
     }
 
+    /// Whether it counts as the client's own: only a trace shows that another process sent it.
+    pub fn is_clients(&self) -> bool {
+        self.origin != Origin::Untraced
+    }
+
     /// How long the client waited for it.
     pub fn waited(&self) -> Span {
         (self.until - self.sent).max(Span::ZERO)
@@ -264,11 +288,11 @@ pub struct Joined {
     /// The sockets of the trace.
     pub sockets: socket::Sockets,
     /// Every query, in order of time.
-    pub queries: Vec<Query>,
+    pub queries: IdVec<QueryId, Query>,
     /// Every lookup, in order of its beginning.
-    pub lookups: Vec<lookup::Lookup>,
+    pub lookups: IdVec<LookupId, lookup::Lookup>,
     /// Every connection attempt of a stream socket, in order of time.
-    pub connections: Vec<connect::Connection>,
+    pub connections: IdVec<ConnectionId, connect::Connection>,
     /// Waits for unix-socket name services, in order of time.
     pub services: Vec<service::ServiceWait>,
     /// Responses that answer no query of the case.

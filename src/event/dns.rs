@@ -252,10 +252,14 @@ pub struct Rcode(pub u16);
 impl Rcode {
     /// No error (RFC 1035).
     pub const NOERROR: Self = Self(0);
+    /// The server could not read the query (RFC 1035).
+    pub const FORMERR: Self = Self(1);
     /// The server failed (RFC 1035).
     pub const SERVFAIL: Self = Self(2);
     /// The name does not exist (RFC 1035).
     pub const NXDOMAIN: Self = Self(3);
+    /// The server does not support this kind of query (RFC 1035).
+    pub const NOTIMP: Self = Self(4);
     /// The server will not answer this client (RFC 1035).
     pub const REFUSED: Self = Self(5);
 }

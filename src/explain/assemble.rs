@@ -6,7 +6,7 @@ use super::{Case, cite, finding, ledger, resolver, stack, verdict};
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
-use crate::join::{Query, State};
+use crate::join::{ConnectionId, LookupId, Query, State};
 use crate::report::{self, Report};
 use crate::time::{Span, Timestamp};
 use std::cmp::Reverse;
@@ -70,16 +70,14 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         resolvers,
         lookups: joined
             .lookups
-            .iter()
+            .entries()
             .take(limits.list)
-            .enumerate()
             .map(|(l, x)| lookup(case, &whatif, l, x))
             .collect(),
         connections: joined
             .connections
-            .iter()
+            .entries()
             .take(limits.list)
-            .enumerate()
             .map(|(c, x)| connection(case, c, x))
             .collect(),
         delays: accounts.iter().map(|a| delay(case, a)).collect(),
@@ -137,7 +135,7 @@ pub fn by_delay(case: &Case, index: &Index) -> Vec<Subject> {
 }
 
 /// The wait after the SYN, unless a later attempt of the same story has it in its own account.
-fn what_came_after(case: &Case, index: &Index, c: usize) -> Span {
+fn what_came_after(case: &Case, index: &Index, c: ConnectionId) -> Span {
     let connections = &case.joined.connections;
     let this = &connections[c];
     let list = index
@@ -207,7 +205,7 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
     }
 }
 
-fn lookup(case: &Case, whatif: &WhatIf, l: usize, lookup: &Lookup) -> report::Lookup {
+fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report::Lookup {
     let known = whatif.known(l);
     report::Lookup {
         id: cite::lookup_id(l),
@@ -289,10 +287,8 @@ pub fn outcome(ending: Ending) -> &'static str {
     }
 }
 
-fn connection(case: &Case, c: usize, x: &Connection) -> report::Connection {
-    let ended_by = x
-        .ended_by
-        .filter(|e| matches!(case.evidence.events[*e].what, crate::event::What::Packet(_)));
+fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connection {
+    let ended_by = x.ended_by.filter(|e| case.evidence.is_packet(*e));
     let connected = x.outcome == Ending::Connected;
     report::Connection {
         id: cite::connection_id(c),

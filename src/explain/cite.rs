@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::event::{self, What};
-use crate::join::{Cause, EventId, How};
+use crate::join::{Cause, ConnectionId, EventId, How, Id, LookupId};
 use crate::report;
 use crate::time::Timestamp;
 
@@ -11,7 +11,7 @@ pub const MAX_CITED: usize = 200;
 
 /// `FILE:N` of an event.
 pub fn place(case: &Case, event: EventId) -> String {
-    let place = case.evidence.events[event].place;
+    let place = case.evidence.event(event).place;
     format!("{}:{}", path(case, place.input), place.number)
 }
 
@@ -29,7 +29,7 @@ pub fn places<'a>(case: &Case, events: impl IntoIterator<Item = &'a EventId>) ->
 pub fn split(case: &Case, events: impl IntoIterator<Item = EventId>) -> (Vec<String>, Vec<String>) {
     let (mut packets, mut calls) = (Vec::new(), Vec::new());
     for event in events {
-        match case.evidence.events[event].what {
+        match case.evidence.event(event).what {
             What::Packet(_) => packets.push(event),
             _ => calls.push(event),
         }
@@ -87,11 +87,11 @@ pub fn cause(case: &Case, cause: Cause) -> report::Cause {
 }
 
 /// Id of a lookup in the report.
-pub fn lookup_id(lookup: usize) -> String {
-    format!("L{}", lookup + 1)
+pub fn lookup_id(lookup: LookupId) -> String {
+    format!("L{}", lookup.position() + 1)
 }
 
 /// Id of a connection in the report.
-pub fn connection_id(connection: usize) -> String {
-    format!("C{}", connection + 1)
+pub fn connection_id(connection: ConnectionId) -> String {
+    format!("C{}", connection.position() + 1)
 }

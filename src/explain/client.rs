@@ -10,7 +10,7 @@ use super::schedule::fit::{self, Fit};
 use super::words;
 use crate::flow::Transport;
 use crate::join::lookup::{Lookup, parallel};
-use crate::join::{How, Origin, Query};
+use crate::join::{How, LookupId, Origin, Query};
 use crate::time::Span;
 use crate::timetable::Stub;
 use std::collections::HashSet;
@@ -154,14 +154,14 @@ impl<'a> Signs<'a> {
 }
 
 /// Whose lookup it was, as far as the facts tell. `setup` is what the client was told.
-pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: usize) -> Guess {
+pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Guess {
     let lookup = &case.joined.lookups[l];
     let unknown = |why: String, allowed| Guess {
         name: "unknown",
         why,
         allowed,
     };
-    let queries = lookup.queries.iter().map(|q| &case.joined.queries[*q]);
+    let queries = lookup.queries(case.joined);
     let queries = queries.filter(|q| q.transport == Transport::Udp);
     let queries: Vec<&Query> = queries.take(MAX_LOOKED_AT).collect();
     let Some(&first) = queries.first() else {
@@ -223,7 +223,7 @@ fn fitting(
     case: &Case,
     conduct: &Conduct,
     setup: &Setup,
-    lookup: usize,
+    lookup: LookupId,
     possible: &[Stub],
 ) -> Vec<Fit> {
     if !fit::timed_out(case, &case.joined.lookups[lookup]) {

@@ -11,8 +11,8 @@ pub mod window;
 use super::Case;
 use crate::event::{Change, What};
 use crate::flow::Endpoint;
-use crate::join::EventId;
 use crate::join::connect::{Connection, Ending};
+use crate::join::{ConnectionId, EventId, LookupId, QueryId};
 use crate::time::{Span, Timestamp};
 use claims::Claim;
 pub use index::Index;
@@ -23,9 +23,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A server connection attempt, by its position among the connections.
-    Connection(usize),
+    Connection(ConnectionId),
     /// A lookup that no connect followed, by its position among the lookups.
-    Lookup(usize),
+    Lookup(LookupId),
 }
 
 /// What the client was waiting for.
@@ -102,7 +102,7 @@ pub struct Line {
     /// On whom.
     pub party: Option<Party>,
     /// Queries behind it, by position.
-    pub queries: BTreeSet<usize>,
+    pub queries: BTreeSet<QueryId>,
     /// How long in all.
     pub span: Span,
     /// No waiting call shows it.
@@ -151,7 +151,7 @@ pub struct Account {
     /// The entries, in order of their first moment.
     pub lines: Vec<Line>,
     /// How much of the window each lookup owns.
-    pub by_lookup: BTreeMap<usize, Span>,
+    pub by_lookup: BTreeMap<LookupId, Span>,
 }
 
 impl Account {

@@ -4,8 +4,8 @@ use super::finding::tally::{self, Forgotten};
 use super::resolver::{Counts, Key, key};
 use super::{Case, words};
 use crate::flow::Endpoint;
-use crate::join::Query;
 use crate::join::connect::{Connection, Ending, Role};
+use crate::join::{Query, QueryId};
 use std::collections::{BTreeMap, HashMap};
 
 /// How many rows of the resolver table are kept; a client has a few resolvers, and a report names a thousand.
@@ -81,7 +81,7 @@ impl Past {
     }
 
     /// Counts queries that are let go, of a case that holds them still.
-    pub fn count(&mut self, case: &Case, queries: impl IntoIterator<Item = usize>) {
+    pub fn count(&mut self, case: &Case, queries: impl IntoIterator<Item = QueryId>) {
         let mut groups: BTreeMap<Key, Vec<&Query>> = BTreeMap::new();
         for q in queries {
             let query = &case.joined.queries[q];

@@ -10,7 +10,7 @@ use crate::event::dns::{Name, RecordType};
 use crate::flow::Transport;
 use crate::join::lookup::Lookup;
 use crate::join::lookup::giveup::TOGETHER;
-use crate::join::{Origin, Query};
+use crate::join::{LookupId, Query};
 use crate::time::Span;
 use crate::timetable::{Ask, Asked, Edge, Ending, Stub, Told};
 use conduct::Conduct;
@@ -63,7 +63,7 @@ fn in_order_asked(case: &Case) -> ResolvConf {
         .joined
         .queries
         .iter()
-        .filter(|q| q.transport == Transport::Udp && q.origin != Origin::Untraced);
+        .filter(|q| q.transport == Transport::Udp && q.is_clients());
     for query in own {
         let address = query.resolver.ip.to_canonical();
         if conf.nameservers.iter().all(|(a, _)| *a != address) {
@@ -136,7 +136,7 @@ impl Plan {
 
 /// The queries of a lookup that went over UDP.
 fn udp<'a>(case: &'a Case, lookup: &'a Lookup) -> impl Iterator<Item = &'a Query> {
-    let queries = lookup.queries.iter().map(|q| &case.joined.queries[*q]);
+    let queries = lookup.queries(case.joined);
     { queries }.filter(|q| q.transport == Transport::Udp)
 }
 
@@ -218,7 +218,7 @@ pub struct Predicted {
 /// A lookup, how it asks, and the name servers' conduct.
 pub struct Scheduled<'a> {
     /// Position among the lookups.
-    pub lookup: usize,
+    pub lookup: LookupId,
     /// Its plan.
     pub plan: &'a Plan,
     /// What the name servers do.

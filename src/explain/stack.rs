@@ -44,7 +44,7 @@ impl Stacks {
         if self.distinct.is_empty() {
             return None;
         }
-        let n = *self.of_call.get(&case.evidence.events.get(event)?.place)?;
+        let n = *self.of_call.get(&case.evidence.event(event).place)?;
         Some((n, self.distinct.get(n)?))
     }
 }
@@ -99,7 +99,7 @@ pub fn callers(case: &Case, calls: impl IntoIterator<Item = EventId>) -> Vec<rep
     for event in calls {
         let (Some((n, stack)), What::Call(call)) = (
             case.stacks.of(case, event),
-            &case.evidence.events[event].what,
+            &case.evidence.event(event).what,
         ) else {
             continue;
         };

@@ -12,7 +12,7 @@ use super::schedule::fit::{self, Fit};
 use super::schedule::{Plan, Predicted, Scheduled, Setup};
 use super::{Case, words};
 use crate::decode::resolv_conf::ResolvConf;
-use crate::join::Origin;
+use crate::join::{LookupId, Origin};
 use crate::time::Span;
 use crate::timetable::{Edge, Ending, Stub};
 use std::cell::RefCell;
@@ -137,7 +137,7 @@ pub struct WhatIf<'a> {
     case: &'a Case<'a>,
     conduct: Conduct<'a>,
     setup: Setup,
-    known: RefCell<HashMap<usize, Rc<Known>>>,
+    known: RefCell<HashMap<LookupId, Rc<Known>>>,
 }
 
 /// What a change would make of a lookup.
@@ -182,7 +182,7 @@ impl<'a> WhatIf<'a> {
     }
 
     /// Whose lookup it was, and how its waits fit.
-    pub fn known(&self, lookup: usize) -> Rc<Known> {
+    pub fn known(&self, lookup: LookupId) -> Rc<Known> {
         if let Some(known) = self.known.borrow().get(&lookup) {
             return Rc::clone(known);
         }
@@ -191,7 +191,7 @@ impl<'a> WhatIf<'a> {
         known
     }
 
-    fn find_out(&self, lookup: usize) -> Known {
+    fn find_out(&self, lookup: LookupId) -> Known {
         let (case, setup) = (self.case, &self.setup);
         let this = &case.joined.lookups[lookup];
         let guess = client::guess(case, &self.conduct, setup, lookup);
@@ -211,7 +211,7 @@ impl<'a> WhatIf<'a> {
     }
 
     /// What a lookup would be under another setup.
-    pub fn lookup(&self, lookup: usize, known: &Known, setup: &Setup) -> Estimate {
+    pub fn lookup(&self, lookup: LookupId, known: &Known, setup: &Setup) -> Estimate {
         let this = &self.case.joined.lookups[lookup];
         let seen = this.ended - this.began;
         let mut estimate = Estimate {
@@ -265,7 +265,7 @@ impl<'a> WhatIf<'a> {
         account: &Account,
         change: &Change,
         setup: &Setup,
-    ) -> (Span, Span, BTreeMap<usize, Estimate>) {
+    ) -> (Span, Span, BTreeMap<LookupId, Estimate>) {
         let target = match account.subject {
             Subject::Connection(c) => Some(self.case.joined.connections[c].to.ip),
             Subject::Lookup(_) => None,

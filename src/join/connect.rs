@@ -5,8 +5,11 @@ mod syn;
 
 use super::process::Processes;
 use super::socket::{Association, Sockets};
-use super::{AssociationId, Cause, EventId, Evidence, How, Origin, ProcessId, Refusal};
-use crate::event::{Call, Outcome, SocketFamily, SocketStyle, Task, What};
+use super::{
+    AssociationId, Cause, ConnectionId, EventId, Evidence, How, Id, IdVec, LookupId, Origin,
+    ProcessId, Refusal,
+};
+use crate::event::{Outcome, SocketFamily, SocketStyle, Task};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
@@ -46,7 +49,7 @@ pub struct Connection {
     /// What caused the SYN.
     pub cause: Option<Cause>,
     /// The lookup that gave its address; set by [`super::lookup`].
-    pub lookup: Option<usize>,
+    pub lookup: Option<LookupId>,
 }
 
 /// What a connection is for.
@@ -90,6 +93,16 @@ impl Ending {
 }
 
 impl Connection {
+    /// When it began: its call, without one its first SYN.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.called.or(self.first_syn)
+    }
+
+    /// Whether it counts as the client's own: only a trace shows that another process made it.
+    pub fn is_clients(&self) -> bool {
+        self.origin != Origin::Untraced
+    }
+
     /// The moment the account before this attempt ends: its first SYN, else its failure, else its call.
     /// An attempt that did not fail and whose SYN nobody captured left with its call.
     pub fn reached(&self) -> Option<Timestamp> {
@@ -109,7 +122,7 @@ impl Connection {
     /// Whether nothing had answered it when the inputs ended: its SYN is captured, its call did not return, or a wait
     /// for it timed out.
     pub fn is_pending(&self, evidence: &Evidence) -> bool {
-        let call = self.cause.and_then(|c| call_of(evidence, c.call?));
+        let call = self.cause.and_then(|c| evidence.call(c.call?));
         let hangs = call.is_some_and(|c| match &c.outcome {
             Outcome::Unknown => true,
             // A signal broke in (ERESTARTSYS; include/linux/errno.h).
@@ -133,7 +146,7 @@ pub fn attempts(
     evidence: &Evidence,
     processes: &Processes,
     sockets: &mut Sockets,
-) -> Vec<Connection> {
+) -> IdVec<ConnectionId, Connection> {
     let mut flows = syn::flows(evidence);
     let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
     let order = candidates(sockets);
@@ -191,13 +204,15 @@ pub fn attempts(
             list.push(of_wire(evidence, flow));
         }
     }
-    list.sort_by_key(|c| (c.called.or(c.first_syn), c.syns.first().copied()));
-    list
+    list.sort_by_key(|c| (c.began(), c.syns.first().copied()));
+    list.into()
 }
 
 /// Associations that may be connection attempts, in order of their calls.
 fn candidates(sockets: &Sockets) -> Vec<AssociationId> {
-    let mut order: Vec<AssociationId> = (0..sockets.list.len())
+    let mut order: Vec<AssociationId> = sockets
+        .list
+        .ids()
         .filter(|a| {
             let s = &sockets.list[*a];
             s.connect.is_some()
@@ -218,8 +233,7 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
     if this.style != SocketStyle::Unknown {
         return this.style == SocketStyle::Stream;
     }
-    let (Some(peer), Some(call)) = (this.peer, this.connect.and_then(|c| call_of(evidence, c)))
-    else {
+    let (Some(peer), Some(call)) = (this.peer, this.connect.and_then(|c| evidence.call(c))) else {
         return false;
     };
     match &call.outcome {
@@ -233,7 +247,7 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
         // It succeeded, and the capture would have shown its SYN.
         _ if evidence.shows_absence() => false,
         _ => {
-            let later = &sockets.list[a + 1..];
+            let later = &sockets.list.as_slice()[a.position() + 1..];
             !later
                 .iter()
                 .take(64)
@@ -244,7 +258,7 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
 
 /// Whether the call's own result proves a stream socket.
 fn in_progress(evidence: &Evidence, association: &Association) -> bool {
-    let call = association.connect.and_then(|c| call_of(evidence, c));
+    let call = association.connect.and_then(|c| evidence.call(c));
     let proofs = [
         "EINPROGRESS",
         "ECONNREFUSED",
@@ -253,13 +267,6 @@ fn in_progress(evidence: &Evidence, association: &Association) -> bool {
         "EINTR",
     ];
     call.is_some_and(|c| proofs.iter().any(|e| c.outcome.is_error(e)))
-}
-
-fn call_of<'a>(evidence: &Evidence<'a>, id: EventId) -> Option<&'a Call> {
-    match &evidence.events[id].what {
-        What::Call(call) => Some(call),
-        _ => None,
-    }
 }
 
 /// The attempt that a `connect` call began.

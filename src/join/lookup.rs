@@ -5,9 +5,11 @@ mod grouping;
 mod implied;
 
 use super::connect::{Connection, Ending, Role};
-use super::{Evidence, ProcessId, Query, State};
+use super::{
+    ConnectionId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query, QueryId, State,
+};
 use crate::event::Task;
-use crate::event::dns::{Name, RecordType};
+use crate::event::dns::{Name, Rcode, RecordType};
 use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
@@ -25,7 +27,7 @@ pub struct Lookup {
     /// The asking process.
     pub process: Option<ProcessId>,
     /// Its queries, in order of time.
-    pub queries: Vec<usize>,
+    pub queries: Vec<QueryId>,
     /// First query.
     pub began: Timestamp,
     /// When the client had its answer or gave up.
@@ -36,6 +38,26 @@ pub struct Lookup {
     pub outcome: Outcome,
     /// Other names of the search list that were tried.
     pub searched: Vec<Name>,
+}
+
+impl Lookup {
+    /// Its queries, in order of time.
+    pub fn queries<'a>(&'a self, joined: &'a Joined) -> impl DoubleEndedIterator<Item = &'a Query> {
+        self.queries_in(&joined.queries)
+    }
+
+    /// Its queries, in order of time, while the join is still at work.
+    fn queries_in<'a>(
+        &'a self,
+        queries: &'a IdVec<QueryId, Query>,
+    ) -> impl DoubleEndedIterator<Item = &'a Query> {
+        self.queries.iter().map(|q| &queries[*q])
+    }
+
+    /// Whether it counts as the client's own, by its first query.
+    pub fn is_clients(&self, joined: &Joined) -> bool {
+        self.queries(joined).next().is_some_and(Query::is_clients)
+    }
 }
 
 /// What came of a lookup.
@@ -55,12 +77,12 @@ pub enum Outcome {
 /// connections to the lookup that gave their address.
 pub fn group(
     evidence: &Evidence,
-    queries: &mut Vec<Query>,
-    connections: &mut [Connection],
-) -> Vec<Lookup> {
+    queries: &mut IdVec<QueryId, Query>,
+    connections: &mut IdVec<ConnectionId, Connection>,
+) -> IdVec<LookupId, Lookup> {
     let mut lookups = grouping::group(evidence, queries);
     giveup::settle(evidence, queries, &mut lookups, connections);
-    for lookup in &mut lookups {
+    for lookup in lookups.iter_mut() {
         conclude(queries, lookup);
     }
     tie(queries, &lookups, connections);
@@ -76,7 +98,7 @@ pub fn group(
 }
 
 /// Sums up a lookup from its queries.
-fn conclude(queries: &[Query], lookup: &mut Lookup) {
+fn conclude(queries: &IdVec<QueryId, Query>, lookup: &mut Lookup) {
     let mut records = false;
     let (mut negative, mut open, mut asked) = (false, false, false);
     for q in lookup.queries.iter().map(|q| &queries[*q]) {
@@ -90,7 +112,7 @@ fn conclude(queries: &[Query], lookup: &mut Lookup) {
                         lookup.addresses.push(*address);
                     }
                 }
-                records |= answer.records > 0 && answer.rcode.0 == 0;
+                records |= answer.records > 0 && answer.rcode == Rcode::NOERROR;
                 negative |= answer.negative();
             }
             State::Open => open = true,
@@ -100,11 +122,9 @@ fn conclude(queries: &[Query], lookup: &mut Lookup) {
     // Most hold one or two, and a list that grew holds room for four.
     lookup.addresses.shrink_to_fit();
     lookup.queries.shrink_to_fit();
-    let unanswered = lookup.queries.iter().any(|q| {
-        let q = &queries[*q];
+    let unanswered = lookup.queries_in(queries).any(|q| {
         !matches!(q.state, State::Answered(_))
-            && !lookup.queries.iter().any(|o| {
-                let o = &queries[*o];
+            && !lookup.queries_in(queries).any(|o| {
                 o.question.name.folded() == q.question.name.folded()
                     && o.question.kind == q.question.kind
                     && o.answer().is_some()
@@ -124,9 +144,13 @@ fn conclude(queries: &[Query], lookup: &mut Lookup) {
 /// A connection belongs to a lookup of its process that gave its address before: best one that was over
 /// by then, best one of the same task, of these the last. Else it belongs to a reverse lookup of its
 /// address. TCP to a resolver belongs to the lookup whose answer was cut.
-fn tie(queries: &[Query], lookups: &[Lookup], connections: &mut [Connection]) {
-    let mut by_address: HashMap<IpAddr, Vec<usize>> = HashMap::new();
-    for (l, lookup) in lookups.iter().enumerate() {
+fn tie(
+    queries: &IdVec<QueryId, Query>,
+    lookups: &IdVec<LookupId, Lookup>,
+    connections: &mut IdVec<ConnectionId, Connection>,
+) {
+    let mut by_address: HashMap<IpAddr, Vec<LookupId>> = HashMap::new();
+    for (l, lookup) in lookups.entries() {
         for address in lookup.addresses.iter().chain(&lookup.reverse) {
             by_address
                 .entry(address.to_canonical())
@@ -135,7 +159,7 @@ fn tie(queries: &[Query], lookups: &[Lookup], connections: &mut [Connection]) {
         }
     }
     for c in connections.iter_mut() {
-        let Some(at) = c.called.or(c.first_syn) else {
+        let Some(at) = c.began() else {
             continue;
         };
         if c.role == Role::Resolver {
@@ -173,18 +197,17 @@ const AT_ONCE: Span = Span::millis(200);
 /// The lookup whose answer a log cut before its addresses (strace shows 32 bytes), when the connect
 /// followed it at once in the same process.
 fn just_before(
-    queries: &[Query],
-    lookups: &[Lookup],
+    queries: &IdVec<QueryId, Query>,
+    lookups: &IdVec<LookupId, Lookup>,
     connection: &Connection,
     at: Timestamp,
-) -> Option<usize> {
-    let end = lookups.partition_point(|l| l.began <= at);
-    (0..end).rev().take(MAX_LOOKED_AT).find(|l| {
+) -> Option<LookupId> {
+    before(lookups, at).find(|l| {
         let lookup = &lookups[*l];
         let unread = lookup.outcome == Outcome::Answered
             && lookup.addresses.is_empty()
             && lookup.reverse.is_none();
-        let by_calls = lookup.queries.iter().all(|q| queries[*q].packet.is_none());
+        let by_calls = lookup.queries_in(queries).all(|q| q.packet.is_none());
         let soon = lookup.ended <= at && at - lookup.ended <= AT_ONCE;
         connection.process.is_some()
             && same_client(lookup, connection)
@@ -198,28 +221,32 @@ fn just_before(
 /// same name all day, and only the last few can be its own.
 const MAX_LOOKED_AT: usize = 64;
 
+/// The last lookups that had begun by then, the latest first.
+fn before(
+    lookups: &IdVec<LookupId, Lookup>,
+    at: Timestamp,
+) -> impl Iterator<Item = LookupId> + use<> {
+    let end = lookups.partition_point(|l| l.began <= at);
+    (0..end).rev().take(MAX_LOOKED_AT).map(LookupId::at)
+}
+
 /// The lookup that a TCP connection to a resolver continues.
 fn cut_short(
-    queries: &[Query],
-    lookups: &[Lookup],
+    queries: &IdVec<QueryId, Query>,
+    lookups: &IdVec<LookupId, Lookup>,
     connection: &Connection,
     at: Timestamp,
-) -> Option<usize> {
-    let end = lookups.partition_point(|l| l.began <= at);
-    let own = |l: &usize| same_client(&lookups[*l], connection);
-    let asked = |l: &usize| {
-        lookups[*l].queries.iter().any(|q| {
-            let q = &queries[*q];
+) -> Option<LookupId> {
+    let own = |l: &LookupId| same_client(&lookups[*l], connection);
+    let asked = |l: &LookupId| {
+        lookups[*l].queries_in(queries).any(|q| {
             let cut = q.transport == Transport::Udp
                 && q.answer().is_some_and(|a| a.truncated && a.at <= at);
             q.resolver == connection.to
                 && (cut || q.transport == Transport::Tcp && q.client == connection.from)
         })
     };
-    (0..end)
-        .rev()
-        .take(MAX_LOOKED_AT)
-        .find(|l| own(l) && asked(l))
+    before(lookups, at).find(|l| own(l) && asked(l))
 }
 
 /// Whether a lookup was made by the process (or, without a trace, from the host) that connects.
@@ -228,10 +255,9 @@ fn same_client(lookup: &Lookup, connection: &Connection) -> bool {
 }
 
 /// How a client asks, as far as it shows in one lookup.
-pub fn parallel(queries: &[Query], lookup: &Lookup) -> bool {
+pub fn parallel(queries: &IdVec<QueryId, Query>, lookup: &Lookup) -> bool {
     let mut first: HashMap<Option<RecordType>, (Timestamp, Endpoint)> = HashMap::new();
-    lookup.queries.iter().any(|q| {
-        let q = &queries[*q];
+    lookup.queries_in(queries).any(|q| {
         if let Some((at, resolver)) = first.get(&q.question.kind) {
             *resolver != q.resolver && q.sent - *at < giveup::TOGETHER
         } else {

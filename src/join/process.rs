@@ -3,7 +3,7 @@
 //! A strace log rarely says so (no `clone` lines), yet file descriptors and lookups belong to processes:
 //! curl, node, the JVM and Go resolve in one thread and connect in another.
 
-use super::ProcessId;
+use super::{Id, IdVec, ProcessId};
 use crate::event::{Change, Event, Op, Task, What};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -27,7 +27,7 @@ pub struct Process {
 /// All processes of a trace.
 #[derive(Clone, Debug, Default)]
 pub struct Processes {
-    list: Vec<Process>,
+    list: IdVec<ProcessId, Process>,
     by_thread: HashMap<Option<u32>, ProcessId>,
     comms: Comms,
 }
@@ -68,8 +68,7 @@ impl Processes {
             if leads && !sign.thread {
                 let parent = sign.parent.or_else(|| nearest(&leaders, **tid));
                 let parent = parent.and_then(|p| this.by_thread.get(&Some(p)).copied());
-                let id = this.list.len();
-                this.list.push(Process {
+                let id = this.list.push(Process {
                     pid: **tid,
                     concluded: sign.pid.is_none(),
                     parent,
@@ -95,8 +94,7 @@ impl Processes {
                     this.list.push(Process {
                         pid: sign.pid,
                         ..Process::default()
-                    });
-                    this.list.len() - 1
+                    })
                 });
                 this.by_thread.insert(**tid, id);
                 id
@@ -118,7 +116,10 @@ impl Processes {
 
     /// The process of a task.
     pub fn of(&self, task: &Task) -> ProcessId {
-        self.by_thread.get(&task.tid).copied().unwrap_or(0)
+        self.by_thread
+            .get(&task.tid)
+            .copied()
+            .unwrap_or(ProcessId::at(0))
     }
 
     /// One process.

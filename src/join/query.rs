@@ -12,7 +12,10 @@ use super::response;
 use super::sent::Sent;
 use super::socket::Sockets;
 use super::unsent;
-use super::{AssociationId, Cause, EventId, Evidence, How, Origin, Query, State};
+use super::{
+    AssociationId, Cause, ConnectionId, EventId, Evidence, How, IdVec, Origin, Query, QueryId,
+    State,
+};
 use crate::event::dns::{Message, Name, Question, RecordType};
 use crate::event::{Packet, Service, What};
 use crate::flow::FiveTuple;
@@ -38,8 +41,8 @@ pub fn queries(
     processes: &Processes,
     sockets: &mut Sockets,
     sent: Vec<Sent>,
-    connections: &[Connection],
-) -> (Vec<Query>, usize) {
+    connections: &IdVec<ConnectionId, Connection>,
+) -> (IdVec<QueryId, Query>, usize) {
     let wire = on_wire(evidence);
     let mut senders: Vec<Option<Sender>> = vec![None; wire.len()];
     let mut matched = vec![false; sent.len()];
@@ -77,13 +80,14 @@ pub fn queries(
         queries.extend(unsent);
     }
     queries.sort_by_key(|q| (q.sent, q.packet, q.cause.and_then(|c| c.call)));
+    let mut queries = IdVec::from(queries);
     let unsolicited = response::answer(evidence, sockets, &mut queries);
     (queries, unsolicited)
 }
 
 fn on_wire<'a>(evidence: &Evidence<'a>) -> Vec<OnWire<'a>> {
     let mut list = Vec::new();
-    for (event, e) in evidence.events.iter().enumerate() {
+    for (event, e) in evidence.numbered() {
         let What::Packet(Packet::Dns {
             flow,
             service,
@@ -204,9 +208,9 @@ fn task_of(
     call: Option<EventId>,
     association: Option<AssociationId>,
 ) -> Option<crate::event::Task> {
-    match call.map(|c| &evidence.events[c].what) {
-        Some(What::Call(call)) => Some(call.task.clone()),
-        _ => association.map(|a| sockets.list[a].task.clone()),
+    match call.and_then(|c| evidence.call(c)) {
+        Some(call) => Some(call.task.clone()),
+        None => association.map(|a| sockets.list[a].task.clone()),
     }
 }
 

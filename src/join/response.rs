@@ -2,7 +2,7 @@
 
 use super::connect::refusal;
 use super::socket::Sockets;
-use super::{Answer, EventId, Evidence, Query, Refusal, State};
+use super::{Answer, AssociationId, EventId, Evidence, IdVec, Query, QueryId, Refusal, State};
 use crate::event::dns::{Message, Question};
 use crate::event::{Op, Outcome, Packet, Service, What};
 use crate::flow::{Endpoint, Transport};
@@ -19,20 +19,20 @@ const MAX_WEIGHED: usize = 256;
 
 /// The positions of the queries that a packet showed, in order of a key and then of time. Positions alone: keys
 /// beside them would take more memory than the queries do.
-fn sorted<K: Ord>(queries: &[Query], key: impl Fn(&Query) -> K) -> Vec<usize> {
-    let known = |i: &usize| queries[*i].client.is_some() && queries[*i].id.is_some();
-    let mut list: Vec<usize> = (0..queries.len()).filter(known).collect();
+fn sorted<K: Ord>(queries: &IdVec<QueryId, Query>, key: impl Fn(&Query) -> K) -> Vec<QueryId> {
+    let known = |i: &QueryId| queries[*i].client.is_some() && queries[*i].id.is_some();
+    let mut list: Vec<QueryId> = queries.ids().filter(known).collect();
     list.sort_unstable_by_key(|i| (key(&queries[*i]), *i));
     list
 }
 
 /// Those of a sorted list that have this key.
 fn with_key<'l, K: Ord>(
-    list: &'l [usize],
-    queries: &[Query],
+    list: &'l [QueryId],
+    queries: &IdVec<QueryId, Query>,
     key: impl Fn(&Query) -> K,
     wanted: &K,
-) -> &'l [usize] {
+) -> &'l [QueryId] {
     let start = list.partition_point(|i| key(&queries[*i]) < *wanted);
     let rest = &list[start..];
     &rest[..rest.partition_point(|i| key(&queries[*i]) <= *wanted)]
@@ -51,12 +51,16 @@ fn by_port(q: &Query) -> (Option<u16>, Option<u16>) {
 }
 
 /// Answers queries and settles what the rest are. Returns the number of responses that answer nothing.
-pub fn answer(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) -> usize {
+pub fn answer(
+    evidence: &Evidence,
+    sockets: &Sockets,
+    queries: &mut IdVec<QueryId, Query>,
+) -> usize {
     let own = sorted(queries, by_socket);
     let flows = sorted(queries, by_flow);
     let ports = sorted(queries, by_port);
     let mut unsolicited = 0;
-    for (id, event) in evidence.events.iter().enumerate() {
+    for (id, event) in evidence.numbered() {
         match &event.what {
             What::Packet(Packet::Dns {
                 flow,
@@ -98,8 +102,8 @@ pub fn answer(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) -> 
 /// Gives a response to the latest identical open query. Under NAT (`!exact`) the resolver must be the one
 /// that the call named, and a query without a packet is proven by its answer.
 fn settle(
-    queries: &mut [Query],
-    list: &[usize],
+    queries: &mut IdVec<QueryId, Query>,
+    list: &[QueryId],
     event: EventId,
     at: Timestamp,
     message: &Message,
@@ -117,12 +121,12 @@ fn settle(
 
 /// The latest query sent by then that an answer can be for.
 fn latest_open(
-    queries: &[Query],
-    list: &[usize],
+    queries: &IdVec<QueryId, Query>,
+    list: &[QueryId],
     at: Timestamp,
     question: Option<&Question>,
     may_be: impl Fn(&Query) -> bool,
-) -> Option<usize> {
+) -> Option<QueryId> {
     let end = list.partition_point(|i| queries[*i].sent <= at);
     let fits = |refused: bool| {
         let mut latest = list[..end].iter().rev().take(MAX_WEIGHED).copied();
@@ -152,8 +156,8 @@ fn answer_of(event: EventId, at: Timestamp, message: &Message) -> Answer {
 
 /// Marks the latest query that an ICMP error can be about.
 fn refuse(
-    queries: &mut [Query],
-    list: &[usize],
+    queries: &mut IdVec<QueryId, Query>,
+    list: &[QueryId],
     why: Refusal,
     id: Option<u16>,
     question: Option<&Question>,
@@ -180,18 +184,14 @@ fn refuse(
 }
 
 /// Takes answers and errors from what the client's own calls received, where no packet shows them.
-fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) {
-    let mut by_association: HashMap<usize, Vec<usize>> = HashMap::new();
-    for (i, q) in queries
-        .iter()
-        .enumerate()
-        .filter(|(_, q)| q.packet.is_none())
-    {
+fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryId, Query>) {
+    let mut by_association: HashMap<AssociationId, Vec<QueryId>> = HashMap::new();
+    for (i, q) in queries.entries().filter(|(_, q)| q.packet.is_none()) {
         if let Some(a) = q.association {
             by_association.entry(a).or_default().push(i);
         }
     }
-    for (id, event) in evidence.events.iter().enumerate() {
+    for (id, event) in evidence.numbered() {
         let What::Call(call) = &event.what else {
             continue;
         };
@@ -231,8 +231,8 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut [Query]) {
 }
 
 fn received(
-    queries: &mut [Query],
-    list: &[usize],
+    queries: &mut IdVec<QueryId, Query>,
+    list: &[QueryId],
     event: EventId,
     at: Timestamp,
     dns: &Message,
@@ -246,7 +246,7 @@ fn received(
 }
 
 /// Settles the queries that nothing answered: unanswered, unless observation ended before an answer was due.
-fn judge(evidence: &Evidence, queries: &mut [Query]) {
+fn judge(evidence: &Evidence, queries: &mut IdVec<QueryId, Query>) {
     let end = evidence.end();
     for q in queries.iter_mut() {
         if q.state == State::Open && end - q.sent >= evidence.patience - SLACK {

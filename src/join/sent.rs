@@ -2,7 +2,7 @@
 
 use super::process::Processes;
 use super::socket::Sockets;
-use super::{AssociationId, EventId, Evidence, ProcessId};
+use super::{AssociationId, EventId, Evidence, IdVec, ProcessId};
 use crate::event::dns;
 use crate::event::{Op, SocketStyle, What};
 use crate::flow::{Endpoint, Transport};
@@ -32,8 +32,8 @@ pub struct Sent {
 /// stands for one query of unknown content.
 pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Vec<Sent> {
     let mut all = Vec::new();
-    let mut spoken = vec![false; processes.len().max(1)];
-    for (id, event) in evidence.events.iter().enumerate() {
+    let mut spoken: IdVec<ProcessId, bool> = IdVec::from(vec![false; processes.len().max(1)]);
+    for (id, event) in evidence.numbered() {
         let What::Call(call) = &event.what else {
             continue;
         };
@@ -77,7 +77,7 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
             }
         }
     }
-    for (a, association) in sockets.list.iter().enumerate() {
+    for (a, association) in sockets.list.entries() {
         let (Some(call), Some(resolver), false) = (
             association.connect,
             association.peer,
@@ -85,8 +85,9 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
         ) else {
             continue;
         };
-        let failed =
-            matches!(&evidence.events[call].what, What::Call(c) if c.outcome.value().is_none());
+        let failed = evidence
+            .call(call)
+            .is_some_and(|c| c.outcome.value().is_none());
         if evidence.is_dns_port(resolver.port)
             && association.style != SocketStyle::Stream
             && !failed

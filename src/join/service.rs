@@ -2,7 +2,7 @@
 
 use super::process::Processes;
 use super::socket::{Association, Sockets};
-use super::{EventId, Evidence, ProcessId};
+use super::{EventId, Evidence, Id, ProcessId};
 use crate::event::{Op, Outcome, Task, What};
 use crate::time::Timestamp;
 
@@ -50,14 +50,14 @@ pub fn name_of(path: &str) -> Option<&'static str> {
 /// twice and gets `ENOENT`) is no wait.
 pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Vec<ServiceWait> {
     let mut list = Vec::new();
-    for (a, association) in sockets.list.iter().enumerate() {
+    for (a, association) in sockets.list.entries() {
         let (Some(path), Some(connect)) = (&association.path, association.connect) else {
             continue;
         };
         let Some(service) = name_of(path) else {
             continue;
         };
-        let What::Call(call) = &evidence.events[connect].what else {
+        let What::Call(call) = &evidence.event(connect).what else {
             continue;
         };
         if matches!(&call.outcome, Outcome::Failed(error) if &**error != "EINPROGRESS" && &**error != "EAGAIN")
@@ -93,18 +93,18 @@ fn end(
     let last = calls
         .iter()
         .rev()
-        .find_map(|id| match &evidence.events[*id].what {
+        .find_map(|id| match &evidence.event(*id).what {
             What::Call(call)
                 if *id != connect && !matches!(call.op, Op::Send { .. } | Op::Connect { .. }) =>
             {
-                Some(call.exited.unwrap_or(evidence.events[*id].at))
+                Some(call.exited.unwrap_or(evidence.event(*id).at))
             }
             _ => None,
         });
     if let Some(last) = last {
         return (last, false);
     }
-    let next = evidence.events[connect + 1..]
+    let next = evidence.events[connect.position() + 1..]
         .iter()
         .find(|e| match &e.what {
             What::Call(call) => call.task.tid == association.task.tid,

@@ -7,7 +7,7 @@
 mod replay;
 
 use super::process::Processes;
-use super::{AssociationId, EventId, Evidence, ProcessId};
+use super::{AssociationId, EventId, Evidence, IdVec, ProcessId};
 use crate::event::{Change, SocketFamily, SocketStyle, Task, What};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
@@ -30,8 +30,8 @@ pub struct Association {
     pub identity: Option<u64>,
     /// When it began.
     pub opened: Timestamp,
-    /// When it ended; [`Timestamp`] maximum while nobody saw the end.
-    pub closed: Timestamp,
+    /// When it ended, where that was seen.
+    pub closed: Option<Timestamp>,
     /// Remote end given to `connect`.
     pub peer: Option<Endpoint>,
     /// Path given to `connect` on a unix socket.
@@ -49,7 +49,7 @@ pub struct Association {
 impl Association {
     /// Whether the association was alive then.
     pub fn alive(&self, at: Timestamp, tolerance: Span) -> bool {
-        self.opened - tolerance <= at && at <= self.closed + tolerance
+        self.opened - tolerance <= at && self.closed.is_none_or(|closed| at <= closed + tolerance)
     }
 }
 
@@ -57,18 +57,18 @@ impl Association {
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// In order of creation.
-    pub list: Vec<Association>,
-    /// For every event: its association + 1, or 0.
-    of_event: Vec<u32>,
+    pub list: IdVec<AssociationId, Association>,
+    /// For every event: the association that it worked on.
+    of_event: IdVec<EventId, Option<AssociationId>>,
     /// For every association: the calls that worked on it after it was opened, in order.
-    calls: Vec<Vec<EventId>>,
+    calls: IdVec<AssociationId, Vec<EventId>>,
 }
 
 impl Sockets {
     /// Replays the calls of all traces.
     pub fn replay(evidence: &Evidence, processes: &Processes) -> Self {
         let mut replay = Replay::new(processes, evidence.events.len());
-        for (id, event) in evidence.events.iter().enumerate() {
+        for (id, event) in evidence.numbered() {
             match &event.what {
                 What::Call(call) => replay.call(id, event, call),
                 What::Life(life) => {
@@ -79,9 +79,12 @@ impl Sockets {
                 What::Packet(_) | What::Stack(_) => {}
             }
         }
-        let mut calls = vec![Vec::new(); replay.list.len()];
-        for (id, association) in replay.of_event.iter().enumerate().filter(|(_, n)| **n != 0) {
-            calls[*association as usize - 1].push(id);
+        let mut calls: IdVec<AssociationId, Vec<EventId>> =
+            vec![Vec::new(); replay.list.len()].into();
+        for (event, association) in replay.of_event.entries() {
+            if let Some(association) = association {
+                calls[*association].push(event);
+            }
         }
         Self {
             list: replay.list,
@@ -97,9 +100,6 @@ impl Sockets {
 
     /// The association that a call worked on.
     pub fn of(&self, event: EventId) -> Option<AssociationId> {
-        match self.of_event.get(event) {
-            Some(0) | None => None,
-            Some(n) => Some(*n as usize - 1),
-        }
+        self.of_event.get(event).copied().flatten()
     }
 }

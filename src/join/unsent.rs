@@ -3,7 +3,7 @@
 
 use crate::event::{IcmpKind, Packet, Quote, What};
 use crate::flow::Transport;
-use crate::join::{EventId, Evidence, Origin, Query, Refusal, State};
+use crate::join::{EventId, Evidence, Id, Origin, Query, Refusal, State};
 use crate::time::Span;
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ const SEARCH: Span = Span::seconds(5);
 
 /// The errors that a host sent to itself about its own packets, and what they quote.
 pub fn errors<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = (EventId, &'a Quote)> + use<'a> {
-    let events = evidence.events.iter().enumerate();
+    let events = evidence.numbered();
     events.filter_map(|(event, e)| match &e.what {
         What::Packet(Packet::Icmp {
             from,
@@ -32,10 +32,10 @@ pub fn search<'a>(
     neighbour: IpAddr,
 ) -> impl Iterator<Item = EventId> + use<'a> {
     let events = evidence.events;
-    let told = events[error].at;
+    let told = evidence.event(error).at;
     let start = events.partition_point(|e| e.at < told - SEARCH);
-    (start..error).filter(move |e| {
-        matches!(events[*e].what, What::Packet(Packet::Neighbour { about, reply: false }) if about == neighbour)
+    (start..error.position()).map(EventId::at).filter(move |e| {
+        matches!(events[e.position()].what, What::Packet(Packet::Neighbour { about, reply: false }) if about == neighbour)
     })
 }
 
@@ -43,7 +43,7 @@ pub fn search<'a>(
 pub fn queries(evidence: &Evidence, seen: &[Query]) -> Vec<Query> {
     let mut list: Vec<Query> = Vec::new();
     for (event, quote) in errors(evidence) {
-        let at = evidence.events[event].at;
+        let at = evidence.event(event).at;
         let flow = quote.flow;
         let (Some(question), Transport::Udp) = (&quote.question, flow.transport) else {
             continue;
@@ -67,7 +67,7 @@ pub fn queries(evidence: &Evidence, seen: &[Query]) -> Vec<Query> {
             resolver: flow.dst,
             sent: search(evidence, event, flow.dst.ip)
                 .next()
-                .map_or(at, |e| evidence.events[e].at),
+                .map_or(at, |e| evidence.event(e).at),
             packet: None,
             cause: None,
             origin: Origin::Unknown,

@@ -17,7 +17,7 @@ use crate::explain::stack::Stacks;
 use crate::flow::Endpoint;
 use crate::input::CaptureFacts;
 use crate::join::lookup::Lookup;
-use crate::join::{self, Evidence};
+use crate::join::{self, ConnectionId, Evidence};
 use crate::merge;
 use crate::time::{Span, Timestamp};
 use units::{Gone, Units};
@@ -129,27 +129,21 @@ impl Forget {
 /// Counts what goes.
 fn count(case: &Case, subjects: &[Subject], gone: &Gone, past: &mut Past) {
     let joined = case.joined;
-    let goes = |connection: usize| gone.units[units::of_connection(joined, connection)];
+    let goes = |connection: ConnectionId| gone.units[units::of_connection(joined, connection)];
     let lookups: Vec<&Lookup> = joined
         .lookups
-        .iter()
-        .enumerate()
-        .filter(|(l, _)| gone.units[*l])
+        .entries()
+        .filter(|(l, _)| gone.units[units::of_lookup(*l)])
         .map(|(_, lookup)| lookup)
         .collect();
     past.lookups += lookups.len();
-    for (_, x) in joined
-        .connections
-        .iter()
-        .enumerate()
-        .filter(|(c, _)| goes(*c))
-    {
+    for (_, x) in joined.connections.entries().filter(|(c, _)| goes(*c)) {
         past.count_attempt(x);
     }
     past.subjects += subjects
         .iter()
         .filter(|s| match s {
-            Subject::Lookup(l) => gone.units[*l],
+            Subject::Lookup(l) => gone.units[units::of_lookup(*l)],
             Subject::Connection(c) => goes(*c),
         })
         .count();

@@ -4,12 +4,13 @@ use super::{Context, Draft, Page, Severity, attempt, cost};
 use crate::explain::ledger::{Kind, Party, Subject, claims};
 use crate::explain::words;
 use crate::flow::Endpoint;
+use crate::join::ConnectionId;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::time::Span;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A connection and the attempts that failed before it.
-type Story = (usize, Vec<usize>);
+type Story = (ConnectionId, Vec<ConnectionId>);
 
 /// How many attempts before a connection are looked at; a name seldom has more addresses.
 const LOOK_BACK: usize = 30;
@@ -38,14 +39,14 @@ timeout in the program.",
 /// Finds fallbacks, one finding per list of failed addresses.
 pub fn find(context: &Context) -> Vec<Draft> {
     let joined = context.case.joined;
-    let mut by_process: HashMap<_, Vec<usize>> = HashMap::new();
+    let mut by_process: HashMap<_, Vec<ConnectionId>> = HashMap::new();
     let mut stories: BTreeMap<(Vec<Endpoint>, Endpoint), Vec<Story>> = BTreeMap::new();
-    for (c, x) in joined.connections.iter().enumerate() {
+    for (c, x) in joined.connections.entries() {
         if x.role != Role::Server {
             continue;
         }
         let earlier = by_process.entry(x.process).or_default();
-        let failed: Vec<usize> = earlier
+        let failed: Vec<ConnectionId> = earlier
             .iter()
             .rev()
             .take(LOOK_BACK)
@@ -72,7 +73,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         stories.entry((ends, x.to)).or_default().push((c, failed));
     }
     // Of a story that goes on over three addresses only the whole is told.
-    let subsumed: HashSet<usize> = stories
+    let subsumed: HashSet<ConnectionId> = stories
         .values()
         .flatten()
         .flat_map(|(_, failed)| failed.iter().copied())

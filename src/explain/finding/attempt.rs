@@ -28,12 +28,12 @@ pub fn evidence<'a>(attempts: impl IntoIterator<Item = &'a Connection>) -> Vec<E
 /// Whether the same process later got a connection of the same story: to the same port, or from the
 /// same lookup.
 pub fn recovered(case: &Case, failed: &Connection) -> bool {
-    let Some(at) = failed.called.or(failed.first_syn) else {
+    let Some(at) = failed.began() else {
         return false;
     };
     let all = &case.joined.connections;
-    let start = all.partition_point(|x| x.called.or(x.first_syn).is_none_or(|t| t < at));
-    all[start.saturating_sub(1)..]
+    let start = all.partition_point(|x| x.began().is_none_or(|t| t < at));
+    all.as_slice()[start.saturating_sub(1)..]
         .iter()
         .take(LOOK_AHEAD)
         .any(|x| {
@@ -49,7 +49,7 @@ pub fn recovered(case: &Case, failed: &Connection) -> bool {
 pub fn error<'a>(case: &Case<'a>, x: &Connection) -> Option<&'a str> {
     use crate::event::Op;
     let event = x.ended_by?;
-    match &case.evidence.events[event].what {
+    match &case.evidence.event(event).what {
         What::Call(call) => match (&call.op, &call.outcome) {
             (Op::SocketError { error, .. }, _) => error.as_deref(),
             (_, Outcome::Failed(error)) => Some(error),
@@ -61,7 +61,7 @@ pub fn error<'a>(case: &Case<'a>, x: &Connection) -> Option<&'a str> {
 
 /// How long an attempt took from its call, or its first SYN, to its end.
 pub fn lasted(x: &Connection) -> Option<Span> {
-    let from = x.called.or(x.first_syn)?;
+    let from = x.began()?;
     Some((x.ended? - from).max(Span::ZERO))
 }
 

@@ -1,10 +1,10 @@
 //! A server that refuses the connection.
 
 use super::{Context, Draft, Page, Severity, attempt};
-use crate::event::What;
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::flow::Endpoint;
+use crate::join::ConnectionId;
 use crate::join::connect::{Ending, Role};
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ the right one; look for a firewall rule 'reject with tcp-reset'.",
 /// Finds refusals, one finding per server.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let mut groups: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
-    for (c, x) in case.joined.connections.iter().enumerate() {
+    let mut groups: BTreeMap<Endpoint, Vec<ConnectionId>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.entries() {
         if x.role == Role::Server && x.outcome == Ending::Refused {
             groups.entry(x.to).or_default().push(c);
         }
@@ -40,7 +40,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             let x = &case.joined.connections[c];
             let by_packet = x
                 .ended_by
-                .is_some_and(|e| matches!(case.evidence.events[e].what, What::Packet(_)));
+                .is_some_and(|e| case.evidence.is_packet(e));
             let recovered = list
                 .iter()
                 .all(|c| attempt::recovered(case, &case.joined.connections[*c]));

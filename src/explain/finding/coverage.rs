@@ -1,7 +1,6 @@
 //! What the inputs could not show, said beside every claim.
 
 use super::{Draft, Severity, tally};
-use crate::event::What;
 use crate::explain::Case;
 use crate::explain::words;
 use crate::join::{EventId, How, Query};
@@ -95,9 +94,7 @@ fn unseen(case: &Case) -> Option<Gap> {
         .queries
         .iter()
         .filter(|q| {
-            let received = q
-                .answer()
-                .is_some_and(|a| matches!(evidence.events[a.event].what, What::Call(_)));
+            let received = q.answer().is_some_and(|a| evidence.call(a.event).is_some());
             q.packet.is_none() && received
         })
         .collect();

@@ -2,7 +2,6 @@
 
 use super::{Context, Draft, Page, Severity, attempt};
 use crate::explain::words;
-use crate::join::Origin;
 use crate::join::connect::Connection;
 use std::net::IpAddr;
 
@@ -56,7 +55,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .joined
         .connections
         .iter()
-        .filter(|x| x.origin != Origin::Untraced)
+        .filter(|x| x.is_clients())
         .filter(|x| x.to.port == DNS_OVER_TLS || x.to.port == HTTPS && public.contains(&x.to.ip))
         .collect();
     if found.is_empty() {

@@ -5,9 +5,9 @@ use super::{Context, Draft, Page, Severity, attempt, cost, resolver_refused};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::flow::{Endpoint, Transport};
-use crate::join::EventId;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::unsent;
+use crate::join::{ConnectionId, EventId};
 use std::collections::BTreeMap;
 
 /// What `presyn explain host-unreachable` shows.
@@ -39,8 +39,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .iter()
         .all(|t| t.sees.sockets || t.sees.everything);
     let syns_seen = told && case.joined.connections.iter().any(|x| !x.syns.is_empty());
-    let mut groups: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
-    for (c, x) in case.joined.connections.iter().enumerate() {
+    let mut groups: BTreeMap<Endpoint, Vec<ConnectionId>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.entries() {
         let unreachable = match x.outcome {
             Ending::Unreachable => true,
             // That a capture shows no SYN proves nothing when it shows none at all, unless the call failed.
@@ -75,11 +75,12 @@ fn told_itself(context: &Context) -> Vec<Draft> {
 }
 
 fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
-    let events = context.case.evidence.events;
-    let told = events[errors[0]].at;
+    let told = context.case.evidence.event(errors[0]).at;
     let mut evidence: Vec<EventId> =
         unsent::search(&context.case.evidence, errors[0], to.ip).collect();
-    let search = evidence.first().map(|first| told - events[*first].at);
+    let search = evidence
+        .first()
+        .map(|first| told - context.case.evidence.event(*first).at);
     let requests = evidence.len();
     evidence.extend(errors);
     evidence.truncate(MAX_EVIDENCE);
@@ -109,7 +110,7 @@ fn remedy(to: Endpoint) -> String {
     )
 }
 
-fn draft(context: &Context, to: Endpoint, list: &[usize]) -> Option<Draft> {
+fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft> {
     let case = context.case;
     let worst = list
         .iter()

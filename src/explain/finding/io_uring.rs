@@ -30,9 +30,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let setups: Vec<EventId> = case
         .evidence
-        .events
-        .iter()
-        .enumerate()
+        .numbered()
         .filter(|(_, e)| matches!(&e.what, What::Call(c) if c.op == Op::IoUring))
         .map(|(id, _)| id)
         .take(10)

@@ -1,11 +1,12 @@
 //! A name that does not exist.
 
 use super::{Context, Draft, Page, Severity, tally};
+use crate::event::dns::Rcode;
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
 use crate::join::lookup::Outcome;
-use crate::join::{Answer, Origin, Query};
+use crate::join::{Answer, LookupId, Query};
 use std::collections::{HashMap, HashSet};
 
 /// What `presyn explain name-not-found` shows.
@@ -29,27 +30,24 @@ right name servers are asked at all.",
 /// Finds names that do not exist, one finding each.
 pub fn find(context: &Context) -> Vec<Draft> {
     let joined = context.case.joined;
-    let used: HashSet<usize> = joined.connections.iter().filter_map(|c| c.lookup).collect();
+    let used: HashSet<LookupId> = joined.connections.iter().filter_map(|c| c.lookup).collect();
     let answered: HashSet<_> = joined
         .lookups
         .iter()
         .filter(|l| l.outcome == Outcome::Answered)
         .map(|l| (l.process, l.name.folded()))
         .collect();
-    let last_answered: HashMap<_, usize> = joined
+    let last_answered: HashMap<_, LookupId> = joined
         .lookups
-        .iter()
-        .enumerate()
+        .entries()
         .filter(|(_, l)| l.outcome == Outcome::Answered)
         .map(|(n, l)| (l.process, n))
         .collect();
     let mut seen = HashSet::new();
     let mut list = Vec::new();
-    for (l, lookup) in joined.lookups.iter().enumerate() {
-        let queries: Vec<&Query> = lookup.queries.iter().map(|q| &joined.queries[*q]).collect();
-        let own = queries
-            .first()
-            .is_some_and(|q| q.origin != Origin::Untraced);
+    for (l, lookup) in joined.lookups.entries() {
+        let queries: Vec<&Query> = lookup.queries(joined).collect();
+        let own = lookup.is_clients(joined);
         let key = (lookup.process, lookup.name.folded());
         if !own
             || lookup.outcome != Outcome::Negative
@@ -66,9 +64,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let denied = queries
             .iter()
             .filter_map(|q| q.answer())
-            .any(|a| a.rcode.0 == 3);
+            .any(|a| a.rcode == Rcode::NXDOMAIN);
         let servers = who(&queries, |answer| answer.negative() && !answer.late);
-        let knows = |answer: &Answer| answer.rcode.0 == 0 && answer.records > 0;
+        let knows = |answer: &Answer| answer.rcode == Rcode::NOERROR && answer.records > 0;
         let knowing = who(&queries, knows);
         let knowing_query = queries.iter().find(|q| q.answer().is_some_and(knows));
         // A missing PTR record is common and harmless, and so is a name without which the client got on.

@@ -5,7 +5,7 @@ use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
 use crate::flow::Endpoint;
-use crate::join::Origin;
+use crate::join::ConnectionId;
 use crate::join::connect::{Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::time::Timestamp;
@@ -50,10 +50,7 @@ fn lookups(context: &Context) -> Vec<Draft> {
             continue;
         };
         let lookup = &case.joined.lookups[l];
-        let own = lookup
-            .queries
-            .first()
-            .is_some_and(|q| case.joined.queries[*q].origin != Origin::Untraced);
+        let own = lookup.is_clients(case.joined);
         let (said, severity) = match lookup.outcome {
             Outcome::Failed => ("failed", Severity::High),
             Outcome::Negative => ("found nothing", Severity::Medium),
@@ -88,7 +85,7 @@ fn lookups(context: &Context) -> Vec<Draft> {
                 "Mend the lookup: the findings about the name servers say what is wrong with them."
                     .into()
             }),
-            evidence: tally::evidence(lookup.queries.iter().map(|q| &case.joined.queries[*q])),
+            evidence: tally::evidence(lookup.queries(case.joined)),
         });
     }
     list
@@ -110,15 +107,15 @@ fn ended(context: &Context, lookup: &Lookup) -> Timestamp {
 fn answered_later(context: &Context, lookup: &Lookup) -> bool {
     let all = &context.case.joined.lookups;
     let start = all.partition_point(|l| l.began < lookup.began);
-    all[start..]
+    all.as_slice()[start..]
         .iter()
         .any(|l| l.process == lookup.process && l.outcome == Outcome::Answered)
 }
 
 fn servers(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let mut groups: BTreeMap<Endpoint, Vec<usize>> = BTreeMap::new();
-    for (c, x) in case.joined.connections.iter().enumerate() {
+    let mut groups: BTreeMap<Endpoint, Vec<ConnectionId>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.entries() {
         if x.role == Role::Server {
             groups.entry(x.to).or_default().push(c);
         }

@@ -4,8 +4,7 @@ use super::{Context, Draft, Page, cost, tally};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
-use crate::join::Query;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// What `presyn explain resolver-error` shows.
 pub const PAGE: Page = Page {
@@ -40,13 +39,12 @@ pub fn find(context: &Context) -> Vec<Draft> {
             *codes.entry(answer.rcode.0).or_default() += 1;
         }
         let said: Vec<String> = codes.keys().map(|c| Rcode(*c).to_string()).collect();
-        let erring: HashSet<*const Query> = bad.iter().map(|q| std::ptr::from_ref(*q)).collect();
         let found = cost::of(context, |line| {
             line.kind == Kind::ResolverAnswer
                 && line
                     .queries
                     .iter()
-                    .any(|q| erring.contains(&std::ptr::from_ref(&case.joined.queries[*q])))
+                    .any(|q| t.has_error(&case.joined.queries[*q]))
         });
         let name = words::resolver(t.resolver);
         list.push(Draft {

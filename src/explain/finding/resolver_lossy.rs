@@ -1,7 +1,7 @@
 //! A resolver that answers some queries and leaves others.
 
 use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
-use crate::event::dns::Name;
+use crate::event::dns::{Name, RecordType};
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
 use crate::join::Query;
@@ -41,9 +41,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
             continue;
         }
         let typed = t.one_type_silent();
-        let typed: HashSet<*const Query> = typed
+        let typed: HashSet<(Name, Option<RecordType>)> = typed
             .iter()
-            .flat_map(|(_, list)| list.iter().map(|q| std::ptr::from_ref(*q)))
+            .flat_map(|(_, list)| list.iter().map(|q| asked(q)))
             .collect();
         // After a truncated answer the client turns to TCP and need not read the other one.
         let cut: HashSet<Name> = t
@@ -55,9 +55,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let lost: Vec<&Query> = t
             .silent()
             .into_iter()
-            .filter(|q| {
-                !typed.contains(&std::ptr::from_ref(*q)) && !cut.contains(&q.question.name.folded())
-            })
+            .filter(|q| !typed.contains(&asked(q)) && !cut.contains(&q.question.name.folded()))
             .collect();
         if lost.is_empty() {
             continue;
@@ -98,4 +96,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
         list.push(draft);
     }
     list
+}
+
+/// What a query asks, whatever the case of the name.
+fn asked(q: &Query) -> (Name, Option<RecordType>) {
+    (q.question.name.folded(), q.question.kind)
 }

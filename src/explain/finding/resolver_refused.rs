@@ -80,7 +80,7 @@ pub fn reasons(case: &Case, queries: &[&Query]) -> String {
 
 /// What an event says about why nothing came back.
 pub fn reason(case: &Case, event: EventId) -> String {
-    match &case.evidence.events[event].what {
+    match &case.evidence.event(event).what {
         What::Packet(Packet::Icmp { from, kind, .. }) => {
             format!("ICMP {} from {from}", kind_name(*kind))
         }

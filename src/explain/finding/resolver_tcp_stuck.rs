@@ -5,7 +5,7 @@ use crate::explain::ledger::Kind;
 use crate::explain::words;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
-use crate::join::{EventId, Origin, State};
+use crate::join::{EventId, State};
 use crate::time::Span;
 
 /// Less waiting than this is the price of a handshake.
@@ -40,7 +40,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .joined
         .connections
         .iter()
-        .filter(|c| c.role == Role::Resolver && c.origin != Origin::Untraced)
+        .filter(|c| c.role == Role::Resolver && c.is_clients())
         .filter(|c| case.evidence.is_dns_port(c.to.port));
     for c in own.clone() {
         if ends.len() < MAX_RESOLVERS && !ends.contains(&c.to) {
@@ -61,7 +61,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             .iter()
             .filter(|q| {
                 q.transport == Transport::Tcp
-                    && q.origin != Origin::Untraced
+                    && q.is_clients()
                     && q.resolver == end
                     && matches!(q.state, State::Unanswered { .. })
             })
@@ -135,7 +135,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
 
 fn c_reason(context: &Context, event: EventId) -> Option<String> {
     use crate::event::{Packet, What};
-    match context.case.evidence.events[event].what {
+    match context.case.evidence.event(event).what {
         What::Packet(Packet::Icmp { .. }) | What::Call(_) => {
             // ERESTARTSYS and its like: a signal stopped the client, not the network.
             Some(resolver_refused::reason(context.case, event))
@@ -160,7 +160,7 @@ fn is_stuck(context: &Context, c: &Connection) -> bool {
 
 /// How long an attempt took, or has taken when the inputs end.
 fn lasted(context: &Context, c: &Connection) -> Span {
-    let from = c.called.or(c.first_syn);
+    let from = c.began();
     let to = c.ended.unwrap_or_else(|| context.case.evidence.end());
     from.map_or(Span::ZERO, |from| (to - from).max(Span::ZERO))
 }

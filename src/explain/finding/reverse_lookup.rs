@@ -7,7 +7,7 @@ use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Role};
 use crate::join::lookup::Lookup;
-use crate::join::{ProcessId, Query};
+use crate::join::{AssociationId, ConnectionId, ProcessId, Query, QueryId};
 use crate::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -33,14 +33,14 @@ records for your networks to the name servers.",
 };
 
 /// A connection and the lookups of its address before it.
-type Asked<'a> = (usize, Vec<&'a Lookup>);
+type Asked<'a> = (ConnectionId, Vec<&'a Lookup>);
 
 /// Finds reverse lookups of addresses that were then connected to, one finding per address.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut by_server: BTreeMap<(Endpoint, Option<ProcessId>), Asked> = BTreeMap::new();
-    let mut first_to: BTreeMap<(IpAddr, Option<usize>), Vec<usize>> = BTreeMap::new();
-    for (c, x) in case.joined.connections.iter().enumerate() {
+    let mut first_to: BTreeMap<(IpAddr, Option<ProcessId>), Vec<ConnectionId>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.entries() {
         if x.role == Role::Server {
             first_to.entry((x.to.ip, x.process)).or_default().push(c);
         }
@@ -54,7 +54,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             .and_then(|list| {
                 let before = list.partition_point(|c| {
                     let x = &case.joined.connections[*c];
-                    x.called.or(x.first_syn).is_none_or(|at| at < lookup.began)
+                    x.began().is_none_or(|at| at < lookup.began)
                 });
                 list.get(before)
             });
@@ -73,10 +73,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .collect()
 }
 
-fn draft(context: &Context, c: usize, lookups: &[&Lookup]) -> Draft {
+fn draft(context: &Context, c: ConnectionId, lookups: &[&Lookup]) -> Draft {
     let case = context.case;
     let x = &case.joined.connections[c];
-    let own: BTreeSet<usize> = lookups
+    let own: BTreeSet<QueryId> = lookups
         .iter()
         .flat_map(|l| l.queries.iter().copied())
         .collect();
@@ -124,7 +124,7 @@ fn draft(context: &Context, c: usize, lookups: &[&Lookup]) -> Draft {
 }
 
 /// The part of the account that these queries own.
-fn share(case: &Case, account: &Account, own: &BTreeSet<usize>) -> Span {
+fn share(case: &Case, account: &Account, own: &BTreeSet<QueryId>) -> Span {
     account
         .lines
         .iter()
@@ -149,7 +149,7 @@ fn repetitions(queries: &[&Query]) -> usize {
     let Some(first) = queries.first() else {
         return 0;
     };
-    let asked: BTreeSet<(Option<u16>, Option<Endpoint>, Option<usize>)> = queries
+    let asked: BTreeSet<(Option<u16>, Option<Endpoint>, Option<AssociationId>)> = queries
         .iter()
         .filter(|q| q.resolver == first.resolver)
         .map(|q| (q.id, q.client, q.association))

@@ -1,6 +1,7 @@
 //! Names of the search list that do not exist.
 
 use super::{Context, Draft, Page, cost, tally};
+use crate::event::dns::Rcode;
 use crate::explain::Case;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
@@ -44,14 +45,12 @@ pub fn find(context: &Context) -> Vec<Draft> {
     };
     let all: Vec<&Query> = searched
         .iter()
-        .flat_map(|l| l.queries.iter().map(|q| &case.joined.queries[*q]))
+        .flat_map(|l| l.queries(case.joined))
         .collect();
     let vain: Vec<&Query> = searched
         .iter()
         .flat_map(|l| {
-            l.queries
-                .iter()
-                .map(|q| &case.joined.queries[*q])
+            l.queries(case.joined)
                 .filter(|q| l.searched.contains(&q.question.name.folded()))
         })
         .collect();
@@ -103,9 +102,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
 /// The name that was right in the end, with the final dot.
 fn right(case: &Case, lookup: &Lookup) -> Option<String> {
     lookup
-        .queries
-        .iter()
-        .map(|q| &case.joined.queries[*q])
-        .find(|q| q.answer().is_some_and(|a| a.rcode.0 == 0 && a.records > 0))
+        .queries(case.joined)
+        .find(|q| {
+            q.answer()
+                .is_some_and(|a| a.rcode == Rcode::NOERROR && a.records > 0)
+        })
         .map(|q| format!("'{}.'", q.question.name))
 }

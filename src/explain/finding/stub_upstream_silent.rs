@@ -1,12 +1,12 @@
 //! A stub on this host that was itself waiting.
 
 use super::{Context, Draft, Page, cost, tally};
-use crate::event::dns::Name;
+use crate::event::dns::{Name, Rcode};
 use crate::explain::Case;
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
 use crate::flow::Endpoint;
-use crate::join::{EventId, Origin, Query, State};
+use crate::join::{EventId, Origin, Query, QueryId, State};
 use crate::time::{Span, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,6 +37,9 @@ order makes it wait for the first). docker: --dns, or \"dns\" in daemon.json, el
 host's resolv.conf. nscd reads /etc/resolv.conf itself.",
 };
 
+/// A query and its id.
+type Asked<'a> = (QueryId, &'a Query);
+
 /// A stub whose trouble its upstream explains.
 pub struct Explained<'a> {
     /// The stub: a resolver on loopback, or a name service.
@@ -46,18 +49,21 @@ pub struct Explained<'a> {
     /// The calls that show the wait for a name service.
     pub calls: Vec<EventId>,
     /// The upstream queries that went wrong.
-    pub upstream: Vec<&'a Query>,
+    pub upstream: BTreeMap<QueryId, &'a Query>,
 }
 
 /// Stubs in trouble with an upstream in trouble, same name, same time.
 pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
     let queries = &case.joined.queries;
-    let mut by_name: HashMap<Name, Vec<&Query>> = HashMap::new();
-    let mut in_time: Vec<&Query> = Vec::new();
-    for q in queries {
+    let mut by_name: HashMap<Name, Vec<Asked>> = HashMap::new();
+    let mut in_time: Vec<Asked> = Vec::new();
+    for (id, q) in queries.entries() {
         if q.origin != Origin::Traced && !q.resolver.ip.is_loopback() && in_trouble(q) {
-            by_name.entry(q.question.name.folded()).or_default().push(q);
-            in_time.push(q);
+            by_name
+                .entry(q.question.name.folded())
+                .or_default()
+                .push((id, q));
+            in_time.push((id, q));
         }
     }
     if in_time.is_empty() {
@@ -81,17 +87,17 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
         }
         let stub = entry(&mut stubs, Party::Endpoint(q.resolver));
         stub.own.push(q);
-        stub.upstream.extend(others);
+        stub.upstream.extend(others.iter().copied());
     }
     for wait in &case.joined.services {
         let asks_dns = matches!(wait.service, "nscd" | "systemd-resolved" | "sssd" | "nslcd");
         if !asks_dns || wait.ended - wait.began < WORTH_EXPLAINING {
             continue;
         }
-        let untraced: Vec<&Query> = within(&in_time, wait.began, wait.ended)
+        let untraced: Vec<Asked> = within(&in_time, wait.began, wait.ended)
             .iter()
             .copied()
-            .filter(|q| q.origin == Origin::Untraced)
+            .filter(|(_, q)| q.origin == Origin::Untraced)
             .collect();
         if untraced.is_empty() {
             continue;
@@ -99,10 +105,6 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
         let stub = entry(&mut stubs, Party::Service(wait.service));
         stub.calls.extend(wait.calls.iter().take(10));
         stub.upstream.extend(untraced);
-    }
-    for stub in stubs.values_mut() {
-        stub.upstream.sort_by_key(|q| q.sent);
-        stub.upstream.dedup_by(|a, b| std::ptr::eq(*a, *b));
     }
     stubs.into_values().collect()
 }
@@ -115,14 +117,14 @@ fn entry<'m, 'a>(
         party,
         own: Vec::new(),
         calls: Vec::new(),
-        upstream: Vec::new(),
+        upstream: BTreeMap::new(),
     })
 }
 
 /// The queries, in order of time, that were sent in a window.
-fn within<'s, 'a>(list: &'s [&'a Query], from: Timestamp, to: Timestamp) -> &'s [&'a Query] {
-    let start = list.partition_point(|q| q.sent < from - BEFORE);
-    let end = list.partition_point(|q| q.sent <= to + AFTER);
+fn within<'s, 'a>(list: &'s [Asked<'a>], from: Timestamp, to: Timestamp) -> &'s [Asked<'a>] {
+    let start = list.partition_point(|(_, q)| q.sent < from - BEFORE);
+    let end = list.partition_point(|(_, q)| q.sent <= to + AFTER);
     &list[start..end.max(start)]
 }
 
@@ -131,7 +133,7 @@ fn in_trouble(q: &Query) -> bool {
     match &q.state {
         State::Unanswered { .. } => true,
         State::NeverSent { refused } => refused.is_some(),
-        State::Answered(a) => a.late || a.at - q.sent >= tally::SLOW || a.rcode.0 == 2,
+        State::Answered(a) => a.late || a.at - q.sent >= tally::SLOW || a.rcode == Rcode::SERVFAIL,
         State::Open => false,
     }
 }
@@ -156,7 +158,7 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
             )
     });
     let mut ends: Vec<Endpoint> = Vec::new();
-    for q in &stub.upstream {
+    for q in stub.upstream.values() {
         if !ends.contains(&q.resolver) {
             ends.push(q.resolver);
         }
@@ -164,7 +166,7 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
     let names: Vec<String> = ends.iter().map(|e| words::resolver(*e)).collect();
     let silent = stub
         .upstream
-        .iter()
+        .values()
         .filter(|q| q.answer().is_none())
         .count();
     let who = match stub.party {
@@ -191,12 +193,12 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
             l.outcome == crate::join::lookup::Outcome::Failed
                 && l.queries.iter().any(|q| {
                     let q = &context.case.joined.queries[*q];
-                    q.origin != Origin::Untraced && Party::Endpoint(q.resolver) == stub.party
+                    q.is_clients() && Party::Endpoint(q.resolver) == stub.party
                 })
         });
     let mut evidence = tally::evidence(stub.own.iter().copied().take(10));
     evidence.extend(&stub.calls);
-    evidence.extend(tally::evidence(stub.upstream.iter().copied().take(20)));
+    evidence.extend(tally::evidence(stub.upstream.values().copied().take(20)));
     Draft {
         id: PAGE.id,
         severity: cost::severity(found.span, failed),
@@ -210,7 +212,7 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
             } else {
                 "another process"
             },
-            tally::names(&stub.upstream),
+            tally::names(&stub.upstream.values().copied().collect::<Vec<_>>()),
             words::waited(found.span).replace("for it", "for the stub")
         ),
         cost: found.span,

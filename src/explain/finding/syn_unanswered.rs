@@ -5,6 +5,7 @@ use crate::explain::Case;
 use crate::explain::ledger::{Subject, after_syn};
 use crate::explain::words;
 use crate::flow::Endpoint;
+use crate::join::ConnectionId;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
@@ -34,8 +35,8 @@ another way back. Answered late: the server was starting or overloaded.",
 /// Finds unanswered SYNs, one finding per server and kind of end.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let mut groups: BTreeMap<(Endpoint, bool), Vec<usize>> = BTreeMap::new();
-    for (c, x) in case.joined.connections.iter().enumerate() {
+    let mut groups: BTreeMap<(Endpoint, bool), Vec<ConnectionId>> = BTreeMap::new();
+    for (c, x) in case.joined.connections.entries() {
         if x.role != Role::Server || x.left().is_none() {
             continue;
         }
@@ -61,7 +62,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .collect()
 }
 
-fn draft(context: &Context, to: Endpoint, never: bool, list: &[usize]) -> Option<Draft> {
+fn draft(context: &Context, to: Endpoint, never: bool, list: &[ConnectionId]) -> Option<Draft> {
     let case = context.case;
     let worst = list
         .iter()
@@ -147,5 +148,5 @@ fn waited(context: &Context, x: &Connection) -> Span {
 fn last_syn(case: &Case, x: &Connection) -> Timestamp {
     x.syns
         .last()
-        .map_or(Timestamp(i64::MIN), |e| case.evidence.events[*e].at)
+        .map_or(Timestamp(i64::MIN), |e| case.evidence.event(*e).at)
 }

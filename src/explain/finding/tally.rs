@@ -1,10 +1,10 @@
 //! What each resolver did for the client, counted once for all findings.
 
-use crate::event::dns::{Name, RecordType};
+use crate::event::dns::{Name, Rcode, RecordType};
 use crate::explain::Case;
 use crate::explain::resolver::{self, times::Times};
 use crate::flow::{Endpoint, Transport};
-use crate::join::{EventId, Origin, Query, State};
+use crate::join::{EventId, Query, State};
 use crate::time::Span;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -24,6 +24,17 @@ const LATE: Span = Span::millis(5);
 /// Whether the answer came after the client had given up.
 fn is_late(q: &Query) -> bool {
     q.answer().is_some_and(|a| a.late && a.at - q.until >= LATE)
+}
+
+/// Whether the answer was an error.
+fn is_error(q: &Query) -> bool {
+    let errors = [
+        Rcode::FORMERR,
+        Rcode::SERVFAIL,
+        Rcode::NOTIMP,
+        Rcode::REFUSED,
+    ];
+    q.answer().is_some_and(|a| errors.contains(&a.rcode))
 }
 
 /// How many resolvers are looked at: a client has a few, and whoever talks to more is a resolver itself.
@@ -116,7 +127,7 @@ pub fn resolvers<'a>(case: &'a Case<'a>) -> Vec<Tally<'a>> {
         .joined
         .queries
         .iter()
-        .filter(|q| q.origin != Origin::Untraced && q.transport == Transport::Udp)
+        .filter(|q| q.is_clients() && q.transport == Transport::Udp)
     {
         if list.len() >= MAX_RESOLVERS && !position.contains_key(&query.resolver) {
             continue;
@@ -151,10 +162,15 @@ impl<'a> Tally<'a> {
     /// Answered with FORMERR, SERVFAIL, NOTIMP or REFUSED (RFC 1035 section 4.1.1): the server would not or could not
     /// answer. NXDOMAIN is an answer.
     pub fn errors(&self) -> Vec<&'a Query> {
-        self.pick(|q| {
-            q.answer()
-                .is_some_and(|a| matches!(a.rcode.0, 1 | 2 | 4 | 5))
-        })
+        self.pick(is_error)
+    }
+
+    /// Whether a query is one of this resolver's that it answered with an error.
+    pub fn has_error(&self, q: &Query) -> bool {
+        q.is_clients()
+            && q.transport == Transport::Udp
+            && q.resolver == self.resolver
+            && is_error(q)
     }
 
     /// Answered in time, but after [`SLOW`].
@@ -216,7 +232,7 @@ impl<'a> Tally<'a> {
     fn moved_on(&self, q: &Query) -> bool {
         let all = &self.case.joined.queries;
         let start = all.partition_point(|o| o.sent <= q.sent);
-        let soon = all[start..]
+        let soon = all.as_slice()[start..]
             .iter()
             .take(AROUND)
             .take_while(|o| o.sent - q.sent < MOVED_ON);
@@ -289,7 +305,7 @@ impl<'a> Tally<'a> {
             l.outcome == crate::join::lookup::Outcome::Failed
                 && l.queries.iter().any(|q| {
                     let q = &joined.queries[*q];
-                    q.resolver == self.resolver && q.origin != Origin::Untraced
+                    q.resolver == self.resolver && q.is_clients()
                 })
         })
     }

@@ -4,7 +4,6 @@ use super::{Context, Draft, Page, Severity, cost, tally};
 use crate::explain::ledger::Kind;
 use crate::explain::words;
 use crate::flow::Transport;
-use crate::join::Origin;
 use crate::join::connect::Role;
 
 /// What `presyn explain truncated-to-tcp` shows.
@@ -38,7 +37,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let Some(first) = cut.first() else { continue };
         let over_tcp = case.joined.queries.iter().any(|q| {
             q.transport == Transport::Tcp
-                && q.origin != Origin::Untraced
+                && q.is_clients()
                 && q.resolver.ip == t.resolver.ip
                 && q.sent >= first.sent
         });

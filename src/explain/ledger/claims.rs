@@ -7,7 +7,7 @@ use crate::explain::Case;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::Lookup;
-use crate::join::{EventId, How, Joined, Query, State};
+use crate::join::{ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, State};
 use crate::time::{Span, Timestamp};
 
 /// A claim to a span of time.
@@ -26,9 +26,9 @@ pub struct Claim {
     /// Whom it is charged to.
     pub party: Option<Party>,
     /// The query behind it.
-    pub query: Option<usize>,
+    pub query: Option<QueryId>,
     /// The lookup that it belongs to.
-    pub lookup: Option<usize>,
+    pub lookup: Option<LookupId>,
     /// No waiting call shows it.
     pub inferred: bool,
     /// A resolver whose answer lay unread meanwhile.
@@ -69,8 +69,8 @@ pub fn list(
     if weighed.end < end {
         index.cut.set(true);
     }
-    let beyond = own.filter(|l| (weighed.end..end).contains(l));
-    for l in weighed.chain(beyond) {
+    let beyond = own.filter(|l| (weighed.end..end).contains(&l.position()));
+    for l in weighed.map(LookupId::at).chain(beyond) {
         if claims.len() >= index.claims_each && own != Some(l) {
             index.cut.set(true);
             continue;
@@ -90,7 +90,7 @@ fn rank_of_lookup(
     case: &Case,
     index: &Index,
     subject: Subject,
-    l: usize,
+    l: LookupId,
     to: Timestamp,
 ) -> Option<u8> {
     let joined = case.joined;
@@ -139,7 +139,7 @@ fn rank_of_lookup(
 }
 
 /// One claim per query of a lookup: from its sending until the client stopped waiting for it.
-fn of_lookup(case: &Case, index: &Index, l: usize, rank: u8, claims: &mut Vec<Claim>) {
+fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec<Claim>) {
     let lookup = &case.joined.lookups[l];
     let waits_seen = case.evidence.sees_waits();
     for &q in &lookup.queries {
@@ -155,7 +155,7 @@ fn of_lookup(case: &Case, index: &Index, l: usize, rank: u8, claims: &mut Vec<Cl
             .or(query.refusal().map(|r| r.event));
         let (mut packets, mut more) = (Vec::from_iter(query.packet), Vec::new());
         if let Some(event) = answer {
-            match case.evidence.events[event].what {
+            match case.evidence.event(event).what {
                 What::Packet(_) => packets.push(event),
                 _ => more.push(event),
             }
@@ -207,18 +207,13 @@ fn is_searched(lookup: &Lookup, query: &Query) -> bool {
 /// Another resolver of the same lookup whose answer to this very question had arrived too late and lay
 /// unread while the client waited here.
 fn unread(case: &Case, lookup: &Lookup, query: &Query) -> Option<Endpoint> {
-    lookup
-        .queries
-        .iter()
-        .map(|q| &case.joined.queries[*q])
-        .find_map(|other| {
-            let answer = other
-                .answer()
-                .filter(|a| a.late && a.at >= query.sent && a.at < query.until)?;
-            let same =
-                other.question.kind == query.question.kind && other.resolver != query.resolver;
-            (same && !answer.truncated).then_some(other.resolver)
-        })
+    lookup.queries(case.joined).find_map(|other| {
+        let answer = other
+            .answer()
+            .filter(|a| a.late && a.at >= query.sent && a.at < query.until)?;
+        let same = other.question.kind == query.question.kind && other.resolver != query.resolver;
+        (same && !answer.truncated).then_some(other.resolver)
+    })
 }
 
 fn of_services(
@@ -276,9 +271,9 @@ fn of_connections(
     let Some(list) = index.connections.get(&index.asker_of(case, subject)) else {
         return;
     };
-    let at = |c: &usize| {
+    let at = |c: &ConnectionId| {
         let c = &joined.connections[*c];
-        c.called.or(c.first_syn).unwrap_or(c.ended.unwrap_or(from))
+        c.began().unwrap_or(c.ended.unwrap_or(from))
     };
     let start = list.partition_point(|c| at(c) < from);
     let within = list[start..].iter().take_while(|c| at(c) <= to);
@@ -326,7 +321,7 @@ fn of_connections(
 }
 
 fn is_packet(case: &Case, event: EventId) -> bool {
-    matches!(case.evidence.events[event].what, What::Packet(_))
+    case.evidence.is_packet(event)
 }
 
 /// When the last DNS answer over a connection to a resolver came.
@@ -334,10 +329,10 @@ fn last_answer(case: &Case, connection: &Connection) -> Option<Timestamp> {
     if connection.outcome != Ending::Connected {
         return None;
     }
-    let from = connection.called.or(connection.first_syn)?;
+    let from = connection.began()?;
     let queries = &case.joined.queries;
     let start = queries.partition_point(|q| q.sent < from);
-    queries[start..]
+    queries.as_slice()[start..]
         .iter()
         .take_while(|q| q.sent - from < Span::seconds(140))
         .filter(|q| q.transport == Transport::Tcp && q.client == connection.from)
@@ -351,7 +346,7 @@ const NEXT_ATTEMPT: Span = Span::seconds(2);
 
 /// Whether a failed attempt belongs to the story of connection `c`: the same lookup gave both addresses, or
 /// both go to the same place.
-pub fn same_story(joined: &Joined, c: usize, other: &Connection) -> bool {
+pub fn same_story(joined: &Joined, c: ConnectionId, other: &Connection) -> bool {
     let this = &joined.connections[c];
     if other.outcome == Ending::Connected {
         return false;
@@ -362,7 +357,7 @@ pub fn same_story(joined: &Joined, c: usize, other: &Connection) -> bool {
         }
         _ => false,
     };
-    let at = |c: &Connection| c.called.or(c.first_syn).or(c.ended);
+    let at = |c: &Connection| c.began().or(c.ended);
     let soon = at(this)
         .zip(other.ended.or(at(other)))
         .is_some_and(|(a, b)| a - b <= NEXT_ATTEMPT);

@@ -4,7 +4,7 @@ use super::Subject;
 use crate::event::{Op, Outcome, What};
 use crate::explain::Case;
 use crate::join::connect::Role;
-use crate::join::{EventId, Origin, ProcessId, Query};
+use crate::join::{ConnectionId, EventId, LookupId, ProcessId, Query};
 use crate::time::{Span, Timestamp};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -27,11 +27,11 @@ const LEAST_CLAIMS: usize = 256;
 /// What the accounts of all subjects look up.
 pub struct Index {
     /// Connections by asker, in order of time.
-    pub connections: HashMap<Asker, Vec<usize>>,
+    pub connections: HashMap<Asker, Vec<ConnectionId>>,
     /// Lookups by asker, in order of time.
-    pub lookups: HashMap<Asker, Vec<usize>>,
+    pub lookups: HashMap<Asker, Vec<LookupId>>,
     /// The first attempt to reach a server.
-    pub first_server: Option<usize>,
+    pub first_server: Option<ConnectionId>,
     /// Wait calls that lasted, by thread: entry, exit, call.
     pub waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp, EventId)>>,
     /// How many claims one account weighs: see [`Self::share_among`].
@@ -56,14 +56,14 @@ impl Index {
             server_calls: HashMap::new(),
             last_of_hosts: None,
         };
-        for (c, connection) in case.joined.connections.iter().enumerate() {
+        for (c, connection) in case.joined.connections.entries() {
             let asker = connection
                 .process
                 .map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process);
             this.connections.entry(asker).or_default().push(c);
             if connection.role == Role::Server {
                 this.first_server = this.first_server.or(Some(c));
-                if let Some(at) = connection.called.or(connection.first_syn) {
+                if let Some(at) = connection.began() {
                     let last = this.server_calls.entry(asker).or_insert(at);
                     *last = (*last).max(at);
                     if matches!(asker, Asker::Host(_)) {
@@ -72,11 +72,11 @@ impl Index {
                 }
             }
         }
-        for l in 0..case.joined.lookups.len() {
+        for l in case.joined.lookups.ids() {
             let asker = this.asker_of_lookup(case, l);
             this.lookups.entry(asker).or_default().push(l);
         }
-        for (id, event) in case.evidence.events.iter().enumerate() {
+        for (id, event) in case.evidence.numbered() {
             let What::Call(call) = &event.what else {
                 continue;
             };
@@ -107,7 +107,7 @@ impl Index {
     }
 
     /// Who is behind a lookup.
-    pub fn asker_of_lookup(&self, case: &Case, lookup: usize) -> Asker {
+    pub fn asker_of_lookup(&self, case: &Case, lookup: LookupId) -> Asker {
         let first = case.joined.lookups[lookup].queries.first();
         first.map_or(Asker::Host(None), |q| {
             self.asker_of_query(&case.joined.queries[*q])
@@ -157,5 +157,5 @@ impl Index {
 
 /// Whether a query counts as the client's own in an account.
 pub fn is_own(query: &Query) -> bool {
-    query.origin != Origin::Untraced
+    query.is_clients()
 }

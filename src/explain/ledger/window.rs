@@ -4,7 +4,7 @@ use super::claims::same_story;
 use super::{Index, Subject};
 use crate::explain::Case;
 use crate::join::connect::{Connection, Role};
-use crate::join::{Origin, Query};
+use crate::join::{ConnectionId, Id, Origin, Query};
 use crate::time::Timestamp;
 
 /// The subjects of a case: every attempt to reach a server, and every lookup that no such attempt of
@@ -12,12 +12,12 @@ use crate::time::Timestamp;
 pub fn subjects(case: &Case, index: &Index) -> Vec<Subject> {
     let joined = case.joined;
     let mut list: Vec<Subject> = Vec::new();
-    for (c, connection) in joined.connections.iter().enumerate() {
+    for (c, connection) in joined.connections.entries() {
         if is_subject(case, connection) {
             list.push(Subject::Connection(c));
         }
     }
-    for (l, lookup) in joined.lookups.iter().enumerate() {
+    for (l, lookup) in joined.lookups.entries() {
         let origin = lookup.queries.first().map(|q| joined.queries[*q].origin);
         let ours = matches!(origin, Some(Origin::Traced | Origin::Unknown));
         let followed = index.server_after(index.asker_of_lookup(case, l), lookup.began);
@@ -59,7 +59,7 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             (
                 lookup.began,
                 lookup.ended,
-                index.first_server.is_none() && l == 0,
+                index.first_server.is_none() && l.position() == 0,
             )
         }
     };
@@ -68,7 +68,7 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
 }
 
 /// When the first failed attempt of the same story began: a fallback's account tells of what failed.
-fn earlier_attempts(case: &Case, index: &Index, c: usize) -> Option<Timestamp> {
+fn earlier_attempts(case: &Case, index: &Index, c: ConnectionId) -> Option<Timestamp> {
     let connections = &case.joined.connections;
     let list = index
         .connections
@@ -79,9 +79,7 @@ fn earlier_attempts(case: &Case, index: &Index, c: usize) -> Option<Timestamp> {
         .rev()
         .take(MAX_ATTEMPTS)
         .take_while(|o| same_story(case.joined, c, &connections[**o]));
-    story
-        .last()
-        .and_then(|o| connections[*o].called.or(connections[*o].first_syn))
+    story.last().and_then(|o| connections[*o].began())
 }
 
 /// More attempts in one story than a name has addresses are a retry loop, not a fallback.
@@ -104,7 +102,7 @@ pub fn first_activity(
     };
     let queries = &case.joined.queries;
     let start = queries.partition_point(|q| q.sent < from);
-    let query = queries[start..]
+    let query = queries.as_slice()[start..]
         .iter()
         .take_while(|q| q.sent <= to)
         .find(|q| ours(q))

@@ -4,7 +4,7 @@ use crate::event::dns::{Name, Rcode, RecordType};
 use crate::explain::Case;
 use crate::flow::Transport;
 use crate::join::lookup::Lookup;
-use crate::join::{Query, State};
+use crate::join::{LookupId, Query, State};
 use crate::time::{Span, Timestamp};
 use crate::timetable::{Asked, Edge, Reply};
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ impl<'a> Conduct<'a> {
     }
 
     /// The replies that one lookup got, and what the servers usually do for all that it did not ask.
-    pub fn of_lookup(&self, lookup: usize) -> Replies<'_> {
+    pub fn of_lookup(&self, lookup: LookupId) -> Replies<'_> {
         let lookup = &self.case.joined.lookups[lookup];
         let mut own: HashMap<_, Vec<Own>> = HashMap::new();
         for q in &lookup.queries {
@@ -126,7 +126,7 @@ fn reply_to(query: &Query, within: Option<(&Case, &Lookup)>) -> Option<Reply> {
     Some(match &query.state {
         State::Answered(answer) if answer.truncated => {
             let over_tcp = within.map_or(Span::ZERO, |(case, lookup)| {
-                let queries = lookup.queries.iter().map(|q| &case.joined.queries[*q]);
+                let queries = lookup.queries(case.joined);
                 let tcp = queries.filter(|q| q.transport == Transport::Tcp);
                 let answered = tcp.filter_map(|q| q.answer()).map(|a| a.at).max();
                 (answered.unwrap_or(lookup.ended) - answer.at).max(Span::ZERO)

@@ -2,8 +2,8 @@
 
 use super::{Conduct, Plan, Scheduled, Setup, udp, waits};
 use crate::explain::Case;
-use crate::join::State;
 use crate::join::lookup::Lookup;
+use crate::join::{LookupId, State};
 use crate::time::Span;
 use crate::timetable::{Edge, Stub};
 use std::net::IpAddr;
@@ -61,7 +61,7 @@ pub fn concerns(case: &Case, lookup: &Lookup, setup: &Setup) -> bool {
 pub fn compare(
     case: &Case,
     conduct: &Conduct,
-    lookup: usize,
+    lookup: LookupId,
     setup: &Setup,
     stub: Stub,
 ) -> Option<Fit> {

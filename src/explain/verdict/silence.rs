@@ -3,7 +3,7 @@
 use super::{Case, Line, Party, count, one_type, party};
 use crate::event::dns::RecordType;
 use crate::explain::words;
-use crate::join::{Origin, State};
+use crate::join::State;
 use std::collections::BTreeSet;
 
 /// How a resolver was silent.
@@ -62,7 +62,7 @@ fn how_silent(case: &Case, line: &Line) -> Silence {
     };
     let all = || {
         let queries = case.joined.queries.iter();
-        queries.filter(move |q| q.resolver == resolver && q.origin != Origin::Untraced)
+        queries.filter(move |q| q.resolver == resolver && q.is_clients())
     };
     let late = all().filter(|q| q.answer().is_some_and(|a| a.late)).count();
     let unanswered = all()

@@ -6,6 +6,7 @@ use super::{Change, ChangeError, Estimate, WhatIf};
 use crate::explain::assemble::{self, Limits};
 use crate::explain::ledger::{Account, Index, Subject};
 use crate::explain::{Case, cite, words};
+use crate::join::LookupId;
 use crate::report::whatif as out;
 use crate::timetable::{Ending, Stub};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ fn one(
 ) -> Result<out::Answer, ChangeError> {
     let setup = change.apply(whatif.setup())?;
     let mut delays = Vec::new();
-    let mut lookups: BTreeMap<usize, Estimate> = BTreeMap::new();
+    let mut lookups: BTreeMap<LookupId, Estimate> = BTreeMap::new();
     for account in accounts {
         let Some(candidate) = whatif.tried(account, change.clone()) else {
             continue;
@@ -93,7 +94,7 @@ fn delay(case: &Case, account: &Account, candidate: &Candidate) -> out::Delay {
     }
 }
 
-fn lookup(case: &Case, change: &Change, l: usize, estimate: &Estimate) -> out::Lookup {
+fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out::Lookup {
     let this = &case.joined.lookups[l];
     let not_made = estimate.not_made(change) && this.reverse.is_some();
     out::Lookup {
@@ -123,7 +124,7 @@ fn lookup(case: &Case, change: &Change, l: usize, estimate: &Estimate) -> out::L
 }
 
 /// Name servers of which the case says nothing.
-fn guessed(lookups: &BTreeMap<usize, Estimate>) -> Vec<String> {
+fn guessed(lookups: &BTreeMap<LookupId, Estimate>) -> Vec<String> {
     let all: BTreeSet<_> = lookups.values().flat_map(|e| &e.guessed).collect();
     all.into_iter().map(ToString::to_string).collect()
 }
@@ -132,7 +133,7 @@ fn guessed(lookups: &BTreeMap<usize, Estimate>) -> Vec<String> {
 fn assumptions(
     whatif: &WhatIf,
     change: &Change,
-    lookups: &BTreeMap<usize, Estimate>,
+    lookups: &BTreeMap<LookupId, Estimate>,
 ) -> Vec<String> {
     let mut list = vec![
         "Each name server does what it did in the case; one that was silent for as long as it was waited for \

@@ -3,6 +3,7 @@
 use super::{Change, Estimate, WhatIf};
 use crate::explain::ledger::{Account, Subject};
 use crate::explain::words;
+use crate::join::LookupId;
 use crate::join::connect::Role;
 use crate::time::Span;
 use crate::timetable::{Reply, Stub};
@@ -25,7 +26,7 @@ pub struct Candidate {
     /// See [`Candidate::least`].
     pub most: Span,
     /// Lookups of the account under the change.
-    pub estimates: BTreeMap<usize, Estimate>,
+    pub estimates: BTreeMap<LookupId, Estimate>,
 }
 
 impl Candidate {
@@ -93,7 +94,7 @@ impl WhatIf<'_> {
             return false;
         };
         let to = &self.case.joined.connections[c];
-        let asked = |l: &usize| self.case.joined.lookups[*l].reverse == Some(to.to.ip);
+        let asked = |l: &LookupId| self.case.joined.lookups[*l].reverse == Some(to.to.ip);
         to.role == Role::Server && account.by_lookup.keys().any(asked)
     }
 

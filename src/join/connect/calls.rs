@@ -1,6 +1,6 @@
 //! What became of an attempt, as the client's own calls tell.
 
-use super::{Connection, Ending, call_of};
+use super::{Connection, Ending};
 use crate::event::{Op, Outcome, What};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
@@ -14,7 +14,7 @@ pub fn conclude(
     connection: &mut Connection,
 ) {
     let Some(id) = this.connect else { return };
-    let Some(call) = call_of(evidence, id) else {
+    let Some(call) = evidence.call(id) else {
         return;
     };
     let sent = connection.first_syn.is_some();
@@ -43,18 +43,17 @@ fn by_later_calls(
     connection: &mut Connection,
     silent: bool,
 ) {
-    let from = this.connect.unwrap_or(0);
     // Only a close that was seen ends the wait: a descriptor that is used again, or a process that ends, says
     // nothing about the attempt.
-    let closes = |id: &EventId| matches!(&evidence.events[*id].what, What::Call(c) if matches!(c.op, Op::Close { .. }));
+    let closes = |id: &EventId| matches!(&evidence.event(*id).what, What::Call(c) if matches!(c.op, Op::Close { .. }));
     let closed = later
         .iter()
         .rev()
         .find(|id| closes(id))
-        .map(|id| evidence.events[*id].at);
+        .map(|id| evidence.event(*id).at);
     let mut in_vain: Option<EventId> = None;
-    for &id in later.iter().filter(|id| **id > from) {
-        let event = &evidence.events[id];
+    for &id in later.iter().filter(|id| Some(**id) > this.connect) {
+        let event = &evidence.event(id);
         let What::Call(call) = &event.what else {
             continue;
         };

@@ -44,7 +44,7 @@ pub struct SynFlow {
 pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
     let mut list: Vec<SynFlow> = Vec::new();
     let mut latest: HashMap<FiveTuple, usize> = HashMap::new();
-    for (id, event) in evidence.events.iter().enumerate() {
+    for (id, event) in evidence.numbered() {
         match &event.what {
             What::Packet(Packet::Tcp {
                 flow,

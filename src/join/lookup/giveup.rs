@@ -4,7 +4,7 @@ use super::{Lookup, implied};
 use crate::event::{Call, Change, Op, Outcome, What};
 use crate::flow::Transport;
 use crate::join::connect::{Connection, Role};
-use crate::join::{Evidence, ProcessId, Query, State};
+use crate::join::{ConnectionId, Evidence, IdVec, LookupId, ProcessId, Query, QueryId, State};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,9 +16,9 @@ pub const TOGETHER: Span = Span::millis(50);
 /// Settles `until`, lateness, and the difference between unanswered and open.
 pub fn settle(
     evidence: &Evidence,
-    queries: &mut Vec<Query>,
-    lookups: &mut [Lookup],
-    connections: &[Connection],
+    queries: &mut IdVec<QueryId, Query>,
+    lookups: &mut IdVec<LookupId, Lookup>,
+    connections: &IdVec<ConnectionId, Connection>,
 ) {
     if lookups.is_empty() {
         return;
@@ -73,7 +73,12 @@ fn in_one_breath(a: &Query, b: &Query) -> bool {
 }
 
 /// When the client stopped waiting for one query, and why.
-fn until(queries: &[Query], lookup: &Lookup, position: usize, end: Timestamp) -> (Timestamp, Why) {
+fn until(
+    queries: &IdVec<QueryId, Query>,
+    lookup: &Lookup,
+    position: usize,
+    end: Timestamp,
+) -> (Timestamp, Why) {
     let this = &queries[lookup.queries[position]];
     let same = |other: &&Query| other.question.kind == this.question.kind && same_name(this, other);
     let later = || lookup.queries[position + 1..].iter().map(|q| &queries[*q]);
@@ -107,7 +112,7 @@ fn until(queries: &[Query], lookup: &Lookup, position: usize, end: Timestamp) ->
         .refusal()
         .map(|r| r.at)
         .filter(|at| this.on_wire() && *at < until);
-    let all = lookup.queries.iter().map(|q| &queries[*q]);
+    let all = lookup.queries_in(queries);
     let elsewhere = all
         .filter(same)
         .filter(|o| in_one_breath(this, o) && o.resolver != this.resolver)
@@ -167,7 +172,12 @@ fn clock_slack(evidence: &Evidence) -> Span {
 
 /// When a lookup was over: everything answered, else the client's last wait timed out, else its next
 /// move, else as long as a stub resolver would wait.
-fn end_of(evidence: &Evidence, queries: &[Query], lookup: &Lookup, moves: &Moves) -> Timestamp {
+fn end_of(
+    evidence: &Evidence,
+    queries: &IdVec<QueryId, Query>,
+    lookup: &Lookup,
+    moves: &Moves,
+) -> Timestamp {
     let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else {
         return lookup.began;
     };
@@ -213,7 +223,7 @@ fn end_of(evidence: &Evidence, queries: &[Query], lookup: &Lookup, moves: &Moves
 /// Whether a lookup goes on although its process has connected: another thread did, for another lookup. A thread of
 /// its own is in a wait, or its answer is still to come and in time.
 fn still_waits(
-    queries: &[Query],
+    queries: &IdVec<QueryId, Query>,
     lookup: &Lookup,
     moves: &Moves,
     (at, by): (Timestamp, Option<u32>),
@@ -256,7 +266,7 @@ struct Moves {
 }
 
 impl Moves {
-    fn new(evidence: &Evidence, connections: &[Connection]) -> Self {
+    fn new(evidence: &Evidence, connections: &IdVec<ConnectionId, Connection>) -> Self {
         let mut this = Self {
             timeouts: HashMap::new(),
             waits: HashMap::new(),
@@ -281,7 +291,7 @@ impl Moves {
         }
         for c in connections.iter().filter(|c| c.role == Role::Server) {
             let host = c.process.is_none().then(|| c.from.map(|f| f.ip)).flatten();
-            if let Some(at) = c.called.or(c.first_syn) {
+            if let Some(at) = c.began() {
                 this.connections
                     .entry((c.process, host))
                     .or_default()

@@ -4,7 +4,7 @@ use super::{Lookup, Outcome, SAME_LOOKUP};
 use crate::event::Task;
 use crate::event::dns::Name;
 use crate::flow::Transport;
-use crate::join::{Evidence, Origin, ProcessId, Query};
+use crate::join::{Evidence, IdVec, LookupId, Origin, ProcessId, Query, QueryId};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -37,11 +37,11 @@ const MAX_QUERIES: usize = 512;
 const MAX_RECENT: usize = 16;
 
 /// Groups queries into lookups, in order of their beginning.
-pub fn group(evidence: &Evidence, queries: &[Query]) -> Vec<Lookup> {
+pub fn group(evidence: &Evidence, queries: &IdVec<QueryId, Query>) -> IdVec<LookupId, Lookup> {
     let mut done: Vec<Draft> = Vec::new();
     let mut by_name: HashMap<(Asker, Name), Vec<usize>> = HashMap::new();
     let mut recent: HashMap<Asker, VecDeque<usize>> = HashMap::new();
-    for (i, query) in queries.iter().enumerate() {
+    for (i, query) in queries.entries() {
         let host = Asker::Host(query.client.map(|c| c.ip), query.origin);
         let asker = query.process.map_or(host, Asker::Process);
         let name = query.question.name.folded();
@@ -75,7 +75,7 @@ pub fn group(evidence: &Evidence, queries: &[Query]) -> Vec<Lookup> {
     // In place: without this the list would keep the room of the drafts.
     let mut lookups: Vec<Lookup> = done.into_iter().map(|d| d.lookup).collect();
     lookups.shrink_to_fit();
-    lookups
+    lookups.into()
 }
 
 fn begin(query: &Query, name: &Name) -> Draft {
@@ -97,7 +97,7 @@ fn begin(query: &Query, name: &Name) -> Draft {
     }
 }
 
-fn add(draft: &mut Draft, queries: &[Query], i: usize, name: Name) {
+fn add(draft: &mut Draft, queries: &IdVec<QueryId, Query>, i: QueryId, name: Name) {
     let query = &queries[i];
     let lookup = &mut draft.lookup;
     lookup.queries.push(i);
@@ -130,7 +130,7 @@ fn unknown(name: &Name) -> bool {
 /// Whether a query belongs to a lookup.
 fn joins(
     evidence: &Evidence,
-    queries: &[Query],
+    queries: &IdVec<QueryId, Query>,
     draft: &Draft,
     query: &Query,
     name: &Name,
@@ -162,7 +162,7 @@ fn same_task(draft: &Draft, query: &Query) -> bool {
 }
 
 /// Whether a query for the name of this lookup continues it, or is another lookup of the same name.
-fn again(queries: &[Query], draft: &Draft, query: &Query, same_task: bool) -> bool {
+fn again(queries: &IdVec<QueryId, Query>, draft: &Draft, query: &Query, same_task: bool) -> bool {
     let earlier: Vec<&Query> = draft
         .lookup
         .queries
@@ -199,10 +199,7 @@ fn again(queries: &[Query], draft: &Draft, query: &Query, same_task: bool) -> bo
         return false;
     }
     // Asked and answered: whoever asks once more is looking up once more.
-    let usable = |q: &&&Query| {
-        q.answer()
-            .is_some_and(|a| a.at <= query.sent && a.rcode.0 != 2 && a.rcode.0 != 5 && !a.truncated)
-    };
+    let usable = |q: &&&Query| q.answer().is_some_and(|a| a.at <= query.sent && a.usable());
     let by_other_client =
         query.task.is_none() && query.client != last.client && query.sent - last.sent < PENDING;
     !earlier.iter().any(|q| usable(&q)) && !by_other_client
@@ -212,7 +209,7 @@ fn again(queries: &[Query], draft: &Draft, query: &Query, same_task: bool) -> bo
 /// another search domain, or with none.
 fn is_next_of_search(
     evidence: &Evidence,
-    queries: &[Query],
+    queries: &IdVec<QueryId, Query>,
     draft: &Draft,
     query: &Query,
     name: &Name,

@@ -6,7 +6,7 @@
 
 use super::Lookup;
 use crate::event::Task;
-use crate::join::{Evidence, Query, State};
+use crate::join::{Evidence, Id, IdVec, LookupId, Query, QueryId, State};
 use crate::time::{SECOND, Span, Timestamp};
 use crate::timetable::{self, Patience};
 
@@ -17,17 +17,17 @@ const SLACK: Span = Span::millis(600);
 /// sign of life at or after a moment. Queries stay in order of time.
 pub fn complete(
     evidence: &Evidence,
-    queries: &mut Vec<Query>,
-    lookups: &mut [Lookup],
+    queries: &mut IdVec<QueryId, Query>,
+    lookups: &mut IdVec<LookupId, Lookup>,
     next: impl Fn(&Task, Timestamp) -> Option<Timestamp>,
 ) {
     let known = queries.len();
     for lookup in lookups.iter_mut() {
         let more = later_rounds(evidence, queries, lookup, &next);
-        lookup
-            .queries
-            .extend(queries.len()..queries.len() + more.len());
-        queries.extend(more);
+        for query in more {
+            let id = queries.push(query);
+            lookup.queries.push(id);
+        }
     }
     if queries.len() > known {
         reorder(queries, lookups);
@@ -36,11 +36,11 @@ pub fn complete(
 
 fn later_rounds(
     evidence: &Evidence,
-    queries: &[Query],
+    queries: &IdVec<QueryId, Query>,
     lookup: &Lookup,
     next: &impl Fn(&Task, Timestamp) -> Option<Timestamp>,
 ) -> Vec<Query> {
-    let first: Vec<&Query> = lookup.queries.iter().map(|q| &queries[*q]).collect();
+    let first: Vec<&Query> = lookup.queries_in(queries).collect();
     let Some(last) = first.last().filter(|_| first.iter().all(|q| q.implied)) else {
         return Vec::new();
     };
@@ -88,16 +88,16 @@ fn later_rounds(
 }
 
 /// Puts queries back into order of time and follows them in the lookups.
-fn reorder(queries: &mut Vec<Query>, lookups: &mut [Lookup]) {
-    let mut order: Vec<usize> = (0..queries.len()).collect();
+fn reorder(queries: &mut IdVec<QueryId, Query>, lookups: &mut IdVec<LookupId, Lookup>) {
+    let mut order: Vec<QueryId> = queries.ids().collect();
     order.sort_by_key(|q| (queries[*q].sent, *q));
-    let mut place = vec![0; order.len()];
+    let mut place: IdVec<QueryId, QueryId> = order.clone().into();
     for (new, old) in order.iter().enumerate() {
-        place[*old] = new;
+        place[*old] = QueryId::at(new);
     }
-    let mut slots: Vec<Option<Query>> = queries.drain(..).map(Some).collect();
-    queries.extend(order.iter().filter_map(|old| slots[*old].take()));
-    for lookup in lookups {
+    // Stable, so it agrees with the order above.
+    queries.sort_by_key(|q| q.sent);
+    for lookup in lookups.iter_mut() {
         for q in &mut lookup.queries {
             *q = place[*q];
         }

@@ -7,7 +7,7 @@ use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::join::connect::Connection;
 use crate::join::sent::Sent;
 use crate::join::socket::Sockets;
-use crate::join::{AssociationId, EventId, Evidence, How};
+use crate::join::{AssociationId, ConnectionId, EventId, Evidence, How, IdVec};
 use crate::time::Span;
 use std::collections::{HashMap, HashSet};
 
@@ -110,7 +110,7 @@ pub fn by_port(
     senders: &mut [Option<Sender>],
 ) {
     let mut ports: HashMap<u16, Vec<AssociationId>> = HashMap::new();
-    for (a, s) in sockets.list.iter().enumerate() {
+    for (a, s) in sockets.list.entries() {
         if let Some(local) = s.local.filter(|_| s.style != SocketStyle::Stream) {
             ports.entry(local.port).or_default().push(a);
         }
@@ -153,7 +153,7 @@ pub fn by_port(
 pub fn over_tcp(
     evidence: &Evidence,
     sockets: &Sockets,
-    connections: &[Connection],
+    connections: &IdVec<ConnectionId, Connection>,
     sent: &[Sent],
     wire: &[OnWire],
     senders: &mut [Option<Sender>],
@@ -268,7 +268,7 @@ pub fn by_connect(
             .get(&wire[first].flow)
             .map_or(&[][..], Vec::as_slice);
         for &w in &own[own.partition_point(|w| *w < first)..] {
-            if wire[w].at > closed + evidence.tolerance {
+            if closed.is_some_and(|closed| wire[w].at > closed + evidence.tolerance) {
                 break;
             }
             if senders[w].is_none() {

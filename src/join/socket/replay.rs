@@ -6,40 +6,32 @@ use crate::event::{
 };
 use crate::flow::Endpoint;
 use crate::join::process::Processes;
-use crate::join::{AssociationId, EventId, ProcessId};
+use crate::join::{AssociationId, EventId, IdVec, ProcessId};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A file descriptor that is open now.
-#[derive(Clone)]
-struct Open {
-    association: AssociationId,
-}
-
 pub struct Replay<'a> {
     processes: &'a Processes,
-    table: HashMap<(ProcessId, i32), Open>,
+    /// The association behind each descriptor that is open now.
+    table: HashMap<(ProcessId, i32), AssociationId>,
     /// How many descriptors refer to each association.
-    references: Vec<u32>,
-    pub list: Vec<Association>,
-    pub of_event: Vec<u32>,
+    references: IdVec<AssociationId, u32>,
+    pub list: IdVec<AssociationId, Association>,
+    pub of_event: IdVec<EventId, Option<AssociationId>>,
 }
 
 /// The threads of a process that ends are reported within this.
 const TOGETHER: Span = Span::millis(100);
-
-/// The end of what nobody saw end.
-const NEVER: Timestamp = Timestamp(i64::MAX);
 
 impl<'a> Replay<'a> {
     pub fn new(processes: &'a Processes, events: usize) -> Self {
         Self {
             processes,
             table: HashMap::new(),
-            references: Vec::new(),
-            list: Vec::new(),
-            of_event: vec![0; events],
+            references: IdVec::new(),
+            list: IdVec::new(),
+            of_event: vec![None; events].into(),
         }
     }
 
@@ -75,7 +67,7 @@ impl<'a> Replay<'a> {
                     if *new != fd.number {
                         self.close(process, *new, event.at);
                     }
-                    self.table.insert((process, *new), Open { association });
+                    self.table.insert((process, *new), association);
                     self.references[association] += 1;
                 }
             }
@@ -128,7 +120,7 @@ impl<'a> Replay<'a> {
     }
 
     fn mark(&mut self, event: EventId, association: AssociationId) {
-        self.of_event[event] = u32::try_from(association + 1).unwrap_or(0);
+        self.of_event[event] = Some(association);
     }
 
     /// The open association of a descriptor: this process's, or inherited from those that led to it.
@@ -136,18 +128,18 @@ impl<'a> Replay<'a> {
         let mut at = Some(process);
         for _ in 0..8 {
             let Some(id) = at else { break };
-            if let Some(open) = self.table.get(&(id, fd.number)) {
-                let known = self.list[open.association].identity;
+            if let Some(&association) = self.table.get(&(id, fd.number)) {
+                let known = self.list[association].identity;
                 let said = fd.note.as_ref().and_then(|n| n.identity);
                 let other = known.is_some() && said.is_some() && known != said
-                    || is_other_kind(&self.list[open.association], fd);
+                    || is_other_kind(&self.list[association], fd);
                 if other {
                     // Another socket has taken the number since: its opening was not traced.
                     if id == process {
                         return None;
                     }
                 } else {
-                    return Some(open.association);
+                    return Some(association);
                 }
             }
             at = self.processes.get(id).and_then(|p| p.parent);
@@ -158,7 +150,7 @@ impl<'a> Replay<'a> {
     fn open(&mut self, process: ProcessId, task: &Task, fd: &Fd, at: Timestamp) -> AssociationId {
         let note = fd.note.as_deref();
         let kind = note.and_then(|n| n.socket);
-        self.list.push(Association {
+        let association = self.list.push(Association {
             process,
             task: task.clone(),
             fd: fd.number,
@@ -166,7 +158,7 @@ impl<'a> Replay<'a> {
             style: kind.map_or(SocketStyle::Unknown, |k| k.style),
             identity: note.and_then(|n| n.identity),
             opened: at,
-            closed: NEVER,
+            closed: None,
             peer: note.and_then(|n| n.peer),
             path: None,
             local: note.and_then(|n| n.local).filter(|l| l.port != 0),
@@ -174,14 +166,9 @@ impl<'a> Replay<'a> {
             connect: None,
             reconnected: false,
         });
-        let association = self.list.len() - 1;
         self.references.push(1);
-        if let Some(before) = self
-            .table
-            .insert((process, fd.number), Open { association })
-        {
-            self.references[before.association] =
-                self.references[before.association].saturating_sub(1);
+        if let Some(before) = self.table.insert((process, fd.number), association) {
+            self.references[before] = self.references[before].saturating_sub(1);
         }
         association
     }
@@ -210,7 +197,7 @@ impl<'a> Replay<'a> {
             }
             Some(a) => {
                 let old = &mut self.list[a];
-                old.closed = at;
+                old.closed = Some(at);
                 old.reconnected = true;
                 let (family, style, identity) = (old.family, old.style, old.identity);
                 let bare = Fd::bare(fd.number);
@@ -323,12 +310,12 @@ impl<'a> Replay<'a> {
     }
 
     fn close(&mut self, process: ProcessId, fd: i32, at: Timestamp) {
-        if let Some(open) = self.table.remove(&(process, fd)) {
+        if let Some(association) = self.table.remove(&(process, fd)) {
             // A duplicate keeps the socket alive.
-            let left = self.references[open.association].saturating_sub(1);
-            self.references[open.association] = left;
+            let left = self.references[association].saturating_sub(1);
+            self.references[association] = left;
             if left == 0 {
-                self.list[open.association].closed = at;
+                self.list[association].closed = Some(at);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::explain::assemble::{self, Limits};
 use crate::explain::ledger::{Index, Subject};
 use crate::join::connect::{Connection, Ending, LONGEST_GAP};
 use crate::join::lookup::{Lookup, SAME_LOOKUP};
-use crate::join::{Joined, Query, State};
+use crate::join::{ConnectionId, EventId, Id, Joined, LookupId, Query, State};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -24,9 +24,14 @@ const MAX_PACKETS: usize = 2_000;
 const GRACE: Span = Span::seconds(2);
 
 /// The unit of a connection.
-pub fn of_connection(joined: &Joined, c: usize) -> usize {
-    let own = joined.lookups.len() + c;
-    joined.connections[c].lookup.unwrap_or(own)
+pub fn of_connection(joined: &Joined, c: ConnectionId) -> usize {
+    let own = joined.lookups.len() + c.position();
+    joined.connections[c].lookup.map_or(own, of_lookup)
+}
+
+/// The unit of a lookup.
+pub fn of_lookup(l: LookupId) -> usize {
+    l.position()
 }
 
 /// What goes.
@@ -76,7 +81,7 @@ impl<'a> Units<'a> {
             now,
         };
         for lookup in &joined.lookups {
-            let queries = || lookup.queries.iter().map(|q| &joined.queries[*q]);
+            let queries = || lookup.queries(joined);
             let over = queries().all(|q| is_settled(q) || now - q.sent > SAME_LOOKUP);
             this.list.push(Unit {
                 last: lookup.ended,
@@ -91,7 +96,7 @@ impl<'a> Units<'a> {
                 this.owns(unit, q.packet.into_iter().chain(answer).chain(refusal));
             }
         }
-        for (c, connection) in joined.connections.iter().enumerate() {
+        for (c, connection) in joined.connections.entries() {
             this.list.push(Unit {
                 last: Timestamp::default(),
                 over: true,
@@ -101,7 +106,7 @@ impl<'a> Units<'a> {
             let unit = of_connection(joined, c);
             let syns = connection.syns.iter().copied();
             this.owns(unit, syns.chain(connection.ended_by));
-            let last = connection.syns.last().map(|e| events[*e].at);
+            let last = connection.syns.last().map(|e| case.evidence.event(*e).at);
             let over = match connection.outcome {
                 Ending::Connected | Ending::Refused | Ending::Unreachable => true,
                 _ => last.is_none_or(|at| now - at > LONGEST_GAP),
@@ -111,13 +116,13 @@ impl<'a> Units<'a> {
         this
     }
 
-    fn owns(&mut self, unit: usize, events: impl Iterator<Item = usize>) {
+    fn owns(&mut self, unit: usize, events: impl Iterator<Item = EventId>) {
         for event in events {
             let whose = &mut self.list[unit];
-            if whose.packets < MAX_PACKETS && self.of[event].is_none() {
+            if whose.packets < MAX_PACKETS && self.of[event.position()].is_none() {
                 whose.packets += 1;
-                whose.last = whose.last.max(self.events[event].at);
-                self.of[event] = u32::try_from(unit).ok();
+                whose.last = whose.last.max(self.events[event.position()].at);
+                self.of[event.position()] = u32::try_from(unit).ok();
             }
         }
     }
@@ -127,12 +132,13 @@ impl<'a> Units<'a> {
         let joined = self.joined;
         let subjects = assemble::by_delay(case, &Index::new(case));
         let slowest = subjects.iter().take(limits.list).map(|s| match s {
-            Subject::Lookup(l) => *l,
+            Subject::Lookup(l) => of_lookup(*l),
             Subject::Connection(c) => of_connection(joined, *c),
         });
         let first = 0..joined.lookups.len().min(limits.list);
-        let reached =
-            (0..joined.connections.len().min(limits.list)).map(|c| of_connection(joined, c));
+        let reached = { joined.connections.ids() }
+            .take(limits.list)
+            .map(|c| of_connection(joined, c));
         let mut stay: Vec<usize> = slowest.chain(first).chain(reached).collect();
         stay.extend(self.samples());
         for unit in stay {
@@ -144,10 +150,10 @@ impl<'a> Units<'a> {
     /// The first few units of every kind.
     fn samples(&self) -> Vec<usize> {
         let mut kinds: Vec<u64> = vec![0; self.list.len()];
-        for (l, lookup) in self.joined.lookups.iter().enumerate() {
-            kinds[l] = kind_of_lookup(self.joined, lookup);
+        for (l, lookup) in self.joined.lookups.entries() {
+            kinds[of_lookup(l)] = kind_of_lookup(self.joined, lookup);
         }
-        for (c, connection) in self.joined.connections.iter().enumerate() {
+        for (c, connection) in self.joined.connections.entries() {
             let unit = of_connection(self.joined, c);
             kinds[unit] ^= kind_of_connection(connection);
         }
@@ -236,7 +242,7 @@ fn kind_of_lookup(joined: &Joined, lookup: &Lookup) -> u64 {
     let mut hasher = DefaultHasher::new();
     (lookup.outcome as u8, lookup.reverse.is_some()).hash(&mut hasher);
     (!lookup.searched.is_empty()).hash(&mut hasher);
-    for q in lookup.queries.iter().map(|q| &joined.queries[*q]) {
+    for q in lookup.queries(joined) {
         (q.resolver, q.transport, q.question.kind).hash(&mut hasher);
         let answer = q.answer().map(|a| (a.rcode, a.truncated, a.late));
         let refusal = q.refusal().map(|r| r.refused);
