@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+/// Port of unicast DNS (RFC 1035).
+pub const DNS_PORT: u16 = 53;
+/// Port of multicast DNS (RFC 6762).
+pub const MDNS_PORT: u16 = 5353;
+/// Port of LLMNR (RFC 4795).
+pub const LLMNR_PORT: u16 = 5355;
+/// UDP and TCP ports whose payload is in DNS format.
+pub const NAME_SERVICE_PORTS: [u16; 3] = [DNS_PORT, MDNS_PORT, LLMNR_PORT];
+
 /// One end of a flow: address and port, IPv4-mapped addresses written as IPv4.
 ///
 /// An `AF_INET6` connect to `::ffff:a.b.c.d` sends IPv4 packets; call and packet meet only when both are

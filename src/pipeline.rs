@@ -9,7 +9,7 @@ use crate::explain::Case;
 use crate::explain::assemble::{self, Limits};
 use crate::explain::past::Past;
 use crate::explain::stack::Stacks;
-use crate::flow::Endpoint;
+use crate::flow::{DNS_PORT, Endpoint};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::join::{self, Evidence};
 use crate::merge;
@@ -67,7 +67,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            dns_ports: vec![53],
+            dns_ports: vec![DNS_PORT],
             clock: Given::default(),
             pids: Vec::new(),
             target: None,

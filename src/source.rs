@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod capture_file;
+pub mod compression;
 pub mod grant;
 pub mod headway;
 pub mod host;

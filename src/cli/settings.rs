@@ -6,7 +6,7 @@ use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::Limits;
 use crate::explain::whatif::Change;
-use crate::flow::Endpoint;
+use crate::flow::{DNS_PORT, Endpoint};
 use crate::pipeline::Settings;
 use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
@@ -121,8 +121,8 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
 
 /// Settings that every report shares.
 pub fn report(args: &ReportArgs) -> Result<Settings> {
-    let mut dns_ports = vec![53];
-    dns_ports.extend(args.dns_port.iter().copied().filter(|p| *p != 53));
+    let mut dns_ports = vec![DNS_PORT];
+    dns_ports.extend(args.dns_port.iter().copied().filter(|p| *p != DNS_PORT));
     Ok(Settings {
         dns_ports,
         pids: args.pid.clone(),

@@ -4,6 +4,7 @@
 //! whole message for one record type that it does not know (HTTPS, SVCB, RRSIG, …), and names need more
 //! bounds than it has (see `dns/name.rs`).
 
+pub mod framing;
 mod name;
 
 use crate::event::dns::{Message, Question, Rcode, RecordType};

@@ -1,16 +1,17 @@
 //! IPv4 and IPv6 fragments put together again, within bounds.
+//!
+//! One datagram is etherparse's `IpDefragBuf`. Its pool of them is not used: it grows without a bound.
 
 use crate::time::{Span, Timestamp};
+use etherparse::defrag::IpDefragBuf;
+use etherparse::{IpFragOffset, IpNumber};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// How long a datagram waits for its fragments: what Linux waits (`ipfrag_time`, ip(7)).
 const PATIENCE: Span = Span::seconds(30);
 
-/// The longest payload of a datagram.
-const MAX_DATAGRAM: usize = 65_535;
-
-/// How many fragments one datagram may have: 64 kB in pieces of the least MTU (RFC 791: 68 bytes carry 48)
+/// How many holes one datagram may have: 64 kB in pieces of the least MTU (RFC 791: 68 bytes carry 48)
 /// are more, but nobody sends DNS so.
 const MAX_PIECES: usize = 256;
 
@@ -38,8 +39,8 @@ pub struct Key {
 pub struct Fragment<'a> {
     /// Its datagram.
     pub key: Key,
-    /// Where its data begin in the datagram, in bytes.
-    pub offset: usize,
+    /// Where its data begin in the datagram.
+    pub offset: IpFragOffset,
     /// More fragments follow.
     pub more: bool,
     /// Its data.
@@ -57,22 +58,23 @@ pub struct Fragments {
 #[derive(Debug)]
 struct Datagram {
     since: Timestamp,
-    pieces: Vec<(usize, Vec<u8>)>,
-    bytes: usize,
-    /// Length of the whole, once the last fragment was seen.
-    end: Option<usize>,
+    buffer: IpDefragBuf,
+}
+
+impl Datagram {
+    /// The memory that it takes: an early part makes room for what comes before it.
+    fn bytes(&self) -> usize {
+        self.buffer.data().len()
+    }
 }
 
 impl Fragments {
-    /// Adds a fragment; the datagram's payload when this one completed it.
+    /// Adds a fragment; the datagram's payload when this one completed it. Where fragments overlap the later one wins.
     pub fn add(&mut self, at: Timestamp, fragment: Fragment<'_>) -> Option<Vec<u8>> {
         let Fragment {
             key, offset, data, ..
         } = fragment;
-        let end = offset + data.len();
-        // All but the last fragment carry a multiple of 8 bytes (RFC 791 section 3.2).
-        if data.is_empty() || end > MAX_DATAGRAM || (fragment.more && !data.len().is_multiple_of(8))
-        {
+        if data.is_empty() {
             self.given_up += 1;
             return None;
         }
@@ -88,24 +90,17 @@ impl Fragments {
         }
         let datagram = self.waiting.entry(key).or_insert_with(|| Datagram {
             since: at,
-            pieces: Vec::new(),
-            bytes: 0,
-            end: None,
+            buffer: IpDefragBuf::new(IpNumber(key.protocol), Vec::new(), Vec::new()),
         });
-        if datagram.pieces.len() >= MAX_PIECES {
+        let before = datagram.bytes();
+        let added = datagram.buffer.add(offset, fragment.more, data);
+        self.held = (self.held + datagram.bytes()).saturating_sub(before);
+        if added.is_err() || datagram.buffer.sections().len() > MAX_PIECES {
             self.give_up(key);
-            return None;
-        }
-        if !fragment.more {
-            datagram.end = datagram.end.or(Some(end));
-        }
-        datagram.bytes += data.len();
-        self.held += data.len();
-        datagram.pieces.push((offset, data.to_vec()));
-        if let Some(whole) = datagram.assemble() {
-            self.held -= datagram.bytes;
-            self.waiting.remove(&key);
-            return Some(whole);
+        } else if datagram.buffer.is_complete() {
+            let whole = self.waiting.remove(&key)?;
+            self.held = self.held.saturating_sub(whole.bytes());
+            return Some(whole.buffer.take_bufs().0);
         }
         while self.held > MAX_HELD {
             self.give_up_oldest();
@@ -133,34 +128,9 @@ impl Fragments {
 
     fn give_up(&mut self, key: Key) {
         if let Some(datagram) = self.waiting.remove(&key) {
-            self.held -= datagram.bytes;
+            self.held = self.held.saturating_sub(datagram.bytes());
             self.given_up += 1;
         }
-    }
-}
-
-impl Datagram {
-    /// The whole, when no byte is missing. Where fragments overlap the first in order of offset wins.
-    fn assemble(&mut self) -> Option<Vec<u8>> {
-        let end = self.end.filter(|end| self.bytes >= *end)?;
-        self.pieces.sort_by_key(|(offset, _)| *offset);
-        let mut covered = 0;
-        for (offset, data) in &self.pieces {
-            if *offset > covered {
-                return None;
-            }
-            covered = covered.max(offset + data.len());
-        }
-        if covered < end {
-            return None;
-        }
-        let mut whole = Vec::with_capacity(end);
-        for (offset, data) in &self.pieces {
-            let known = whole.len().saturating_sub(*offset);
-            whole.extend_from_slice(data.get(known..).unwrap_or_default());
-        }
-        whole.truncate(end);
-        Some(whole)
     }
 }
 
@@ -179,7 +149,7 @@ mod tests {
         };
         Fragment {
             key,
-            offset,
+            offset: IpFragOffset::try_new(u16::try_from(offset / 8).unwrap()).unwrap(),
             more,
             data,
         }
@@ -230,13 +200,12 @@ mod tests {
         }
         assert!(fragments.held <= MAX_HELD && fragments.waiting.len() <= MAX_DATAGRAMS);
         for offset in 0..2000 {
-            fragments.add(Timestamp(0), fragment(5000, offset * 8, true, b"01234567"));
+            fragments.add(Timestamp(0), fragment(5000, offset * 16, true, b"01234567"));
         }
-        assert!(
-            fragments
-                .waiting
-                .values()
-                .all(|d| d.pieces.len() <= MAX_PIECES)
-        );
+        assert!(fragments.held <= MAX_HELD);
+        let holes = |d: &Datagram| d.buffer.sections().len();
+        assert!(fragments.waiting.values().all(|d| holes(d) <= MAX_PIECES));
+        let held: usize = fragments.waiting.values().map(Datagram::bytes).sum();
+        assert_eq!(held, fragments.held);
     }
 }

@@ -5,6 +5,7 @@
 mod icmp;
 mod ip;
 mod link;
+mod trim;
 mod tunnel;
 
 use super::dns;
@@ -12,12 +13,13 @@ use super::duplicate::Duplicates;
 use super::fragment::Fragments;
 use super::stream::{Piece, Segment, Streams};
 use crate::event::{Packet, Service, TcpFlags};
-use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::flow::{DNS_PORT, Endpoint, FiveTuple, LLMNR_PORT, MDNS_PORT, Transport};
 use crate::time::Timestamp;
 use etherparse::{TcpHeaderSlice, UdpSlice};
 use ip::{IpPacket, protocol};
 use link::Layer;
 use std::collections::BTreeMap;
+pub use trim::trimmed_length;
 
 /// A link type by its number in capture files (LINKTYPE) or in libpcap (DLT).
 pub type LinkType = i32;
@@ -27,11 +29,6 @@ const MAX_NESTING: usize = 4;
 
 /// How many different unsupported link types are counted by number.
 const MAX_UNSUPPORTED: usize = 16;
-
-/// Port of unicast DNS (RFC 1035), of mDNS (RFC 6762) and of LLMNR (RFC 4795).
-const DNS_PORT: u16 = 53;
-const MDNS_PORT: u16 = 5353;
-const LLMNR_PORT: u16 = 5355;
 
 /// What the user may say about DNS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! One direction of a connection is followed by itself. A capture may begin in its middle, lose segments,
 //! show them twice or out of order, or cut them short.
 
+use crate::decode::dns::framing;
 use crate::flow::FiveTuple;
 use std::collections::HashMap;
 
@@ -214,7 +215,7 @@ impl Direction {
     fn read_messages(&mut self, bytes: &[u8], read: &mut dyn FnMut(Piece<'_>) -> bool) -> usize {
         let mut rest = bytes;
         while self.failures < MAX_FAILURES
-            && let Some((message, after)) = split_message(rest)
+            && let Some((message, after)) = framing::split(rest)
         {
             if !read(Piece::Whole(message)) {
                 self.failures += 1;
@@ -227,11 +228,11 @@ impl Direction {
     /// The segment ends here in the capture, but not on the wire: reads the beginning of the message that
     /// was cut, and goes on behind it if that place is known.
     fn pass_cut(&mut self, rest: &[u8], missing: usize, read: &mut dyn FnMut(Piece<'_>) -> bool) {
-        let Some((prefix, message)) = rest.split_first_chunk::<2>() else {
+        let Some((length, message)) = framing::prefix(rest) else {
             return self.lose_sync();
         };
         read(Piece::Cut(message));
-        let absent = usize::from(u16::from_be_bytes(*prefix)) - message.len();
+        let absent = length.saturating_sub(message.len());
         if missing > absent {
             return self.lose_sync();
         }
@@ -282,19 +283,12 @@ fn length(data: &[u8]) -> u32 {
     u32::try_from(data.len()).unwrap_or(u32::MAX)
 }
 
-/// The first message of the bytes, without its prefix, and what follows it.
-fn split_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (prefix, rest) = bytes.split_first_chunk::<2>()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*prefix)))
-}
-
 /// Whether a length-prefixed DNS message plausibly begins here: used only where no handshake or hole tells.
 fn starts_message(bytes: &[u8]) -> bool {
-    let Some((prefix, rest)) = bytes.split_first_chunk::<2>() else {
+    let Some((length, rest)) = framing::prefix(bytes) else {
         return false;
     };
     // Header and shortest question: 17 bytes. Some senders write the prefix by itself.
-    let length = u16::from_be_bytes(*prefix);
     if rest.is_empty() {
         return (17..=4096).contains(&length);
     }

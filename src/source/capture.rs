@@ -1,9 +1,9 @@
 //! Live packets through libpcap. Raw frames come out; what they mean is `decode`'s business.
 
-pub mod keep;
 mod netns;
 pub mod pcap_writer;
 
+use crate::flow::NAME_SERVICE_PORTS;
 use crate::source::grant;
 use crate::source::tracer::sys;
 use crate::time::{Span, Timestamp};
@@ -66,7 +66,7 @@ impl Default for Settings {
             interface: "any".to_owned(),
             snaplen: None,
             filter: None,
-            dns_ports: crate::source::tracer::DNS_PORTS.to_vec(),
+            dns_ports: NAME_SERVICE_PORTS.to_vec(),
             netns: None,
         }
     }

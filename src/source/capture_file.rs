@@ -13,6 +13,7 @@ mod reading;
 use crate::decode::packet::{DecodeOptions, Decoder};
 use crate::event::Event;
 use crate::input::CaptureFacts;
+use crate::source::compression;
 use crate::source::headway::Counted;
 use buffer::Buffer;
 use filter::Filter;
@@ -20,7 +21,7 @@ use format::Format;
 pub use format::sniff;
 pub(super) use reading::Reading;
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 use thiserror::Error;
 
@@ -99,9 +100,9 @@ pub fn read_from(
         .take(format::HEAD as u64)
         .read_to_end(&mut head)
         .map_err(open_error)?;
-    let compression = format::compression(&head);
-    let whole = Cursor::new(head).chain(reader);
-    let reader = format::decompress(compression, whole).map_err(open_error)?;
+    let compression = compression::sniff(&head);
+    let whole = BufReader::new(Cursor::new(head).chain(reader));
+    let reader = compression::decompress(compression, whole).map_err(open_error)?;
     let mut buffer = Buffer::new(reader);
     let head = buffer.peek(format::HEAD);
     let Some(format) = format::format(head).filter(|_| head.len() >= format::SHORTEST) else {

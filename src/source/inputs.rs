@@ -10,7 +10,7 @@ use crate::decode::resolv_conf::ResolvConf;
 use crate::event::Event;
 use crate::explain::assemble::Limits;
 use crate::explain::past::Past;
-use crate::flow::Endpoint;
+use crate::flow::{DNS_PORT, Endpoint};
 use crate::merge;
 use crate::pipeline::Gathered;
 use crate::pipeline::forget::Forget;
@@ -242,7 +242,7 @@ fn read(
 fn forget(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Option<Forget> {
     let conf = gathered.resolv_conf.as_ref();
     let conf = conf.map(|(_, text)| ResolvConf::parse(text));
-    let mut ports = vec![53];
+    let mut ports = vec![DNS_PORT];
     ports.extend(&options.capture.dns_ports);
     found
         .iter()

@@ -9,12 +9,13 @@ mod capturing;
 use super::capture::{CaptureError, Live, Settings as CaptureSettings};
 use super::host::HostFiles;
 use super::privilege::{self, Kept, User};
-use super::tracer::{self, Ended, Exit, Launch, Next, Observer, Tick, TracerError, signal_name};
+use super::tracer::{Ended, Exit, Launch, Next, Observer, Tick, TracerError, signal_name};
 use crate::case::jsonl::{self, Footer, Header};
 use crate::case::writer::{CaseWriter, SaveError};
 use crate::case::{PACKETS, TRACE};
 use crate::event::{Address, Change, Event, Life, Op, Task, What};
 use crate::explain::past::Past;
+use crate::flow::NAME_SERVICE_PORTS;
 use crate::input::CaptureFacts;
 use crate::pipeline::Gathered;
 use crate::render::progress::Progress;
@@ -253,7 +254,7 @@ impl Recorder<'_> {
             return None;
         };
         let asked = self.cpu_asked.entry(call.task.pid).or_insert(0);
-        if tracer::DNS_PORTS.contains(&to.port) || *asked >= MAX_CPU_TIMES {
+        if NAME_SERVICE_PORTS.contains(&to.port) || *asked >= MAX_CPU_TIMES {
             return None;
         }
         *asked += 1;

@@ -4,6 +4,7 @@
 use crate::decode::strace::{Guise, Reader, guise, looks_like_trace};
 use crate::event::Event;
 use crate::input::TraceFacts;
+use crate::source::compression;
 use crate::source::headway::{self, Counted};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -212,17 +213,11 @@ fn lines(
     }
 }
 
-/// Unpacks by the file's first bytes (RFC 1952, RFC 8878).
+/// Unpacks by the file's first bytes.
 fn unpacked<'r>(file: impl Read + 'r) -> io::Result<Box<dyn BufRead + 'r>> {
     let mut raw = BufReader::with_capacity(1 << 18, file);
-    let start = raw.fill_buf()?;
-    Ok(if start.starts_with(&[0x1f, 0x8b]) {
-        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(raw)))
-    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Box::new(BufReader::new(zstd::Decoder::with_buffer(raw)?))
-    } else {
-        Box::new(raw)
-    })
+    let packed = compression::sniff(raw.fill_buf()?);
+    compression::decompress(packed, raw)
 }
 
 /// The thread id at the end of `base.1234`, also before `.gz` or `.zst`.

@@ -26,6 +26,7 @@ mod task;
 mod watch;
 
 use crate::event::{Event, FdNote, Op, Task};
+use crate::flow::NAME_SERVICE_PORTS;
 use crate::source::privilege::User;
 use crate::time::Timestamp;
 pub use engine::Tracer;
@@ -60,9 +61,6 @@ pub struct Launch {
     pub leader_pidfds_only: bool,
 }
 
-/// Ports of DNS (RFC 1035), multicast DNS (RFC 6762) and LLMNR (RFC 4795).
-pub const DNS_PORTS: [u16; 3] = [53, 5353, 5355];
-
 impl Launch {
     /// The usual way to run a command.
     pub fn new(command: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> Self {
@@ -73,7 +71,7 @@ impl Launch {
             trace: true,
             resolv_conf: None,
             pin: true,
-            dns_ports: DNS_PORTS.to_vec(),
+            dns_ports: NAME_SERVICE_PORTS.to_vec(),
             stacks: false,
             leader_pidfds_only: false,
         }

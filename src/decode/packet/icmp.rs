@@ -72,7 +72,7 @@ pub(super) fn message_v6(
 /// What the beginning of the quoted packet tells. It was sent some other time, perhaps elsewhere.
 fn quote(data: &[u8], is_dns_port: &dyn Fn(u16) -> bool) -> Option<Quote> {
     let packet = ip::read(data)?;
-    if packet.fragment.is_some_and(|fragment| fragment.offset > 0) {
+    if packet.fragment.is_some_and(|part| part.offset.value() > 0) {
         return None;
     }
     let transport = match packet.protocol {

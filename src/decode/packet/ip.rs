@@ -1,30 +1,25 @@
-//! IPv4 and IPv6 headers, extension headers and fragment headers.
+//! IPv4 and IPv6 headers, extension headers and fragment headers, by etherparse's lax slices.
+//!
+//! Own here: the exact length that a capture cut away, and what a packet's first bytes rule out.
 
 use crate::decode::fragment::{Fragment, Key};
-use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
+use etherparse::{
+    IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, Ipv6FragmentHeaderSlice, LaxIpSlice,
+    LaxIpv4Slice, LaxIpv6Slice, ip_number,
+};
 use std::net::IpAddr;
 
 /// IP protocol numbers (IANA registry "Protocol Numbers").
 pub(super) mod protocol {
-    pub const HOP_BY_HOP: u8 = 0;
-    pub const ICMP: u8 = 1;
-    pub const IPV4: u8 = 4;
-    pub const TCP: u8 = 6;
-    pub const UDP: u8 = 17;
-    pub const IPV6: u8 = 41;
-    pub const ROUTING: u8 = 43;
-    pub const FRAGMENT: u8 = 44;
-    pub const GRE: u8 = 47;
-    pub const AUTHENTICATION: u8 = 51;
-    pub const ICMPV6: u8 = 58;
-    pub const DESTINATION_OPTIONS: u8 = 60;
-    pub const MOBILITY: u8 = 135;
-    pub const HIP: u8 = 139;
-    pub const SHIM6: u8 = 140;
+    use etherparse::ip_number as ip;
+    pub const ICMP: u8 = ip::ICMP.0;
+    pub const IPV4: u8 = ip::IPV4.0;
+    pub const TCP: u8 = ip::TCP.0;
+    pub const UDP: u8 = ip::UDP.0;
+    pub const IPV6: u8 = ip::IPV6.0;
+    pub const GRE: u8 = ip::GRE.0;
+    pub const ICMPV6: u8 = ip::IPV6_ICMP.0;
 }
-
-/// How many extension headers a packet may have; RFC 8200 names six kinds.
-const MAX_EXTENSIONS: usize = 8;
 
 /// An IP packet without its header.
 #[derive(Clone, Copy, Debug)]
@@ -41,66 +36,113 @@ pub(super) struct IpPacket<'a> {
     pub fragment: Option<Fragment<'a>>,
 }
 
-/// Reads the header of an IP packet; `None` when it is broken.
+/// Reads the headers of an IP packet; `None` when they are broken.
 pub(super) fn read(data: &[u8]) -> Option<IpPacket<'_>> {
-    match data.first()? >> 4 {
-        4 => read_v4(data),
-        6 => read_v6(data),
-        _ => None,
+    let (slice, error) = LaxIpSlice::from_slice(data).ok()?;
+    match &slice {
+        LaxIpSlice::Ipv4(ip) => read_v4(data, ip, error.is_some()),
+        LaxIpSlice::Ipv6(ip) => read_v6(data, ip, error.is_some()),
     }
 }
 
-fn read_v4(data: &[u8]) -> Option<IpPacket<'_>> {
-    let header = Ipv4HeaderSlice::from_slice(data).ok()?;
+fn read_v4<'a>(data: &'a [u8], ip: &LaxIpv4Slice<'a>, broken: bool) -> Option<IpPacket<'a>> {
+    let header = ip.header();
     let length = header.slice().len();
     let total = match usize::from(header.total_len()) {
         // Segmentation offload leaves 0 in packets longer than 64 kB.
         0 => data.len(),
         total => total,
     };
-    let payload_length = total.checked_sub(length)?;
-    let captured = &data[length..];
-    let payload = &captured[..payload_length.min(captured.len())];
+    // etherparse takes a length that is too short for "not set"; no kernel accepts such a packet.
+    let whole = total.checked_sub(length)?;
+    let there = whole.min(data.len() - length);
     let mut packet = IpPacket {
         src: header.source_addr().into(),
         dst: header.destination_addr().into(),
-        protocol: header.protocol().0,
-        payload,
-        missing: payload_length - payload.len(),
+        protocol: ip.payload().ip_number.0,
+        payload: ip.payload().payload,
+        missing: whole - there,
         fragment: None,
     };
     if header.is_fragmenting_payload() {
+        // Extension headers of a part are those of the whole, or no headers at all.
+        packet.protocol = header.protocol().0;
+        packet.payload = &data[length..length + there];
         packet.fragment = Some(Fragment {
             key: packet.key(header.identification().into()),
-            offset: usize::from(header.fragments_offset().value()) * 8,
+            offset: header.fragments_offset(),
             more: header.more_fragments(),
-            data: payload,
+            data: packet.payload,
         });
-    } else if packet.protocol == protocol::AUTHENTICATION {
-        packet.skip_extensions()?;
+    } else if broken {
+        return None;
     }
     Some(packet)
 }
 
-fn read_v6(data: &[u8]) -> Option<IpPacket<'_>> {
-    let header = Ipv6HeaderSlice::from_slice(data).ok()?;
+fn read_v6<'a>(data: &'a [u8], ip: &LaxIpv6Slice<'a>, broken: bool) -> Option<IpPacket<'a>> {
+    let header = ip.header();
     let captured = &data[header.slice().len()..];
-    let length = match usize::from(header.payload_length()) {
+    let whole = match usize::from(header.payload_length()) {
         // A jumbogram (RFC 2675), or segmentation offload.
         0 => captured.len(),
         length => length,
     };
-    let payload = &captured[..length.min(captured.len())];
+    let captured = &captured[..whole.min(captured.len())];
     let mut packet = IpPacket {
         src: header.source_addr().into(),
         dst: header.destination_addr().into(),
-        protocol: header.next_header().0,
-        payload,
-        missing: length - payload.len(),
+        protocol: ip.payload().ip_number.0,
+        payload: ip.payload().payload,
+        missing: whole - captured.len(),
         fragment: None,
     };
-    packet.skip_extensions()?;
+    if let Some((part, at)) = fragment_header(ip) {
+        // What follows in a later part is data, whatever it looks like.
+        packet.protocol = part.next_header().0;
+        packet.payload = captured.get(at..)?;
+        let key = Key {
+            // Fragments of one datagram may disagree here: the header after the first decides
+            // (RFC 8200 section 4.5).
+            protocol: ip_number::IPV6_FRAG.0,
+            ..packet.key(part.identification())
+        };
+        packet.fragment = Some(Fragment {
+            key,
+            offset: part.fragment_offset(),
+            more: part.more_fragments(),
+            data: packet.payload,
+        });
+    } else if broken {
+        return None;
+    }
     Some(packet)
+}
+
+/// The header that makes a packet a part of a datagram, and where its data begin behind the IPv6 header. "Atomic"
+/// fragments are whole (RFC 6946).
+fn fragment_header<'a>(ip: &LaxIpv6Slice<'a>) -> Option<(Ipv6FragmentHeaderSlice<'a>, usize)> {
+    if !ip.extensions().is_fragmenting_payload() {
+        return None;
+    }
+    let mut at = 0;
+    for extension in ip.extensions().clone() {
+        use Ipv6ExtensionSlice as Extension;
+        at += match extension {
+            Extension::HopByHop(e) | Extension::Routing(e) | Extension::DestinationOptions(e) => {
+                e.slice().len()
+            }
+            Extension::Authentication(e) => e.slice().len(),
+            Extension::Fragment(e) => {
+                let after = at + e.slice().len();
+                if e.is_fragmenting_payload() {
+                    return Some((e, after));
+                }
+                e.slice().len()
+            }
+        };
+    }
+    None
 }
 
 impl<'a> IpPacket<'a> {
@@ -113,61 +155,18 @@ impl<'a> IpPacket<'a> {
         }
     }
 
-    /// Removes extension headers (RFC 8200 section 4) up to a fragment header that means it.
-    fn skip_extensions(&mut self) -> Option<()> {
-        for _ in 0..MAX_EXTENSIONS {
-            let data: &'a [u8] = self.payload;
-            let length = match self.protocol {
-                protocol::HOP_BY_HOP
-                | protocol::ROUTING
-                | protocol::DESTINATION_OPTIONS
-                | protocol::MOBILITY
-                | protocol::HIP
-                | protocol::SHIM6 => (usize::from(*data.get(1)?) + 1) * 8,
-                // In units of 4 bytes, less 2 (RFC 4302 section 2.2).
-                protocol::AUTHENTICATION => (usize::from(*data.get(1)?) + 2) * 4,
-                protocol::FRAGMENT => 8,
-                _ => return Some(()),
-            };
-            let (header, rest) = data.split_at_checked(length)?;
-            let fragmented = self.protocol == protocol::FRAGMENT;
-            self.protocol = header[0];
-            self.payload = rest;
-            if fragmented {
-                let position = u16::from_be_bytes([header[2], header[3]]);
-                let (offset, more) = (usize::from(position & 0xfff8), position & 1 != 0);
-                let id = u32::from_be_bytes(*header[4..].first_chunk()?);
-                // "Atomic" fragments are whole (RFC 6946).
-                if offset > 0 || more {
-                    let key = Key {
-                        // Fragments of one datagram may disagree here: the header after the
-                        // first decides (RFC 8200 section 4.5).
-                        protocol: protocol::FRAGMENT,
-                        ..self.key(id)
-                    };
-                    self.fragment = Some(Fragment {
-                        key,
-                        offset,
-                        more,
-                        data: rest,
-                    });
-                    return Some(());
-                }
-            }
-        }
-        None
-    }
-
-    /// The packet with the payload of its whole datagram.
+    /// The packet with the payload of its whole datagram; `None` when its extension headers are broken.
     pub fn whole(&self, payload: &'a [u8]) -> Option<Self> {
-        let mut packet = Self {
+        // IPv4 knows the authentication header alone, which is the same one.
+        let (_, protocol, payload, error) =
+            Ipv6ExtensionsSlice::from_slice_lax(IpNumber(self.protocol), payload);
+        error.is_none().then_some(Self {
+            protocol: protocol.0,
             payload,
             missing: 0,
             fragment: None,
             ..*self
-        };
-        packet.skip_extensions()?;
-        Some(packet)
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The buffers of send and receive calls, and the DNS messages in them.
 
 use super::{address, lex};
-use crate::decode::dns::glimpse;
+use crate::decode::dns::{framing, glimpse};
 use crate::event::{Address, Message, SocketStyle, dns};
 
 /// How much of one buffer is decoded: the longest DNS message is 64 KiB (RFC 1035 section 4.2.2).
@@ -142,8 +142,7 @@ impl Buffer {
         let mut found = Vec::new();
         let mut rest = &self.bytes[..];
         let mut remains = self.length;
-        while let Some((prefix, body)) = rest.split_first_chunk::<2>() {
-            let length = usize::from(u16::from_be_bytes(*prefix));
+        while let Some((length, body)) = framing::prefix(rest) {
             if length < HEADER || (length as u64).saturating_add(2) > remains {
                 break;
             }

@@ -1,5 +1,6 @@
 //! Values as strace writes them: payloads, descriptors, addresses, bytes.
 
+use crate::decode::dns::framing;
 use crate::event::dns::Message as Dns;
 use crate::event::{Address, Fd, Message, SocketFamily, SocketStyle};
 use crate::flow::Endpoint;
@@ -12,13 +13,11 @@ pub(super) fn payload(fd: &Fd, message: &Message) -> String {
     let mut bytes = Vec::new();
     for dns in &message.dns {
         let whole = wire(dns);
-        if is_stream {
-            bytes.extend(u16::try_from(whole.len()).unwrap_or(u16::MAX).to_be_bytes());
-        }
-        bytes.extend(whole);
         if !is_stream {
+            bytes = whole;
             break;
         }
+        bytes.extend(framing::write(&whole));
     }
     format!("\"{}\"...", escaped(&bytes))
 }

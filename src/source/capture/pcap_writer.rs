@@ -2,7 +2,7 @@
 //! (<https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>).
 
 use super::Frame;
-use super::keep::kept_length;
+use crate::decode::packet::trimmed_length;
 use crate::time::SECOND;
 use std::io::{Result, Write};
 
@@ -37,13 +37,13 @@ impl<W: Write> PcapWriter<W> {
 
     /// Adds a frame, as much of it as is to be stored.
     pub fn write(&mut self, frame: &Frame<'_>) -> Result<()> {
-        let kept = kept_length(frame.link, frame.data, &self.ports);
+        let stored = trimmed_length(frame.link, frame.data, &self.ports);
         let seconds = u32::try_from(frame.at.0.div_euclid(SECOND)).unwrap_or(0);
         let nanos = u32::try_from(frame.at.0.rem_euclid(SECOND)).unwrap_or(0);
-        let length = u32::try_from(kept).unwrap_or(SNAPLEN);
+        let length = u32::try_from(stored).unwrap_or(SNAPLEN);
         let header = [seconds, nanos, length, frame.original_length];
         self.to.write_all(&header.map(u32::to_ne_bytes).concat())?;
-        self.to.write_all(&frame.data[..kept])
+        self.to.write_all(&frame.data[..stored])
     }
 
     /// Everything written so far is in the file.

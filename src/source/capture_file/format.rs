@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes: a capture, a compressed one, or what else.
 
-use std::io::{Cursor, Read};
+use crate::source::compression;
 
 /// How many first bytes are looked at.
 pub(super) const HEAD: usize = 4096;
@@ -29,24 +29,6 @@ pub(super) struct Classic {
     pub record_header: usize,
 }
 
-/// Compressions that are undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
-    /// gzip (RFC 1952), of several members perhaps.
-    Gzip,
-    /// Zstandard (RFC 8878).
-    Zstd,
-}
-
-/// The compression of a file with these first bytes.
-pub(super) fn compression(head: &[u8]) -> Option<Compression> {
-    match head {
-        [0x1f, 0x8b, ..] => Some(Compression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Compression::Zstd),
-        _ => None,
-    }
-}
-
 /// The format of an uncompressed file with these first bytes.
 pub(super) fn format(head: &[u8]) -> Option<Format> {
     let magic = *head.first_chunk::<4>()?;
@@ -71,32 +53,9 @@ pub(super) fn format(head: &[u8]) -> Option<Format> {
     classic(true, u32::from_be_bytes(magic)).or_else(|| classic(false, u32::from_le_bytes(magic)))
 }
 
-/// Undoes a compression.
-pub(super) fn decompress<'r>(
-    compression: Option<Compression>,
-    reader: impl Read + 'r,
-) -> std::io::Result<Box<dyn Read + 'r>> {
-    Ok(match compression {
-        None => Box::new(reader),
-        Some(Compression::Gzip) => Box::new(flate2::read::MultiGzDecoder::new(reader)),
-        Some(Compression::Zstd) => Box::new(zstd::Decoder::new(reader)?),
-    })
-}
-
 /// Whether a file with these first bytes is a capture, compressed or not.
 pub fn sniff(first_bytes: &[u8]) -> bool {
-    let Some(compression) = compression(first_bytes) else {
-        return format(first_bytes).is_some();
-    };
-    let Ok(mut reader) = decompress(Some(compression), Cursor::new(first_bytes)) else {
-        return false;
-    };
-    let mut head = [0; SHORTEST];
-    let mut filled = 0;
-    while let Ok(read @ 1..) = reader.read(&mut head[filled..]) {
-        filled += read;
-    }
-    format(&head[..filled]).is_some()
+    format(&compression::unpacked_head(first_bytes, SHORTEST)).is_some()
 }
 
 /// What a file that is no capture seems to be, and what can be done about it.

@@ -1,8 +1,9 @@
 //! The thread that captures, decodes and stores packets while the tracer traces.
 
+use crate::decode::packet::trimmed_length;
 use crate::event::Event;
 use crate::input::CaptureFacts;
-use crate::source::capture::{Batch, CaptureError, Counts, Live, keep, pcap_writer::PcapWriter};
+use crate::source::capture::{Batch, CaptureError, Counts, Live, pcap_writer::PcapWriter};
 use crate::source::capture_file::Reading;
 use std::fs::File;
 use std::io::BufWriter;
@@ -41,7 +42,7 @@ pub fn start(live: Live, file: Option<(File, i32)>, path: String, ports: Vec<u16
         let counts = live.run(&its_stop, &mut |piece| match piece {
             Batch::Frame(frame) => {
                 // What is decoded is what is stored, so that the case reads back the same.
-                let kept = keep::kept_length(frame.link, frame.data, &ports);
+                let kept = trimmed_length(frame.link, frame.data, &ports);
                 reading.frame(
                     frame.at,
                     frame.link,

@@ -1,6 +1,7 @@
 //! Which tasks have a lookup open. Such a task is stopped at every system call until the lookup is over, so
 //! that its waits, reads and closes are seen; all other tasks run free.
 
+use crate::decode::dns::framing;
 use crate::event::dns;
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
@@ -178,16 +179,13 @@ impl Watched {
 fn whole(buffer: &mut Vec<u8>, bytes: &[u8], cut: bool) -> Vec<dns::Message> {
     buffer.extend_from_slice(bytes);
     let mut messages = Vec::new();
-    let mut at = 0;
-    while let Some(length) = buffer.get(at..at + 2) {
-        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
-        let Some(message) = buffer.get(at + 2..at + 2 + length) else {
-            break;
-        };
+    let mut rest = &buffer[..];
+    while let Some((message, more)) = framing::split(rest) {
         messages.extend(crate::decode::dns::glimpse(message, false));
-        at += 2 + length;
+        rest = more;
     }
-    buffer.drain(..at);
+    let read = buffer.len() - rest.len();
+    buffer.drain(..read);
     if cut || buffer.len() > STREAM {
         buffer.clear();
     }
