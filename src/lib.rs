@@ -32,7 +32,9 @@
 //! - The entries of an account do not overlap and add up to its window exactly ([`explain::ledger`]).
 //! - Damage is data: counts and warnings that name file and place. Errors are for what stops the work.
 //! - Text from packets, tracees and logs is escaped before it is shown ([`render::safe`]).
-//! - `unsafe` is in [`source::tracer`] only.
+//! - A live run is two processes: the one with rights traces and captures, and parses nothing from the network; the one
+//!   that parses has no right ([`source::live`]).
+//! - `unsafe` is in [`source::tracer`], and in [`source::live`] where the second process is made and confined.
 
 pub mod case;
 pub mod cli;

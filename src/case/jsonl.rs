@@ -75,11 +75,54 @@ pub struct Footer {
     pub survivors: Vec<crate::event::Task>,
 }
 
+/// What is missing from the record, because it came faster than it could be recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Traced events.
+    pub events: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Time of the first of them.
+    pub from: Timestamp,
+    /// Time of the last of them.
+    pub until: Timestamp,
+}
+
+impl Gap {
+    /// Whether nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0 && self.packets == 0
+    }
+
+    /// Counts something of this time that is missing.
+    pub fn count(&mut self, at: Timestamp, events: u64, packets: u64) {
+        if self.is_empty() {
+            (self.from, self.until) = (at, at);
+        }
+        self.from = self.from.min(at);
+        self.until = self.until.max(at);
+        self.events += events;
+        self.packets += packets;
+    }
+
+    /// What a reader of the report must know.
+    pub fn warning(&self) -> String {
+        format!(
+            "{} traced events and {} packets were not recorded within {:.1} s, because they came faster than they could be \
+             recorded: queries, answers and connects of that time may be missing",
+            self.events,
+            self.packets,
+            (self.until - self.from).as_seconds()
+        )
+    }
+}
+
 /// A line that is no event.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Edge {
     End(Footer),
+    Gap(Gap),
 }
 
 /// What the file says beside its events.
@@ -155,6 +198,11 @@ pub fn footer_line(footer: &Footer) -> io::Result<Vec<u8>> {
     serde_json::to_vec(&Edge::End(footer.clone())).map_err(io::Error::from)
 }
 
+/// A gap as its line.
+pub fn gap_line(gap: &Gap) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(&Edge::Gap(*gap)).map_err(io::Error::from)
+}
+
 /// Reads a trace. A last line that is cut, and lines that are no events, are warnings.
 pub fn read(path: &Path, input: u16, sink: &mut dyn FnMut(Event)) -> Result<Trace, JsonlError> {
     let name = path.display().to_string();
@@ -223,6 +271,16 @@ pub fn read_from(
     Ok(trace)
 }
 
+/// Puts a gap into the facts, the same for a live trace and one that is read back.
+pub fn note_gap(facts: &mut TraceFacts, gap: &Gap) {
+    facts.damaged = true;
+    if facts.warnings.len() < MAX_WARNINGS {
+        facts
+            .warnings
+            .push(format!("{}: {}", facts.path, gap.warning()));
+    }
+}
+
 fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn FnMut(Event)) {
     let cut = line.last() != Some(&b'\n');
     match serde_json::from_slice::<Event>(line) {
@@ -232,12 +290,12 @@ fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn
             trace.facts.calls += u64::from(matches!(event.what, What::Call(_)));
             sink(event);
         }
-        Err(_)
-            if serde_json::from_slice::<Edge>(line).is_ok_and(|Edge::End(end)| {
-                trace.footer = Some(end);
-                true
-            }) => {}
         Err(error) => {
+            match serde_json::from_slice(line) {
+                Ok(Edge::End(end)) => return trace.footer = Some(end),
+                Ok(Edge::Gap(gap)) => return note_gap(&mut trace.facts, &gap),
+                Err(_) => {}
+            }
             trace.facts.skipped_lines += 1;
             // The line that a killed presyn was writing is expected; anything else is damage.
             trace.facts.damaged |= !cut;

@@ -1,6 +1,6 @@
 //! Writes a case folder while the run goes on.
 
-use super::jsonl::{self, Footer, Header};
+use super::jsonl::{self, Footer, Gap, Header};
 use super::{PACKETS, SYSCALLS, TRACE};
 use crate::event::Event;
 use crate::render::strace;
@@ -40,9 +40,7 @@ pub type Owner = Option<(u32, u32)>;
 pub struct CaseWriter {
     folder: PathBuf,
     owner: Owner,
-    events: Option<SyncSender<Event>>,
-    thread: Option<JoinHandle<io::Result<(File, File)>>>,
-    early: Option<(File, File)>,
+    logs: Option<(File, File)>,
 }
 
 /// How many events may wait for the disk before the tracer waits too: seconds of the worst storm.
@@ -63,11 +61,9 @@ impl CaseWriter {
         let mut this = Self {
             folder: folder.to_owned(),
             owner,
-            events: None,
-            thread: None,
-            early: None,
+            logs: None,
         };
-        this.early = Some((this.file(TRACE)?, this.file(SYSCALLS)?));
+        this.logs = Some((this.file(TRACE)?, this.file(SYSCALLS)?));
         Ok(this)
     }
 
@@ -103,58 +99,96 @@ impl CaseWriter {
         Ok(())
     }
 
-    /// Writes the header and starts to write events, in a thread of its own: the tracer must not wait for
-    /// the disk while a task stands still.
-    pub fn begin(&mut self, header: &Header) -> Result<(), SaveError> {
-        let path = self.folder.join(TRACE);
-        let Some((mut trace, calls)) = self.early.take() else {
-            return Ok(());
-        };
-        let mut line = jsonl::header_line(header).map_err(|e| failed(&path, e))?;
-        line.push(b'\n');
-        trace.write_all(&line).map_err(|e| failed(&path, e))?;
-        let (sender, receiver) = sync_channel(QUEUE);
-        self.events = Some(sender);
-        self.thread = Some(std::thread::spawn(move || {
-            write_events(trace, calls, &receiver)
-        }));
-        Ok(())
+    /// The trace and the strace log, empty, for [`EventWriter`]; once.
+    pub fn logs(&mut self) -> Option<(File, File)> {
+        self.logs.take()
+    }
+}
+
+/// What goes into the trace between its header and its last line.
+enum Entry {
+    Event(Box<Event>),
+    Gap(Gap),
+}
+
+/// Writes the trace and the strace log of a case, in a thread of its own: whoever has the events must not wait for the
+/// disk.
+pub struct EventWriter {
+    /// The trace's path, for messages.
+    path: String,
+    entries: SyncSender<Entry>,
+    thread: JoinHandle<io::Result<(File, File)>>,
+}
+
+impl EventWriter {
+    /// Writes the header. `path` is how messages call the trace.
+    pub fn begin(
+        (mut trace, calls): (File, File),
+        header: &Header,
+        path: String,
+    ) -> Result<Self, SaveError> {
+        let begun = jsonl::header_line(header).and_then(|mut line| {
+            line.push(b'\n');
+            trace.write_all(&line)
+        });
+        if let Err(source) = begun {
+            return Err(SaveError::Write { path, source });
+        }
+        let (entries, receiver) = sync_channel(QUEUE);
+        let thread = std::thread::spawn(move || write_entries(trace, calls, &receiver));
+        Ok(Self {
+            path,
+            entries,
+            thread,
+        })
     }
 
     /// Stores one event.
     pub fn event(&self, event: &Event) {
-        if let Some(events) = &self.events {
-            // The thread ends early only when the disk failed, which `end` reports.
-            let _ = events.send(event.clone());
-        }
+        // The thread ends early only when the disk failed, which `end` reports.
+        let _ = self.entries.send(Entry::Event(Box::new(event.clone())));
     }
 
-    /// Writes what is left and the last line.
-    pub fn end(mut self, footer: &Footer) -> Result<(), SaveError> {
-        drop(self.events.take());
-        let path = self.folder.join(TRACE);
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
-        let files = thread
+    /// Stores that something is missing here.
+    pub fn gap(&self, gap: Gap) {
+        let _ = self.entries.send(Entry::Gap(gap));
+    }
+
+    /// Writes what is left and, where the run came to its end, the last line.
+    pub fn end(self, footer: Option<&Footer>) -> Result<(), SaveError> {
+        drop(self.entries);
+        let ended = self
+            .thread
             .join()
-            .map_err(|_| failed(&path, io::Error::other("the writing thread panicked")))?;
-        let (mut trace, _) = files.map_err(|e| failed(&path, e))?;
-        let mut line = jsonl::footer_line(footer).map_err(|e| failed(&path, e))?;
-        line.push(b'\n');
-        trace.write_all(&line).map_err(|e| failed(&path, e))
+            .unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")))
+            .and_then(|(mut trace, _)| {
+                let Some(footer) = footer else {
+                    return Ok(());
+                };
+                let mut line = jsonl::footer_line(footer)?;
+                line.push(b'\n');
+                trace.write_all(&line)
+            });
+        ended.map_err(|source| SaveError::Write {
+            path: self.path,
+            source,
+        })
     }
 }
 
-fn write_events(trace: File, calls: File, events: &Receiver<Event>) -> io::Result<(File, File)> {
+fn write_entries(trace: File, calls: File, entries: &Receiver<Entry>) -> io::Result<(File, File)> {
     let mut trace = BufWriter::with_capacity(1 << 16, trace);
     let mut calls = BufWriter::with_capacity(1 << 16, calls);
     loop {
-        match events.recv_timeout(FLUSH) {
-            Ok(event) => {
+        match entries.recv_timeout(FLUSH) {
+            Ok(Entry::Event(event)) => {
                 trace.write_all(&jsonl::line(&event)?)?;
                 trace.write_all(b"\n")?;
                 strace::write(&event, &mut calls)?;
+            }
+            Ok(Entry::Gap(gap)) => {
+                trace.write_all(&jsonl::gap_line(&gap)?)?;
+                trace.write_all(b"\n")?;
             }
             Err(RecvTimeoutError::Timeout) => {
                 trace.flush()?;

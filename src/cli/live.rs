@@ -8,10 +8,12 @@ use crate::render::{safe::escape, strace};
 use crate::report::Report;
 use crate::source::live::{self, Listener, LiveError};
 use crate::source::machine::{self, Answer};
+use crate::source::privilege::Kept;
 use crate::source::tracer::Exit;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::{AsRawFd, RawFd};
 
 /// Exit status of env(1) when it fails itself.
 const FAILED: u8 = 125;
@@ -24,35 +26,41 @@ pub enum Ran {
     Failed(u8),
 }
 
-/// Runs a command and reports on it.
+/// Runs a command and reports on it. Once the command runs, nothing that happens to presyn's own output changes its
+/// status.
 pub fn run(args: &Run) -> Result<Ran> {
     let (settings, plan) = settings::run(args)?;
+    let report_file = args.report_file.as_ref().map(|path| {
+        File::create(path).with_context(|| format!("cannot write the report to {}", path.display()))
+    });
+    let report_file = match report_file.transpose() {
+        Ok(file) => file,
+        Err(error) => {
+            output::complain(&error);
+            return Ok(Ran::Failed(FAILED));
+        }
+    };
     let mut terminal = Terminal {
         args,
         settings: &settings,
-        problem: None,
+        report_file,
     };
-    let outcome = match live::run(plan, &mut terminal) {
-        Ok(outcome) => outcome,
+    match live::run(plan, &mut terminal) {
+        Ok(outcome) => Ok(Ran::Like(outcome.exit)),
         Err(error) => {
-            eprintln!("presyn: {}", escape_lines(&error.to_string()));
+            say(&escape_lines(&error.to_string()));
             let status = match &error {
                 LiveError::Tracer(error) => u8::try_from(error.exit_status()).unwrap_or(FAILED),
                 _ => FAILED,
             };
-            return Ok(Ran::Failed(status));
+            Ok(Ran::Failed(status))
         }
-    };
-    if args.verbose {
-        eprintln!("presyn: while it ran, presyn {}", outcome.kept);
     }
-    if !outcome.reported {
-        terminal.report(outcome.gathered);
-    }
-    match terminal.problem {
-        Some(problem) => Err(problem),
-        None => Ok(Ran::Like(outcome.exit)),
-    }
+}
+
+/// A line on standard error. If that is closed or full, there is no other place to say it.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "presyn: {line}");
 }
 
 /// Multi-line messages keep their lines; everything else in them is escaped.
@@ -67,7 +75,8 @@ fn escape_lines(text: &str) -> String {
 struct Terminal<'a> {
     args: &'a Run,
     settings: &'a Settings,
-    problem: Option<anyhow::Error>,
+    /// Opened before the command starts, by the tracing process.
+    report_file: Option<File>,
 }
 
 impl Terminal<'_> {
@@ -83,8 +92,12 @@ impl Terminal<'_> {
 impl Listener for Terminal<'_> {
     fn line(&mut self, line: &str) {
         if !self.args.quiet {
-            eprintln!("presyn: {line}");
+            say(line);
         }
+    }
+
+    fn trouble(&mut self, line: &str) {
+        say(&escape(line));
     }
 
     fn event(&mut self, event: &Event) {
@@ -93,24 +106,21 @@ impl Listener for Terminal<'_> {
             // Writing into memory cannot fail.
             let _ = strace::write(event, &mut text);
             for line in String::from_utf8_lossy(&text).lines() {
-                eprintln!("presyn: {}", escape(line));
+                say(&escape(line));
             }
         }
     }
 
-    fn report(&mut self, gathered: Gathered) {
-        if self.args.quiet && self.args.report_file.is_none() {
-            return;
+    fn report(&mut self, gathered: Gathered) -> bool {
+        if self.args.quiet && self.report_file.is_none() {
+            return true;
         }
         let report = pipeline::report(gathered, self.settings);
-        let done = if let Some(path) = &self.args.report_file {
-            File::create(path)
-                .and_then(|file| {
-                    let mut out = BufWriter::new(file);
-                    self.write(&report, false, &mut out)?;
-                    out.flush()
-                })
-                .with_context(|| format!("cannot write the report to {}", path.display()))
+        let done = if let Some(file) = &self.report_file {
+            let mut out = BufWriter::new(file);
+            self.write(&report, false, &mut out)
+                .and_then(|()| out.flush())
+                .context("cannot write the report")
         } else {
             let mut out = BufWriter::new(io::stderr().lock());
             let colored = colored(self.args.report.color, io::stderr().is_terminal());
@@ -120,8 +130,20 @@ impl Listener for Terminal<'_> {
                 .and_then(|()| out.flush())
                 .context("cannot write the report")
         };
-        if let Err(problem) = done {
-            self.problem = Some(problem);
+        if let Err(problem) = &done {
+            say(&escape(&format!("{problem:#}")));
+        }
+        done.is_ok()
+    }
+
+    fn descriptors(&self) -> Vec<RawFd> {
+        self.report_file.iter().map(AsRawFd::as_raw_fd).collect()
+    }
+
+    fn rights(&mut self, kept: &Kept, analysis: &str) {
+        if self.args.verbose {
+            say(&format!("while it runs, presyn {kept}"));
+            say(&format!("the analysis process {analysis}"));
         }
     }
 }

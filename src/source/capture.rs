@@ -11,6 +11,7 @@ pub use netns::Netns;
 use nix::sched::{CloneFlags, setns};
 use pcap::{Active, Linktype, Precision};
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -172,6 +173,7 @@ pub struct Live {
     capture: pcap::Capture<Active>,
     interface: String,
     link: i32,
+    delivered: u64,
 }
 
 impl Live {
@@ -241,6 +243,7 @@ impl Live {
             capture,
             interface,
             link,
+            delivered: 0,
         })
     }
 
@@ -260,49 +263,35 @@ impl Live {
         stop: &AtomicBool,
         deliver: &mut dyn FnMut(Batch<'_>),
     ) -> Result<Counts, CaptureError> {
-        let mut counts = Counts::default();
-        let mut stopping: Option<Instant> = None;
-        let mut last = Instant::now();
+        let mut pace = Pace::default();
         loop {
-            let before = counts.delivered;
-            self.read_all(&mut counts, deliver)?;
-            if counts.delivered > before {
-                last = Instant::now();
+            let got = self.read(u64::MAX, &mut |frame| deliver(Batch::Frame(frame)))? > 0;
+            if got {
                 deliver(Batch::End);
             }
-            if stopping.is_none() && stop.load(Ordering::Acquire) {
-                stopping = Some(Instant::now());
-            }
-            match stopping {
-                None => sys::wait_readable(&self.capture, PAUSE),
-                Some(since)
-                    if last.max(since).elapsed() >= QUIET || since.elapsed() >= LONGEST_DRAIN =>
-                {
-                    break;
-                }
-                Some(_) => sys::wait_readable(&self.capture, TIMEOUT),
+            match pace.next(got, stop.load(Ordering::Acquire)) {
+                Some(milliseconds) => sys::wait_readable(&self.capture, milliseconds),
+                None => break,
             }
         }
-        if let Ok(stats) = self.capture.stats() {
-            counts.received = stats.received;
-            counts.kernel_dropped = stats.dropped;
-            counts.interface_dropped = stats.if_dropped;
-        }
-        Ok(counts)
+        Ok(self.counts())
     }
 
-    fn read_all(
+    /// Delivers the frames that are there now, at most so many, and returns how many. After exactly `most` there may be
+    /// more that polling the descriptor does not show: libpcap has them already.
+    pub fn read(
         &mut self,
-        counts: &mut Counts,
-        deliver: &mut dyn FnMut(Batch<'_>),
-    ) -> Result<(), CaptureError> {
-        loop {
+        most: u64,
+        deliver: &mut dyn FnMut(Frame<'_>),
+    ) -> Result<u64, CaptureError> {
+        let before = self.delivered;
+        while self.delivered - before < most {
             match self.capture.next_packet() {
                 Ok(packet) => {
-                    counts.delivered += 1;
-                    deliver(Batch::Frame(frame(self.link, &packet)));
+                    self.delivered += 1;
+                    deliver(frame(self.link, &packet));
                 }
-                Err(pcap::Error::TimeoutExpired) => return Ok(()),
+                Err(pcap::Error::TimeoutExpired) => break,
                 Err(error) => {
                     return Err(CaptureError::Read {
                         interface: self.interface.clone(),
@@ -311,9 +300,54 @@ impl Live {
                 }
             }
         }
+        Ok(self.delivered - before)
+    }
+
+    /// What the kernel and the interface counted so far.
+    pub fn counts(&mut self) -> Counts {
+        let mut counts = Counts {
+            delivered: self.delivered,
+            ..Counts::default()
+        };
+        if let Ok(stats) = self.capture.stats() {
+            counts.received = stats.received;
+            counts.kernel_dropped = stats.dropped;
+            counts.interface_dropped = stats.if_dropped;
+        }
+        counts
     }
 }
 
+impl AsFd for Live {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.capture.as_fd()
+    }
+}
+
+/// How long to wait between two readings, and when a capture that is to stop has delivered everything.
+#[derive(Debug, Default)]
+pub struct Pace {
+    stopping: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// Takes note of a reading: whether it delivered anything, and whether the capture is to stop. Returns how many
+    /// milliseconds to wait for the next one; `None`: that was the last.
+    pub fn next(&mut self, got: bool, stop: bool) -> Option<i32> {
+        let now = Instant::now();
+        if got {
+            self.last = Some(now);
+        }
+        if !stop {
+            return Some(PAUSE);
+        }
+        let since = *self.stopping.get_or_insert(now);
+        let quiet_since = self.last.map_or(since, |last| last.max(since));
+        let over = now - quiet_since >= QUIET || now - since >= LONGEST_DRAIN;
+        (!over).then_some(TIMEOUT)
+    }
+}
 /// What [`Live::run`] delivers.
 #[derive(Clone, Copy, Debug)]
 pub enum Batch<'a> {

@@ -126,10 +126,9 @@ impl Tracer {
             self.exec_event(self.root, begin, observer);
             stop.resume(Until::Event, 0);
         }
-        let extra = if self.traced { 0 } else { libc::WUNTRACED };
         let mut killed = Vec::new();
         loop {
-            let at = match sys::wait_any(extra) {
+            let at = match self.wait() {
                 Ok((tid, status)) => {
                     let at = now();
                     if self.handle(tid, status, at, observer) == Next::Stop {
@@ -166,6 +165,16 @@ impl Tracer {
             (exit, now())
         });
         Ok(Ended { exit, at, killed })
+    }
+
+    /// The next change of a traced task; without tracing, of the command. `ECHILD`: there is none left. Other children
+    /// of presyn are not waited for here.
+    fn wait(&self) -> sys::Result<(u32, i32)> {
+        if self.traced {
+            sys::wait_traced()
+        } else {
+            sys::wait_untraced(self.root)
+        }
     }
 
     fn handle(

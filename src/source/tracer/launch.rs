@@ -114,7 +114,7 @@ impl Launch {
 /// Follows the child to its exec. It may get signals on the way.
 fn until_exec(pid: u32) -> Result<Stopped, Exit> {
     loop {
-        let (tid, status) = match sys::wait_any(0) {
+        let (tid, status) = match sys::wait_traced() {
             Ok(changed) => changed,
             Err(Errno::EINTR) => continue,
             // Somebody else has waited for it.

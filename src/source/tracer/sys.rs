@@ -95,18 +95,26 @@ pub fn peek(tid: u32, address: u64) -> Result<[u8; size_of::<libc::c_long>()]> {
     }
 }
 
-/// Waits for a child or tracee *of the calling thread*: its tid and the raw status. Interrupted by
-/// signals (`EINTR`).
-pub fn wait_any(extra: i32) -> Result<(u32, i32)> {
+/// Waits for a tracee of the calling thread: its tid and the raw status. Interrupted by signals (`EINTR`); `ECHILD`
+/// says that no traced task is left.
+///
+/// `__WCLONE` passes over every ordinary child, so that another child of presyn neither shows up here nor keeps the
+/// loop from its end; traced tasks are waited for whatever their flags are (Linux 4.7, `eligible_child` in
+/// kernel/exit.c).
+pub fn wait_traced() -> Result<(u32, i32)> {
+    wait(-1, libc::__WCLONE | libc::__WNOTHREAD)
+}
+
+/// Waits for one child that is not traced, until it stops or ends. Interrupted by signals (`EINTR`); `ECHILD` once it
+/// has been waited for.
+pub fn wait_untraced(pid: u32) -> Result<(u32, i32)> {
+    wait(pid as libc::pid_t, libc::WUNTRACED)
+}
+
+fn wait(pid: libc::pid_t, flags: i32) -> Result<(u32, i32)> {
     let mut status = 0;
     // SAFETY: the kernel writes one int to `status`.
-    let tid = unsafe {
-        libc::waitpid(
-            -1,
-            &raw mut status,
-            libc::__WALL | libc::__WNOTHREAD | extra,
-        )
-    };
+    let tid = unsafe { libc::waitpid(pid, &raw mut status, flags) };
     Errno::result(tid).map(|tid| (tid as u32, status))
 }
 

@@ -6,7 +6,7 @@ use crate::source::tracer::call::Asked;
 use crate::source::tracer::signals;
 use crate::source::tracer::status::{self, Change};
 use crate::source::tracer::task::{self, Traced};
-use crate::source::tracer::{Next, Observer, OpenCall, Tick, sys};
+use crate::source::tracer::{Next, Observer, OpenCall, Tick};
 use crate::time::{Span, Timestamp};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, raise};
@@ -111,7 +111,7 @@ impl Tracer {
     pub(super) fn reap(&mut self, observer: &mut dyn Observer) {
         let begin = now();
         while (now() - begin).abs() < LAST_WAIT {
-            match sys::wait_any(0) {
+            match self.wait() {
                 Ok((tid, status)) => {
                     if let Change::Ended(exit) = status::decode(status, self.traced) {
                         let _ = self.ended(tid, exit, now(), observer);

@@ -1,0 +1,352 @@
+//! What the analysis process does: it decodes packets, stores everything, says what is waited for, and makes the
+//! report. It works with what came through its stream and the descriptors that it was given, and can reach nothing else
+//! ([`super::confine`]).
+
+use super::message::{Begin, Captured, Message, Records, Waiting};
+use super::process::{CaseFiles, REPORTED};
+use super::{Listener, named};
+use crate::case::jsonl::{self, Footer, Gap};
+use crate::case::writer::EventWriter;
+use crate::case::{PACKETS, TRACE};
+use crate::decode::packet::trimmed_length;
+use crate::event::{Event, What};
+use crate::explain::past::Past;
+use crate::input::{CaptureFacts, TraceFacts};
+use crate::pipeline::Gathered;
+use crate::render::progress::Progress;
+use crate::share::Shared;
+use crate::source::capture::{Frame, pcap_writer::PcapWriter};
+use crate::source::capture_file::Reading;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::BufWriter;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What both processes know about the run before it begins.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The case folder, where one is written.
+    pub folder: Option<PathBuf>,
+    /// Packets are captured.
+    pub capture: bool,
+    /// Calls are traced.
+    pub trace: bool,
+    /// Ports that carry DNS.
+    pub dns_ports: Vec<u16>,
+}
+
+/// How long the capture may be behind the tracer: two of its timeouts, and the forwarder's pause.
+const CAPTURE_BEHIND: Duration = Duration::from_millis(40);
+
+/// Works through the stream to its end. Returns the exit status.
+pub fn run(
+    mut stream: File,
+    files: Option<CaseFiles>,
+    job: &Job,
+    listener: &mut dyn Listener,
+) -> u8 {
+    let packets = RefCell::new(Vec::new());
+    let mut push = |event| packets.borrow_mut().push(event);
+    let facts = CaptureFacts {
+        path: named(job.folder.as_deref(), PACKETS),
+        ..CaptureFacts::default()
+    };
+    let mut recorder = Recorder::new(job, listener, &packets, files);
+    recorder.capture = Some(Reading::live(facts, &job.dns_ports, &mut push));
+    let mut records = Records::default();
+    loop {
+        match records.next() {
+            Ok(Some(message)) => {
+                if let Message::End(footer) = message {
+                    return recorder.end(&footer);
+                }
+                recorder.take(message);
+                continue;
+            }
+            Ok(None) => {}
+            Err(damage) => {
+                recorder.trouble(&format!("the stream of events cannot be read on: {damage}"));
+                return recorder.broke_off();
+            }
+        }
+        recorder.wait(&stream);
+        match records.fill(&mut stream) {
+            Ok(true) => {}
+            // The tracing process was killed, or could not start.
+            Ok(false) | Err(_) => return recorder.broke_off(),
+        }
+    }
+}
+
+struct Recorder<'a> {
+    job: &'a Job,
+    listener: &'a mut dyn Listener,
+    /// Packets so far, and what decodes them.
+    packets: &'a RefCell<Vec<Event>>,
+    capture: Option<Reading<'a>>,
+    dropped: Option<u64>,
+    /// Where frames are stored.
+    stored: Option<File>,
+    pcap: Option<PcapWriter<BufWriter<File>>>,
+    unflushed: bool,
+    /// Traced events so far.
+    events: Vec<Event>,
+    shared: Shared,
+    trace: TraceFacts,
+    logs: Option<(File, File)>,
+    writer: Option<EventWriter>,
+    progress: Progress,
+    begin: Option<Box<Begin>>,
+    resolv_conf: Option<String>,
+    hosts: Option<String>,
+    gaps: Vec<Gap>,
+    /// When the report is made that the command's end asks for.
+    due: Option<Instant>,
+    reported: bool,
+    failed: bool,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(
+        job: &'a Job,
+        listener: &'a mut dyn Listener,
+        packets: &'a RefCell<Vec<Event>>,
+        files: Option<CaseFiles>,
+    ) -> Self {
+        let (stored, logs) = files.map_or((None, None), |f| (f.packets, Some(f.logs)));
+        let path = named(job.folder.as_deref(), TRACE);
+        Self {
+            job,
+            listener,
+            packets,
+            capture: None,
+            dropped: None,
+            stored,
+            pcap: None,
+            unflushed: false,
+            events: Vec::new(),
+            shared: Shared::default(),
+            trace: jsonl::facts(&path, u16::from(job.capture), 0),
+            logs,
+            writer: None,
+            progress: Progress::default(),
+            begin: None,
+            resolv_conf: None,
+            hosts: None,
+            gaps: Vec::new(),
+            due: None,
+            reported: false,
+            failed: false,
+        }
+    }
+
+    fn take(&mut self, message: Message<'_>) {
+        match message {
+            Message::Begin(begin) => self.begin(begin),
+            Message::HostFile(name, text) => {
+                let text = String::from_utf8_lossy(text).into_owned();
+                match name {
+                    "resolv.conf" => self.resolv_conf = Some(text),
+                    "hosts" => self.hosts = Some(text),
+                    _ => {}
+                }
+            }
+            Message::Frame(frame) => self.frame(&frame),
+            Message::Event(event) => self.event(*event),
+            Message::Waiting(Waiting { now, open }) => {
+                let open = open.iter().map(|(task, since, op)| (task, *since, op));
+                for line in self.progress.tick(now, open) {
+                    self.listener.line(&line);
+                }
+            }
+            Message::Gap(gap) => self.gap(gap),
+            Message::Captured(Captured { dropped, error }) => {
+                self.dropped = dropped;
+                if let (Some(capture), Some(error)) = (&mut self.capture, error) {
+                    capture.facts.damaged = true;
+                    capture.facts.warnings.push(error);
+                }
+            }
+            Message::Report => self.due = Some(Instant::now() + CAPTURE_BEHIND),
+            Message::End(_) => {}
+        }
+    }
+
+    fn begin(&mut self, begin: Box<Begin>) {
+        if let Some(logs) = self.logs.take() {
+            match EventWriter::begin(logs, &begin.header, self.trace.path.clone()) {
+                Ok(writer) => self.writer = Some(writer),
+                Err(error) => self.trouble(&error.to_string()),
+            }
+        }
+        if let (Some(link), Some(file)) = (begin.link, self.stored.take()) {
+            match PcapWriter::new(BufWriter::new(file), link, &self.job.dns_ports) {
+                Ok(pcap) => self.pcap = Some(pcap),
+                Err(error) => {
+                    let path = named(self.job.folder.as_deref(), PACKETS);
+                    self.trouble(&format!("cannot write {path}: {error}"));
+                }
+            }
+        }
+        self.begin = Some(begin);
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) {
+        let Some(capture) = &mut self.capture else {
+            return;
+        };
+        // What is decoded is what is stored, so that the case reads back the same.
+        let kept = trimmed_length(frame.link, frame.data, &self.job.dns_ports);
+        capture.frame(
+            frame.at,
+            frame.link,
+            frame.interface,
+            &frame.data[..kept],
+            frame.original_length,
+        );
+        if let Some(pcap) = &mut self.pcap {
+            self.unflushed = true;
+            if let Err(error) = pcap.write(frame) {
+                capture.warn(&format!("a packet could not be stored: {error}"));
+            }
+        }
+    }
+
+    fn event(&mut self, mut event: Event) {
+        self.shared.event(&mut event);
+        self.trace.calls += u64::from(matches!(event.what, What::Call(_)));
+        if let Some(writer) = &self.writer {
+            writer.event(&event);
+        }
+        if let Some(line) = self.progress.event(&event) {
+            self.listener.line(&line);
+        }
+        self.listener.event(&event);
+        self.events.push(event);
+    }
+
+    fn gap(&mut self, gap: Gap) {
+        self.gaps.push(gap);
+        jsonl::note_gap(&mut self.trace, &gap);
+        if let Some(writer) = &self.writer {
+            writer.gap(gap);
+        }
+    }
+
+    /// Until there is more to read. What is stored so far is in the files before.
+    fn wait(&mut self, stream: &File) {
+        let readable = |timeout| {
+            let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, timeout) == Ok(1)
+        };
+        if readable(PollTimeout::ZERO) && self.due.is_none() {
+            return;
+        }
+        self.flush();
+        while let Some(due) = self.due {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.due = None;
+                self.report_now();
+            } else if readable(PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if std::mem::take(&mut self.unflushed)
+            && let Some(pcap) = &mut self.pcap
+        {
+            // What a write could not store was warned about.
+            let _ = pcap.flush();
+        }
+    }
+
+    /// The command has ended, others run on.
+    fn report_now(&mut self) {
+        let mut captures = Vec::new();
+        if self.job.capture
+            && let Some(capture) = &self.capture
+        {
+            captures.push(capture.facts.clone());
+        }
+        let packets = self.packets.borrow().clone();
+        let gathered = self.gathered(captures, packets, self.events.clone());
+        self.reported = true;
+        self.failed |= !self.listener.report(gathered);
+    }
+
+    fn gathered(
+        &self,
+        captures: Vec<CaptureFacts>,
+        packets: Vec<Event>,
+        events: Vec<Event>,
+    ) -> Gathered {
+        let trace = self.job.trace.then(|| self.trace.clone());
+        let conf = self.resolv_conf.clone();
+        let header = self.begin.as_ref().map(|begin| &begin.header);
+        let lost = if self.job.trace { &[][..] } else { &self.gaps };
+        Gathered {
+            captures,
+            packets,
+            past: Past::default(),
+            traces: trace.map(|facts| (facts, events)).into_iter().collect(),
+            resolv_conf: conf.map(|text| (named(self.job.folder.as_deref(), "resolv.conf"), text)),
+            resolver_options: header.map_or_else(Vec::new, jsonl::Header::resolver_options),
+            hosts: self.hosts.clone(),
+            started: header.map(|header| header.started),
+            one_clock: true,
+            remarks: lost.iter().map(Gap::warning).collect(),
+        }
+    }
+
+    /// The tracing process is gone, or cannot be understood: what came so far is stored, and nothing is reported.
+    fn broke_off(mut self) -> u8 {
+        self.flush();
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.end(None)
+        {
+            self.trouble(&error.to_string());
+        }
+        u8::from(self.failed) * REPORTED
+    }
+
+    fn end(mut self, footer: &Footer) -> u8 {
+        self.flush();
+        let lost: u64 = self.gaps.iter().map(|gap| gap.packets).sum();
+        let dropped = self.dropped.map(|dropped| dropped + lost);
+        let capture = self.capture.take().filter(|_| self.job.capture);
+        let captures: Vec<CaptureFacts> = capture
+            .map(|reading| CaptureFacts {
+                dropped,
+                ..reading.finish()
+            })
+            .into_iter()
+            .collect();
+        if let Some(writer) = self.writer.take() {
+            let footer = Footer {
+                dropped: captures.first().and_then(|c| c.dropped),
+                ..footer.clone()
+            };
+            if let Err(error) = writer.end(Some(&footer)) {
+                self.trouble(&error.to_string());
+            }
+        }
+        if !self.reported {
+            let packets = std::mem::take(&mut *self.packets.borrow_mut());
+            let events = std::mem::take(&mut self.events);
+            let gathered = self.gathered(captures, packets, events);
+            self.failed |= !self.listener.report(gathered);
+        }
+        u8::from(self.failed) * REPORTED
+    }
+
+    fn trouble(&mut self, line: &str) {
+        self.failed = true;
+        self.listener.trouble(line);
+    }
+}

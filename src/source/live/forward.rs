@@ -1,0 +1,324 @@
+//! The way from the tracing process to the analysis process: a bounded queue, and the thread that fills it with
+//! captured frames and empties it into the pipe.
+//!
+//! The tracer never waits here: what finds the queue full is dropped and counted ([`Gap`]), for a traced program must not
+//! stand still because a report is slow.
+
+use super::message::{self, Captured, Waiting};
+use crate::case::jsonl::{Footer, Gap};
+use crate::event::Event;
+use crate::source::capture::{Counts, Frame, Live, Pace};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// So many bytes of events, and so many of frames, may wait: some 100,000 connects each, seconds of the worst storm.
+const LIMIT: usize = 32 << 20;
+/// So many frames are read before the pipe has its turn.
+const FRAMES: u64 = 4_096;
+/// How long nothing is forwarded at most, in milliseconds, while nothing rings.
+const PAUSE: i32 = 10;
+
+/// What the tracer puts in.
+#[derive(Debug)]
+pub struct Outbox {
+    shared: Mutex<Shared>,
+    bell: EventFd,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    bytes: Vec<u8>,
+    gap: Gap,
+    /// How many events went in, for their line numbers.
+    events: u64,
+    /// The last record, once the tracer has ended.
+    end: Option<Footer>,
+    ending: bool,
+    settled: bool,
+    broken: bool,
+}
+
+impl Outbox {
+    /// An empty one.
+    pub fn new() -> nix::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Self {
+            shared: Mutex::default(),
+            bell: EventFd::from_value_and_flags(0, flags)?,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // A panic elsewhere leaves whole records behind.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an event in, or counts it as missing. It gets its place: line `events + 2` of the trace, for the header is
+    /// line 1.
+    pub fn event(&self, mut event: Event, input: u16) {
+        let mut shared = self.lock();
+        if shared.broken {
+            return;
+        }
+        let (at, number) = (event.at, shared.events + 2);
+        (event.place.input, event.place.number) = (input, number);
+        if shared.bytes.len() < LIMIT && message::event(&mut shared.bytes, &event) {
+            shared.events += 1;
+        } else {
+            shared.gap.count(at, 1, 0);
+        }
+    }
+
+    /// Puts in what is waited for, unless more important things wait.
+    pub fn waiting(&self, waiting: &Waiting) {
+        let mut shared = self.lock();
+        if !shared.broken && shared.bytes.len() < LIMIT {
+            message::waiting(&mut shared.bytes, waiting);
+        }
+    }
+
+    /// Puts in what must not be lost, and wakes the thread.
+    pub fn control(&self, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+        let mut shared = self.lock();
+        if !shared.broken {
+            write(&mut shared.bytes);
+        }
+        drop(shared);
+        self.ring();
+    }
+
+    /// The tracer has ended; without a footer, by an error.
+    fn end(&self, footer: Option<Footer>) {
+        let mut shared = self.lock();
+        shared.end = footer;
+        shared.ending = true;
+        drop(shared);
+        self.ring();
+    }
+
+    /// Whether the reader is gone.
+    pub fn is_broken(&self) -> bool {
+        self.lock().broken
+    }
+
+    /// Whether the thread has nothing more to send: its reader has it all, or is gone.
+    pub fn is_settled(&self) -> bool {
+        let shared = self.lock();
+        shared.broken || shared.settled
+    }
+
+    fn ring(&self) {
+        // It fails only when 2^64 rings were not heard.
+        let _ = self.bell.write(1);
+    }
+}
+
+/// The forwarding thread.
+#[derive(Debug)]
+pub struct Forwarding {
+    outbox: Arc<Outbox>,
+    thread: JoinHandle<()>,
+}
+
+impl Forwarding {
+    /// Starts to forward into `pipe`, a descriptor that does not block.
+    pub fn start(outbox: Arc<Outbox>, live: Option<Live>, pipe: File) -> Self {
+        let its = outbox.clone();
+        let thread = std::thread::spawn(move || {
+            leave_the_tracers_cpu();
+            Forwarder::new(&its, pipe).run(live);
+        });
+        Self { outbox, thread }
+    }
+
+    /// Lets the capture drain, forwards what waits and then the last record, and closes the capture, all of it in the
+    /// thread: it ends when the reader has everything or is gone.
+    pub fn finish(self, footer: Option<Footer>) -> JoinHandle<()> {
+        self.outbox.end(footer);
+        self.thread
+    }
+}
+
+/// Tracer and tracee are fastest on one CPU, and are put there by users (taskset(1)) too; whatever else presyn does had
+/// better not compete with them. What a cpuset forbids stays forbidden.
+pub fn leave_the_tracers_cpu() {
+    let mut all = nix::sched::CpuSet::new();
+    for cpu in 0..nix::sched::CpuSet::count() {
+        let _ = all.set(cpu);
+    }
+    let _ = nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &all);
+}
+
+/// What the thread works with.
+struct Forwarder<'a> {
+    outbox: &'a Outbox,
+    pipe: File,
+    /// Records on their way, and how many bytes of them are through.
+    bytes: Vec<u8>,
+    sent: usize,
+    gap: Gap,
+    broken: bool,
+}
+
+impl<'a> Forwarder<'a> {
+    fn new(outbox: &'a Outbox, pipe: File) -> Self {
+        Self {
+            outbox,
+            pipe,
+            bytes: Vec::new(),
+            sent: 0,
+            gap: Gap::default(),
+            broken: false,
+        }
+    }
+
+    fn run(mut self, live: Option<Live>) {
+        let mut capture = live;
+        let mut pace = Pace::default();
+        let mut closing: Vec<Live> = Vec::new();
+        let mut ending = false;
+        while !self.broken {
+            let mut got = 0;
+            if let Some(live) = &mut capture {
+                match live.read(FRAMES, &mut |frame| self.frame(&frame)) {
+                    Ok(count) => got = count,
+                    Err(error) => {
+                        self.captured(live.counts(), Some(error.to_string()));
+                        closing.extend(capture.take());
+                    }
+                }
+            }
+            ending = self.take_events() || ending;
+            self.send();
+            let wait = pace.next(got > 0, ending);
+            if ending && (capture.is_none() || wait.is_none()) {
+                break;
+            }
+            if got < FRAMES {
+                self.wait(capture.as_ref(), wait.map_or(PAUSE, |wait| wait.min(PAUSE)));
+            }
+        }
+        if let Some(mut live) = capture.take() {
+            self.captured(live.counts(), None);
+            closing.push(live);
+        }
+        self.finish();
+        self.outbox.lock().settled = true;
+        // Closing a capture takes some 20 ms: the reader need not wait for it.
+        drop(closing);
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) {
+        if self.bytes.len() - self.sent >= LIMIT || !message::frame(&mut self.bytes, frame) {
+            self.gap.count(frame.at, 0, 1);
+        }
+    }
+
+    fn captured(&mut self, counts: Counts, error: Option<String>) {
+        let dropped = u64::from(counts.kernel_dropped) + u64::from(counts.interface_dropped);
+        let dropped = error.is_none().then_some(dropped);
+        message::captured(&mut self.bytes, &Captured { dropped, error });
+    }
+
+    /// Takes what the tracer has put in, if there is room. Returns whether the tracer has ended.
+    fn take_events(&mut self) -> bool {
+        if self.bytes.len() - self.sent >= LIMIT {
+            return false;
+        }
+        let mut shared = self.outbox.lock();
+        if self.bytes.is_empty() {
+            std::mem::swap(&mut self.bytes, &mut shared.bytes);
+        } else {
+            self.bytes.append(&mut shared.bytes);
+        }
+        let lost = std::mem::take(&mut shared.gap);
+        let ending = shared.ending;
+        drop(shared);
+        for lost in [lost, std::mem::take(&mut self.gap)] {
+            if !lost.is_empty() {
+                message::gap(&mut self.bytes, &lost);
+            }
+        }
+        ending
+    }
+
+    /// Sends what the pipe takes now.
+    fn send(&mut self) {
+        if !message::write_some(&self.bytes, &mut self.sent, &mut self.pipe) {
+            return self.give_up();
+        }
+        if self.sent == self.bytes.len() {
+            self.sent = 0;
+            if self.bytes.capacity() > LIMIT / 8 {
+                self.bytes = Vec::new();
+            } else {
+                self.bytes.clear();
+            }
+        } else if self.sent > LIMIT / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Until there is something to do.
+    fn wait(&mut self, capture: Option<&Live>, milliseconds: i32) {
+        let pending = self.sent < self.bytes.len();
+        let pipe = if pending {
+            PollFlags::POLLOUT
+        } else {
+            PollFlags::empty()
+        };
+        let mut fds = vec![
+            PollFd::new(self.pipe.as_fd(), pipe),
+            PollFd::new(self.outbox.bell.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(capture) = capture {
+            fds.push(PollFd::new(capture.as_fd(), PollFlags::POLLIN));
+        }
+        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::ZERO);
+        // Interrupted or not: everything is tried next.
+        let _ = poll(&mut fds, timeout);
+        let gone = fds[0]
+            .revents()
+            .is_some_and(|r| r.contains(PollFlags::POLLERR));
+        let rang = fds[1].any().unwrap_or(false);
+        if rang {
+            let _ = self.outbox.bell.read();
+        }
+        if gone {
+            self.give_up();
+        }
+    }
+
+    /// The reader is gone.
+    fn give_up(&mut self) {
+        self.broken = true;
+        (self.bytes, self.sent) = (Vec::new(), 0);
+        let mut shared = self.outbox.lock();
+        shared.broken = true;
+        shared.bytes = Vec::new();
+    }
+
+    /// Sends everything that is left, and the last record. How long the reader may take for it is for the main thread
+    /// to say.
+    fn finish(&mut self) {
+        loop {
+            self.send();
+            if self.broken || self.take_events() {
+                break;
+            }
+            self.wait(None, PAUSE);
+        }
+        if let Some(footer) = self.outbox.lock().end.take() {
+            message::end(&mut self.bytes, &footer);
+        }
+        while !self.broken && self.sent < self.bytes.len() {
+            self.send();
+            self.wait(None, PAUSE);
+        }
+    }
+}
