@@ -319,10 +319,15 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             match records.next() {
-                Ok(Some(message)) => seen.push(format!("{message:?}")),
-                Ok(None) if records.fill(&mut from).unwrap() => {}
-                Ok(None) => return (seen, None),
+                Ok(Some(message)) => {
+                    seen.push(format!("{message:?}"));
+                    continue;
+                }
+                Ok(None) => {}
                 Err(damage) => return (seen, Some(damage)),
+            }
+            if !records.fill(&mut from).unwrap() {
+                return (seen, None);
             }
         }
     }
