@@ -14,6 +14,8 @@ pub mod lookup;
 pub mod process;
 pub mod query;
 pub mod response;
+#[cfg(test)]
+pub(crate) mod rows;
 pub mod sent;
 pub mod service;
 pub mod socket;
@@ -302,11 +304,11 @@ pub struct Joined {
 /// Joins a case.
 pub fn join(evidence: &Evidence) -> Joined {
     let processes = process::Processes::conclude(evidence.events);
-    let mut sockets = socket::Sockets::replay(evidence, &processes);
+    let sockets = socket::Sockets::replay(evidence, &processes);
     let sent = sent::list(evidence, &processes, &sockets);
-    let mut connections = connect::attempts(evidence, &processes, &mut sockets);
+    let mut connections = connect::attempts(evidence, &processes, &sockets);
     let (mut queries, unsolicited) =
-        query::queries(evidence, &processes, &mut sockets, sent, &connections);
+        query::queries(evidence, &processes, &sockets, sent, &connections);
     let services = service::waits(evidence, &processes, &sockets);
     let lookups = lookup::group(evidence, &mut queries, &mut connections);
     Joined {

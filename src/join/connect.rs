@@ -145,7 +145,7 @@ const DNS_OVER_TLS: u16 = 853;
 pub fn attempts(
     evidence: &Evidence,
     processes: &Processes,
-    sockets: &mut Sockets,
+    sockets: &Sockets,
 ) -> IdVec<ConnectionId, Connection> {
     let mut flows = syn::flows(evidence);
     let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
@@ -191,10 +191,6 @@ pub fn attempts(
                 taken[flow] = None;
             }
             continue;
-        }
-        if let Some((flow, _)) = found {
-            sockets.list[a].local = Some(flows[flow].client);
-            sockets.list[a].style = SocketStyle::Stream;
         }
         let flow = found.map(|(f, how)| (&mut flows[f], how));
         list.push(of_call(evidence, processes, sockets, a, flow));

@@ -61,6 +61,10 @@ ids! {
     LookupId
     /// A connection attempt, in order of time.
     ConnectionId
+    /// A query packet of the captures, in order of time.
+    WireId
+    /// A query that a call sent, in order of time.
+    SentId
 }
 
 /// A list whose entries are named by ids of one kind. Reads as a slice, except that only its own ids index it.

@@ -3,6 +3,8 @@
 pub(crate) mod giveup;
 mod grouping;
 mod implied;
+#[cfg(test)]
+mod tests;
 
 use super::connect::{Connection, Ending, Role};
 use super::{

@@ -4,7 +4,9 @@
 //! processes may use one port and one id in turn. What identifies a query is its socket, resolver,
 //! question and time.
 
-mod sender;
+mod matcher;
+#[cfg(test)]
+mod tests;
 
 use super::connect::Connection;
 use super::process::Processes;
@@ -18,9 +20,9 @@ use super::{
 };
 use crate::event::dns::{Message, Name, Question, RecordType};
 use crate::event::{Packet, Service, What};
-use crate::flow::FiveTuple;
+use crate::flow::{Endpoint, FiveTuple};
 use crate::time::{Span, Timestamp};
-use sender::Sender;
+use matcher::{Matcher, Sender};
 
 /// How far beyond the capture's first and last packet its silence still says something. A resolver that
 /// is absent from the link leaves the capture empty for as long as the client keeps asking it.
@@ -39,40 +41,22 @@ struct OnWire<'a> {
 pub fn queries(
     evidence: &Evidence,
     processes: &Processes,
-    sockets: &mut Sockets,
+    sockets: &Sockets,
     sent: Vec<Sent>,
     connections: &IdVec<ConnectionId, Connection>,
 ) -> (IdVec<QueryId, Query>, usize) {
-    let wire = on_wire(evidence);
-    let mut senders: Vec<Option<Sender>> = vec![None; wire.len()];
-    let mut matched = vec![false; sent.len()];
-    sender::by_payload(evidence, sockets, &sent, &wire, &mut senders, &mut matched);
-    sender::by_port(evidence, sockets, &wire, &mut senders);
-    sender::over_tcp(
-        evidence,
-        sockets,
-        connections,
-        &sent,
-        &wire,
-        &mut senders,
-        &mut matched,
-    );
-    sender::by_connect(evidence, sockets, &sent, &wire, &mut senders, &mut matched);
-
-    let mut queries: Vec<Query> = Vec::with_capacity(wire.len());
-    for (packet, sender) in wire.into_iter().zip(senders) {
+    let matcher = Matcher::new(evidence, sockets, connections, on_wire(evidence), sent);
+    let matches = matcher.run(connections);
+    let mut queries: Vec<Query> = Vec::with_capacity(matches.packets.len());
+    for (packet, sender) in matches.packets {
         // A plausible message between odd ports counts only where a call proves it.
         if !packet.candidate || sender.is_some() {
             queries.push(from_packet(evidence, processes, sockets, &packet, sender));
         }
     }
-    for (sent, matched) in sent.into_iter().zip(matched) {
-        if !matched
-            && (sent.message.is_some()
-                || !evidence.has_capture()
-                || seen_by_capture(evidence, sent.at))
-        {
-            queries.push(from_call(evidence, processes, sockets, sent));
+    for (sent, local) in matches.unseen {
+        if sent.message.is_some() || !evidence.has_capture() || seen_by_capture(evidence, sent.at) {
+            queries.push(from_call(evidence, processes, sockets, sent, local));
         }
     }
     if !evidence.has_trace() {
@@ -148,7 +132,13 @@ fn from_packet(
     }
 }
 
-fn from_call(evidence: &Evidence, processes: &Processes, sockets: &Sockets, sent: Sent) -> Query {
+fn from_call(
+    evidence: &Evidence,
+    processes: &Processes,
+    sockets: &Sockets,
+    sent: Sent,
+    local: Option<Endpoint>,
+) -> Query {
     let task = task_of(evidence, sockets, Some(sent.call), sent.association);
     let implied = sent.message.is_none();
     let unseen = evidence.shows_absence() && seen_by_capture(evidence, sent.at);
@@ -160,7 +150,7 @@ fn from_call(evidence: &Evidence, processes: &Processes, sockets: &Sockets, sent
             .and_then(|m| m.question)
             .map_or_else(no_question, whole),
         transport: sent.transport,
-        client: sent.association.and_then(|a| sockets.list[a].local),
+        client: local,
         resolver: sent.resolver,
         sent: sent.at,
         packet: None,

@@ -1,5 +1,8 @@
 //! What became of each query: answers, ICMP errors, errors that the client's own calls returned.
 
+#[cfg(test)]
+mod tests;
+
 use super::connect::refusal;
 use super::socket::Sockets;
 use super::{Answer, AssociationId, EventId, Evidence, IdVec, Query, QueryId, Refusal, State};

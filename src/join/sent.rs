@@ -27,6 +27,13 @@ pub struct Sent {
     pub message: Option<dns::Message>,
 }
 
+impl Sent {
+    /// What it asks, where its payload shows that.
+    pub fn question(&self) -> Option<&dns::Question> {
+        self.message.as_ref().and_then(|m| m.question.as_ref())
+    }
+}
+
 /// Lists the queries that calls sent. In a process of which the log shows no DNS payload at all (an
 /// `-e connect` log, or Go's and busybox's `write`), each connect of a datagram socket to a resolver
 /// stands for one query of unknown content.

@@ -1,0 +1,347 @@
+//! Cases as rows of text, for tests: what happened, one event a line, and what the join made of it.
+//!
+//! ```text
+//! TIME call FD socket udp|tcp                      TIME packet SRC DST query ID TYPE NAME
+//! TIME call FD connect ADDR [ERROR]                TIME packet SRC DST answer ID TYPE NAME [ADDRESS|RCODE|tc]
+//! TIME call FD local ADDR                          TIME packet SRC DST syn|synack|rst SEQ
+//! TIME call FD send ID TYPE NAME [ADDR]            TIME icmp SRC DST ID TYPE NAME
+//! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS | close
+//! ```
+//!
+//! Times are seconds. `call/TID` is another thread's call, `call/PID/TID` another process's.
+
+use super::{Evidence, Id, Joined, Query, State, join};
+use crate::event::dns::{self, Name, Question, Rcode, RecordType};
+use crate::event::{
+    Address, Call, Event, Fd, IcmpKind, Message, Op, Outcome, Packet, Place, Quote, Service,
+    SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
+};
+use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use crate::time::{Span, Timestamp};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The inputs of one case.
+pub struct Rows {
+    pub events: Vec<Event>,
+    captures: Vec<CaptureFacts>,
+    traces: Vec<TraceFacts>,
+    tolerance: Span,
+}
+
+impl Rows {
+    /// Reads rows; blank lines and those after `#` are left out.
+    pub fn read(text: &str) -> Self {
+        let lines = text
+            .lines()
+            .map(|l| l.split('#').next().unwrap_or("").trim());
+        let mut events: Vec<Event> = lines.filter(|l| !l.is_empty()).map(row).collect();
+        events.sort_by_key(|e| e.at);
+        for (n, event) in events.iter_mut().enumerate() {
+            event.place.number = n as u64 + 1;
+        }
+        let times = |packets: bool| {
+            let of = events
+                .iter()
+                .filter(move |e| matches!(e.what, What::Packet(_)) == packets);
+            of.map(|e| e.at)
+        };
+        let captures = times(true).next().map(|first| CaptureFacts {
+            path: "capture".into(),
+            first: Some(first),
+            last: times(true).next_back(),
+            ..CaptureFacts::default()
+        });
+        let traces = times(false).next().map(|_| TraceFacts {
+            path: "trace".into(),
+            input: 1,
+            style: String::new(),
+            calls: 0,
+            skipped_lines: 0,
+            clock: TraceClock::Epoch {
+                resolution: Span(1),
+            },
+            sees: Sees {
+                waits: true,
+                ..Sees::default()
+            },
+            warnings: Vec::new(),
+            damaged: false,
+        });
+        let both = captures.is_some() && traces.is_some();
+        Self {
+            captures: captures.into_iter().collect(),
+            traces: traces.into_iter().collect(),
+            tolerance: if both { Span::millis(1) } else { Span::ZERO },
+            events,
+        }
+    }
+
+    /// What the join reads: resolv.conf's defaults.
+    pub fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            events: &self.events,
+            captures: &self.captures,
+            traces: &self.traces,
+            dns_ports: &[53],
+            tolerance: self.tolerance,
+            search: &[],
+            patience: Span::seconds(5),
+            attempts: 2,
+        }
+    }
+
+    pub fn join(&self) -> Joined {
+        join(&self.evidence())
+    }
+
+    /// Every query in a row: `TYPE NAME SENT-UNTIL RESOLVER STATE CAUSE`.
+    pub fn queries(&self) -> Vec<String> {
+        self.join().queries.iter().map(query).collect()
+    }
+
+    /// The cause of every query in a row: `SENT how CALL`, as `FILE:N` counts rows.
+    pub fn causes(&self) -> Vec<String> {
+        let joined = self.join();
+        let cause = |q: &Query| match q.cause {
+            Some(cause) => {
+                let call = cause
+                    .call
+                    .map_or("-".into(), |c| (c.position() + 1).to_string());
+                format!("{:?} {call}", cause.how).to_lowercase()
+            }
+            None => format!("{:?}", q.origin).to_lowercase(),
+        };
+        let queries = joined.queries.iter();
+        queries
+            .map(|q| format!("{} {} {}", seconds(q.sent), q.resolver, cause(q)))
+            .collect()
+    }
+
+    /// Every lookup in a row: `NAME BEGAN-ENDED OUTCOME QUERIES ADDRESSES`.
+    pub fn lookups(&self) -> Vec<String> {
+        let joined = self.join();
+        let lookups = joined.lookups.iter();
+        lookups
+            .map(|l| {
+                let (from, to) = (seconds(l.began), seconds(l.ended));
+                let outcome = format!("{:?}", l.outcome).to_lowercase();
+                format!("{} {from}-{to} {outcome} {}", l.name, l.queries.len())
+            })
+            .collect()
+    }
+}
+
+fn query(q: &Query) -> String {
+    let state = match &q.state {
+        State::Answered(a) if a.late => format!("late at {}", seconds(a.at)),
+        State::Answered(a) => format!("answered at {}", seconds(a.at)),
+        State::Unanswered { refused } => refused.map_or("unanswered".into(), |r| {
+            format!("refused at {}", seconds(r.at))
+        }),
+        State::Open => "open".into(),
+        State::NeverSent { .. } => "never sent".into(),
+    };
+    let (sent, until) = (seconds(q.sent), seconds(q.until));
+    format!("{} {sent}-{until} {} {state}", q.question, q.resolver)
+}
+
+fn seconds(at: Timestamp) -> String {
+    format!("{}", at.0 as f64 / 1e9)
+}
+
+/// Seconds with at most nine decimals, in nanoseconds.
+fn nanoseconds(text: &str) -> i64 {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    format!("{whole}{part:0<9}").parse().unwrap()
+}
+
+fn row(line: &str) -> Event {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let at = Timestamp(nanoseconds(words[0]));
+    let mut kind = words[1].split('/');
+    let what = match kind.next().unwrap() {
+        "packet" => What::Packet(packet(&words[2..])),
+        "icmp" => What::Packet(icmp(&words[2..])),
+        "call" => {
+            let ids: Vec<u32> = kind.map(|id| id.parse().unwrap()).collect();
+            let (pid, tid) = match ids[..] {
+                [] => (100, 100),
+                [tid] => (100, tid),
+                _ => (ids[0], ids[1]),
+            };
+            What::Call(Box::new(call(at, pid, tid, &words[2..])))
+        }
+        other => panic!("{other}: {line}"),
+    };
+    Event {
+        at,
+        place: Place::default(),
+        what,
+    }
+}
+
+fn endpoint(text: &str) -> Endpoint {
+    text.parse::<SocketAddr>().unwrap().into()
+}
+
+/// `ID TYPE NAME [ADDRESS|RCODE|tc]`; the type `?` and the name `?` are cut off.
+fn message(words: &[&str], response: bool) -> dns::Message {
+    let kind = match words[1] {
+        "A" => Some(RecordType::A),
+        "AAAA" => Some(RecordType::AAAA),
+        "PTR" => Some(RecordType::PTR),
+        _ => None,
+    };
+    let result = words.get(3).copied().unwrap_or("");
+    let address = result.parse().ok();
+    dns::Message {
+        id: words[0].parse().unwrap(),
+        response,
+        opcode: 0,
+        truncated: result == "tc",
+        rcode: match result {
+            "nxdomain" => Rcode::NXDOMAIN,
+            "servfail" => Rcode::SERVFAIL,
+            _ => Rcode::NOERROR,
+        },
+        question: Some(Question {
+            name: Name(words[2].into()),
+            kind,
+            cut: kind.is_none(),
+        }),
+        answers: u16::from(address.is_some()),
+        addresses: Arc::from_iter(address),
+        edns: false,
+        complete: true,
+    }
+}
+
+fn packet(words: &[&str]) -> Packet {
+    let dns = matches!(words[2], "query" | "answer");
+    let flow = FiveTuple {
+        transport: if dns { Transport::Udp } else { Transport::Tcp },
+        src: endpoint(words[0]),
+        dst: endpoint(words[1]),
+    };
+    if dns {
+        let unicast = flow.src.port == 53 || flow.dst.port == 53;
+        return Packet::Dns {
+            flow,
+            service: if unicast {
+                Service::Unicast
+            } else {
+                Service::Candidate
+            },
+            message: Box::new(message(&words[3..], words[2] == "answer")),
+        };
+    }
+    let number: u32 = words[3].parse().unwrap();
+    let flags = TcpFlags {
+        syn: words[2].starts_with("syn"),
+        ack: words[2] != "syn",
+        rst: words[2] == "rst",
+        fin: false,
+    };
+    Packet::Tcp {
+        flow,
+        flags,
+        seq: if flags.ack { 0 } else { number },
+        ack: if flags.ack { number + 1 } else { 0 },
+    }
+}
+
+/// Port unreachable, about a query from `SRC` to `DST`.
+fn icmp(words: &[&str]) -> Packet {
+    let flow = FiveTuple {
+        transport: Transport::Udp,
+        src: endpoint(words[0]),
+        dst: endpoint(words[1]),
+    };
+    let quoted = message(&words[2..], false);
+    Packet::Icmp {
+        from: flow.dst.ip,
+        to: flow.src.ip,
+        kind: IcmpKind::PortUnreachable,
+        quote: Some(Box::new(Quote {
+            flow,
+            seq: None,
+            dns_id: Some(quoted.id),
+            question: quoted.question,
+        })),
+    }
+}
+
+fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
+    let fd = Fd::bare(words[0].parse().unwrap());
+    let address = |word: &str| Address::Inet(endpoint(word));
+    let (mut outcome, mut exited) = (Outcome::Returned(0), at);
+    let datagram = |words: &[&str], response: bool| {
+        let peer = words.get(3).filter(|w| !response && w.contains(':'));
+        vec![Message {
+            peer: peer.map(|w| endpoint(w)),
+            length: 40,
+            taken: true,
+            dns: vec![message(
+                &words[..words.len() - usize::from(peer.is_some())],
+                response,
+            )],
+        }]
+    };
+    let rest = &words[2..];
+    let op = match words[1] {
+        "socket" => Op::Socket {
+            kind: SocketKind {
+                family: SocketFamily::Inet,
+                style: match rest[0] {
+                    "tcp" => SocketStyle::Stream,
+                    _ => SocketStyle::Datagram,
+                },
+            },
+            fd,
+        },
+        "connect" => {
+            if let Some(error) = rest.get(1) {
+                outcome = Outcome::Failed((*error).into());
+            }
+            Op::Connect {
+                fd,
+                to: address(rest[0]),
+            }
+        }
+        "local" => Op::LocalName {
+            fd,
+            local: address(rest[0]),
+        },
+        "send" => Op::Send {
+            fd,
+            messages: datagram(rest, false),
+        },
+        "recv" => Op::Receive {
+            fd,
+            messages: datagram(rest, true),
+        },
+        "wait" => {
+            let timeout = Span(nanoseconds(rest[0]));
+            exited = at + timeout;
+            Op::Wait {
+                fds: vec![fd],
+                ready: Vec::new(),
+                timeout: Some(timeout),
+            }
+        }
+        "close" => Op::Close { fd },
+        other => panic!("{other}"),
+    };
+    Call {
+        task: Task {
+            pid: Some(pid),
+            tid: Some(tid),
+            comm: None,
+        },
+        exited: Some(exited),
+        outcome,
+        op,
+    }
+}
