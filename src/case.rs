@@ -9,6 +9,7 @@
 //!
 //! All three grow as events happen: a presyn that is killed leaves a readable case.
 
+pub mod arguments;
 pub mod jsonl;
 pub mod writer;
 

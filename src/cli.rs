@@ -151,6 +151,9 @@ pub struct Run {
     /// Write into an existing folder.
     #[arg(long, requires = "save")]
     pub force: bool,
+    /// Store arguments and environment as they are. Without, what looks like a password, a token or a key is masked.
+    #[arg(long)]
+    pub keep_arguments: bool,
     /// Write the report into this file instead of standard error.
     #[arg(long = "report", value_name = "FILE")]
     pub report_file: Option<PathBuf>,

@@ -115,6 +115,7 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
             launch,
             capture,
             save: args.save.clone().map(|folder| (folder, args.force)),
+            keep_arguments: args.keep_arguments,
         },
     ))
 }

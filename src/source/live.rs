@@ -40,6 +40,8 @@ pub struct Plan {
     pub capture: Option<CaptureSettings>,
     /// The case folder, and whether it may exist.
     pub save: Option<(PathBuf, bool)>,
+    /// Store the command's arguments and environment as they are, secrets among them.
+    pub keep_arguments: bool,
 }
 
 /// Why a live run cannot begin or end.
@@ -101,6 +103,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         launch,
         capture,
         save,
+        keep_arguments,
     } = plan;
     let job = Job {
         folder: save.as_ref().map(|(folder, _)| folder.clone()),
@@ -123,6 +126,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
             &launch.command,
             &launch.environment,
             live.as_ref().map_or("", Live::interface),
+            keep_arguments,
         )
     };
     let tracer = launch.start()?;

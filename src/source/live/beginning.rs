@@ -1,5 +1,6 @@
 //! What is said about a run before its first event.
 
+use crate::case::arguments;
 use crate::case::jsonl::{self, Header};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -23,12 +24,16 @@ const SYSCTLS: [&str; 4] = [
     "net/ipv4/neigh/default/mcast_solicit",
 ];
 
-/// The header of a trace; its clocks are set when the run begins.
+/// The header of a trace; its clocks are set when the run begins. Without `keep_arguments` what looks like a secret is
+/// masked in the command and its environment.
 pub fn header(
     command: &[OsString],
     environment: &[(OsString, OsString)],
     interface: &str,
+    keep_arguments: bool,
 ) -> Header {
+    let text = |text: &OsString| text.to_string_lossy().into_owned();
+    let command: Vec<String> = command.iter().map(text).collect();
     let read = |path: &str| {
         fs::read_to_string(path)
             .map(|t| t.trim().to_owned())
@@ -37,10 +42,11 @@ pub fn header(
     Header {
         schema: jsonl::SCHEMA.into(),
         presyn: env!("CARGO_PKG_VERSION").into(),
-        command: command
-            .iter()
-            .map(|c| c.to_string_lossy().into_owned())
-            .collect(),
+        command: if keep_arguments {
+            command
+        } else {
+            arguments::masked(&command)
+        },
         host: read("/proc/sys/kernel/hostname"),
         kernel: format!(
             "{} {}",
@@ -57,11 +63,12 @@ pub fn header(
         resolver_environment: environment
             .iter()
             .filter(|(name, _)| RESOLVER_VARIABLES.iter().any(|v| name == v))
-            .map(|(n, v)| {
-                (
-                    n.to_string_lossy().into_owned(),
-                    v.to_string_lossy().into_owned(),
-                )
+            .map(|(name, value)| {
+                let (name, mut value) = (text(name), text(value));
+                if !keep_arguments {
+                    value = arguments::masked_variable(&name, &value);
+                }
+                (name, value)
             })
             .collect(),
         ..Header::default()
