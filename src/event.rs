@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod dns;
+pub mod files;
 pub mod packet;
 pub mod stack;
 
@@ -12,6 +13,7 @@ use crate::time::{Span, Timestamp};
 pub use call::{
     Address, Call, Fd, FdNote, Message, Op, Outcome, SocketFamily, SocketKind, SocketStyle, Task,
 };
+pub use files::ResolverFiles;
 pub use packet::{IcmpKind, Packet, Quote, Service, TcpFlags};
 use serde::{Deserialize, Serialize};
 pub use stack::Stack;
@@ -85,4 +87,7 @@ pub enum Change {
     CpuTime(Span),
     /// It got some other signal.
     Signal(String),
+    /// Before its first network call: the configuration of name resolution in its mount namespace, where no process
+    /// before it saw the same. Live only; [`crate::pipeline`] takes these out before anything is joined.
+    Files(Box<ResolverFiles>),
 }

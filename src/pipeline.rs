@@ -1,5 +1,6 @@
 //! From events to a report: the pure middle of the house, the same for live and recorded cases.
 
+pub mod files;
 pub mod forget;
 
 use crate::clock::{self, Given, Solution};
@@ -78,6 +79,7 @@ impl Default for Settings {
 
 /// Solves the clock, orders, joins and explains.
 pub fn report(mut gathered: Gathered, settings: &Settings) -> Report {
+    files::apply(&mut gathered);
     let remarks = std::mem::take(&mut gathered.remarks);
     let mut report = with_case(gathered, settings, |case, solutions| {
         assemble::report(case, solutions, settings.limits)
@@ -88,10 +90,11 @@ pub fn report(mut gathered: Gathered, settings: &Settings) -> Report {
 
 /// Solves the clock, orders and joins, and hands the case to whoever explains it.
 pub fn with_case<T>(
-    gathered: Gathered,
+    mut gathered: Gathered,
     settings: &Settings,
     explain: impl FnOnce(&Case, &[Solution]) -> T,
 ) -> T {
+    files::apply(&mut gathered);
     let Gathered {
         captures,
         mut packets,

@@ -207,7 +207,7 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, Comms) {
                     sign.thread |= *thread == Some(true);
                     sign.leader |= *thread == Some(false);
                 }
-                Change::Signal(_) | Change::CpuTime(_) => {}
+                Change::Signal(_) | Change::CpuTime(_) | Change::Files(_) => {}
             },
             What::Packet(_) | What::Stack(_) => {}
         }

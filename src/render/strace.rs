@@ -69,7 +69,7 @@ fn ending(life: &Life, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         Change::Signal(name) => format!("--- {name} {{si_signo={name}, si_code=SI_USER}} ---"),
         Change::Born { parent, thread } => return birth(life, *parent, *thread, at, out),
         // strace does not know it.
-        Change::CpuTime(_) => return Ok(()),
+        Change::CpuTime(_) | Change::Files(_) => return Ok(()),
     };
     lead(&life.task, at, out)?;
     writeln!(out, "{text}")

@@ -7,7 +7,7 @@ use super::headway::{self, Counted};
 use super::strace_log::{self, StraceLogError};
 use crate::case::jsonl::{self, JsonlError, Trace};
 use crate::decode::resolv_conf::ResolvConf;
-use crate::event::Event;
+use crate::event::{Change, Event, What};
 use crate::explain::assemble::Limits;
 use crate::explain::past::Past;
 use crate::flow::{DNS_PORT, Endpoint};
@@ -136,6 +136,13 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     );
     let read = read_all(found, options, &mut gathered);
     headway::end();
+    if options.resolv_conf.is_some() {
+        // What the user gives goes before what the client saw.
+        let is_files = |e: &Event| matches!(&e.what, What::Life(life) if matches!(life.change, Change::Files(_)));
+        for (_, events) in &mut gathered.traces {
+            events.retain(|e| !is_files(e));
+        }
+    }
     read.map(|()| gathered)
 }
 

@@ -123,6 +123,11 @@ fn with_note(number: i32, note: Option<FdNote>) -> Fd {
 }
 
 impl Pending {
+    /// Whether it connects or sends.
+    pub fn uses_network(&self) -> bool {
+        matches!(self.asked, Asked::Connect(_) | Asked::Send(_))
+    }
+
     /// The call as it looks before it returns.
     pub fn unfinished(&self, note: Option<FdNote>) -> Op {
         let fd = with_note(self.fd, note.or_else(|| self.socket.map(|s| s.note())));

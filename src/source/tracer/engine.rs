@@ -14,7 +14,8 @@ use super::stop::{Info, Stopped, Until};
 use super::substitute::Substitute;
 use super::task::Traced;
 use super::{Ended, Launch, Next, Observer, Seen, TracerError, sys};
-use crate::event::{self, Call, Event, Outcome, Place, What};
+use crate::event::{self, Call, Event, Life, Outcome, Place, What};
+use crate::source::host::Views;
 use crate::time::{Span, Timestamp};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -38,6 +39,8 @@ pub struct Tracer {
     number: u64,
     sockets: Sockets,
     pins: Pins,
+    /// What the processes see of resolv.conf and its like.
+    views: Views,
     /// With `--stacks` only.
     stacks: Option<Box<Stacks>>,
     /// What was seen of sockets in calls that have not returned.
@@ -94,6 +97,7 @@ impl Tracer {
             number: 0,
             sockets: Sockets::new(launch.leader_pidfds_only),
             pins: Pins::new(launch.pin),
+            views: Views::default(),
             stacks: launch.stacks.then(|| Box::new(Stacks::new())),
             seen: HashMap::new(),
             exit: None,
@@ -280,7 +284,16 @@ impl Tracer {
             if let (Some(stacks), Some(pending)) = (&mut self.stacks, &pending) {
                 stacks.begun(&stop, task.pid, &pending.asked, at);
             }
+            // The resolver has read its files by the time it calls.
+            let files = match &pending {
+                Some(pending) if pending.uses_network() => self.views.first_call(task.pid),
+                _ => None,
+            };
             task.pending = pending;
+            let files = files.map(|files| Life {
+                task: task.task(at),
+                change: event::Change::Files(Box::new(files)),
+            });
             if let Some(interrupted) = task.restarting.take() {
                 // A signal's handler runs instead of the rest of the wait.
                 let call = Call {
@@ -290,6 +303,9 @@ impl Tracer {
                     op: interrupted.unfinished(None),
                 };
                 self.emit(interrupted.at, What::Call(Box::new(call)), observer);
+            }
+            if let Some(files) = files {
+                self.emit(at, What::Life(Box::new(files)), observer);
             }
         }
         self.go_on(stop, 0);

@@ -77,6 +77,7 @@ impl Tracer {
         task.pending = None;
         task.execs();
         self.sockets.forget(tid);
+        self.views.forget(tid);
         if let Some(stacks) = &mut self.stacks {
             stacks.forget(tid);
         }
@@ -140,6 +141,7 @@ impl Tracer {
     ) -> Next {
         self.early.remove(&tid);
         self.pins.free(tid);
+        self.views.forget(tid);
         let change = match exit {
             Exit::Code(code) => event::Change::Exited(code),
             Exit::Signal { number, .. } => event::Change::Killed(status::signal_name(number)),
