@@ -145,6 +145,10 @@ pub struct Run {
     /// Run the command as this user; under sudo, as the one who typed it.
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
+    /// Let set-user-ID programs and those with file capabilities (sudo, ping) gain their rights below the command of an
+    /// ordinary user; presyn then stays root while it traces. Takes root.
+    #[arg(long, conflicts_with = "no_trace")]
+    pub allow_setuid: bool,
     /// Save everything into this new case folder.
     #[arg(long, value_name = "CASE")]
     pub save: Option<PathBuf>,

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
 use presyn::event::{Event, Op, What};
-use presyn::source::privilege::{Kept, User, give_up, may_capture};
+use presyn::source::privilege::{Kept, Needs, User, give_up, may_capture};
 use presyn::source::tracer::{Exit, Launch, Observer};
 use std::process::Command;
 
@@ -63,7 +63,7 @@ fn tracing_goes_on_without_the_rights() {
     let mut launch = Launch::new(command.into(), Vec::new());
     launch.user.clone_from(&user);
     let tracer = launch.start().unwrap();
-    let kept = give_up(user.as_ref(), true).unwrap();
+    let kept = give_up(user.as_ref(), Needs::Trace).unwrap();
     match how.as_str() {
         "user" => {
             assert_eq!(kept, Kept::BecameUser("nobody".to_owned()));

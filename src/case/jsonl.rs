@@ -73,6 +73,9 @@ pub struct Footer {
     pub at: Timestamp,
     /// Processes that were still running when presyn stopped.
     pub survivors: Vec<crate::event::Task>,
+    /// What presyn could not see or had to forbid in this run: warnings of the report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// What is missing from the record, because it came faster than it could be recorded.
@@ -281,6 +284,12 @@ pub fn note_gap(facts: &mut TraceFacts, gap: &Gap) {
     }
 }
 
+/// Puts the remarks of a run into the facts, the same for a live trace and one that is read back.
+pub fn note_remarks(facts: &mut TraceFacts, end: &Footer) {
+    let remarks = end.remarks.iter().take(MAX_WARNINGS).cloned();
+    facts.warnings.extend(remarks);
+}
+
 fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn FnMut(Event)) {
     let cut = line.last() != Some(&b'\n');
     match serde_json::from_slice::<Event>(line) {
@@ -292,7 +301,10 @@ fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn
         }
         Err(error) => {
             match serde_json::from_slice(line) {
-                Ok(Edge::End(end)) => return trace.footer = Some(end),
+                Ok(Edge::End(end)) => {
+                    note_remarks(&mut trace.facts, &end);
+                    return trace.footer = Some(end);
+                }
                 Ok(Edge::Gap(gap)) => return note_gap(&mut trace.facts, &gap),
                 Err(_) => {}
             }

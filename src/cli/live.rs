@@ -8,7 +8,7 @@ use crate::render::{safe::escape, strace};
 use crate::report::Report;
 use crate::source::live::{self, Listener, LiveError};
 use crate::source::machine::{self, Answer};
-use crate::source::privilege::Kept;
+use crate::source::privilege::{self, Kept};
 use crate::source::tracer::Exit;
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -150,6 +150,8 @@ impl Listener for Terminal<'_> {
 
 /// Prints what this machine allows. Returns whether it suffices.
 pub fn check(out: &mut dyn Write) -> io::Result<bool> {
+    // As a run does: some of what it needs is only missing then.
+    privilege::harden().map_err(io::Error::from)?;
     let facts = machine::facts();
     let wide = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
     for fact in &facts {

@@ -98,6 +98,7 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
     let mut launch = Launch::new(args.command.clone(), environment);
     launch.user = user;
     launch.trace = !args.no_trace;
+    launch.allow_setuid = args.allow_setuid;
     launch.pin = !args.no_pin;
     launch.stacks = args.stacks;
     launch.resolv_conf.clone_from(&args.resolv_conf);

@@ -10,11 +10,12 @@ mod confine;
 mod forward;
 mod message;
 mod process;
+mod remark;
 mod sender;
 
 use super::capture::{CaptureError, Live, Settings as CaptureSettings};
 use super::host::HostFiles;
-use super::privilege::{self, Kept, User};
+use super::privilege::{self, Kept, Needs, User};
 use super::tracer::{Exit, Launch, TracerError, signal_name};
 use crate::case::jsonl::{Footer, Header};
 use crate::case::writer::{CaseWriter, SaveError};
@@ -111,30 +112,37 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         trace: launch.trace,
         dns_ports: launch.dns_ports.clone(),
     };
+    let (user, traced) = (launch.user.clone(), launch.trace);
+    let needs = match (launch.trace, launch.allow_setuid) {
+        (false, _) => Needs::Nothing,
+        (true, false) => Needs::Trace,
+        (true, true) => Needs::TraceGains,
+    };
     let mut analysis = Analysis::start(&job, listener)?;
+    // Before there is anything to protect, and after that process was forked: it raises its /proc/self/oom_score_adj,
+    // which is root's from here on, and hardens itself.
+    privilege::harden().map_err(LiveError::Privileges)?;
+    let header = beginning::header(&launch.command, &launch.environment, "", keep_arguments);
+    // Forked before the capture opens: neither its socket nor its ring is ever in the command's process.
+    let forked = launch.fork()?;
+    let descriptor_limit = privilege::raise_descriptor_limit();
     let live = capture.as_ref().map(Live::open).transpose()?;
-    let owner = launch.user.as_ref().map(|u| (u.uid, u.gid));
+    let owner = user.as_ref().map(|u| (u.uid, u.gid));
     let mut writer = save
         .as_ref()
         .map(|(folder, force)| CaseWriter::create(folder, *force, owner))
         .transpose()?;
     analysis.hand_over(case_files(writer.as_mut(), live.is_some())?)?;
-    let (user, traced) = (launch.user.clone(), launch.trace);
     let mut header = Header {
         traced,
-        ..beginning::header(
-            &launch.command,
-            &launch.environment,
-            live.as_ref().map_or("", Live::interface),
-            keep_arguments,
-        )
+        interface: live
+            .as_ref()
+            .map_or_else(String::new, |live| live.interface().to_owned()),
+        ..header
     };
-    let tracer = launch.start()?;
+    let tracer = forked.start()?;
     let files = HostFiles::of_process(tracer.root());
-    if tracer.no_new_privileges() {
-        listener.line("set-user-ID programs gain no privileges in this run (no_new_privs)");
-    }
-    let kept = privilege::give_up(user.as_ref(), traced).map_err(LiveError::Privileges)?;
+    let kept = privilege::give_up(user.as_ref(), needs).map_err(LiveError::Privileges)?;
     if let Some(writer) = &writer {
         writer.host(&files)?;
     }
@@ -162,7 +170,15 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
     let mut sender = Sender::new(&outbox, &analysis, listener, input);
     let ended = tracer.run(&mut sender);
     let lost = sender.lost();
+    let mut remarks = sender.into_remarks();
+    if let Ok(ended) = &ended {
+        remarks.extend(remark::out_of_descriptors(
+            ended.failed_looks,
+            descriptor_limit,
+        ));
+    }
     let footer = ended.as_ref().ok().map(|ended| Footer {
+        remarks,
         dropped: None,
         exit: describe(ended.exit),
         at: ended.at,

@@ -2,6 +2,7 @@
 
 use super::tracer::sys::{self, Capabilities};
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{self, Gid, Uid};
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
@@ -101,6 +102,18 @@ impl User {
     }
 }
 
+/// What presyn needs of its rights once the command is seized and the capture is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: no call is traced.
+    Nothing,
+    /// To trace what the command's user may trace.
+    Trace,
+    /// To trace programs that gain rights by their set-user-ID bit or file capabilities. Their tracer must be out of
+    /// their user's reach: whoever writes its memory writes theirs.
+    TraceGains,
+}
+
 /// What presyn kept of its rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -108,6 +121,8 @@ pub enum Kept {
     NothingToGiveUp,
     /// It has become this user, without any capability.
     BecameUser(String),
+    /// Root's user number, `CAP_SYS_PTRACE` and `CAP_SYS_NICE`, because this user runs programs that gain rights.
+    Root(String),
     /// Only `CAP_SYS_PTRACE`, to go on reading the command's calls, and `CAP_SYS_NICE`, to share a CPU with it.
     PtraceAndNice,
     /// No capability at all.
@@ -117,8 +132,12 @@ pub enum Kept {
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NothingToGiveUp => f.write_str("runs unprivileged"),
+            Self::NothingToGiveUp => f.write_str("ran unprivileged"),
             Self::BecameUser(name) => write!(f, "gave up root and became {name}"),
+            Self::Root(name) => write!(
+                f,
+                "stayed root with CAP_SYS_PTRACE and CAP_SYS_NICE, because --allow-setuid lets {name}'s command gain rights"
+            ),
             Self::PtraceAndNice => {
                 f.write_str("kept CAP_SYS_PTRACE and CAP_SYS_NICE, gave up everything else")
             }
@@ -134,41 +153,62 @@ const SYS_PTRACE: u64 = 1 << 19;
 const SYS_NICE: u64 = 1 << 23;
 const NET_RAW: u64 = 1 << 13;
 
+/// Puts presyn out of the reach of other processes of its user: no ptrace(2), no `/proc/PID/mem`, no `pidfd_getfd(2)`
+/// (`PR_SET_DUMPABLE` of prctl(2)). presyn holds what that user must not have, a packet socket first of all, and may be
+/// the tracer of programs with more rights. A change of user changes this state, so [`give_up`] calls it again.
+///
+/// What it forks inherits it.
+pub fn harden() -> Result<(), Errno> {
+    sys::clear_dumpable()
+}
+
+/// Raises presyn's own soft limit of open descriptors to the hard one: it holds one for each traced thread. The command
+/// gets the limit that presyn was started with. Returns the limit now.
+pub fn raise_descriptor_limit() -> Result<u64, Errno> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
 /// Gives up what is no longer needed, once the capture is open and the command is seized. Call it before the first packet
 /// is read and before any thread is started: the kernel keeps capabilities by thread.
 ///
 /// `command` is who the command runs as, if not presyn's own user.
-pub fn give_up(command: Option<&User>, tracing: bool) -> Result<Kept, Errno> {
+pub fn give_up(command: Option<&User>, needs: Needs) -> Result<Kept, Errno> {
+    harden()?;
     let now = sys::capabilities()?;
     if now.permitted == 0 {
         return Ok(Kept::NothingToGiveUp);
     }
-    if let Some(user) = command.filter(|user| user.uid != 0)
-        && unistd::geteuid().is_root()
+    let other = command.filter(|user| user.uid != 0 && unistd::geteuid().is_root());
+    if let Some(user) = other
+        && needs != Needs::TraceGains
     {
         let groups: Vec<_> = user.groups.iter().copied().map(Gid::from_raw).collect();
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         unistd::setgroups(&groups)?;
         unistd::setresgid(gid, gid, gid)?;
         unistd::setresuid(uid, uid, uid)?;
-        // The change made /proc/self root's.
-        sys::set_dumpable()?;
+        // The kernel has set it to fs.suid_dumpable.
+        harden()?;
         return Ok(Kept::BecameUser(user.name.clone()));
     }
-    let keep = if tracing {
-        now.permitted & (SYS_PTRACE | SYS_NICE)
-    } else {
-        0
+    let keep = match needs {
+        Needs::Nothing => 0,
+        Needs::Trace | Needs::TraceGains => now.permitted & (SYS_PTRACE | SYS_NICE),
     };
     sys::set_capabilities(Capabilities {
         effective: keep,
-        permitted: keep,
+        // An ambient capability is the command's too, and a task with more than its tracer cannot be looked into.
+        permitted: keep | now.permitted & sys::ambient_capabilities(),
         inheritable: 0,
     })?;
-    Ok(if keep == 0 {
-        Kept::None
-    } else {
-        Kept::PtraceAndNice
+    Ok(match other {
+        Some(user) => Kept::Root(user.name.clone()),
+        None if keep == 0 => Kept::None,
+        None => Kept::PtraceAndNice,
     })
 }
 
@@ -216,7 +256,7 @@ mod tests {
         }
         // In a thread: the rights are the thread's own.
         let after = std::thread::spawn(|| {
-            let kept = give_up(None, true).unwrap();
+            let kept = give_up(None, Needs::Trace).unwrap();
             (kept, sys::capabilities().unwrap().permitted, may_capture())
         });
         assert_eq!(

@@ -12,10 +12,12 @@ mod child;
 mod engine;
 mod file_rights;
 mod filter;
+mod gains;
 mod launch;
 mod memory;
 mod pin;
 mod signals;
+mod snapshot;
 mod socket;
 mod stack;
 mod status;
@@ -31,7 +33,8 @@ use crate::source::privilege::User;
 use crate::time::Timestamp;
 pub use engine::Tracer;
 pub(in crate::source) use file_rights::file_capabilities;
-pub use launch::{tracer_of, try_seize};
+pub use gains::Gains;
+pub use launch::{Forked, tracer_of, try_seize};
 use nix::errno::Errno;
 pub use signals::end_like;
 pub use status::{Exit, signal_name};
@@ -49,6 +52,11 @@ pub struct Launch {
     pub user: Option<User>,
     /// Trace it. Without, only its end is told.
     pub trace: bool,
+    /// Set-user-ID programs and those with file capabilities gain rights below the command, although it is traced and
+    /// its user is not root: the tracer has to stay root ([`privilege::Needs`]).
+    ///
+    /// [`privilege::Needs`]: crate::source::privilege::Needs
+    pub allow_setuid: bool,
     /// A file that the command is to see as `/etc/resolv.conf`.
     pub resolv_conf: Option<PathBuf>,
     /// Put fast-stopping tasks on the tracer's CPU.
@@ -69,6 +77,7 @@ impl Launch {
             environment,
             user: None,
             trace: true,
+            allow_setuid: false,
             resolv_conf: None,
             pin: true,
             dns_ports: NAME_SERVICE_PORTS.to_vec(),
@@ -83,6 +92,10 @@ pub trait Observer {
     /// Something happened: a call that returned, a task that was born or died. In the order in which they were
     /// *complete*; `at` of a call is when it began.
     fn event(&mut self, event: Event);
+
+    /// A program was executed that did not get the rights which its file grants, because of
+    /// [`Tracer::no_new_privileges`]. Reported once.
+    fn withheld(&mut self, _task: &Task, _gains: Gains) {}
 
     /// Some ten times a second: time to tell what is waited for.
     fn tick(&mut self, _tick: &Tick) -> Next {
@@ -135,6 +148,9 @@ pub struct Ended {
     pub at: Timestamp,
     /// Processes that still ran when presyn stopped, and were killed.
     pub killed: Vec<Task>,
+    /// How often a process or socket could not be looked at because presyn had no file descriptor left (`EMFILE`,
+    /// `ENFILE`).
+    pub failed_looks: u64,
 }
 
 /// Why a command could not be run or traced.
@@ -162,6 +178,11 @@ pub enum TracerError {
     /// ptrace is not permitted.
     #[error("not permitted to trace: {}; `presyn check` tells why", .0.desc())]
     NotPermitted(Errno),
+    /// `--allow-setuid` by an ordinary user.
+    #[error(
+        "--allow-setuid takes root: only root may trace a program that gains rights; use sudo, or --no-trace, which leaves such programs alone"
+    )]
+    SetUserIdWithoutRoot,
     /// The seccomp filter was refused.
     #[error("cannot install the seccomp filter: {}; `presyn check` tells why", .0.desc())]
     Filter(Errno),

@@ -1,7 +1,9 @@
 //! Running commands under the tracer, with a limit on time.
 
 use presyn::event::{Call, Change, Event, Op, Task, What};
-use presyn::source::tracer::{Ended, Exit, Launch, Next, Observer, OpenCall, Tick, TracerError};
+use presyn::source::tracer::{
+    Ended, Exit, Gains, Launch, Next, Observer, OpenCall, Tick, TracerError,
+};
 use std::ffi::OsString;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,6 +17,8 @@ pub struct Run {
     pub root_ended: Option<(Exit, Vec<Task>, usize)>,
     /// Every different open call that was seen at a tick, as last seen.
     pub open: Vec<OpenCall>,
+    /// Rights that programs did not get.
+    pub withheld: Vec<(Task, Gains)>,
     pub ended: Ended,
 }
 
@@ -22,12 +26,17 @@ struct Recorder {
     events: Vec<Event>,
     root_ended: Option<(Exit, Vec<Task>, usize)>,
     open: Vec<OpenCall>,
+    withheld: Vec<(Task, Gains)>,
     begin: Instant,
 }
 
 impl Observer for Recorder {
     fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    fn withheld(&mut self, task: &Task, gains: Gains) {
+        self.withheld.push((task.clone(), gains));
     }
 
     fn tick(&mut self, tick: &Tick) -> Next {
@@ -59,6 +68,7 @@ pub fn try_run(launch: Launch) -> Result<Run, TracerError> {
         events: Vec::new(),
         root_ended: None,
         open: Vec::new(),
+        withheld: Vec::new(),
         begin: Instant::now(),
     };
     let tracer = launch.start()?;
@@ -75,6 +85,7 @@ pub fn try_run(launch: Launch) -> Result<Run, TracerError> {
         events: recorder.events,
         root_ended: recorder.root_ended,
         open: recorder.open,
+        withheld: recorder.withheld,
         ended,
     })
 }

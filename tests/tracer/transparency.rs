@@ -203,16 +203,22 @@ fn another_user_and_set_user_id_programs() {
     id.command.push(nobody.gid.to_string().into());
     id.user = Some(nobody.clone());
     assert_eq!(try_run(id).unwrap().ended.exit, Exit::Code(0));
-    // A copy of `id` with the set-user-ID bit: its effective user is root, as untraced.
+    // A copy of `id` with the set-user-ID bit: its effective user is root only when that was asked for.
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("id");
     std::fs::copy("/usr/bin/id", &program).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
-    let mut set_uid = launch(&["sh", "-c", "test $($0 -u) = 0"]);
-    set_uid.command.push(program.into());
-    set_uid.user = Some(nobody);
-    assert_eq!(try_run(set_uid).unwrap().ended.exit, Exit::Code(0));
+    for (allow_setuid, expected) in [(false, nobody.uid), (true, 0)] {
+        let mut set_uid = launch(&["sh", "-c", "test $($0 -u) = $1"]);
+        set_uid.command.push(program.clone().into());
+        set_uid.command.push(expected.to_string().into());
+        set_uid.user = Some(nobody.clone());
+        set_uid.allow_setuid = allow_setuid;
+        let run = try_run(set_uid).unwrap();
+        assert_eq!(run.ended.exit, Exit::Code(0), "{allow_setuid}");
+        assert_eq!(run.withheld.is_empty(), allow_setuid, "{:?}", run.withheld);
+    }
 }
 
 /// Set for the copy of this test that runs under strace.

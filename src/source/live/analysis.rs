@@ -317,6 +317,7 @@ impl<'a> Recorder<'a> {
 
     fn end(mut self, footer: &Footer) -> u8 {
         self.flush();
+        jsonl::note_remarks(&mut self.trace, footer);
         let lost: u64 = self.gaps.iter().map(|gap| gap.packets).sum();
         let dropped = self.dropped.map(|dropped| dropped + lost);
         let capture = self.capture.take().filter(|_| self.job.capture);

@@ -3,11 +3,11 @@
 use super::forward::Outbox;
 use super::message::{self, Waiting};
 use super::process::Analysis;
-use super::{Listener, describe};
+use super::{Listener, describe, remark};
 use crate::event::{Address, Change, Event, Life, Op, Task, What};
 use crate::flow::NAME_SERVICE_PORTS;
 use crate::render::safe::escape;
-use crate::source::tracer::{Exit, Next, Observer, Tick};
+use crate::source::tracer::{Exit, Gains, Next, Observer, Tick};
 use crate::time::{SECOND, Span};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
@@ -33,6 +33,8 @@ pub struct Sender<'a> {
     lost: bool,
     /// How often each process was asked for its CPU time.
     cpu_asked: HashMap<Option<u32>, u32>,
+    /// What had to be forbidden.
+    remarks: Vec<String>,
 }
 
 impl<'a> Sender<'a> {
@@ -52,12 +54,18 @@ impl<'a> Sender<'a> {
             waited: false,
             lost: false,
             cpu_asked: HashMap::new(),
+            remarks: Vec::new(),
         }
     }
 
     /// Whether the user knows that the analysis process is gone.
     pub fn lost(&self) -> bool {
         self.lost
+    }
+
+    /// What the report must say of this run.
+    pub fn into_remarks(self) -> Vec<String> {
+        self.remarks
     }
 
     fn report_loss(&mut self) {
@@ -111,6 +119,12 @@ impl Observer for Sender<'_> {
             self.outbox.event(used, self.input);
         }
         self.outbox.event(event, self.input);
+    }
+
+    fn withheld(&mut self, task: &Task, gains: Gains) {
+        let remark = remark::withheld(task, gains);
+        self.listener.line(&remark);
+        self.remarks.push(remark);
     }
 
     fn tick(&mut self, tick: &Tick) -> Next {

@@ -3,8 +3,9 @@
 #![allow(unsafe_code)] // fork and the calls after it have no safe interface
 
 use super::filter;
+use super::snapshot::{Restoration, Snapshot};
 use super::substitute::Substitute;
-use super::sys::{self, Result};
+use super::sys::{self, Capabilities, Result};
 use crate::source::privilege::User;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -17,8 +18,10 @@ use std::os::unix::ffi::OsStrExt;
 pub enum Step {
     /// It may be seized now.
     Ready = b'R',
-    /// The filter needed `NO_NEW_PRIVS`: set-user-ID programs gain nothing below this command.
+    /// It has set `NO_NEW_PRIVS`: set-user-ID programs gain nothing below this command.
     NoNewPrivileges = b'N',
+    /// What presyn was started with could not be restored.
+    Restore = b'S',
     /// The command's own resolv.conf could not be mounted.
     Mount = b'M',
     /// The filter could not be installed.
@@ -38,6 +41,7 @@ impl Step {
         let step = match report[0] {
             b'R' => Self::Ready,
             b'N' => Self::NoNewPrivileges,
+            b'S' => Self::Restore,
             b'M' => Self::Mount,
             b'F' => Self::Filter,
             b'U' => Self::User,
@@ -56,6 +60,10 @@ pub struct Prepared {
     environment: Vec<CString>,
     filter: Vec<libc::sock_filter>,
     user: Option<User>,
+    /// Whether the command and what it starts may gain rights by an exec.
+    may_gain: bool,
+    /// What makes the child traceable by a tracer without `CAP_SYS_PTRACE`.
+    exposure: Option<Capabilities>,
     /// The command's own resolv.conf.
     pub substitute: Option<Substitute>,
 }
@@ -68,6 +76,9 @@ struct Pointers {
     environment: Vec<*const libc::c_char>,
 }
 
+/// linux/capability.h
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+
 const SHELL: &CStr = c"/bin/sh";
 
 /// Where `execvp(3)` looks when there is no `PATH`.
@@ -79,7 +90,7 @@ impl Prepared {
         command: &[OsString],
         environment: &[(OsString, OsString)],
         user: Option<User>,
-        trace: bool,
+        tracing: Tracing,
     ) -> Option<Self> {
         let program = command.first()?;
         let text = |s: &OsStr| CString::new(s.as_bytes()).ok();
@@ -95,7 +106,13 @@ impl Prepared {
             candidates: candidates(program, path)?,
             arguments: command.iter().map(|a| text(a)).collect::<Option<_>>()?,
             environment: variables.collect::<Option<_>>()?,
-            filter: if trace { filter::program() } else { Vec::new() },
+            filter: if tracing == Tracing::Off {
+                Vec::new()
+            } else {
+                filter::program()
+            },
+            may_gain: tracing.may_gain(user.as_ref()),
+            exposure: exposure(),
             user,
             substitute: None,
         })
@@ -114,10 +131,11 @@ impl Prepared {
             environment: list(&self.environment),
         };
         pointers.shell.insert(0, SHELL.as_ptr());
+        let restoration = Snapshot::at_start().restoration(&[go.as_raw_fd(), report.as_raw_fd()]);
         // SAFETY: the child runs only async-signal-safe code until exec or _exit.
         let pid = Errno::result(unsafe { libc::fork() })?;
         if pid == 0 {
-            let (step, error) = self.run(&mut pointers, go, report);
+            let (step, error) = self.run(&mut pointers, &restoration, go, report);
             tell(report, step, error);
             // SAFETY: ends the child; the status is never shown, the report is.
             unsafe { libc::_exit(127) }
@@ -129,13 +147,18 @@ impl Prepared {
     fn run(
         &self,
         pointers: &mut Pointers,
+        restoration: &Restoration,
         go: BorrowedFd<'_>,
         report: BorrowedFd<'_>,
     ) -> (Step, Errno) {
-        // SAFETY: Rust ignores SIGPIPE at start; programs expect the default.
-        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-        // A failure shows when the parent seizes.
-        let _ = shed_file_capabilities();
+        // First, and before anything that lets others reach this process: nothing of presyn's is open in it then.
+        if let Err(error) = restoration.apply() {
+            return (Step::Restore, error);
+        }
+        if let Some(capabilities) = self.exposure {
+            // A failure shows when the parent seizes.
+            let _ = sys::set_capabilities(capabilities).and_then(|()| sys::set_dumpable());
+        }
         tell(report, Step::Ready, Errno::from_raw(0));
         let mut byte = 0u8;
         loop {
@@ -155,6 +178,11 @@ impl Prepared {
         {
             return (Step::Mount, error);
         }
+        if !self.may_gain
+            && let Err(error) = forbid_gains(report)
+        {
+            return (Step::Filter, error);
+        }
         // Then the filter: without NO_NEW_PRIVS it takes a privilege that the user may not have.
         if !self.filter.is_empty()
             && let Err(error) = self.install(report)
@@ -166,6 +194,9 @@ impl Prepared {
         {
             return (Step::User, error);
         }
+        if let Err(error) = restoration.apply_parent_death_signal() {
+            return (Step::Restore, error);
+        }
         (Step::Exec, self.exec(pointers))
     }
 
@@ -173,8 +204,7 @@ impl Prepared {
         match sys::install_filter(&self.filter) {
             // Neither CAP_SYS_ADMIN nor NO_NEW_PRIVS (seccomp(2)).
             Err(Errno::EACCES) => {
-                sys::no_new_privileges()?;
-                tell(report, Step::NoNewPrivileges, Errno::from_raw(0));
+                forbid_gains(report)?;
                 sys::install_filter(&self.filter)
             }
             other => other,
@@ -240,15 +270,48 @@ fn candidates(program: &OsStr, path: &OsStr) -> Option<Vec<CString>> {
         .collect()
 }
 
-/// With file capabilities (setcap(8)) presyn is not dumpable, and an ordinary user may not trace what it forks. The
-/// exec of the command would take those capabilities away; given up here already, the child may be traced, and
-/// nobody can take them from it.
-fn shed_file_capabilities() -> Result<()> {
-    if sys::is_dumpable()? || nix::unistd::geteuid().is_root() {
-        return Ok(());
+/// How a command is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    /// Not at all: it is no concern of presyn's what its programs gain.
+    Off,
+    /// By a tracer that the command's user could reach: programs below gain nothing.
+    On,
+    /// By a tracer that stays root: set-user-ID programs and those with file capabilities gain what they always do.
+    WithGains,
+}
+
+impl Tracing {
+    /// A program that gains rights while presyn traces it is only as safe as presyn is from the user who ran it. Root
+    /// gains nothing that it does not have.
+    fn may_gain(self, user: Option<&User>) -> bool {
+        let uid = user.map_or_else(|| nix::unistd::geteuid().as_raw(), |user| user.uid);
+        self != Self::On || uid == 0
     }
-    sys::set_capabilities(sys::Capabilities::default())?;
-    sys::set_dumpable()
+}
+
+/// presyn is not dumpable, and neither is what it forks: without `CAP_SYS_PTRACE` it may not trace its own child
+/// (ptrace(2), "access mode checking"). So that child makes itself dumpable, once it holds nothing of presyn's, and with
+/// only the capabilities that the command's exec leaves it anyway: a task with more than its tracer cannot be traced.
+/// `None`: the tracer needs no such help.
+fn exposure() -> Option<Capabilities> {
+    let own = sys::capabilities().ok()?;
+    if nix::unistd::geteuid().is_root() {
+        // An exec gives root its capabilities back, so they stay; a change of user ends this state (prctl(2)).
+        return (own.effective & CAP_SYS_PTRACE == 0).then_some(own);
+    }
+    let kept = sys::ambient_capabilities();
+    Some(Capabilities {
+        effective: own.effective & kept,
+        permitted: own.permitted & kept,
+        inheritable: own.inheritable,
+    })
+}
+
+fn forbid_gains(report: BorrowedFd<'_>) -> Result<()> {
+    sys::no_new_privileges()?;
+    tell(report, Step::NoNewPrivileges, Errno::from_raw(0));
+    Ok(())
 }
 
 /// Raw calls: the wrappers of the C library would tell other threads, which the child has not.

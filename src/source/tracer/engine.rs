@@ -52,6 +52,8 @@ pub struct Tracer {
     ends: u32,
     passed_on: bool,
     no_new_privileges: bool,
+    /// Gains that were withheld have been reported.
+    withheld: bool,
     /// The command's own resolv.conf, as long as it may be read.
     _substitute: Option<Substitute>,
     _guard: Guard,
@@ -86,16 +88,17 @@ impl Tracer {
         no_new_privileges: bool,
         substitute: Option<Substitute>,
     ) -> Self {
+        let mut sockets = Sockets::new(launch.leader_pidfds_only);
         Self {
             root,
             traced: launch.trace,
             ports: launch.dns_ports,
-            tasks: HashMap::from([(root, Traced::new(root))]),
+            tasks: HashMap::from([(root, Traced::new(root, &mut sockets))]),
             early: HashMap::new(),
             gone: Vec::new(),
             first,
             number: 0,
-            sockets: Sockets::new(launch.leader_pidfds_only),
+            sockets,
             pins: Pins::new(launch.pin),
             views: Views::default(),
             stacks: launch.stacks.then(|| Box::new(Stacks::new())),
@@ -107,6 +110,7 @@ impl Tracer {
             ends: signals::ends(),
             passed_on: false,
             no_new_privileges,
+            withheld: false,
             _substitute: substitute,
             _guard: guard,
         }
@@ -117,7 +121,7 @@ impl Tracer {
         self.root
     }
 
-    /// The filter needed `NO_NEW_PRIVS`: set-user-ID programs gain nothing below this command.
+    /// `NO_NEW_PRIVS` is set: set-user-ID programs and those with file capabilities gain nothing below this command.
     pub fn no_new_privileges(&self) -> bool {
         self.no_new_privileges
     }
@@ -168,7 +172,12 @@ impl Tracer {
             };
             (exit, now())
         });
-        Ok(Ended { exit, at, killed })
+        Ok(Ended {
+            exit,
+            at,
+            killed,
+            failed_looks: self.sockets.failed_looks(),
+        })
     }
 
     /// The next change of a traced task; without tracing, of the command. `ECHILD`: there is none left. Other children

@@ -1,6 +1,6 @@
 //! Starting a command: fork, seize, then let the child install the filter and run the program.
 
-use super::child::{Prepared, Step};
+use super::child::{Prepared, Step, Tracing};
 use super::engine::Tracer;
 use super::signals::Guard;
 use super::status::{self, Change, Exit};
@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, pipe2, read, write};
-use std::os::fd::{AsFd, BorrowedFd};
+use nix::unistd::{Pid, geteuid, pipe2, read, write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Options of the seizure (ptrace(2)). No exit events: `waitpid` tells of every thread's end anyway.
 const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
@@ -32,15 +32,56 @@ fn system(what: &'static str) -> impl Fn(Errno) -> TracerError {
     move |error| TracerError::System { what, error }
 }
 
+/// The child of a command that has not begun: it holds what presyn was started with and nothing else, and waits. It
+/// is forked before a capture opens, so that neither the packet socket nor its ring was ever in it.
+pub struct Forked {
+    launch: Launch,
+    pid: u32,
+    prepared: Prepared,
+    who: Who,
+    go: OwnedFd,
+    report: OwnedFd,
+    /// It was started, or has been reaped.
+    done: bool,
+}
+
+/// A child that is never started ends.
+impl Drop for Forked {
+    fn drop(&mut self) {
+        if !self.done {
+            // Other children of ours may hold the pipe for a moment: closing it is not enough.
+            let _ = kill(Pid::from_raw(self.pid.cast_signed()), Signal::SIGKILL);
+            reap(self.pid);
+        }
+    }
+}
+
 impl Launch {
     /// Starts the command. It stands at its very beginning until [`Tracer::run`], which must be called in the same
     /// thread.
     pub fn start(self) -> Result<Tracer, TracerError> {
+        self.fork()?.start()
+    }
+
+    fn tracing(&self) -> Tracing {
+        match (self.trace, self.allow_setuid) {
+            (false, _) => Tracing::Off,
+            (true, false) => Tracing::On,
+            (true, true) => Tracing::WithGains,
+        }
+    }
+
+    /// Forks the child that will run the command.
+    pub fn fork(self) -> Result<Forked, TracerError> {
+        let own = geteuid().as_raw();
+        if self.trace && self.allow_setuid && own != 0 {
+            return Err(TracerError::SetUserIdWithoutRoot);
+        }
         let program = self
             .command
             .first()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let uid = self.user.as_ref().map_or(0, |user| user.uid);
+        let uid = self.user.as_ref().map_or(own, |user| user.uid);
         let conf = self.resolv_conf.as_deref();
         let conf_name = conf.map_or_else(String::new, |path| path.display().to_string());
         let substitute = conf
@@ -54,54 +95,71 @@ impl Launch {
             &self.command,
             &self.environment,
             self.user.clone(),
-            self.trace,
+            self.tracing(),
         )
         .ok_or(TracerError::NoCommand)?;
         prepared.substitute = substitute;
-        let who = Who {
-            program,
-            uid,
-            conf: conf_name,
-        };
-        let (go_read, go_write) = pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
-        let (report_read, report_write) =
+        let (go_read, go) = pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
+        let (report, report_write) =
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(system("pipe"))?;
         let pid = prepared
             .fork(go_read.as_fd(), report_write.as_fd())
             .map_err(system("fork"))?;
-        drop((go_read, report_write));
-        wait_ready(report_read.as_fd());
-        if self.trace
+        Ok(Forked {
+            launch: self,
+            pid,
+            prepared,
+            who: Who {
+                program,
+                uid,
+                conf: conf_name,
+            },
+            go,
+            report,
+            done: false,
+        })
+    }
+}
+
+impl Forked {
+    /// Seizes the child and lets it run the command, up to the command's first instruction.
+    pub fn start(mut self) -> Result<Tracer, TracerError> {
+        let pid = self.pid;
+        let first = wait_ready(self.report.as_fd());
+        if !matches!(first, Some((Step::Ready, _))) {
+            self.done = true;
+            let exit = reap(pid);
+            return Err(first.map_or(TracerError::ChildEnded(exit), |first| {
+                explained(first, &self.who).unwrap_or(TracerError::ChildEnded(exit))
+            }));
+        }
+        if self.launch.trace
             && let Err(error) =
                 sys::ptrace(libc::PTRACE_SEIZE, pid, 0, OPTIONS.unsigned_abs() as usize)
         {
-            let tracer = tracer_of(pid);
-            // It waits for a word that will not come. (Other children of ours may hold the pipe for a moment: closing
-            // it is not enough.)
-            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
-            reap(pid);
-            return Err(match tracer {
+            return Err(match tracer_of(pid) {
                 Some(tracer) => TracerError::AlreadyTraced { tracer },
                 None => TracerError::NotPermitted(error),
             });
         }
         let guard = Guard::new(TICK).map_err(system("timer"))?;
-        write(&go_write, b"!").map_err(system("pipe"))?;
-        let first = if self.trace {
+        write(&self.go, b"!").map_err(system("pipe"))?;
+        self.done = true;
+        let first = if self.launch.trace {
             match until_exec(pid) {
                 Ok(stop) => Some(stop),
-                Err(exit) => return Err(failure(report_read.as_fd(), who, exit)),
+                Err(exit) => return Err(failure(self.report.as_fd(), &self.who, exit)),
             }
         } else {
-            wait_report(report_read.as_fd(), pid, who)?;
+            wait_report(self.report.as_fd(), pid, &self.who)?;
             None
         };
-        let no_new_privileges = reports(report_read.as_fd())
+        let no_new_privileges = reports(self.report.as_fd())
             .iter()
             .any(|(step, _)| *step == Step::NoNewPrivileges);
-        let substitute = prepared.substitute.take();
+        let substitute = self.prepared.substitute.take();
         Ok(Tracer::new(
-            self,
+            self.launch.clone(),
             pid,
             first,
             guard,
@@ -134,18 +192,20 @@ fn until_exec(pid: u32) -> Result<Stopped, Exit> {
     }
 }
 
-/// Until the child is ready to be seized: its first report. If it has ended instead, seizing it says so.
-fn wait_ready(report: BorrowedFd<'_>) {
+/// Until the child is ready to be seized: its first report. `None`: it ended without one.
+fn wait_ready(report: BorrowedFd<'_>) -> Option<(Step, Errno)> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(report, PollFlags::POLLIN)];
     while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-    let mut ready = [0; Step::BYTES];
-    let got = read(report, &mut ready);
-    debug_assert_eq!(got, Ok(Step::BYTES));
+    let mut first = [0; Step::BYTES];
+    match read(report, &mut first) {
+        Ok(Step::BYTES) => Step::read(first),
+        _ => None,
+    }
 }
 
 /// Without tracing: the report pipe closes when the program runs, or tells what failed.
-fn wait_report(report: BorrowedFd<'_>, pid: u32, who: Who) -> Result<(), TracerError> {
+fn wait_report(report: BorrowedFd<'_>, pid: u32, who: &Who) -> Result<(), TracerError> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(report, PollFlags::POLLIN)];
     while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
@@ -183,6 +243,7 @@ fn reports(pipe: BorrowedFd<'_>) -> Vec<(Step, Errno)> {
 }
 
 /// What messages about a failed start name.
+#[derive(Clone, Debug)]
 struct Who {
     program: String,
     uid: u32,
@@ -190,18 +251,27 @@ struct Who {
     conf: String,
 }
 
-fn failure(pipe: BorrowedFd<'_>, who: Who, exit: Exit) -> TracerError {
-    let Who { program, uid, conf } = who;
-    for (step, error) in reports(pipe) {
-        return match step {
-            Step::Ready | Step::NoNewPrivileges => continue,
-            Step::Mount => TracerError::Mount { path: conf, error },
-            Step::Filter => TracerError::Filter(error),
-            Step::User => TracerError::User { uid, error },
-            Step::Exec => TracerError::Exec { program, error },
-        };
-    }
-    TracerError::ChildEnded(exit)
+fn failure(pipe: BorrowedFd<'_>, who: &Who, exit: Exit) -> TracerError {
+    reports(pipe)
+        .into_iter()
+        .find_map(|report| explained(report, who))
+        .unwrap_or(TracerError::ChildEnded(exit))
+}
+
+/// A report as an error, if it is one.
+fn explained((step, error): (Step, Errno), who: &Who) -> Option<TracerError> {
+    let Who { program, uid, conf } = who.clone();
+    Some(match step {
+        Step::Ready | Step::NoNewPrivileges => return None,
+        Step::Restore => TracerError::System {
+            what: "restoring the descriptors, signals and limits that presyn was started with",
+            error,
+        },
+        Step::Mount => TracerError::Mount { path: conf, error },
+        Step::Filter => TracerError::Filter(error),
+        Step::User => TracerError::User { uid, error },
+        Step::Exec => TracerError::Exec { program, error },
+    })
 }
 
 /// Who traces a process, if anybody does.
@@ -212,7 +282,7 @@ pub fn tracer_of(pid: u32) -> Option<u32> {
 /// Whether a child can be seized: tried with one that only waits.
 pub fn try_seize() -> sys::Result<()> {
     let command = ["/nonexistent".into()];
-    let prepared = Prepared::new(&command, &[], None, false).ok_or(Errno::EINVAL)?;
+    let prepared = Prepared::new(&command, &[], None, Tracing::Off).ok_or(Errno::EINVAL)?;
     let (go_read, go_write) = pipe2(OFlag::O_CLOEXEC)?;
     let (report_read, report_write) = pipe2(OFlag::O_CLOEXEC)?;
     let pid = prepared.fork(go_read.as_fd(), report_write.as_fd())?;

@@ -77,6 +77,8 @@ pub struct Sockets {
     /// makes one a resolver's, and connects are seen.
     plain: HashSet<(u32, i32)>,
     leaders_only: bool,
+    /// Looks that failed because presyn had no descriptor left.
+    failed: u64,
 }
 
 /// More natures than this are forgotten and asked for again: the table must not grow with the run.
@@ -89,7 +91,18 @@ impl Sockets {
             natures: HashMap::new(),
             plain: HashSet::new(),
             leaders_only,
+            failed: 0,
         }
+    }
+
+    /// How many looks failed because presyn had no descriptor left.
+    pub fn failed_looks(&self) -> u64 {
+        self.failed
+    }
+
+    /// Counts an error if it says that presyn has no descriptor left.
+    pub fn failed(&mut self, error: Errno) {
+        self.failed += u64::from(matches!(error, Errno::EMFILE | Errno::ENFILE));
     }
 
     /// Whether sends on this descriptor of a process need no look.
@@ -139,7 +152,13 @@ impl Sockets {
     pub fn look(&mut self, way: &Way, tid: u32, fd: i32, peer: bool) -> Option<Socket> {
         match way {
             Way::Pidfd(pidfd) => {
-                let copy = sys::pidfd_getfd(pidfd.as_fd(), fd).ok()?;
+                let copy = match sys::pidfd_getfd(pidfd.as_fd(), fd) {
+                    Ok(copy) => copy,
+                    Err(error) => {
+                        self.failed(error);
+                        return None;
+                    }
+                };
                 self.ask(copy.as_fd(), peer)
             }
             Way::Proc => {

@@ -242,10 +242,10 @@ pub fn set_dumpable() -> Result<()> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }).map(drop)
 }
 
-/// Whether the caller may be traced by its own user (`PR_GET_DUMPABLE`).
-pub fn is_dumpable() -> Result<bool> {
+/// The opposite: only root may trace the caller or open what `/proc` has of it.
+pub fn clear_dumpable() -> Result<()> {
     // SAFETY: integers only.
-    Errno::result(unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) }).map(|is| is == 1)
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }).map(drop)
 }
 
 /// Version 3 of the capability interface (linux/capability.h): 64 bits in two halves.
@@ -283,6 +283,25 @@ pub fn capabilities() -> Result<Capabilities> {
         permitted: join(1),
         inheritable: join(2),
     })
+}
+
+/// The ambient capabilities of the calling thread: those that an exec passes on without a file's help.
+pub fn ambient_capabilities() -> u64 {
+    (0..u64::BITS)
+        .filter(|capability| {
+            // SAFETY: integers only. A capability that the kernel does not know is an error, and not set.
+            let set = unsafe {
+                libc::prctl(
+                    libc::PR_CAP_AMBIENT,
+                    libc::PR_CAP_AMBIENT_IS_SET,
+                    *capability,
+                    0,
+                    0,
+                )
+            };
+            set == 1
+        })
+        .fold(0, |set, capability| set | 1 << capability)
 }
 
 /// Sets the capabilities of the calling thread; threads that it starts later inherit them.

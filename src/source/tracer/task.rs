@@ -6,6 +6,7 @@ use super::socket::{Socket, Sockets, Way};
 use super::watch::Watch;
 use crate::event::Task;
 use crate::time::{Span, Timestamp};
+use nix::errno::Errno;
 use std::sync::Arc;
 
 /// One traced task.
@@ -34,10 +35,14 @@ const COMM_AGE: Span = Span::millis(20);
 
 impl Traced {
     /// A new task; who it belongs to is asked of `/proc`.
-    pub fn new(tid: u32) -> Self {
+    pub fn new(tid: u32, sockets: &mut Sockets) -> Self {
+        let pid = number_or_error(tid, "Tgid:").unwrap_or_else(|error| {
+            sockets.failed(error);
+            None
+        });
         Self {
             tid,
-            pid: number(tid, "Tgid:").unwrap_or(tid),
+            pid: pid.unwrap_or(tid),
             pending: None,
             restarting: None,
             watch: Watch::default(),
@@ -84,7 +89,13 @@ impl Traced {
     pub fn look(&mut self, sockets: &mut Sockets, fd: i32, peer: bool) -> Option<Socket> {
         let way = match &self.way {
             Some(way) => way,
-            None => self.way.insert(sockets.way(self.tid, self.pid).ok()?),
+            None => match sockets.way(self.tid, self.pid) {
+                Ok(way) => self.way.insert(way),
+                Err(error) => {
+                    sockets.failed(error);
+                    return None;
+                }
+            },
         };
         sockets.look(way, self.tid, fd, peer)
     }
@@ -92,7 +103,15 @@ impl Traced {
 
 /// A number in `/proc/TID/status`.
 pub fn number(tid: u32, field: &str) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    line.trim().parse().ok()
+    number_or_error(tid, field).ok().flatten()
+}
+
+/// The same, with the reason why the file cannot be read. A task that is gone has no number.
+fn number_or_error(tid: u32, field: &str) -> Result<Option<u32>, Errno> {
+    let status = match std::fs::read_to_string(format!("/proc/{tid}/status")) {
+        Ok(status) => status,
+        Err(error) => return Err(Errno::from_raw(error.raw_os_error().unwrap_or(0))),
+    };
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    Ok(line.and_then(|line| line.trim().parse().ok()))
 }

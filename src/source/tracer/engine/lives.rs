@@ -2,6 +2,7 @@
 
 use super::Tracer;
 use crate::event::{self, Call, Life, Op, Outcome, Task, What};
+use crate::source::tracer::gains::Gains;
 use crate::source::tracer::signals;
 use crate::source::tracer::status::{self, Exit};
 use crate::source::tracer::stop::Stopped;
@@ -49,7 +50,7 @@ impl Tracer {
     ) {
         self.tasks
             .entry(child)
-            .or_insert_with(|| Traced::new(child));
+            .or_insert_with(|| Traced::new(child, &mut self.sockets));
         self.pins.inherit(parent, child);
         self.born(child, Some(parent), at, observer);
         if let Some((stop, _)) = self.early.remove(&child) {
@@ -73,7 +74,10 @@ impl Tracer {
             self.pins.renamed(old, tid);
             self.forget(old, Some(event::Change::Exited(0)), at, observer);
         }
-        let task = self.tasks.entry(tid).or_insert_with(|| Traced::new(tid));
+        let task = self
+            .tasks
+            .entry(tid)
+            .or_insert_with(|| Traced::new(tid, &mut self.sockets));
         task.pending = None;
         task.execs();
         self.sockets.forget(tid);
@@ -98,7 +102,15 @@ impl Tracer {
                 program: program.into(),
             },
         };
+        let who = call.task.clone();
         self.emit(at, What::Call(Box::new(call)), observer);
+        if self.no_new_privileges
+            && !self.withheld
+            && let Some(gains) = Gains::of_task(tid)
+        {
+            self.withheld = true;
+            observer.withheld(&who, gains);
+        }
     }
 
     /// Takes a task out; a call it was in has no end.

@@ -28,7 +28,7 @@ impl Tracer {
             .collect();
         for tid in orphans {
             if let Some((stop, _)) = self.early.remove(&tid) {
-                self.tasks.insert(tid, Traced::new(tid));
+                self.tasks.insert(tid, Traced::new(tid, &mut self.sockets));
                 self.born(tid, task::number(tid, "PPid:"), at, observer);
                 self.go_on(stop, 0);
             }
