@@ -46,6 +46,12 @@ pub struct TraceFacts {
     pub calls: u64,
     /// Lines that are no strace output.
     pub skipped_lines: u64,
+    /// Lines among them that hold `connect(`: the log shows more connection attempts than could be read.
+    #[serde(default)]
+    pub unread_connects: u64,
+    /// Times are those of the ends of calls, since another program stamped the lines; the beginnings are concluded.
+    #[serde(default)]
+    pub ended_times: bool,
     /// What its times mean.
     pub clock: TraceClock,
     /// Which calls the log can show, concluded from those it has.

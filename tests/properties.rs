@@ -463,6 +463,8 @@ fn trace_facts(input: u16) -> TraceFacts {
         style: "-f -ttt -T".into(),
         calls: 0,
         skipped_lines: 0,
+        unread_connects: 0,
+        ended_times: false,
         clock: TraceClock::Epoch {
             resolution: Span::micros(1),
         },

@@ -137,6 +137,8 @@ fn connects(count: u32, exact: bool) -> Gathered {
                 style: "-f -ttt".into(),
                 calls: calls.len() as u64,
                 skipped_lines: 0,
+                unread_connects: 0,
+                ended_times: false,
                 clock: TraceClock::Epoch {
                     resolution: Span::micros(1),
                 },

@@ -169,6 +169,8 @@ pub fn facts(path: &str, input: u16, calls: u64) -> TraceFacts {
         style: "presyn".into(),
         calls,
         skipped_lines: 0,
+        unread_connects: 0,
+        ended_times: false,
         clock: TraceClock::Epoch {
             resolution: Span(1),
         },

@@ -7,9 +7,11 @@
 
 mod address;
 mod call;
+mod carried;
 mod clock;
 mod deliver;
 mod descriptor;
+mod dressing;
 mod glued;
 mod lex;
 mod life;
@@ -27,6 +29,7 @@ use crate::event::{Change, Event, Outcome};
 use crate::input::TraceFacts;
 use crate::time::{Span, Timestamp};
 use clock::Clock;
+use dressing::Dressing;
 use names::Kind;
 use prefix::{Body, Lead};
 use split::MAX_FOREIGN;
@@ -70,6 +73,7 @@ impl Pending {
             at: self.at,
             tid: self.tid,
             comm: None,
+            ended: false,
         }
     }
 }
@@ -81,6 +85,8 @@ struct Entry<'a> {
     at: Timestamp,
     tid: Option<u32>,
     comm: Option<&'a [u8]>,
+    /// The time is that of the call's end.
+    ended: bool,
 }
 
 /// Reads the lines of one log, or of the several files of one `-ff` set.
@@ -90,6 +96,10 @@ pub struct Reader {
     /// The thread that a file of a `-ff` set belongs to.
     file_tid: Option<u32>,
     clock: Clock,
+    /// What other programs did to the log.
+    dressing: Dressing,
+    /// When the latest call of each thread ended, in a log that was stamped at the ends.
+    ends: BTreeMap<Option<u32>, Timestamp>,
     tasks: Tasks,
     pending: BTreeMap<Option<u32>, Pending>,
     /// A call that was cut by something that is not strace's.
@@ -98,6 +108,8 @@ pub struct Reader {
     untimed: Vec<(u64, u32)>,
     /// Descriptors that have been sockets in this log.
     sockets: BTreeSet<i32>,
+    /// The line that is being read has the time of its end.
+    ended: bool,
     tally: Tally,
     /// The stack of the latest call.
     stack: stack::Lines,
@@ -115,8 +127,15 @@ impl Reader {
         }
     }
 
+    /// Judges from the beginning of the log what other programs did to it: wrapped its lines, numbered them, made a page of
+    /// them. To be called before its first line, if at all.
+    pub fn begin(&mut self, sample: &[u8]) {
+        self.dressing = Dressing::of(sample);
+    }
+
     /// The lines that follow are of another file of the same trace (`strace -ff`); `tid` is its suffix.
     pub fn next_file(&mut self, tid: Option<u32>, sink: Sink<'_>) {
+        self.last_line(sink);
         self.flush(sink);
         self.file_tid = tid;
         self.clock.rewind();
@@ -147,7 +166,38 @@ impl Reader {
             );
             text = &text[nuls..];
         }
+        if self.dressing.is_none() {
+            self.undressed(number, text, sink);
+        } else if let Some(line) = self.dressing.undo(number, text) {
+            self.undone(&line, sink);
+        }
+    }
+
+    fn undone(&mut self, line: &dressing::Line, sink: Sink<'_>) {
+        self.ended = line.ended;
+        self.undressed(line.number, &line.text, sink);
+        self.ended = false;
+    }
+
+    /// What the dressing held back.
+    fn last_line(&mut self, sink: Sink<'_>) {
+        if let Some(line) = self.dressing.finish() {
+            self.undone(&line, sink);
+        }
+    }
+
+    fn undressed(&mut self, number: u64, text: &[u8], sink: Sink<'_>) {
         match prefix::line(text).filter(|(_, body)| glued::is_substantial(body, self.tally.calls)) {
+            // The rest of a call that was wrapped: `inet_addr("10.0.1.93")}, 16) = 0`.
+            Some((
+                _,
+                Body::Call {
+                    kind: Kind::Unknown,
+                    ..
+                },
+            )) if self.open.is_some() => {
+                self.foreign(number, text, sink);
+            }
             Some((lead, body)) => self.own(number, &lead, &body, sink),
             None => self.foreign(number, text, sink),
         }
@@ -171,6 +221,7 @@ impl Reader {
             at,
             tid,
             comm: lead.comm,
+            ended: lead.ended || self.ended && lead.time.is_some(),
         };
         match *body {
             Body::Call { kind, name, args } => self.call(entry, kind, name, args, sink),
@@ -214,7 +265,22 @@ impl Reader {
         }
     }
 
+    /// When a call began whose end is known: a call that waits did so since the thread's last one.
+    fn begin_of(&mut self, entry: &Entry<'_>, kind: Kind) -> Timestamp {
+        let end = entry.at;
+        let known = self.ends.len() < MAX_PENDING || self.ends.contains_key(&entry.tid);
+        let last = known.then(|| self.ends.insert(entry.tid, end)).flatten();
+        last.filter(|last| kind.may_wait() && *last < end)
+            .unwrap_or(end)
+    }
+
     fn call(&mut self, entry: Entry<'_>, kind: Kind, name: &[u8], args: &[u8], sink: Sink<'_>) {
+        let mut entry = entry;
+        let mut end = None;
+        if entry.ended {
+            end = Some(entry.at);
+            entry.at = self.begin_of(&entry, kind);
+        }
         let Entry {
             number, at, tid, ..
         } = entry;
@@ -245,7 +311,10 @@ impl Reader {
         }
         match call::read(kind, args) {
             Some(parsed) => {
-                self.complete(kind, name, parsed, entry, None, sink);
+                if let (Some(end), Some(lasted)) = (end, parsed.lasted) {
+                    entry.at = end - lasted;
+                }
+                self.complete(kind, name, parsed, entry, end, sink);
             }
             None => {
                 self.open = Some(Pending {
@@ -296,14 +365,16 @@ impl Reader {
         let undressed = (bare.len() < text.len())
             .then(|| prefix::line(bare))
             .flatten();
+        let like_others = |lead: &Lead<'_>| self.shape.is_none_or(|s| s == glued::Shape::of(lead));
         let found = undressed
             .filter(|(_, body)| glued::is_substantial(body, 0))
+            .or_else(|| carried::line(bare).filter(|(lead, _)| like_others(lead)))
             .or_else(|| glued::line_within(bare, self.shape));
         let text = bare;
         if let Some((lead, body)) = found {
             self.own(number, &lead, &body, sink);
         } else if !self.continued(text, sink) {
-            self.tally.skipped += 1;
+            self.tally.skip(number, text);
         }
         self.scratch = scratch;
     }
@@ -319,6 +390,7 @@ impl Reader {
 
     /// The end of the log: delivers what is unfinished and tells about the whole.
     pub fn finish(mut self, path: &str, sink: Sink<'_>) -> TraceFacts {
+        self.last_line(sink);
         if let Some(open) = &self.open {
             let line = open.number;
             self.tally.warn(line, "the log ends inside this call");
@@ -331,6 +403,8 @@ impl Reader {
             style: self.tally.style(&self.clock.options()),
             calls: self.tally.calls,
             skipped_lines: self.tally.skipped,
+            unread_connects: self.tally.unread_connects,
+            ended_times: self.tally.ended_times,
             clock: self.clock.meaning(),
             sees: self.tally.sees(),
             warnings: self.tally.warnings(path),

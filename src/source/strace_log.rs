@@ -7,9 +7,12 @@ use crate::input::TraceFacts;
 use crate::source::compression;
 use crate::source::headway::{self, Counted};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+use utf16::Utf16;
+
+mod utf16;
 
 /// The longest line that is kept. strace's own longest (`-s 1048576` of 1024 buffers) would be longer, but
 /// a DNS message never is; the rest of a longer line is passed over.
@@ -50,7 +53,13 @@ fn unreadable(path: &Path, source: io::Error) -> StraceLogError {
 
 /// Whether the first bytes of a file (unpacked) are those of a strace log.
 pub fn sniff(first_bytes: &[u8]) -> bool {
-    looks_like_trace(first_bytes)
+    // Already unpacked bytes pass unchanged.
+    let mut start = Vec::new();
+    if let Ok(text) = unpacked(first_bytes) {
+        // A part of a compressed file ends in an error; what came before it is good.
+        let _ = text.take(SNIFF as u64).read_to_end(&mut start);
+    }
+    looks_like_trace(&start)
 }
 
 /// Reads one log. Where there is no such file but there are files of a `strace -ff -o PATH` set, reads those.
@@ -156,7 +165,8 @@ fn lines(
     number: &mut u64,
     sink: &mut dyn FnMut(Event),
 ) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
+    let (start, mut text) = head(text);
+    reader.begin(&start);
     let mut whole = Vec::new();
     loop {
         if headway::stopped() {
@@ -195,9 +205,6 @@ fn lines(
             return Ok(start);
         }
         *number += 1;
-        if start.len() < SNIFF {
-            start.extend_from_slice(&line[..line.len().min(SNIFF)]);
-        }
         if too_long {
             reader.damaged(
                 *number,
@@ -213,11 +220,37 @@ fn lines(
     }
 }
 
-/// Unpacks by the file's first bytes.
+/// Unpacks by the file's first bytes, and recodes UTF-16.
 fn unpacked<'r>(file: impl Read + 'r) -> io::Result<Box<dyn BufRead + 'r>> {
     let mut raw = BufReader::with_capacity(1 << 18, file);
     let packed = compression::sniff(raw.fill_buf()?);
-    compression::decompress(packed, raw)
+    let mut text = compression::decompress(packed, raw)?;
+    // What cannot be unpacked is reported when it is read.
+    let order = text.fill_buf().map_or(None, utf16::byte_order);
+    Ok(match order {
+        Some(order) => Box::new(BufReader::new(Utf16::new(text, order))),
+        None => text,
+    })
+}
+
+/// The beginning of the text, and all of it.
+fn head<'r>(text: &'r mut dyn BufRead) -> (Vec<u8>, Box<dyn BufRead + 'r>) {
+    let mut start = Vec::new();
+    let ended = text.take(SNIFF as u64).read_to_end(&mut start).err();
+    let rest = ended.map_or_else(
+        || Box::new(text) as Box<dyn BufRead + 'r>,
+        |error| Box::new(BufReader::new(Fails(Some(error)))),
+    );
+    (start.clone(), Box::new(Cursor::new(start).chain(rest)))
+}
+
+/// What could not be read.
+struct Fails(Option<io::Error>);
+
+impl Read for Fails {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
 }
 
 /// The thread id at the end of `base.1234`, also before `.gz` or `.zst`.

@@ -47,11 +47,29 @@ pub enum Reading {
 
 /// Reads a time at the beginning of the text; it must end at a blank or a bracket.
 pub fn read(text: &[u8]) -> Option<(Reading, &[u8])> {
+    let (reading, rest) = parse(text)?;
+    matches!(rest.first(), Some(b' ' | b')')).then_some((reading, rest))
+}
+
+/// Reads an absolute time at the beginning of the text, whatever follows it. A comma may stand for the point.
+pub fn read_any(text: &[u8]) -> Option<(Reading, &[u8])> {
+    let (reading, rest) = parse(text)?;
+    if matches!(reading, Reading::Relative { .. }) {
+        return None;
+    }
+    let fraction = rest.strip_prefix(b",").map(|rest| {
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        &rest[digits..]
+    });
+    Some((reading, fraction.unwrap_or(rest)))
+}
+
+fn parse(text: &[u8]) -> Option<(Reading, &[u8])> {
     let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
     match text.get(digits) {
         Some(b':') if digits == 2 => {
             let (nanos, step, rest) = time_of_day(text)?;
-            end(Reading::Day { nanos, step }, rest)
+            Some((Reading::Day { nanos, step }, rest))
         }
         Some(b'-') if digits == 4 => dated(text),
         _ if (1..=12).contains(&digits) => {
@@ -63,14 +81,10 @@ pub fn read(text: &[u8]) -> Option<(Reading, &[u8])> {
             } else {
                 Reading::Relative { nanos, step }
             };
-            end(reading, rest)
+            Some((reading, rest))
         }
         _ => None,
     }
-}
-
-fn end(reading: Reading, rest: &[u8]) -> Option<(Reading, &[u8])> {
-    matches!(rest.first(), Some(b' ' | b')' | b'\t')).then_some((reading, rest))
 }
 
 /// `2026-11-22T10:45:24.5`, with a blank instead of the T, with `Z` or `+01:00` behind it.
@@ -83,19 +97,19 @@ fn dated(text: &[u8]) -> Option<(Reading, &[u8])> {
     let (time, step, rest) = time_of_day(&text[11..])?;
     let nanos = days.checked_mul(DAY)?.checked_add(time)?;
     if let Some(rest) = rest.strip_prefix(b"Z") {
-        return end(Reading::Epoch { nanos, step }, rest);
+        return Some((Reading::Epoch { nanos, step }, rest));
     }
     let sign = match rest.first() {
         Some(b'+') => 1,
         Some(b'-') => -1,
-        _ => return end(Reading::Date { nanos, step }, rest),
+        _ => return Some((Reading::Date { nanos, step }, rest)),
     };
     let hours = int(rest.get(1..3)?)?;
     let rest = &rest[3..];
     let rest = rest.strip_prefix(b":").unwrap_or(rest);
     let minutes = int(rest.get(..2)?)?;
     let nanos = nanos - sign * (hours * 60 + minutes) * 60 * SECOND;
-    end(Reading::Epoch { nanos, step }, &rest[2..])
+    Some((Reading::Epoch { nanos, step }, &rest[2..]))
 }
 
 /// Days from 1970-01-01 in the proleptic Gregorian calendar; years 1970 to 2200 only.

@@ -22,6 +22,7 @@ impl Reader {
             at,
             tid,
             comm,
+            ended: _,
         } = entry;
         self.tally.durations |= parsed.lasted.is_some();
         let exited = parsed.lasted.map(|lasted| at + lasted).or(resumed);

@@ -3,7 +3,7 @@
 
 use super::names::Kind;
 use super::prefix::{self, Body, Lead};
-use super::{call, clock::Reading, lex};
+use super::{call, carried, clock::Reading, dressing, lex};
 
 /// How far into a line a call is looked for.
 const MAX_SEARCH: usize = 4096;
@@ -173,18 +173,30 @@ pub fn guise(start: &[u8]) -> Guise {
     }
 }
 
-/// Whether the beginning of a file holds a line of strace's.
+/// Whether the beginning of a file holds a line of strace's, perhaps under what other programs did to it.
 pub fn looks_like_trace(start: &[u8]) -> bool {
+    dressing::is_log(start)
+}
+
+/// Whether a line is plainly strace's.
+pub fn is_line(text: &[u8]) -> bool {
     let mut scratch = Vec::new();
-    start.split(|b| *b == b'\n').take(512).any(|line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let nuls = line.iter().take_while(|b| **b == 0).count();
-        let text = without_dressing(&line[nuls..], &mut scratch);
-        match prefix::line(text) {
-            Some((_, Body::Call { kind, args, .. })) => kind != Kind::Unknown && has_result(args),
-            Some((_, Body::End(text))) => !text.starts_with(b"exited ("),
-            Some((_, Body::Resumed { .. } | Body::Signal(_) | Body::Remark(_))) => true,
-            _ => false,
-        }
-    })
+    let nuls = text.iter().take_while(|b| **b == 0).count();
+    let text = without_dressing(&text[nuls..], &mut scratch);
+    match prefix::line(text).or_else(|| carried::line(text)) {
+        Some((_, Body::Call { kind, args, .. })) => kind != Kind::Unknown && has_result(args),
+        Some((_, Body::End(text))) => !text.starts_with(b"exited ("),
+        Some((_, Body::Resumed { .. } | Body::Signal(_) | Body::Remark(_))) => true,
+        _ => false,
+    }
+}
+
+/// Whether a line behind something else is one of strace's. Behind words, only the name of a system call says so:
+/// `Connecting toconnect(3, …) = 0` is a program's output, which ran into a line.
+pub fn is_carried(body: &Body<'_>, words: bool) -> bool {
+    match body {
+        Body::Call { kind, args, .. } => has_result(args) && (*kind != Kind::Unknown || !words),
+        Body::Remark(_) => false,
+        _ => true,
+    }
 }

@@ -139,6 +139,28 @@ pub fn kind(name: &[u8]) -> Kind {
 }
 
 impl Kind {
+    /// Whether a call of this kind may wait for something.
+    pub fn may_wait(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::Accept
+                | Self::Receive
+                | Self::ReceiveMsg
+                | Self::ReceiveMany
+                | Self::Read
+                | Self::ReadVector
+                | Self::Poll
+                | Self::PollSpec
+                | Self::Select
+                | Self::SelectSpec
+                | Self::Epoll
+                | Self::EpollSpec
+                | Self::Restart
+                | Self::Sleep
+        )
+    }
+
     /// Whether a call of this kind never becomes an event by itself.
     pub fn is_boring(self) -> bool {
         matches!(

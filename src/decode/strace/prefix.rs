@@ -19,6 +19,8 @@ pub struct Lead<'a> {
     pub time: Option<Reading>,
     /// Nanoseconds since the previous line (`-r`), if any, and the least step.
     pub relative: Option<(i64, i64)>,
+    /// The time is that of the line's end, not of its beginning: another program stamped the line.
+    pub ended: bool,
     /// `[00007f…]` of `-i` or `[ 42]` of `-n` stood there.
     pub bracketed: bool,
 }

@@ -1,5 +1,6 @@
 //! What a log shows as a whole: counts, the options it was written with, what was wrong.
 
+use super::lex;
 use super::names::Kind;
 use super::prefix::Lead;
 use crate::input::Sees;
@@ -14,6 +15,10 @@ pub struct Tally {
     pub calls: u64,
     /// Lines that are no strace output.
     pub skipped: u64,
+    /// Lines among them that hold `connect(`.
+    pub unread_connects: u64,
+    /// Times were those of the ends of calls.
+    pub ended_times: bool,
     /// Something could not be read.
     pub damaged: bool,
     /// `-f`, `-Y`, `-T`, `-y`, `-yy`, `-k`, `-i`/`-n` were seen.
@@ -61,10 +66,22 @@ impl Tally {
         }
     }
 
+    /// Counts a line that is not strace's, or could not be read.
+    pub fn skip(&mut self, number: u64, text: &[u8]) {
+        self.skipped += 1;
+        if lex::find(text, b"connect(").is_some() {
+            if self.unread_connects == 0 {
+                self.warn(number, "holds 'connect(' but cannot be read");
+            }
+            self.unread_connects += 1;
+        }
+    }
+
     /// Notes what stands before a call.
     pub fn lead(&mut self, lead: &Lead<'_>) {
         self.follows |= lead.tid.is_some();
         self.names |= lead.comm.is_some();
+        self.ended_times |= lead.ended;
         self.bracketed |= lead.bracketed;
     }
 
