@@ -3,6 +3,7 @@
 
 pub mod dns;
 pub mod duplicate;
+pub mod foreign;
 pub mod fragment;
 pub mod hosts;
 pub mod packet;

@@ -355,6 +355,8 @@ impl Scene {
             style: "-f -ttt -T -yy".into(),
             calls: self.calls.len() as u64,
             skipped_lines: 0,
+            unread_connects: 0,
+            ended_times: false,
             clock: TraceClock::Epoch {
                 resolution: Span::micros(1),
             },

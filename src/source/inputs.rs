@@ -16,7 +16,7 @@ use crate::pipeline::Gathered;
 use crate::pipeline::forget::Forget;
 use crate::share::Shared;
 use crate::time::Timestamp;
-use found::{Found, file, folder, head, is_own_trace, text};
+use found::{Found, file, folder, head, is_own_trace, refuse_foreign, text};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use std::io::{self, Cursor, Read};
@@ -44,6 +44,16 @@ pub enum InputError {
         path: String,
         /// What it seems to be.
         seems: &'static str,
+    },
+    /// A file of another program's making.
+    #[error("{path} {seems}: {remedy}")]
+    Foreign {
+        /// Path as given.
+        path: String,
+        /// What it is.
+        seems: &'static str,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A folder without anything to read.
     #[error("{path}: the folder holds no packet capture and no strace log")]
@@ -117,7 +127,9 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     let mut found = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            found.push(Found::Stdin(head(Stdin, path)?));
+            let head = head(Stdin, path)?;
+            refuse_foreign("-", &head)?;
+            found.push(Found::Stdin(head));
         } else if path.is_dir() {
             folder(path, &mut found, &mut gathered)?;
         } else {

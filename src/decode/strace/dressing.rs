@@ -253,16 +253,12 @@ fn quoted_printable(text: &[u8]) -> (Vec<u8>, bool) {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         let digit = |at: usize| char::from(*text.get(at)?).to_digit(16);
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'=', Some(high), Some(low)) => {
-                out.push(u8::try_from(high << 4 | low).unwrap_or(b'?'));
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
+        let escaped = digit(at + 1).zip(digit(at + 2)).filter(|_| byte == b'=');
+        let (byte, length) = escaped.map_or((byte, 1), |(high, low)| {
+            (u8::try_from(high << 4 | low).unwrap_or(b'?'), 3)
+        });
+        out.push(byte);
+        at += length;
     }
     (out, soft)
 }

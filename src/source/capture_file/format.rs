@@ -1,5 +1,6 @@
 //! What a file is, by its first bytes: a capture, a compressed one, or what else.
 
+use crate::decode::foreign::{Foreign, foreign};
 use crate::source::compression;
 
 /// How many first bytes are looked at.
@@ -61,22 +62,16 @@ pub fn sniff(first_bytes: &[u8]) -> bool {
 /// What a file that is no capture seems to be, and what can be done about it.
 pub(super) fn describe(head: &[u8]) -> (&'static str, &'static str) {
     const RECORD: &str = "record packets with 'tcpdump -w FILE' and give that file";
-    const DECOMPRESS: &str = "decompress it first; gzip and zstd are read as they are";
-    const CONVERT: &str = "convert it with 'editcap -F pcapng IN OUT'";
+    if let Some(Foreign { seems, remedy }) = foreign(head) {
+        return (seems, remedy);
+    }
     match head {
         [] => ("is empty", RECORD),
-        [b'B', b'Z', b'h', ..] => ("is compressed by bzip2", DECOMPRESS),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("is compressed by xz", DECOMPRESS),
-        [0x04, 0x22, 0x4d, 0x18, ..] => ("is compressed by lz4", DECOMPRESS),
-        [b'P', b'K', 3, 4, ..] => ("is a zip archive", "unpack it first"),
-        [b's', b'n', b'o', b'o', b'p', 0, ..] => ("is a snoop capture", CONVERT),
-        [b'G', b'M', b'B', b'U', ..] => ("is a Network Monitor capture", CONVERT),
         _ if head.len() < SHORTEST && format(head).is_some() => (
             "is a capture cut inside its first header",
             "record or copy it again",
         ),
         [0x0a, 0x0d, 0x0d, 0x0a, ..] => ("is a damaged pcapng capture", "record or copy it again"),
-        [0x7f, b'E', b'L', b'F', ..] => ("is a program", RECORD),
         _ if head
             .iter()
             .all(|byte| matches!(byte, 9 | 10 | 13 | 0x20..=0x7e | 0x80..)) =>

@@ -2,8 +2,10 @@
 
 use super::InputError;
 use crate::case::{SYSCALLS, TRACE};
+use crate::decode::foreign::{Foreign, foreign};
 use crate::pipeline::Gathered;
 use crate::source::capture_file::{self, CaptureOptions};
+use crate::source::compression;
 use crate::source::strace_log;
 use crate::time::Timestamp;
 use std::fs::{self, File};
@@ -75,17 +77,31 @@ pub(super) fn file(path: &Path) -> Result<Found, InputError> {
         };
     }
     let head = head(open(path)?, path)?;
+    refuse_foreign(&path.display().to_string(), &head)?;
     if capture_file::sniff(&head) {
         Ok(Found::Capture(path.to_owned()))
     } else if is_own_trace(&head) {
         Ok(Found::Own(path.to_owned()))
-    } else if strace_log::sniff(&head) || head.len() as u64 == SNIFF {
+    } else if strace_log::sniff(&head) {
         Ok(Found::Trace(path.to_owned()))
-    } else if is_capture_name(path) {
+    } else if is_capture_name(path) || head.contains(&0) {
         // Let the capture reader say what is wrong with it.
         Ok(Found::Capture(path.to_owned()))
     } else {
         Ok(Found::Trace(path.to_owned()))
+    }
+}
+
+/// Refuses what is of another program's making, by its contents.
+pub(super) fn refuse_foreign(name: &str, head: &[u8]) -> Result<(), InputError> {
+    let unpacked = compression::unpacked_head(head, head.len());
+    match foreign(&unpacked) {
+        Some(Foreign { seems, remedy }) => Err(InputError::Foreign {
+            path: name.to_owned(),
+            seems,
+            remedy,
+        }),
+        None => Ok(()),
     }
 }
 
