@@ -59,6 +59,8 @@ impl Rows {
             style: String::new(),
             calls: 0,
             skipped_lines: 0,
+            unread_connects: 0,
+            ended_times: false,
             clock: TraceClock::Epoch {
                 resolution: Span(1),
             },
