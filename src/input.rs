@@ -2,6 +2,7 @@
 //!
 //! Types only.
 
+use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,8 @@ pub struct TraceFacts {
     pub path: String,
     /// Position among the inputs.
     pub input: u16,
+    /// Which program wrote it.
+    pub writer: TraceWriter,
     /// The options that strace was run with, as far as its output shows, e.g. `-f -ttt -T -yy`.
     pub style: String,
     /// Calls read.

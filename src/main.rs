@@ -73,7 +73,7 @@ fn explain(id: Option<&str>, out: &mut dyn Write) -> Result<u8> {
         }
         return Ok(0);
     };
-    match finding::pages().find(|p| p.id == id) {
+    match finding::pages().find(|p| p.id.name() == id) {
         Some(page) => writeln!(out, "{}\n\n{}", page.id, page.text.trim())?,
         None => bail!("no finding is called '{id}'; presyn explain lists them"),
     }

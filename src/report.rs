@@ -1,12 +1,38 @@
-//! The report: plain types, the public JSON contract `presyn.report/1`.
+//! The report: plain types, the public JSON contract `presyn.report/2`.
 //!
 //! `*_s` are seconds from [`Report::started`] unless the name says a duration (`seconds`, `waited_s`,
 //! `connect_seconds`). What is unknown is `null`, never 0. Lists are bounded; [`Omitted`] counts what was
 //! left out.
+//!
+//! # What version 2 promises
+//!
+//! - Fields are added, never renamed and never removed, and their types do not change. A reader ignores fields that it
+//!   does not know.
+//! - Enumerations may get further values. A reader accepts values that it does not know; the schema lists those of this
+//!   version and is open for others.
+//! - Any figure that an input might not show may be `null`, whether or not this version ever writes `null` there.
+//! - The fields in [`ENGLISH`] are sentences for people, or parts of one. They are reworded from version to version and
+//!   are not part of the contract; whatever a program needs is in the fields beside them.
+//!
+//! A change that breaks this raises the number in [`SCHEMA`].
+//!
+//! # What changed since version 1
+//!
+//! Version 1 made no promise. A report of version 1 becomes one of version 2 by this transformation:
+//!
+//! - `schema`: `presyn.report/1` becomes `presyn.report/2`;
+//! - a query's `state` `never sent` becomes `never-sent`;
+//! - a lookup's `client` `unknown` and its `name` `?` become `null`, and so does the `question` of a query whose name is
+//!   not known;
+//! - an entry gets `start_up`, which is `true` where `note` was `starting up`; that note becomes `null`;
+//! - a trace gets `writer`, `presyn` where `style` is `presyn`, else `strace`;
+//! - a finding gets `parties`.
 
 mod inputs;
+pub(crate) mod open_enum;
 pub mod subjects;
 mod timetable;
+mod vocabulary;
 pub mod whatif;
 
 pub use inputs::{Capture, Clock, Inputs, ResolverConfig, Trace};
@@ -14,9 +40,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 pub use timetable::{BestChange, Timetable, TimetableWait};
+pub use vocabulary::{
+    CauseKind, ConnectionOutcome, EntryKind, FindingId, LookupKind, LookupOutcome, Model, Origin,
+    PartyRole, QueryState, Role, Severity, StackCut, StubResolver, SubjectKind, TraceWriter,
+    Transport,
+};
 
 /// Version of the contract; a change that breaks a reader raises the number.
-pub const SCHEMA: &str = "presyn.report/1";
+pub const SCHEMA: &str = "presyn.report/2";
 
 /// The fields of a report that are English sentences, or parts of one. They are for people, are reworded from version
 /// to version, and are no part of the contract: a program reads the fields beside them.
@@ -36,7 +67,12 @@ pub const ENGLISH: [&str; 12] = [
 ];
 
 /// Everything presyn has to say about a case.
+///
+/// Fields are added, never renamed or removed, within this version. A reader accepts fields and values that it does not
+/// know, and `null` for any figure. `summary`, `warnings`, `title`, `detail`, `remedy`, `note`, `client_why`, `told`,
+/// `change`, `words`, `hint` and `method` are English for people and not part of the contract.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("$id" = "urn:presyn:report:2"))]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -79,34 +115,34 @@ pub struct Resolver {
     pub address: String,
     /// Port.
     pub port: u16,
-    /// `udp` or `tcp`.
-    pub transport: String,
-    /// `traced`, `untraced` (another process in the same capture) or `unknown` (no trace).
-    pub origin: String,
+    /// What carried the queries.
+    pub transport: Transport,
+    /// Who asked.
+    pub origin: Origin,
     /// Query messages on the wire; without a capture, in the calls.
-    pub queries: u64,
+    pub queries: Option<u64>,
     /// With an answer.
-    pub answered: u64,
+    pub answered: Option<u64>,
     /// Without one, although one was due.
-    pub unanswered: u64,
-    /// Nobody can say.
-    pub open: u64,
+    pub unanswered: Option<u64>,
+    /// The inputs do not show whether an answer came.
+    pub open: Option<u64>,
     /// Of the unanswered: an ICMP error came instead.
-    pub refused: u64,
+    pub refused: Option<u64>,
     /// Of the answered: after the client had given up.
-    pub late: u64,
+    pub late: Option<u64>,
     /// A call, no packet; not part of `queries`.
-    pub never_sent: u64,
+    pub never_sent: Option<u64>,
     /// Socket, id, name and type.
-    pub transactions: u64,
+    pub transactions: Option<u64>,
     /// Of these, without any answer.
-    pub transactions_unanswered: u64,
+    pub transactions_unanswered: Option<u64>,
     /// Answers by response code.
     pub rcodes: BTreeMap<String, u64>,
     /// Response times.
     pub rtt_s: Rtt,
     /// Seconds that clients waited for it, overlapping waits counted once.
-    pub waited_s: f64,
+    pub waited_s: Option<f64>,
     /// Who asked.
     pub asked_by: Vec<Task>,
 }
@@ -136,25 +172,25 @@ pub struct Task {
 pub struct Lookup {
     /// `L1`, `L2`, …
     pub id: String,
-    /// The name asked for; for a reverse lookup the `in-addr.arpa` name.
-    pub name: String,
-    /// `forward` or `reverse`.
-    pub kind: String,
+    /// The name asked for; for a reverse lookup the `in-addr.arpa` name. `null`: the inputs do not
+    /// show it.
+    pub name: Option<String>,
+    /// What it asked for.
+    pub kind: LookupKind,
     /// Who asked.
     pub tasks: Vec<Task>,
     /// RFC 3339.
     pub began: Option<String>,
     /// Seconds since the start of the case.
-    pub began_s: f64,
+    pub began_s: Option<f64>,
     /// How long it took.
-    pub seconds: f64,
+    pub seconds: Option<f64>,
     /// What was found.
     pub addresses: Vec<String>,
-    /// `answered`, `negative`, `failed` or `open`.
-    pub outcome: String,
-    /// The stub resolver: `glibc`, `musl`, `go`, `c-ares`, `java` (glibc's, called by a JVM),
-    /// `systemd-resolved`, `busybox` (its `nslookup`), or `unknown` where the facts allow several.
-    pub client: String,
+    /// How it ended.
+    pub outcome: Option<LookupOutcome>,
+    /// The stub resolver; `null` where the facts allow several, or none that is known.
+    pub client: Option<StubResolver>,
     /// The evidence for it in words, or what the facts allow.
     pub client_why: String,
     /// Its waits beside the stub resolver's timetable; `null` when none timed out or no timetable applies.
@@ -173,18 +209,18 @@ pub struct Lookup {
 pub struct Query {
     /// Whom it asked.
     pub resolver: String,
-    /// `udp` or `tcp`.
-    pub transport: String,
-    /// Type and name.
-    pub question: String,
+    /// What carried it.
+    pub transport: Transport,
+    /// Type and name; `null`: the inputs do not show the name.
+    pub question: Option<String>,
     /// When it was sent.
-    pub sent_s: f64,
-    /// `answered`, `late`, `unanswered`, `refused`, `open` or `never sent`.
-    pub state: String,
+    pub sent_s: Option<f64>,
+    /// What became of it.
+    pub state: QueryState,
     /// Response code of the answer.
     pub rcode: Option<String>,
     /// How long the client waited for it.
-    pub waited_s: f64,
+    pub waited_s: Option<f64>,
     /// What caused it.
     pub cause: Option<Cause>,
     /// Its packet, `FILE:N`.
@@ -196,8 +232,8 @@ pub struct Query {
 /// The call that caused a packet.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
-    /// `call`, `socket` or `inferred`.
-    pub how: String,
+    /// How it is known.
+    pub how: CauseKind,
     /// `FILE:N`.
     pub call: Option<String>,
     /// Id of the call's stack. Left out where it has none.
@@ -218,16 +254,16 @@ pub struct Connection {
     pub from: Option<String>,
     /// Who connected.
     pub task: Option<Task>,
-    /// `server`, `resolver` or `other`.
-    pub role: String,
+    /// What it was for.
+    pub role: Role,
     /// When `connect` was called.
     pub called_s: Option<f64>,
     /// When the first SYN left.
     pub syn_s: Option<f64>,
     /// SYNs, retransmissions included.
-    pub syns: u64,
-    /// `connected`, `refused`, `unreachable`, `timed-out`, `no-syn` or `open`.
-    pub outcome: String,
+    pub syns: Option<u64>,
+    /// How it ended.
+    pub outcome: Option<ConnectionOutcome>,
     /// First SYN to connected; where no SYN was captured, from the call.
     pub connect_seconds: Option<f64>,
     /// The lookup that gave the address.
@@ -241,15 +277,15 @@ pub struct Connection {
 /// The account before a server connect, or of a lookup that failed.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Delay {
-    /// `connection` or `lookup`.
-    pub subject: String,
+    /// What it is about.
+    pub subject: SubjectKind,
     /// The connection's id.
     pub connection: Option<String>,
     /// The lookup's id.
     pub lookup: Option<String>,
     /// Length of the window: from the start of the case for its first server connect, from the connect's
     /// own lookup or call for later ones. The entries add up to it.
-    pub since_start_s: f64,
+    pub since_start_s: Option<f64>,
     /// From the first query in the window by a traced task; one that never left counts.
     pub since_first_query_s: Option<f64>,
     /// From the first name-service activity, unix sockets included.
@@ -267,19 +303,21 @@ pub struct Delay {
 /// One line of the account.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
-    /// `resolver-silent`, `resolver-answer`, `search-domains`, `resolver-refused`, `resolver-unreachable`,
-    /// `resolver-tcp`, `name-service`, `attempt-failed`, `running` or `unexplained`.
-    pub kind: String,
+    /// What the client was waiting for.
+    pub kind: EntryKind,
     /// Whom it was charged to.
     pub party: Option<String>,
     /// The questions, when they are one.
     pub question: Option<String>,
     /// Queries behind it.
-    pub queries: u64,
+    pub queries: Option<u64>,
     /// How long.
-    pub seconds: f64,
+    pub seconds: Option<f64>,
     /// No waiting call shows it; packets, order or the timetable do.
     pub inferred: bool,
+    /// It lies before the first name-service activity.
+    #[serde(default)]
+    pub start_up: bool,
     /// What else is to be said.
     pub note: Option<String>,
     /// The calls, `FILE:N`.
@@ -291,12 +329,15 @@ pub struct Entry {
 /// A conclusion.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// Stable id.
-    pub id: String,
-    /// `high`, `medium`, `low` or `info`.
-    pub severity: String,
+    /// Which one.
+    pub id: FindingId,
+    /// How much it matters.
+    pub severity: Severity,
     /// The connection or lookup it is about.
     pub subject: Option<String>,
+    /// Whom and what it is about: the resolvers, servers, services and names that it accuses or explains.
+    #[serde(default)]
+    pub parties: Vec<Party>,
     /// One line.
     pub title: String,
     /// Some lines.
@@ -312,6 +353,21 @@ pub struct Finding {
     pub calls: Vec<String>,
     /// Evidence, `FILE:N`.
     pub packets: Vec<String>,
+}
+
+/// Whom or what a finding is about.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Party {
+    /// What it is, and which of the other fields it has.
+    pub role: PartyRole,
+    /// Its address.
+    pub address: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// Its name.
+    pub name: Option<String>,
 }
 
 /// Who made a call, as its stack tells.
@@ -333,9 +389,8 @@ pub struct Stack {
     pub id: String,
     /// Innermost first, at most 64.
     pub frames: Vec<Frame>,
-    /// Why it ends before the outermost frame: `generated-code` (the caller is code made while the program ran: Java,
-    /// JavaScript, …), `no-unwind-information` or `limit`. `null`: it does not, or the trace does not say.
-    pub cut: Option<String>,
+    /// Why it ends before the outermost frame. `null`: it does not, or the trace does not say.
+    pub cut: Option<StackCut>,
 }
 
 /// One frame of a stack.

@@ -454,6 +454,15 @@ fn json_of_every_case_fits_the_printed_schema() {
     let output = presyn(&["schema"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema["$id"], "urn:presyn:report:2");
+    // Enumerations list what this version writes and are open for more.
+    let kinds = &schema["$defs"]["EntryKind"];
+    assert_eq!(
+        kinds["anyOf"][1],
+        serde_json::json!({"type": "string"}),
+        "{kinds:#}"
+    );
+    assert!(kinds.to_string().contains("resolver-silent"), "{kinds:#}");
     let required = schema["required"].as_array().unwrap();
     for key in [
         "schema",
@@ -468,7 +477,7 @@ fn json_of_every_case_fits_the_printed_schema() {
     }
     for case in cases() {
         let report = json(&[&case]);
-        assert_eq!(report["schema"], "presyn.report/1");
+        assert_eq!(report["schema"], "presyn.report/2");
         if let Err(problem) = conforms(&report, &schema, &schema, "report") {
             panic!("{case}: {problem}");
         }

@@ -5,7 +5,7 @@
 use assert_cmd::Command;
 use presyn::explain::comparison::{Change, Comparison, compare};
 use presyn::pipeline::{self, Settings};
-use presyn::report::Report;
+use presyn::report::{FindingId, Report};
 use presyn::source::inputs::{self, InputOptions};
 use serde_json::Value;
 use std::fs;
@@ -27,12 +27,8 @@ fn changed(report: &Report, change: impl Fn(String) -> String) -> Report {
     serde_json::from_str(&change(serde_json::to_string(report).unwrap())).unwrap()
 }
 
-fn changes(found: &Comparison) -> Vec<(Change, String)> {
-    found
-        .findings
-        .iter()
-        .map(|f| (f.change, f.id.clone()))
-        .collect()
+fn changes(found: &Comparison) -> Vec<(Change, FindingId)> {
+    found.findings.iter().map(|f| (f.change, f.id)).collect()
 }
 
 #[test]
@@ -70,8 +66,11 @@ fn parts_add_up_to_the_slowest() {
     ] {
         for delay in of(before, after).delays {
             for (side, times) in [(0, &delay.before), (1, &delay.after)] {
-                let parts = delay.parts.iter().map(|p| [p.before_s, p.after_s][side]);
-                let whole = times.as_ref().map_or(0.0, |t| t.slowest_s);
+                let parts = delay
+                    .parts
+                    .iter()
+                    .map(|p| [p.before_s, p.after_s][side].unwrap());
+                let whole = times.as_ref().map_or(0.0, |t| t.slowest_s.unwrap());
                 assert!(
                     (parts.sum::<f64>() - whole).abs() < 1e-5,
                     "{before} {after}: {delay:?}"
@@ -95,10 +94,10 @@ fn a_mended_resolver_is_gained_resolver_by_resolver() {
         .iter()
         .find(|r| r.address == "10.0.1.93")
         .unwrap();
-    assert!((silent.gained_s - 5.0).abs() < 0.1, "{silent:?}");
-    assert_eq!(silent.before.as_ref().unwrap().unanswered, 2);
-    assert_eq!(silent.after.as_ref().unwrap().unanswered, 0);
-    assert!(changes(&found).contains(&(Change::Gone, "resolver-silent".into())));
+    assert!((silent.gained_s.unwrap() - 5.0).abs() < 0.1, "{silent:?}");
+    assert_eq!(silent.before.as_ref().unwrap().unanswered, Some(2));
+    assert_eq!(silent.after.as_ref().unwrap().unanswered, Some(0));
+    assert!(changes(&found).contains(&(Change::Gone, FindingId::ResolverSilent)));
     assert!(!found.worse, "nothing-wrong is new and no harm");
     let back = of("nothing-wrong", "first-resolver-silent");
     assert_eq!(back.delays[0].change, Change::Worse);
@@ -195,7 +194,7 @@ fn one_resolver_mended_of_three_is_the_same_finding_at_less_cost() {
     let silent = found
         .findings
         .iter()
-        .find(|f| f.id == "resolver-silent")
+        .find(|f| f.id == FindingId::ResolverSilent)
         .unwrap();
     assert_eq!(silent.change, Change::Better, "{silent:?}");
 }
@@ -220,10 +219,10 @@ fn exit_statuses_are_as_documented() {
     fs::write(at("other.json"), r#"{"schema":"presyn.report/99"}"#).unwrap();
     fs::write(
         at("broken.json"),
-        r#"{"schema":"presyn.report/1","summary":3}"#,
+        r#"{"schema":"presyn.report/2","summary":3}"#,
     )
     .unwrap();
-    fs::write(at("half.json"), r#"{"schema":"presyn.report/1","#).unwrap();
+    fs::write(at("half.json"), r#"{"schema":"presyn.report/2","#).unwrap();
     let (cut, other, broken, half) = (
         at("cut.pcap"),
         at("other.json"),

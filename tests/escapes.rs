@@ -94,7 +94,12 @@ fn strings(schema: &Value, root: &Value, at: &str, found: &mut BTreeSet<String>)
         let name = reference.strip_prefix("#/$defs/").unwrap();
         return strings(&root["$defs"][name], root, at, found);
     }
-    for choice in schema["anyOf"].as_array().into_iter().flatten() {
+    let choices = schema["anyOf"].as_array();
+    // An enumeration, open for values of later versions: reading a report refuses what is not in it.
+    if choices.is_some_and(|all| all.iter().any(|c| !c["oneOf"].is_null())) {
+        return;
+    }
+    for choice in choices.into_iter().flatten() {
         strings(choice, root, at, found);
     }
     let is = |what: &str| match &schema["type"] {

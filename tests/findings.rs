@@ -350,6 +350,7 @@ impl Scene {
             ..CaptureFacts::default()
         };
         let trace = TraceFacts {
+            writer: presyn::report::TraceWriter::Strace,
             path: "calls.strace".into(),
             input: 1,
             style: "-f -ttt -T -yy".into(),
@@ -388,7 +389,7 @@ impl Scene {
     }
 
     fn find(&self, id: &str) -> Option<Finding> {
-        self.findings().into_iter().find(|f| f.id == id)
+        self.findings().into_iter().find(|f| f.id.name() == id)
     }
 
     /// The finding, which must be there.
@@ -396,7 +397,7 @@ impl Scene {
     fn has(&self, id: &str) -> Finding {
         let all = self.findings();
         all.iter()
-            .find(|f| f.id == id)
+            .find(|f| f.id.name() == id)
             .cloned()
             .unwrap_or_else(|| panic!("no {id} in {all:#?}"))
     }
@@ -423,7 +424,7 @@ fn resolver_silent() {
         .poll(0.001, 5.0, 40, R1)
         .well(5.01, 41, R2);
     let f = s.has("resolver-silent");
-    assert_eq!(f.severity, "high");
+    assert_eq!(f.severity.name(), "high");
     assert!(f.title.contains("10.0.1.93") && !f.title.contains("10.0.1.95"));
     assert!(f.remedy.unwrap().contains("line 1"));
     s.lacks("nothing-wrong");
@@ -515,7 +516,7 @@ fn resolver_unreachable() {
     s.send(0.0, 40, R1, "web", A).poll(0.001, 3.0, 40, R1);
     s.icmp(3.0, 40, R1, IcmpKind::HostUnreachable)
         .well(3.01, 41, R2);
-    assert_eq!(s.has("resolver-unreachable").severity, "high");
+    assert_eq!(s.has("resolver-unreachable").severity.name(), "high");
     s.lacks("resolver-silent");
     s.lacks("resolver-refused");
     let mut s = Scene::new();
@@ -579,7 +580,7 @@ fn resolver_tcp_stuck() {
     s.connect(0.002, 7.0, 43, R1, Some("ETIMEDOUT"));
     s.syn(0.003, 43, R1).syn(1.003, 43, R1).syn(3.003, 43, R1);
     let f = s.has("resolver-tcp-stuck");
-    assert_eq!(f.severity, "high");
+    assert_eq!(f.severity.name(), "high");
     assert!(f.title.contains("3 SYNs"), "{}", f.title);
     s.lacks("syn-unanswered");
 }
@@ -729,11 +730,11 @@ fn connect_refused() {
     s.connect(0.0, 0.001, 41, WEB, Some("ECONNREFUSED"))
         .syn(0.000_1, 41, WEB)
         .reset(0.000_3, 41, WEB);
-    assert_eq!(s.has("connect-refused").severity, "high");
+    assert_eq!(s.has("connect-refused").severity.name(), "high");
     s.lacks("syn-unanswered");
     // The client got on elsewhere: no catastrophe.
     s.connected(0.1, 42, OTHER);
-    assert_eq!(s.has("connect-refused").severity, "low");
+    assert_eq!(s.has("connect-refused").severity.name(), "low");
 }
 
 #[test]
@@ -749,7 +750,7 @@ fn host_unreachable() {
         .connected(0.001, 42, WEB);
     assert!(
         s.find("host-unreachable")
-            .is_none_or(|f| f.severity == "info")
+            .is_none_or(|f| f.severity.name() == "info")
     );
     s.has("nothing-wrong");
 }
@@ -864,7 +865,7 @@ fn a_capture_alone_shows_that_no_syn_left() {
         s
     };
     let f = unreachable(None).has("host-unreachable");
-    assert_eq!((f.severity.as_str(), f.seconds), ("high", Some(3.05)));
+    assert_eq!((f.severity.name(), f.seconds), ("high", Some(3.05)));
     assert!(
         f.title.contains("No SYN to") && f.detail.contains("3 requests"),
         "{f:?}"
@@ -902,7 +903,7 @@ fn io_uring() {
     s.connected(0.0, 41, WEB);
     s.lacks("io-uring");
     s.call(0.1, 0.0, Outcome::Returned(9), Op::IoUring);
-    assert_eq!(s.has("io-uring").severity, "info");
+    assert_eq!(s.has("io-uring").severity.name(), "info");
     s.syn(0.2, 60, OTHER);
     assert!(s.has("io-uring").detail.contains("192.168.110.232:80"));
 }
@@ -928,7 +929,7 @@ fn capture_incomplete() {
     s.dropped = Some(3);
     s.has("capture-incomplete");
     let f = s.has("resolver-silent");
-    assert_eq!(f.severity, "medium");
+    assert_eq!(f.severity.name(), "medium");
     assert!(f.detail.contains("3 packets were dropped"));
 }
 

@@ -10,7 +10,7 @@ use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::CaptureFacts;
 use presyn::pipeline::forget::Forget;
 use presyn::pipeline::{self, Gathered, Settings};
-use presyn::report::{Connection, Delay, Report};
+use presyn::report::{Connection, Delay, FindingId, Report};
 use presyn::time::{Span, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -287,24 +287,20 @@ fn the_report_of_a_large_capture_is_that_of_all_its_packets() {
 
     // Of findings about one resolver or server, kind, cost and counts.
     let said = |r: &Report| {
-        let mut list: Vec<_> = r
-            .findings
-            .iter()
-            .map(|f| (f.id.clone(), f.title.clone()))
-            .collect();
+        let mut list: Vec<_> = r.findings.iter().map(|f| (f.id, f.title.clone())).collect();
         list.sort();
         list
     };
     let (some_said, whole_said) = (said(&some), said(&whole));
     for id in [
-        "resolver-silent",
-        "resolver-error",
-        "resolver-slow",
-        "connect-refused",
-        "syn-unanswered",
+        FindingId::ResolverSilent,
+        FindingId::ResolverError,
+        FindingId::ResolverSlow,
+        FindingId::ConnectRefused,
+        FindingId::SynUnanswered,
     ] {
-        let of = |list: &[(String, String)]| -> Vec<String> {
-            let these = list.iter().filter(|(i, _)| i == id);
+        let of = |list: &[(FindingId, String)]| -> Vec<String> {
+            let these = list.iter().filter(|(i, _)| *i == id);
             these.map(|(_, title)| title.clone()).collect()
         };
         assert!(
@@ -332,7 +328,7 @@ fn two_captures_of_the_same_traffic_count_it_once() {
     let rows = |r: &Report| {
         r.resolvers
             .iter()
-            .map(|r| (r.queries, r.answered, r.waited_s.to_string()))
+            .map(|r| (r.queries, r.answered, r.waited_s.unwrap().to_string()))
             .collect::<Vec<_>>()
     };
     assert_eq!(rows(&twice), rows(&once));
@@ -365,7 +361,7 @@ fn more_open_at_once_than_can_be_held_is_said() {
     }
     let (report, held) = explained(wire.events, Limits::BOUNDED);
     assert!(held < 60_000, "{held} held");
-    assert_eq!(report.resolvers[0].queries, 200_000);
+    assert_eq!(report.resolvers[0].queries, Some(200_000));
     assert!(
         report
             .warnings

@@ -14,7 +14,7 @@ use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::json;
-use presyn::report::Report;
+use presyn::report::{ConnectionOutcome, Report};
 use presyn::time::{Span, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,6 +132,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
         }],
         traces: vec![(
             TraceFacts {
+                writer: presyn::report::TraceWriter::Strace,
                 path: "many.strace".into(),
                 input: 1,
                 style: "-f -ttt".into(),
@@ -179,8 +180,8 @@ fn check(report: &Report, count: u32) {
     assert!(shown <= 1_000, "{shown} connections in a bounded report");
     assert!(report.delays.len() <= 1_000);
     for connection in &report.connections {
-        assert_eq!(connection.syns, 1, "{connection:?}");
-        assert_eq!(connection.outcome, "connected");
+        assert_eq!(connection.syns, Some(1), "{connection:?}");
+        assert_eq!(connection.outcome, Some(ConnectionOutcome::Connected));
         assert!(
             connection.cause.as_ref().is_some_and(|c| c.call.is_some()),
             "{connection:?}"

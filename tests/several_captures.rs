@@ -22,7 +22,7 @@ fn told(report: &Report) -> impl PartialEq + std::fmt::Debug + use<> {
     let delays: Vec<_> = report
         .delays
         .iter()
-        .map(|d| d.since_start_s.to_string())
+        .map(|d| d.since_start_s.unwrap().to_string())
         .collect();
     let counts = [report.lookups.len(), report.connections.len()];
     (report.summary.clone(), resolvers, findings, delays, counts)

@@ -9,6 +9,7 @@ use presyn::event::{Address, Call, Event, Op, Outcome, What};
 use presyn::input::TraceFacts;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::text::{self, Look};
+use presyn::report::ConnectionOutcome;
 use presyn::source::strace_log;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -378,7 +379,10 @@ fn the_stacks_of_a_log_tell_who_asked() {
         .iter()
         .find(|s| Some(&s.id) == cause.stack.as_ref());
     assert_eq!(stack.unwrap().frames[0].function.as_deref(), Some("send"));
-    let silent = report.findings.iter().find(|f| f.id == "resolver-silent");
+    let silent = report
+        .findings
+        .iter()
+        .find(|f| f.id.name() == "resolver-silent");
     assert_eq!(silent.unwrap().callers[0].words, words);
     let (mut shown, look) = (
         Vec::new(),
@@ -415,7 +419,7 @@ fn a_log_alone_tells_of_slow_connects() {
         let slow = report
             .findings
             .into_iter()
-            .find(|f| f.id == "syn-unanswered");
+            .find(|f| f.id.name() == "syn-unanswered");
         (report.summary.join(" "), slow, connection)
     };
     let (summary, slow, connection) = told(") = 0 <3.1>");
@@ -441,9 +445,12 @@ fn a_log_alone_tells_of_slow_connects() {
         summary.contains("had not come through by the end"),
         "{summary}"
     );
-    assert_eq!((slow.is_some(), &*connection.outcome), (true, "open"));
+    assert_eq!(
+        (slow.is_some(), connection.outcome),
+        (true, Some(ConnectionOutcome::Open))
+    );
     let gave_up = format!("{waits}\n100 1700000010.3 close(3) = 0 <0.00001>");
-    assert_eq!(told(&gave_up).2.outcome, "timed-out");
+    assert_eq!(told(&gave_up).2.outcome, Some(ConnectionOutcome::TimedOut));
     let interrupted = ") = ? ERESTARTSYS (To be restarted if SA_RESTART is set) <12.0>";
     assert!(told(interrupted).1.is_some());
     // Quick, or nobody knows.

@@ -16,7 +16,7 @@
 mod shared;
 
 use presyn::pipeline::{self, Gathered, Settings};
-use presyn::report::Report;
+use presyn::report::{ConnectionOutcome, EntryKind, Origin, Report, Role, Transport};
 use presyn::source::capture_file::{self, CaptureOptions};
 use presyn::source::{inputs, strace_log};
 use std::collections::{BTreeSet, HashMap};
@@ -638,9 +638,9 @@ fn gathered(log: &str, capture_shift: i64) -> Gathered {
 #[derive(Debug, PartialEq)]
 struct Incident {
     /// Address, transport, queries, answered, unanswered.
-    resolvers: BTreeSet<(String, String, u64, u64, u64)>,
+    resolvers: BTreeSet<(String, Transport, [Option<u64>; 3])>,
     /// To, outcome, SYNs.
-    servers: Vec<(String, String, u64)>,
+    servers: Vec<(String, Option<ConnectionOutcome>, Option<u64>)>,
 }
 
 fn incident(report: &Report) -> Incident {
@@ -651,18 +651,16 @@ fn incident(report: &Report) -> Incident {
             .map(|r| {
                 (
                     r.address.clone(),
-                    r.transport.clone(),
-                    r.queries,
-                    r.answered,
-                    r.unanswered,
+                    r.transport,
+                    [r.queries, r.answered, r.unanswered],
                 )
             })
             .collect(),
         servers: report
             .connections
             .iter()
-            .filter(|c| c.role == "server")
-            .map(|c| (c.to.clone(), c.outcome.clone(), c.syns))
+            .filter(|c| c.role == Role::Server)
+            .map(|c| (c.to.clone(), c.outcome, c.syns))
             .collect(),
     }
 }
@@ -676,8 +674,8 @@ fn delay(report: &Report) -> f64 {
         .iter()
         .find(|d| d.connection.as_ref() == Some(&server.id));
     let delay = delay.unwrap();
-    let sum: f64 = delay.entries.iter().map(|e| e.seconds).sum();
-    assert!((sum - delay.since_start_s).abs() < 1e-6);
+    let sum: f64 = delay.entries.iter().map(|e| e.seconds.unwrap()).sum();
+    assert!((sum - delay.since_start_s.unwrap()).abs() < 1e-6);
     delay.since_first_query_s.unwrap()
 }
 
@@ -686,8 +684,8 @@ fn silent(report: &Report) -> f64 {
     report.delays[0]
         .entries
         .iter()
-        .filter(|e| e.kind == "resolver-silent")
-        .map(|e| e.seconds)
+        .filter(|e| e.kind == EntryKind::ResolverSilent)
+        .map(|e| e.seconds.unwrap())
         .sum()
 }
 
@@ -718,10 +716,10 @@ fn places(report: &Report) -> BTreeSet<String> {
 fn expected() -> Incident {
     Incident {
         resolvers: RESOLVERS
-            .map(|r| (r.to_owned(), "udp".to_owned(), 4, 0, 4))
+            .map(|r| (r.to_owned(), Transport::Udp, [Some(4), Some(0), Some(4)]))
             .into_iter()
             .collect(),
-        servers: vec![(SERVER.into(), "connected".into(), 1)],
+        servers: vec![(SERVER.into(), Some(ConnectionOutcome::Connected), Some(1))],
     }
 }
 
@@ -777,7 +775,7 @@ fn one_incident_in_every_style() {
                     style.name,
                     shift / 1_000_000_000,
                     report.inputs.traces[0].style,
-                    clock.offset_s,
+                    clock.offset_s.unwrap(),
                     clock.method
                 ));
             }
@@ -807,8 +805,8 @@ fn a_log_without_times_takes_nothing_from_the_capture() {
         let mut asked: HashMap<String, (u64, u64)> = HashMap::new();
         for row in &report.resolvers {
             let entry = asked.entry(row.address.clone()).or_default();
-            entry.0 += row.queries;
-            entry.1 += row.answered;
+            entry.0 += row.queries.unwrap();
+            entry.1 += row.answered.unwrap();
         }
         for resolver in RESOLVERS {
             assert_eq!(asked[resolver], (4, 0), "{:?}", report.resolvers);
@@ -817,7 +815,7 @@ fn a_log_without_times_takes_nothing_from_the_capture() {
         let servers: BTreeSet<&str> = report
             .connections
             .iter()
-            .filter(|c| c.role == "server")
+            .filter(|c| c.role == Role::Server)
             .map(|c| c.to.as_str())
             .collect();
         assert_eq!(servers, BTreeSet::from([SERVER]));
@@ -860,18 +858,19 @@ fn logs_of_real_straces_in_other_styles() {
             wrong.push(format!("{name}: resolvers {resolvers:?}"));
         }
         for row in &report.resolvers {
-            if row.answered != 0 || row.origin != "traced" || row.never_sent != 0 {
+            if row.answered != Some(0) || row.origin != Origin::Traced || row.never_sent != Some(0)
+            {
                 wrong.push(format!("{name}: {row:?}"));
             }
         }
-        let servers: Vec<(&str, u64)> = report
+        let servers: Vec<(&str, Option<u64>)> = report
             .connections
             .iter()
-            .filter(|c| c.role == "server")
+            .filter(|c| c.role == Role::Server)
             .map(|c| (c.to.as_str(), c.syns))
             .collect();
         let want = if name.starts_with("zk") {
-            vec![(SERVER, 1)]
+            vec![(SERVER, Some(1))]
         } else {
             Vec::new()
         };

@@ -166,6 +166,7 @@ pub fn facts(path: &str, input: u16, calls: u64) -> TraceFacts {
     TraceFacts {
         path: path.to_owned(),
         input,
+        writer: crate::report::TraceWriter::Presyn,
         style: "presyn".into(),
         calls,
         skipped_lines: 0,

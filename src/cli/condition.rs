@@ -1,14 +1,13 @@
 //! The conditions of `--fail-on`.
 
-use crate::explain::finding;
-use crate::report::Report;
+use crate::report::{FindingId, Report};
 use anyhow::{Context, Result, bail};
 
 /// A condition of `--fail-on`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// This finding is among the findings.
-    Finding(String),
+    Finding(FindingId),
     /// Some delay before a SYN (or of a failed lookup) is longer than this many seconds.
     DelayOver(f64),
     /// More queries than this stayed unanswered, all resolvers together.
@@ -36,19 +35,23 @@ impl Condition {
                 other => bail!("--fail-on {text}: '{other}' cannot be measured; {FORMS}"),
             };
         }
-        if finding::pages().any(|p| p.id == text) {
-            return Ok(Self::Finding(text.into()));
+        match FindingId::from_name(text) {
+            Some(id) => Ok(Self::Finding(id)),
+            None => bail!("--fail-on {text}: there is no such finding; {FORMS}"),
         }
-        bail!("--fail-on {text}: there is no such finding; {FORMS}")
     }
 
     /// Whether it holds of a report.
     pub fn holds(&self, report: &Report) -> bool {
         match self {
             Self::Finding(id) => report.findings.iter().any(|f| f.id == *id),
-            Self::DelayOver(seconds) => report.delays.iter().any(|d| d.since_start_s > *seconds),
+            Self::DelayOver(seconds) => {
+                let known = report.delays.iter().filter_map(|d| d.since_start_s);
+                known.into_iter().any(|delay| delay > *seconds)
+            }
             Self::UnansweredOver(n) => {
-                report.resolvers.iter().map(|r| r.unanswered).sum::<u64>() > *n
+                let known = report.resolvers.iter().filter_map(|r| r.unanswered);
+                known.sum::<u64>() > *n
             }
         }
     }
@@ -63,7 +66,7 @@ mod tests {
         for (text, condition) in [
             (
                 "resolver-silent",
-                Condition::Finding("resolver-silent".into()),
+                Condition::Finding(FindingId::ResolverSilent),
             ),
             ("delay>0", Condition::DelayOver(0.0)),
             ("delay > 2.5", Condition::DelayOver(2.5)),

@@ -398,6 +398,7 @@ impl Reader {
         self.flush(sink);
         self.born(Timestamp::default(), sink);
         TraceFacts {
+            writer: crate::report::TraceWriter::Strace,
             path: path.to_owned(),
             input: self.input,
             style: self.tally.style(&self.clock.options()),

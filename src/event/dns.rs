@@ -99,6 +99,16 @@ impl fmt::Display for Question {
 pub struct Name(pub Arc<str>);
 
 impl Name {
+    /// A name that the inputs do not show. No name in presentation form is empty.
+    pub fn unknown() -> Self {
+        Self("".into())
+    }
+
+    /// The name, unless the inputs do not show it.
+    pub fn known(&self) -> Option<&Self> {
+        Some(self).filter(|name| !name.0.is_empty())
+    }
+
     /// The name in lower case: DNS compares without regard to case (RFC 4343).
     #[must_use]
     pub fn folded(&self) -> Self {

@@ -7,7 +7,9 @@ use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::join::{ConnectionId, LookupId, Query, State};
-use crate::report::{self, Report};
+use crate::report::{
+    self, ConnectionOutcome, LookupKind, LookupOutcome, QueryState, Report, SubjectKind,
+};
 use crate::time::{Span, Timestamp};
 use std::cmp::Reverse;
 
@@ -178,6 +180,7 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
             .iter()
             .map(|t| report::Trace {
                 path: t.path.clone(),
+                writer: t.writer,
                 style: t.style.clone(),
                 calls: t.calls,
                 skipped_lines: t.skipped_lines,
@@ -194,11 +197,12 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
                     } else {
                         "one input, one clock".into()
                     },
-                    ..report::Clock::default()
+                    offset_s: Some(0.0),
+                    uncertainty_s: Some(0.0),
                 },
                 |s| report::Clock {
-                    offset_s: cite::seconds(s.offset.as_seconds()),
-                    uncertainty_s: cite::seconds(s.uncertainty.as_seconds()),
+                    offset_s: Some(cite::seconds(s.offset.as_seconds())),
+                    uncertainty_s: Some(cite::seconds(s.uncertainty.as_seconds())),
                     method: s.method.clone(),
                 },
             ),
@@ -209,25 +213,23 @@ fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report:
     let known = whatif.known(l);
     report::Lookup {
         id: cite::lookup_id(l),
-        name: lookup.name.to_string(),
+        name: lookup.name.known().map(ToString::to_string),
         kind: if lookup.reverse.is_some() {
-            "reverse"
+            LookupKind::Reverse
         } else {
-            "forward"
-        }
-        .into(),
+            LookupKind::Forward
+        },
         tasks: lookup.tasks.iter().map(cite::task).collect(),
         began: case.dated.then(|| rfc3339(lookup.began)),
-        began_s: cite::since(case, lookup.began),
-        seconds: cite::seconds((lookup.ended - lookup.began).as_seconds()),
+        began_s: Some(cite::since(case, lookup.began)),
+        seconds: Some(cite::seconds((lookup.ended - lookup.began).as_seconds())),
         addresses: lookup.addresses.iter().map(ToString::to_string).collect(),
-        outcome: match lookup.outcome {
-            Outcome::Answered => "answered",
-            Outcome::Negative => "negative",
-            Outcome::Failed => "failed",
-            Outcome::Open => "open",
-        }
-        .into(),
+        outcome: Some(match lookup.outcome {
+            Outcome::Answered => LookupOutcome::Answered,
+            Outcome::Negative => LookupOutcome::Negative,
+            Outcome::Failed => LookupOutcome::Failed,
+            Outcome::Open => LookupOutcome::Open,
+        }),
         callers: stack::callers(
             case,
             lookup
@@ -236,7 +238,7 @@ fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report:
                 .filter_map(|q| case.joined.queries[*q].cause?.call),
         ),
         timetable: told::timetable(whatif, &known),
-        client: known.guess.name.into(),
+        client: known.guess.client,
         client_why: known.guess.why.clone(),
         searched: lookup.searched.iter().map(ToString::to_string).collect(),
         queries: lookup
@@ -251,39 +253,39 @@ fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report:
 fn query(case: &Case, q: &Query) -> report::Query {
     report::Query {
         resolver: q.resolver.to_string(),
-        transport: q.transport.to_string(),
-        question: q.question.to_string(),
-        sent_s: cite::since(case, q.sent),
-        state: state(q).into(),
+        transport: cite::transport(q.transport),
+        question: q.question.name.known().map(|_| q.question.to_string()),
+        sent_s: Some(cite::since(case, q.sent)),
+        state: state(q),
         rcode: q.answer().map(|a| a.rcode.to_string()),
-        waited_s: cite::seconds(q.waited().as_seconds()),
+        waited_s: Some(cite::seconds(q.waited().as_seconds())),
         cause: q.cause.map(|c| cite::cause(case, c)),
         packet: q.packet.map(|p| cite::place(case, p)),
         answer: q.answer().map(|a| cite::place(case, a.event)),
     }
 }
 
-/// A query's state in one word or two.
-pub fn state(q: &Query) -> &'static str {
+/// What became of a query.
+fn state(q: &Query) -> QueryState {
     match &q.state {
-        State::Answered(answer) if answer.late => "late",
-        State::Answered(_) => "answered",
-        State::Unanswered { refused: Some(_) } => "refused",
-        State::Unanswered { refused: None } => "unanswered",
-        State::Open => "open",
-        State::NeverSent { .. } => "never sent",
+        State::Answered(answer) if answer.late => QueryState::Late,
+        State::Answered(_) => QueryState::Answered,
+        State::Unanswered { refused: Some(_) } => QueryState::Refused,
+        State::Unanswered { refused: None } => QueryState::Unanswered,
+        State::Open => QueryState::Open,
+        State::NeverSent { .. } => QueryState::NeverSent,
     }
 }
 
-/// An attempt's outcome in one word.
-pub fn outcome(ending: Ending) -> &'static str {
+/// How an attempt ended.
+fn outcome(ending: Ending) -> ConnectionOutcome {
     match ending {
-        Ending::Connected => "connected",
-        Ending::Refused => "refused",
-        Ending::Unreachable => "unreachable",
-        Ending::TimedOut => "timed-out",
-        Ending::NoSyn => "no-syn",
-        Ending::Open => "open",
+        Ending::Connected => ConnectionOutcome::Connected,
+        Ending::Refused => ConnectionOutcome::Refused,
+        Ending::Unreachable => ConnectionOutcome::Unreachable,
+        Ending::TimedOut => ConnectionOutcome::TimedOut,
+        Ending::NoSyn => ConnectionOutcome::NoSyn,
+        Ending::Open => ConnectionOutcome::Open,
     }
 }
 
@@ -297,15 +299,14 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
         from: x.from.map(|f| f.to_string()),
         task: x.task.as_ref().map(cite::task),
         role: match x.role {
-            Role::Server => "server",
-            Role::Resolver => "resolver",
-            Role::Other => "other",
-        }
-        .into(),
+            Role::Server => report::Role::Server,
+            Role::Resolver => report::Role::Resolver,
+            Role::Other => report::Role::Other,
+        },
         called_s: x.called.map(|at| cite::since(case, at)),
         syn_s: x.first_syn.map(|at| cite::since(case, at)),
-        syns: x.syns.len() as u64,
-        outcome: outcome(x.outcome).into(),
+        syns: Some(x.syns.len() as u64),
+        outcome: Some(outcome(x.outcome)),
         connect_seconds: ledger::after_syn(x)
             .filter(|_| connected)
             .map(|s| cite::seconds(s.as_seconds())),
@@ -329,15 +330,13 @@ fn delay(case: &Case, account: &Account) -> report::Delay {
         Subject::Lookup(l) => (None, Some(cite::lookup_id(l)), None),
     };
     report::Delay {
-        subject: if connection.is_some() {
-            "connection"
-        } else {
-            "lookup"
-        }
-        .into(),
+        subject: match account.subject {
+            Subject::Connection(_) => SubjectKind::Connection,
+            Subject::Lookup(_) => SubjectKind::Lookup,
+        },
         connection,
         lookup,
-        since_start_s: cite::seconds(account.total().as_seconds()),
+        since_start_s: Some(cite::seconds(account.total().as_seconds())),
         since_first_query_s: since(account.first_query),
         since_first_lookup_s: since(account.first_lookup),
         after_syn_s: after.map(|s| cite::seconds(s.as_seconds())),
@@ -348,12 +347,13 @@ fn delay(case: &Case, account: &Account) -> report::Delay {
 
 fn entry(case: &Case, line: &Line) -> report::Entry {
     report::Entry {
-        kind: line.kind.name().into(),
+        kind: line.kind,
         party: line.party.map(|p| p.to_string()),
         question: verdict::one_question(case, line),
-        queries: line.queries.len() as u64,
-        seconds: cite::seconds(line.span.as_seconds()),
+        queries: Some(line.queries.len() as u64),
+        seconds: Some(cite::seconds(line.span.as_seconds())),
         inferred: line.inferred,
+        start_up: line.kind == Kind::Running && line.start_up,
         note: note(line),
         calls: cite::places(case, &line.calls),
         packets: cite::places(case, &line.packets),
@@ -361,11 +361,8 @@ fn entry(case: &Case, line: &Line) -> report::Entry {
 }
 
 fn note(line: &Line) -> Option<String> {
-    match (line.kind, line.unread) {
-        (Kind::Running, _) if line.start_up => Some("starting up".into()),
-        (_, Some(resolver)) => Some(format!("an answer of {resolver} lay unread meanwhile")),
-        _ => None,
-    }
+    let resolver = line.unread?;
+    Some(format!("an answer of {resolver} lay unread meanwhile"))
 }
 
 fn warnings(case: &Case, index: &Index) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use super::Case;
 use crate::event::{self, What};
+use crate::flow::Transport;
 use crate::join::{Cause, ConnectionId, EventId, How, Id, LookupId};
 use crate::report;
 use crate::time::Timestamp;
@@ -74,15 +75,22 @@ pub fn task(task: &event::Task) -> report::Task {
 
 /// A cause of the report.
 pub fn cause(case: &Case, cause: Cause) -> report::Cause {
-    let how = match cause.how {
-        How::Call => "call",
-        How::Socket => "socket",
-        How::Inferred => "inferred",
-    };
     report::Cause {
-        how: how.into(),
+        how: match cause.how {
+            How::Call => report::CauseKind::Call,
+            How::Socket => report::CauseKind::Socket,
+            How::Inferred => report::CauseKind::Inferred,
+        },
         call: cause.call.map(|c| place(case, c)),
         stack: cause.call.and_then(|c| super::stack::of_call(case, c)),
+    }
+}
+
+/// A transport of the report.
+pub fn transport(transport: Transport) -> report::Transport {
+    match transport {
+        Transport::Udp => report::Transport::Udp,
+        Transport::Tcp => report::Transport::Tcp,
     }
 }
 

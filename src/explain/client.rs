@@ -11,6 +11,7 @@ use super::words;
 use crate::flow::Transport;
 use crate::join::lookup::{Lookup, parallel};
 use crate::join::{How, LookupId, Origin, Query};
+use crate::report::StubResolver;
 use crate::time::Span;
 use crate::timetable::Stub;
 use std::collections::HashSet;
@@ -18,8 +19,8 @@ use std::collections::HashSet;
 /// What is known of a lookup's stub resolver.
 #[derive(Clone, Debug)]
 pub struct Guess {
-    /// The name in reports; `unknown` when the facts allow several.
-    pub name: &'static str,
+    /// Whose it was; `None` where the facts allow several.
+    pub client: Option<StubResolver>,
     /// The evidence in words.
     pub why: String,
     /// Models that the facts allow.
@@ -157,7 +158,7 @@ impl<'a> Signs<'a> {
 pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Guess {
     let lookup = &case.joined.lookups[l];
     let unknown = |why: String, allowed| Guess {
-        name: "unknown",
+        client: None,
         why,
         allowed,
     };
@@ -170,7 +171,7 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Gues
     let comm = { queries.iter() }.find_map(|q| q.task.as_ref()?.comm.as_deref());
     if comm.is_some_and(|c| c.starts_with("systemd-resolve")) {
         return Guess {
-            name: "systemd-resolved",
+            client: Some(StubResolver::SystemdResolved),
             why: "the task's name".into(),
             allowed: Vec::new(),
         };
@@ -178,7 +179,7 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Gues
     let signs = Signs::of(case, lookup, queries);
     if comm.is_some_and(|c| BUSYBOX.contains(&c)) && signs.reused && signs.connected == Some(true) {
         return Guess {
-            name: "busybox",
+            client: Some(StubResolver::Busybox),
             why: "the task's name; one connected socket per name server, asked twice".into(),
             allowed: Vec::new(),
         };
@@ -210,9 +211,15 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Gues
     if why.is_empty() {
         return unknown(undecided(&allowed), allowed);
     }
-    let java = comm.is_some_and(|c| c.contains("java")) && one == Stub::Glibc;
+    let java = comm.is_some_and(|c| c.contains("java"));
     Guess {
-        name: if java { "java" } else { one.name() },
+        client: Some(match one {
+            Stub::Glibc if java => StubResolver::Java,
+            Stub::Glibc => StubResolver::Glibc,
+            Stub::Musl => StubResolver::Musl,
+            Stub::Go => StubResolver::Go,
+            Stub::CAres => StubResolver::CAres,
+        }),
         why: why.join("; "),
         allowed,
     }

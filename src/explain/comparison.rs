@@ -8,14 +8,15 @@ mod findings;
 mod subjects;
 
 use super::words;
-use crate::report::{Report, Resolver};
+use crate::report::open_enum::open_enum;
+use crate::report::{EntryKind, FindingId, Origin, Party, Report, Resolver, Severity, Transport};
 use crate::time::Span;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Version of the contract; a change that breaks a reader raises the number.
-pub const SCHEMA: &str = "presyn.diff/1";
+pub const SCHEMA: &str = "presyn.diff/2";
 
 /// Differences below this are none: two runs never take exactly as long.
 const SAME_SECONDS: f64 = 0.1;
@@ -24,8 +25,9 @@ const SAME_SHARE: f64 = 0.02;
 
 /// What two reports say together. Seconds are durations; what is unknown is `null`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(extend("$id" = "urn:presyn:diff:2"))]
 pub struct Comparison {
-    /// `presyn.diff/1`.
+    /// [`SCHEMA`].
     pub schema: String,
     /// What came of it, in a few sentences.
     pub summary: Vec<String>,
@@ -66,20 +68,22 @@ pub struct Side {
     pub started: Option<String>,
 }
 
-/// What became of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Change {
-    /// Only before.
-    Gone,
-    /// Only after.
-    New,
-    /// Costs less.
-    Better,
-    /// Costs more.
-    Worse,
-    /// Costs as much, as far as two runs can.
-    Same,
+open_enum! {
+    /// What became of something.
+    Change {
+        /// Only before.
+        Gone = "gone",
+        /// Only after.
+        New = "new",
+        /// Costs less.
+        Better = "better",
+        /// Costs more.
+        Worse = "worse",
+        /// Costs as much, as far as two runs can.
+        Same = "same",
+        /// In both, but the cost in one is not known.
+        Unknown = "unknown",
+    }
 }
 
 impl Change {
@@ -95,23 +99,84 @@ impl Change {
         }
     }
 
-    /// As lists say it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gone => "gone",
-            Self::New => "new",
-            Self::Better => "better",
-            Self::Worse => "worse",
-            Self::Same => "same",
+    /// Of a cost that may not be known, in seconds.
+    pub fn of_known(before: Option<f64>, after: Option<f64>) -> Self {
+        match (before, after) {
+            (Some(before), Some(after)) => Self::of(before, after),
+            _ => Self::Unknown,
         }
+    }
+}
+
+open_enum! {
+    /// A keyword of resolv.conf.
+    SettingKind {
+        /// `nameserver`.
+        Nameserver = "nameserver",
+        /// `search`.
+        Search = "search",
+        /// `options`.
+        Options = "options",
+    }
+}
+
+open_enum! {
+    /// What a part of a delay was spent on: a kind of entry as in the report, or the time after the SYN.
+    PartKind {
+        /// As in the report.
+        ResolverSilent = "resolver-silent",
+        /// As in the report.
+        ResolverAnswer = "resolver-answer",
+        /// As in the report.
+        SearchDomains = "search-domains",
+        /// As in the report.
+        ResolverRefused = "resolver-refused",
+        /// As in the report.
+        ResolverUnreachable = "resolver-unreachable",
+        /// As in the report.
+        ResolverTcp = "resolver-tcp",
+        /// As in the report.
+        NameService = "name-service",
+        /// As in the report.
+        AttemptFailed = "attempt-failed",
+        /// As in the report.
+        Running = "running",
+        /// As in the report.
+        Unexplained = "unexplained",
+        /// From the SYN to connected, or given up.
+        AfterSyn = "after-syn",
+    }
+}
+
+impl From<EntryKind> for PartKind {
+    fn from(kind: EntryKind) -> Self {
+        match kind {
+            EntryKind::ResolverSilent => Self::ResolverSilent,
+            EntryKind::ResolverAnswer => Self::ResolverAnswer,
+            EntryKind::SearchDomains => Self::SearchDomains,
+            EntryKind::ResolverRefused => Self::ResolverRefused,
+            EntryKind::ResolverUnreachable => Self::ResolverUnreachable,
+            EntryKind::ResolverTcp => Self::ResolverTcp,
+            EntryKind::NameService => Self::NameService,
+            EntryKind::AttemptFailed => Self::AttemptFailed,
+            EntryKind::Running => Self::Running,
+            EntryKind::Unexplained => Self::Unexplained,
+        }
+    }
+}
+
+impl PartKind {
+    /// Whether the client waited for another party.
+    pub fn is_wait(self) -> bool {
+        !matches!(self, Self::Running | Self::Unexplained)
     }
 }
 
 /// A line of resolv.conf that differs.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Setting {
-    /// `nameserver`, `search` or `options`.
-    pub what: String,
+    /// Its keyword.
+    pub what: SettingKind,
     /// Its values before.
     pub before: Vec<String>,
     /// Its values after.
@@ -152,24 +217,24 @@ pub struct Times {
     /// Attempts.
     pub times: usize,
     /// The slowest, from the start of its window to its end: connected, or given up.
-    pub slowest_s: f64,
+    pub slowest_s: Option<f64>,
     /// The median.
-    pub median_s: f64,
+    pub median_s: Option<f64>,
 }
 
 /// A part of the slowest delay.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Part {
-    /// A kind of entry as in the report, or `after-syn`.
-    pub kind: String,
+    /// What for.
+    pub kind: PartKind,
     /// Whom it was charged to.
     pub party: Option<String>,
-    /// `starting up`, where the account says so.
-    pub note: Option<String>,
+    /// It lies before the first name-service activity.
+    pub start_up: bool,
     /// Seconds before.
-    pub before_s: f64,
+    pub before_s: Option<f64>,
     /// Seconds after.
-    pub after_s: f64,
+    pub after_s: Option<f64>,
 }
 
 /// A finding in one of the reports, or in both.
@@ -177,10 +242,12 @@ pub struct Part {
 pub struct Found {
     /// What became of it.
     pub change: Change,
-    /// Its id.
-    pub id: String,
-    /// `high`, `medium`, `low` or `info`; the later one.
-    pub severity: String,
+    /// Which one.
+    pub id: FindingId,
+    /// How much it matters; the later one.
+    pub severity: Severity,
+    /// Whom it is about; the later ones.
+    pub parties: Vec<Party>,
     /// Its title before.
     pub before: Option<String>,
     /// Its title after.
@@ -202,8 +269,8 @@ pub struct Asked {
     pub address: String,
     /// Port.
     pub port: u16,
-    /// `udp` or `tcp`.
-    pub transport: String,
+    /// What carried the queries.
+    pub transport: Transport,
     /// Asked by other processes only, so that nobody traced waited for it.
     pub untraced: bool,
     /// Before.
@@ -211,22 +278,36 @@ pub struct Asked {
     /// After.
     pub after: Option<Answers>,
     /// Seconds that clients wait less for it.
-    pub gained_s: f64,
+    pub gained_s: Option<f64>,
 }
 
 /// What a resolver did in one report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Answers {
     /// Query messages.
-    pub queries: u64,
+    pub queries: Option<u64>,
     /// With an answer.
-    pub answered: u64,
+    pub answered: Option<u64>,
     /// Without one.
-    pub unanswered: u64,
+    pub unanswered: Option<u64>,
     /// Median response time.
     pub median_s: Option<f64>,
     /// Seconds that clients waited for it.
-    pub waited_s: f64,
+    pub waited_s: Option<f64>,
+}
+
+impl Answers {
+    /// Two rows of one resolver together. What is not known of one is not known of both.
+    fn and(self, more: &Self) -> Self {
+        let plus = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.saturating_add(b));
+        Self {
+            queries: plus(self.queries, more.queries),
+            answered: plus(self.answered, more.answered),
+            unanswered: plus(self.unanswered, more.unanswered),
+            median_s: self.median_s.or(more.median_s),
+            waited_s: self.waited_s.zip(more.waited_s).map(|(a, b)| a + b),
+        }
+    }
 }
 
 /// Compares two reports.
@@ -235,15 +316,13 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
     let findings = findings::compare(before, after);
     let resolvers = resolvers(before, after);
     let longer = |d: &Waited| {
-        let waits = d
-            .parts
-            .iter()
-            .filter(|p| !matches!(&*p.kind, "running" | "unexplained"));
-        let (b, a) = waits.fold((0.0, 0.0), |(b, a), p| (b + p.before_s, a + p.after_s));
-        d.gained_s.is_some() && Change::of(b, a) == Change::Worse
+        let waits = || d.parts.iter().filter(|p| p.kind.is_wait());
+        let before: Option<f64> = waits().map(|p| p.before_s).sum();
+        let after: Option<f64> = waits().map(|p| p.after_s).sum();
+        d.gained_s.is_some() && Change::of_known(before, after) == Change::Worse
     };
     let harm = |f: &Found| match f.change {
-        Change::New => f.severity != "info",
+        Change::New => f.severity != Severity::Info,
         change => change == Change::Worse,
     };
     Comparison {
@@ -272,11 +351,15 @@ fn side(report: &Report) -> Side {
 fn summary(delays: &[Waited], findings: &[Found]) -> Vec<String> {
     let mut sentences = Vec::new();
     let both = delays.iter().find(|d| d.gained_s.is_some());
-    if let Some((d, before, after)) =
-        both.and_then(|d| Some((d, d.before.as_ref()?, d.after.as_ref()?)))
-    {
+    if let Some((d, before, after)) = both.and_then(|d| {
+        Some((
+            d,
+            d.before.as_ref()?.slowest_s?,
+            d.after.as_ref()?.slowest_s?,
+        ))
+    }) {
         let what = d.what();
-        let (b, a) = (span(before.slowest_s), span(after.slowest_s));
+        let (b, a) = (span(before), span(after));
         let gain = words::took(if a > b { a - b } else { b - a });
         sentences.push(match d.change {
             Change::Same => format!("{what}: {}, as before.", words::took(a)),
@@ -297,8 +380,8 @@ fn summary(delays: &[Waited], findings: &[Found]) -> Vec<String> {
     let named = |change: Change| {
         let mut ids: Vec<String> = findings
             .iter()
-            .filter(|f| f.change == change && f.severity != "info")
-            .map(|f| f.id.clone())
+            .filter(|f| f.change == change && f.severity != Severity::Info)
+            .map(|f| f.id.name().to_owned())
             .collect();
         ids.dedup();
         ids
@@ -327,14 +410,18 @@ fn configuration(before: &Report, after: &Report) -> Vec<Setting> {
         return Vec::new();
     };
     [
-        ("nameserver", &before.nameservers, &after.nameservers),
-        ("search", &before.search, &after.search),
-        ("options", &before.options, &after.options),
+        (
+            SettingKind::Nameserver,
+            &before.nameservers,
+            &after.nameservers,
+        ),
+        (SettingKind::Search, &before.search, &after.search),
+        (SettingKind::Options, &before.options, &after.options),
     ]
     .into_iter()
     .filter(|(_, before, after)| before != after)
     .map(|(what, before, after)| Setting {
-        what: what.into(),
+        what,
         before: before.clone(),
         after: after.clone(),
     })
@@ -347,8 +434,8 @@ fn resolvers(before: &Report, after: &Report) -> Vec<Asked> {
         (
             r.address.clone(),
             r.port,
-            r.transport.clone(),
-            r.origin == "untraced",
+            r.transport,
+            r.origin == Origin::Untraced,
         )
     };
     let mut order = Vec::new();
@@ -359,25 +446,30 @@ fn resolvers(before: &Report, after: &Report) -> Vec<Asked> {
                 order.push(key(r));
                 [None, None]
             });
-            let sum = row[side].get_or_insert_default();
-            sum.queries += r.queries;
-            sum.answered += r.answered;
-            sum.unanswered += r.unanswered;
-            sum.waited_s += r.waited_s;
-            sum.median_s = sum.median_s.or(r.rtt_s.median);
+            let more = Answers {
+                queries: r.queries,
+                answered: r.answered,
+                unanswered: r.unanswered,
+                median_s: r.rtt_s.median,
+                waited_s: r.waited_s,
+            };
+            row[side] = Some(match row[side].take() {
+                Some(sum) => sum.and(&more),
+                None => more,
+            });
         }
     }
     let rows = order
         .into_iter()
         .filter_map(|key| Some((rows.remove(&key)?, key)));
     rows.map(|([before, after], (address, port, transport, untraced))| {
-        let waited = |side: &Option<Answers>| side.as_ref().map_or(0.0, |a| a.waited_s);
+        let waited = |side: &Option<Answers>| side.as_ref().map_or(Some(0.0), |a| a.waited_s);
         let (b, a) = (waited(&before), waited(&after));
         Asked {
             change: match (&before, &after) {
                 (Some(_), None) => Change::Gone,
                 (None, _) => Change::New,
-                _ => Change::of(b, a),
+                _ => Change::of_known(b, a),
             },
             address,
             port,
@@ -385,7 +477,7 @@ fn resolvers(before: &Report, after: &Report) -> Vec<Asked> {
             untraced,
             before,
             after,
-            gained_s: b - a,
+            gained_s: b.zip(a).map(|(b, a)| b - a),
         }
     })
     .collect()

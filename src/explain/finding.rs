@@ -15,6 +15,7 @@ mod name_not_found;
 mod name_service_wait;
 mod never_connected;
 mod nothing_wrong;
+mod parties;
 mod resolver_error;
 mod resolver_lossy;
 mod resolver_refused;
@@ -32,44 +33,22 @@ mod truncated_to_tcp;
 use super::ledger::{Account, Subject};
 use super::{Case, cite, stack};
 use crate::join::EventId;
-use crate::report;
+use crate::report::{self, Party};
+pub use crate::report::{FindingId, Severity};
 use crate::time::Span;
 use std::cmp::Reverse;
-
-/// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Costs little, or may.
-    Low,
-    /// Costs something, or a part of the answer is in doubt.
-    Medium,
-    /// Costs seconds, or the connection.
-    High,
-}
-
-impl Severity {
-    /// The stable name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-        }
-    }
-}
 
 /// A conclusion before it is written into the report.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// Stable id.
-    pub id: &'static str,
+    /// Which one.
+    pub id: FindingId,
     /// How much it matters.
     pub severity: Severity,
     /// What it is about.
     pub subject: Option<Subject>,
+    /// Whom it accuses or explains.
+    pub parties: Vec<Party>,
     /// One line.
     pub title: String,
     /// Some lines.
@@ -91,11 +70,15 @@ pub struct Finding {
     pub report: report::Finding,
 }
 
-/// What `presyn explain ID` shows.
+/// What holds of a finding in every case, and what `presyn explain ID` shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
-    /// Stable id.
-    pub id: &'static str,
+    /// Which one.
+    pub id: FindingId,
+    /// A lost packet could refute it: its severity is lowered where the capture lacks some.
+    pub rests_on_absence: bool,
+    /// It changes the answer itself: its title is a sentence of the summary.
+    pub in_summary: bool,
     /// What it means and what to do, some paragraphs.
     pub text: &'static str,
 }
@@ -109,51 +92,63 @@ pub struct Context<'a> {
     pub accounts: &'a [Account],
 }
 
-/// One finding: its page and its test.
-type Kind = (Page, fn(&Context) -> Vec<Draft>);
+/// The test of a finding.
+type Find = fn(&Context) -> Vec<Draft>;
 
-/// Every finding there is.
-const ALL: &[Kind] = &[
-    (resolver_silent::PAGE, resolver_silent::find),
-    (resolver_lossy::PAGE, resolver_lossy::find),
-    (resolver_refused::PAGE, resolver_refused::find),
-    (resolver_slow::PAGE, resolver_slow::find),
-    (resolver_error::PAGE, resolver_error::find),
-    (resolver_unreachable::PAGE, resolver_unreachable::find),
-    (answer_late::PAGE, answer_late::find),
-    (aaaa_silent::PAGE, aaaa_silent::find),
-    (truncated_to_tcp::PAGE, truncated_to_tcp::find),
-    (resolver_tcp_stuck::PAGE, resolver_tcp_stuck::find),
-    (search_domains::PAGE, search_domains::find),
-    (reverse_lookup::PAGE, reverse_lookup::find),
-    (stub_upstream_silent::PAGE, stub_upstream_silent::find),
-    (name_service_wait::PAGE, name_service_wait::find),
-    (name_not_found::PAGE, name_not_found::find),
-    (syn_unanswered::PAGE, syn_unanswered::find),
-    (connect_refused::PAGE, connect_refused::find),
-    (host_unreachable::PAGE, host_unreachable::find),
-    (address_fallback::PAGE, address_fallback::find),
-    (never_connected::PAGE, never_connected::find),
-    (io_uring::PAGE, io_uring::find),
-    (encrypted_dns::PAGE, encrypted_dns::find),
-    (capture_incomplete::PAGE, capture_incomplete::find),
-];
+/// A finding's page and its test; `None`: it is drawn from what the others found. A finding without a file does not
+/// compile.
+fn definition(id: FindingId) -> (Page, Option<Find>) {
+    macro_rules! in_file {
+        ($file:ident) => {
+            ($file::PAGE, Some($file::find))
+        };
+    }
+    match id {
+        FindingId::ResolverSilent => in_file!(resolver_silent),
+        FindingId::ResolverLossy => in_file!(resolver_lossy),
+        FindingId::ResolverRefused => in_file!(resolver_refused),
+        FindingId::ResolverSlow => in_file!(resolver_slow),
+        FindingId::ResolverError => in_file!(resolver_error),
+        FindingId::ResolverUnreachable => in_file!(resolver_unreachable),
+        FindingId::AnswerLate => in_file!(answer_late),
+        FindingId::AaaaSilent => in_file!(aaaa_silent),
+        FindingId::TruncatedToTcp => in_file!(truncated_to_tcp),
+        FindingId::ResolverTcpStuck => in_file!(resolver_tcp_stuck),
+        FindingId::SearchDomains => in_file!(search_domains),
+        FindingId::ReverseLookup => in_file!(reverse_lookup),
+        FindingId::StubUpstreamSilent => in_file!(stub_upstream_silent),
+        FindingId::NameServiceWait => in_file!(name_service_wait),
+        FindingId::NameNotFound => in_file!(name_not_found),
+        FindingId::SynUnanswered => in_file!(syn_unanswered),
+        FindingId::ConnectRefused => in_file!(connect_refused),
+        FindingId::HostUnreachable => in_file!(host_unreachable),
+        FindingId::AddressFallback => in_file!(address_fallback),
+        FindingId::NeverConnected => in_file!(never_connected),
+        FindingId::IoUring => in_file!(io_uring),
+        FindingId::EncryptedDns => in_file!(encrypted_dns),
+        FindingId::CaptureIncomplete => in_file!(capture_incomplete),
+        FindingId::NothingWrong => (nothing_wrong::PAGE, None),
+    }
+}
+
+/// What holds of a finding in every case.
+pub fn page(id: FindingId) -> Page {
+    definition(id).0
+}
 
 /// Findings of one kind that a report holds; a case with more has them all for one reason.
 const MAX_OF_A_KIND: usize = 20;
 
 /// The pages of all findings.
 pub fn pages() -> impl Iterator<Item = Page> {
-    ALL.iter()
-        .map(|(page, _)| *page)
-        .chain([nothing_wrong::PAGE])
+    FindingId::ALL.iter().map(|id| page(*id))
 }
 
 /// Draws all conclusions, in order of the seconds they cost, then of severity.
 pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
     let context = Context { case, accounts };
     let mut drafts: Vec<Draft> = Vec::new();
-    for (_, find) in ALL {
+    for find in FindingId::ALL.iter().filter_map(|id| definition(*id).1) {
         let mut some = find(&context);
         some.sort_by_key(rank);
         some.truncate(MAX_OF_A_KIND);
@@ -180,12 +175,13 @@ fn rank(draft: &Draft) -> Reverse<(Option<Span>, Severity)> {
 fn write(case: &Case, draft: &Draft) -> report::Finding {
     let (calls, packets) = cite::split(case, draft.evidence.iter().copied());
     report::Finding {
-        id: draft.id.into(),
-        severity: draft.severity.name().into(),
+        id: draft.id,
+        severity: draft.severity,
         subject: draft.subject.map(|s| match s {
             Subject::Connection(c) => cite::connection_id(c),
             Subject::Lookup(l) => cite::lookup_id(l),
         }),
+        parties: draft.parties.clone(),
         title: draft.title.clone(),
         detail: draft.detail.clone(),
         seconds: draft.cost.map(|c| cite::seconds(c.as_seconds())),

@@ -13,6 +13,7 @@ use crate::event::{Change, What};
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending};
 use crate::join::{ConnectionId, EventId, LookupId, QueryId};
+pub use crate::report::EntryKind as Kind;
 use crate::time::{Span, Timestamp};
 use claims::Claim;
 pub use index::Index;
@@ -26,54 +27,6 @@ pub enum Subject {
     Connection(ConnectionId),
     /// A lookup that no connect followed, by its position among the lookups.
     Lookup(LookupId),
-}
-
-/// What the client was waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// An answer that had not come when it gave up.
-    ResolverSilent,
-    /// An answer that came.
-    ResolverAnswer,
-    /// Negative answers to names of the search list.
-    SearchDomains,
-    /// An ICMP refusal.
-    ResolverRefused,
-    /// A packet that could not leave.
-    ResolverUnreachable,
-    /// TCP to the resolver.
-    ResolverTcp,
-    /// A unix-socket service.
-    NameService,
-    /// An earlier attempt of the same story, or this one's own failure without a SYN.
-    AttemptFailed,
-    /// Nothing on the network, as far as calls show.
-    Running,
-    /// Nobody knows.
-    Unexplained,
-}
-
-impl Kind {
-    /// The stable name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ResolverSilent => "resolver-silent",
-            Self::ResolverAnswer => "resolver-answer",
-            Self::SearchDomains => "search-domains",
-            Self::ResolverRefused => "resolver-refused",
-            Self::ResolverUnreachable => "resolver-unreachable",
-            Self::ResolverTcp => "resolver-tcp",
-            Self::NameService => "name-service",
-            Self::AttemptFailed => "attempt-failed",
-            Self::Running => "running",
-            Self::Unexplained => "unexplained",
-        }
-    }
-
-    /// Whether the client waited for somebody else.
-    pub fn is_wait(self) -> bool {
-        !matches!(self, Self::Running | Self::Unexplained)
-    }
 }
 
 /// Whom an entry is charged to.

@@ -66,22 +66,21 @@ fn row(
     report::Resolver {
         address: resolver.ip.to_string(),
         port: resolver.port,
-        transport: transport.to_string(),
+        transport: cite::transport(transport),
         origin: match origin {
-            Origin::Traced => "traced",
-            Origin::Untraced => "untraced",
-            Origin::Unknown => "unknown",
-        }
-        .into(),
-        queries: counts.sent,
-        answered: counts.answered,
-        unanswered: counts.unanswered,
-        open: counts.open,
-        refused: counts.refused,
-        late: counts.late,
-        never_sent: counts.never_sent,
-        transactions: counts.transactions,
-        transactions_unanswered: counts.transactions_unanswered,
+            Origin::Traced => report::Origin::Traced,
+            Origin::Untraced => report::Origin::Untraced,
+            Origin::Unknown => report::Origin::Unknown,
+        },
+        queries: Some(counts.sent),
+        answered: Some(counts.answered),
+        unanswered: Some(counts.unanswered),
+        open: Some(counts.open),
+        refused: Some(counts.refused),
+        late: Some(counts.late),
+        never_sent: Some(counts.never_sent),
+        transactions: Some(counts.transactions),
+        transactions_unanswered: Some(counts.transactions_unanswered),
         rcodes: counts
             .rcodes
             .iter()
@@ -91,7 +90,7 @@ fn row(
             median: counts.times.median().map(seconds),
             max: counts.times.longest().map(seconds),
         },
-        waited_s: seconds(counts.waits.total()),
+        waited_s: Some(seconds(counts.waits.total())),
         asked_by: tasks.into_iter().collect(),
     }
 }

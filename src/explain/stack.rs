@@ -4,7 +4,7 @@ use super::Case;
 use crate::event::stack::{End, Frame, Stack};
 use crate::event::{Address, Call, Event, Op, Place, Task, What};
 use crate::join::EventId;
-use crate::report;
+use crate::report::{self, StackCut};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -74,17 +74,17 @@ pub fn all(case: &Case, most: usize) -> (Vec<report::Stack>, usize) {
                 address: f.address,
             })
             .collect(),
-        cut: cut(stack.end).map(str::to_owned),
+        cut: cut(stack.end),
     });
     (shown.collect(), list.len().saturating_sub(most))
 }
 
-fn cut(end: End) -> Option<&'static str> {
+fn cut(end: End) -> Option<StackCut> {
     match end {
         End::Outermost | End::Unsaid => None,
-        End::Limit => Some("limit"),
-        End::Generated { .. } => Some("generated-code"),
-        End::Lost => Some("no-unwind-information"),
+        End::Limit => Some(StackCut::Limit),
+        End::Generated { .. } => Some(StackCut::GeneratedCode),
+        End::Lost => Some(StackCut::NoUnwindInformation),
     }
 }
 

@@ -3,7 +3,7 @@
 mod silence;
 
 use super::Case;
-use super::finding::Finding;
+use super::finding::{Finding, page};
 use super::ledger::after_syn;
 use super::ledger::{Account, Kind, Line, Party, Subject};
 use super::words;
@@ -16,9 +16,6 @@ use std::collections::BTreeSet;
 /// Shorter waits are not worth a sentence.
 const WORTH_SAYING: Span = Span::millis(100);
 
-/// Findings that change the answer itself: their titles belong to it.
-const SPOKEN: [&str; 2] = ["reverse-lookup", "stub-upstream-silent"];
-
 /// The sentences; the first names the culprit.
 pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec<String> {
     let Some(account) = accounts.first() else {
@@ -27,7 +24,7 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
     let mut list = vec![capitalized(&first(case, account))];
     list.extend(second(case, account));
     // What a table cannot say, right behind the first sentence.
-    let said = findings.iter().filter(|f| SPOKEN.contains(&f.draft.id));
+    let said = findings.iter().filter(|f| page(f.draft.id).in_summary);
     let titles = said.map(|f| format!("{}.", f.draft.title));
     list.splice(1..1, titles);
     list
@@ -309,7 +306,7 @@ pub fn one_question(case: &Case, line: &Line) -> Option<String> {
         .queries
         .iter()
         .map(|q| &case.joined.queries[*q])
-        .filter(|q| &*q.question.name.0 != "?")
+        .filter(|q| q.question.name.known().is_some())
         .map(|q| q.question.to_string())
         .collect();
     match questions.len() {

@@ -224,7 +224,7 @@ impl<'a> WhatIf<'a> {
             guessed: BTreeSet::new(),
             models: Vec::new(),
             explained: known.explained(),
-            settled: !known.timed_out || known.guess.name != "unknown",
+            settled: !known.timed_out || known.guess.client.is_some(),
         };
         if !known.concerned {
             return estimate;

@@ -92,8 +92,10 @@ pub fn took(span: Span) -> String {
 pub fn spoken_name(lookup: &Lookup) -> String {
     match lookup.reverse {
         Some(address) => format!("the name of {address}"),
-        None if &*lookup.name.0 == "?" => "a name that the trace does not show".into(),
-        None => lookup.name.to_string(),
+        None => lookup.name.known().map_or_else(
+            || "a name that the trace does not show".into(),
+            ToString::to_string,
+        ),
     }
 }
 

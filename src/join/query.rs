@@ -206,7 +206,7 @@ fn task_of(
 
 fn no_question() -> Question {
     Question {
-        name: Name("?".into()),
+        name: Name::unknown(),
         kind: None,
         cut: true,
     }

@@ -54,6 +54,7 @@ impl Rows {
             ..CaptureFacts::default()
         });
         let traces = times(false).next().map(|_| TraceFacts {
+            writer: crate::report::TraceWriter::Strace,
             path: "trace".into(),
             input: 1,
             style: String::new(),

@@ -11,10 +11,11 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 /// Version of the contract; a change that breaks a reader raises the number.
-pub const SCHEMA: &str = "presyn.lines/1";
+pub const SCHEMA: &str = "presyn.lines/2";
 
 /// One line.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(extend("$id" = "urn:presyn:lines:2"))]
 pub struct Line<'a> {
     /// The case: its path or paths, as given.
     pub input: &'a str,
@@ -31,7 +32,7 @@ pub struct Line<'a> {
 pub enum Record<'a> {
     /// The case itself: the first line of each.
     Case {
-        /// `presyn.lines/1`.
+        /// `presyn.lines/2`.
         schema: &'a str,
         /// The answer in a few sentences.
         summary: &'a [String],
@@ -45,7 +46,7 @@ pub enum Record<'a> {
         /// The id of its lookup.
         lookup: &'a str,
         /// The name that the lookup was for.
-        name: &'a str,
+        name: Option<&'a str>,
         /// As in the report.
         #[serde(flatten)]
         query: &'a Query,
@@ -88,7 +89,7 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
         for query in &lookup.queries {
             put(Record::Query {
                 lookup: &lookup.id,
-                name: &lookup.name,
+                name: lookup.name.as_deref(),
                 query,
             })?;
         }
@@ -102,7 +103,9 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
             server: subjects
                 .connection(delay.connection.as_deref())
                 .map(|c| &*c.to),
-            name: subjects.lookup(delay.lookup.as_deref()).map(|l| &*l.name),
+            name: subjects
+                .lookup(delay.lookup.as_deref())
+                .and_then(|l| l.name.as_deref()),
             delay,
         })?;
     }

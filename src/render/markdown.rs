@@ -43,16 +43,19 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 /// Where the time went.
 fn account(report: &Report, delay: &Delay, out: &mut dyn Write) -> io::Result<()> {
     let whole = delay.since_start_s;
-    writeln!(out, "\n## Where the {} went\n", seconds(whole))?;
+    writeln!(out, "\n## {}\n", words::where_time_went(delay))?;
     let mut rows: Vec<Vec<String>> = delay
         .entries
         .iter()
         .map(|entry| {
             let spent = words::spent(entry);
             let inferred = if entry.inferred { " (inferred)" } else { "" };
-            let note = words::note(entry).map_or_else(String::new, |n| format!("; {}", text(n)));
+            let note = entry
+                .note
+                .as_deref()
+                .map_or_else(String::new, |n| format!("; {}", text(n)));
             vec![
-                seconds(entry.seconds),
+                words::known_seconds(entry.seconds),
                 share(entry.seconds, whole),
                 text(&spent.party),
                 format!("{}{inferred}{note}", spent.what),
@@ -91,7 +94,10 @@ fn account(report: &Report, delay: &Delay, out: &mut dyn Write) -> io::Result<()
     Ok(())
 }
 
-fn share(part: f64, whole: f64) -> String {
+fn share(part: Option<f64>, whole: Option<f64>) -> String {
+    let Some((part, whole)) = part.zip(whole) else {
+        return String::new();
+    };
     let percent = part / whole * 100.0;
     if !percent.is_finite() {
         String::new()
@@ -131,7 +137,7 @@ fn findings(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         } else {
             format!(". Evidence: {}", cited.join("; "))
         };
-        writeln!(out, "\n{indent}{}{evidence}", code(&finding.id))?;
+        writeln!(out, "\n{indent}{}{evidence}", code(finding.id.name()))?;
     }
     Ok(())
 }
@@ -192,16 +198,12 @@ fn resolvers(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         .map(|r| {
             vec![
                 text(&words::resolver(r)),
-                r.queries.to_string(),
-                r.answered.to_string(),
-                r.unanswered.to_string(),
-                r.open.to_string(),
-                r.rtt_s.median.map_or_else(|| "-".into(), seconds),
-                if r.origin == "untraced" {
-                    "-".into()
-                } else {
-                    seconds(r.waited_s)
-                },
+                words::known_count(r.queries),
+                words::known_count(r.answered),
+                words::known_count(r.unanswered),
+                words::known_count(r.open),
+                words::known_seconds(r.rtt_s.median),
+                words::resolver_waited(r),
                 text(&words::resolver_notes(r)),
             ]
         })
@@ -234,7 +236,7 @@ fn others(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         .take(OTHERS)
         .map(|group| {
             vec![
-                seconds(group.slowest.since_start_s),
+                words::known_seconds(group.slowest.since_start_s),
                 group.count.to_string(),
                 text(&group.what),
                 text(&group.why()),
@@ -264,7 +266,10 @@ fn verify(delay: &Delay, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n## To verify\n\n```sh")?;
     for (entry, commands) in proven {
         let words::Spent { party, what, asked } = words::spent(entry);
-        let label = format!("# {}: {party} {what} {asked}", seconds(entry.seconds));
+        let label = format!(
+            "# {}: {party} {what} {asked}",
+            words::known_seconds(entry.seconds)
+        );
         let label: Vec<&str> = label.split_whitespace().collect();
         writeln!(out, "{}", label.join(" "))?;
         for command in commands {

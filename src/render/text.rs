@@ -67,7 +67,7 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
 fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
     let who = words::who(report, delay);
-    let head = format!("Where the {} went", seconds(delay.since_start_s));
+    let head = words::where_time_went(delay);
     let gap = WIDTH
         .saturating_sub(style::width(&head) + style::width(&who))
         .max(2);
@@ -78,21 +78,25 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
         " ".repeat(gap),
         style.faint(&who)
     )?;
-    let most = delay.entries.iter().map(|e| e.seconds).fold(0.0, f64::max);
+    let most = delay
+        .entries
+        .iter()
+        .filter_map(|e| e.seconds)
+        .fold(0.0, f64::max);
     for entry in &delay.entries {
         let mut label = tables::entry_label(entry);
         if entry.inferred {
             label.push_str(" (inferred)");
         }
-        let bar = style::bar(entry.seconds, most, 14);
+        let bar = style::bar(entry.seconds.unwrap_or(0.0), most, 14);
         writeln!(
             out,
             "{:>10}  {} {}",
-            seconds(entry.seconds),
+            words::known_seconds(entry.seconds),
             style::pad(&style::fit(&label, 52), 52),
             style.faint(&bar)
         )?;
-        if let Some(note) = words::note(entry) {
+        if let Some(note) = &entry.note {
             for line in wrap(&escape(note), WIDTH - 12) {
                 writeln!(out, "{:>10}  {}", "", style.faint(&line))?;
             }

@@ -4,8 +4,12 @@
 pub mod comparison;
 
 use super::safe::escape;
+use crate::explain::comparison::PartKind;
 use crate::report::subjects::Subjects;
-use crate::report::{Caller, Delay, Entry, Report, Resolver, Task};
+use crate::report::{
+    Caller, ConnectionOutcome, Delay, Entry, Origin, QueryState, Report, Resolver, Task,
+    TraceWriter, Transport,
+};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -39,6 +43,16 @@ pub fn seconds(value: f64) -> String {
     }
 }
 
+/// Seconds, or a dash where they are not known.
+pub fn known_seconds(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".into(), seconds)
+}
+
+/// A count, or a dash where it is not known.
+pub fn known_count(value: Option<u64>) -> String {
+    value.map_or_else(|| "-".into(), |n| n.to_string())
+}
+
 /// A party without port 53, which goes without saying.
 pub fn party(party: &str) -> String {
     let party = escape(party);
@@ -61,9 +75,9 @@ pub struct Spent {
 /// What an entry of the account was spent on.
 pub fn spent(entry: &Entry) -> Spent {
     let count = match entry.queries {
-        0 => String::new(),
-        1 => "1 query".into(),
-        n => format!("{n} queries"),
+        None | Some(0) => String::new(),
+        Some(1) => "1 query".into(),
+        Some(n) => format!("{n} queries"),
     };
     let kind = entry
         .question
@@ -74,31 +88,52 @@ pub fn spent(entry: &Entry) -> Spent {
         .unwrap_or_default();
     Spent {
         party: entry.party.as_deref().map(party).unwrap_or_default(),
-        what: what(&entry.kind, entry.note.as_deref()),
+        what: what(entry.kind.into(), entry.start_up),
         asked: format!("{count} {kind}").trim().to_owned(),
     }
 }
 
 /// A kind of entry in words.
-pub fn what(kind: &str, note: Option<&str>) -> &'static str {
+pub fn what(kind: PartKind, start_up: bool) -> &'static str {
     match kind {
-        "resolver-silent" => "silent",
-        "resolver-answer" => "answered",
-        "search-domains" => "denied searched names",
-        "resolver-refused" => "refused",
-        "resolver-unreachable" => "unreachable",
-        "resolver-tcp" => "DNS over TCP",
-        "name-service" => "name service",
-        "attempt-failed" => "did not accept the connection",
-        "running" if note == Some("starting up") => "starting up",
-        "running" => "running, or asleep on its own",
-        _ => "not explained",
+        PartKind::ResolverSilent => "silent",
+        PartKind::ResolverAnswer => "answered",
+        PartKind::SearchDomains => "denied searched names",
+        PartKind::ResolverRefused => "refused",
+        PartKind::ResolverUnreachable => "unreachable",
+        PartKind::ResolverTcp => "DNS over TCP",
+        PartKind::NameService => "name service",
+        PartKind::AttemptFailed => "did not accept the connection",
+        PartKind::Running if start_up => "starting up",
+        PartKind::Running => "running, or asleep on its own",
+        PartKind::Unexplained => "not explained",
+        PartKind::AfterSyn => "SYN sent, waiting for the server",
     }
 }
 
-/// What else is to be said of an entry, beside what its words say already.
-pub fn note(entry: &Entry) -> Option<&str> {
-    entry.note.as_deref().filter(|n| *n != "starting up")
+/// What became of a query, in a word or two.
+pub fn state(state: QueryState) -> &'static str {
+    match state {
+        QueryState::NeverSent => "never sent",
+        QueryState::Answered
+        | QueryState::Late
+        | QueryState::Unanswered
+        | QueryState::Refused
+        | QueryState::Open => state.name(),
+    }
+}
+
+/// How a connection attempt ended.
+pub fn outcome(outcome: Option<ConnectionOutcome>) -> &'static str {
+    outcome.map_or("outcome not known", ConnectionOutcome::name)
+}
+
+/// The heading of a delay breakdown.
+pub fn where_time_went(delay: &Delay) -> String {
+    match delay.since_start_s {
+        Some(whole) => format!("Where the {} went", seconds(whole)),
+        None => "Where the time went (its length is not known)".into(),
+    }
 }
 
 /// What happened after the SYN.
@@ -107,19 +142,20 @@ pub fn after(report: &Report, delay: &Delay) -> Option<String> {
         .connections
         .iter()
         .find(|c| Some(&c.id) == delay.connection.as_ref())?;
-    let repeats = match c.syns {
+    let syns = c.syns.unwrap_or(0);
+    let repeats = match syns {
         0 | 1 => String::new(),
         n => format!(", {} retransmitted", n - 1),
     };
-    let outcome = escape(&c.outcome);
-    let how = match (c.syns, delay.after_syn_s) {
-        (0, took) => match &*outcome {
-            "connected" => took.map_or_else(
+    let outcome = outcome(c.outcome);
+    let how = match (syns, delay.after_syn_s) {
+        (0, took) => match c.outcome {
+            Some(ConnectionOutcome::Connected) => took.map_or_else(
                 || "connected".into(),
                 |s| format!("connected in {}", seconds(s)),
             ),
-            "no-syn" => "no SYN left the host".into(),
-            other => format!("connect: {other}"),
+            Some(ConnectionOutcome::NoSyn) => "no SYN left the host".into(),
+            _ => format!("connect: {outcome}"),
         },
         (_, Some(s)) => format!("SYN{repeats}, {outcome} in {}", seconds(s)),
         (_, None) => format!("SYN{repeats}, {outcome}"),
@@ -161,39 +197,55 @@ pub fn who(report: &Report, delay: &Delay) -> String {
 
 /// A resolver's name: address, the port when it is not 53, the transport when it is not UDP.
 pub fn resolver(r: &Resolver) -> String {
-    resolver_name(&r.address, r.port, &r.transport)
+    resolver_name(&r.address, r.port, r.transport)
 }
 
-fn resolver_name(address: &str, port: u16, transport: &str) -> String {
+fn resolver_name(address: &str, port: u16, transport: Transport) -> String {
     let port = if port == 53 {
         String::new()
     } else {
         format!(" port {port}")
     };
-    let tcp = if transport == "tcp" { " tcp" } else { "" };
+    let tcp = over(transport);
     format!("{}{port}{tcp}", escape(address))
+}
+
+/// The transport behind a resolver's name: UDP goes without saying.
+pub fn over(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "",
+        Transport::Tcp => " tcp",
+    }
+}
+
+/// How long clients waited for a resolver; a dash for one that only other processes asked, for which no traced
+/// process waited.
+pub fn resolver_waited(r: &Resolver) -> String {
+    match r.origin {
+        Origin::Untraced => "-".into(),
+        Origin::Traced | Origin::Unknown => known_seconds(r.waited_s),
+    }
 }
 
 /// What the columns of the resolver table do not say.
 pub fn resolver_notes(r: &Resolver) -> String {
     let mut notes: Vec<String> = Vec::new();
-    if r.never_sent > 0 {
-        let how = if r.origin == "unknown" {
-            "known from ICMP errors alone: no packet left"
-        } else {
-            "sent by calls, but no packet left"
-        };
-        notes.push(format!("{} {how}", r.never_sent));
-    }
-    if r.refused > 0 {
-        notes.push(format!("{} refused by ICMP", r.refused));
-    }
-    if r.late > 0 {
-        notes.push(format!("{} answered too late", r.late));
+    let never_sent = match r.origin {
+        Origin::Unknown => "known from ICMP errors alone: no packet left",
+        Origin::Traced | Origin::Untraced => "sent by calls, but no packet left",
+    };
+    for (count, what) in [
+        (r.never_sent, never_sent),
+        (r.refused, "refused by ICMP"),
+        (r.late, "answered too late"),
+    ] {
+        if let Some(n) = count.filter(|n| *n > 0) {
+            notes.push(format!("{n} {what}"));
+        }
     }
     let codes = r.rcodes.iter().filter(|(code, _)| *code != "NOERROR");
     notes.extend(codes.map(|(code, n)| format!("{n} {}", escape(code))));
-    if r.origin == "untraced" {
+    if r.origin == Origin::Untraced {
         notes.push("asked by other processes".into());
     }
     notes.join(", ")
@@ -226,7 +278,8 @@ impl Others<'_> {
     /// What the slowest spent most on.
     pub fn why(&self) -> String {
         let entries = self.slowest.entries.iter();
-        let Some(worst) = entries.max_by(|a, b| a.seconds.total_cmp(&b.seconds)) else {
+        let known = |e: &Entry| e.seconds.unwrap_or(0.0);
+        let Some(worst) = entries.max_by(|a, b| known(a).total_cmp(&known(b))) else {
             return String::new();
         };
         let Spent { party, what, asked } = spent(worst);
@@ -241,7 +294,7 @@ pub fn others(report: &Report) -> Vec<Others<'_>> {
     let mut groups: Vec<Others> = Vec::new();
     let mut index: HashMap<String, usize> = HashMap::new();
     for delay in report.delays.iter().skip(1) {
-        let what = escape(subjects.name(delay).unwrap_or("?")).into_owned();
+        let what = escape(subjects.name(delay).unwrap_or("a name that is not known")).into_owned();
         // The list is sorted: the first of a group is its slowest.
         if let Some(at) = index.get(&what) {
             groups[*at].count += 1;
@@ -306,10 +359,9 @@ pub fn inputs(report: &Report) -> Vec<String> {
     }
     for t in &report.inputs.traces {
         // presyn's own traces name presyn where a log names strace's options.
-        let by = if t.style == "presyn" {
-            "traced by"
-        } else {
-            "strace"
+        let by = match t.writer {
+            TraceWriter::Presyn => "traced by",
+            TraceWriter::Strace => "strace",
         };
         let (path, style) = (escape(&t.path), escape(&t.style));
         let skipped = also(t.skipped_lines, "other lines");
@@ -321,16 +373,15 @@ pub fn inputs(report: &Report) -> Vec<String> {
     }
     if !report.inputs.captures.is_empty() && !report.inputs.traces.is_empty() {
         let clock = &report.inputs.clock;
-        let within = if clock.uncertainty_s > 0.0 {
-            format!(", within {}", seconds(clock.uncertainty_s))
-        } else {
-            String::new()
+        let within = match clock.uncertainty_s {
+            Some(s) if s > 0.0 => format!(", within {}", seconds(s)),
+            _ => String::new(),
         };
         let method = escape(&clock.method);
-        lines.push(format!(
-            "clock: {method} (offset {:.6} s{within})",
-            clock.offset_s
-        ));
+        lines.push(match clock.offset_s {
+            Some(offset) => format!("clock: {method} (offset {offset:.6} s{within})"),
+            None => format!("clock: {method}"),
+        });
     }
     lines
 }

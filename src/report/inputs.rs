@@ -1,5 +1,6 @@
 //! What the report says about its inputs.
 
+use super::TraceWriter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,8 @@ pub struct Capture {
 pub struct Trace {
     /// Path as given.
     pub path: String,
+    /// Which program wrote it.
+    pub writer: TraceWriter,
     /// strace's options as far as its output shows.
     pub style: String,
     /// Calls read.
@@ -44,9 +47,9 @@ pub struct Trace {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Clock {
     /// Seconds added to the trace's times.
-    pub offset_s: f64,
+    pub offset_s: Option<f64>,
     /// The offset may be wrong by this much.
-    pub uncertainty_s: f64,
+    pub uncertainty_s: Option<f64>,
     /// How it was found.
     pub method: String,
 }

@@ -30,11 +30,11 @@ impl<'a> Subjects<'a> {
         self.lookups.get(id?).copied()
     }
 
-    /// What a delay is about, as one line of a list says it: the server, else the name.
+    /// What a delay is about, as one line of a list says it: the server, else the name, where it is known.
     pub fn name(&self, delay: &Delay) -> Option<&'a str> {
         match &delay.connection {
             Some(id) => self.connection(Some(id)).map(|c| &*c.to),
-            None => self.lookup(delay.lookup.as_deref()).map(|l| &*l.name),
+            None => self.lookup(delay.lookup.as_deref())?.name.as_deref(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a report says of timetables and of the change that would help.
 
+use super::Model;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// and replies.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Timetable {
-    /// Whose: `glibc`, `musl`, `go` or `c-ares`.
-    pub model: String,
+    /// Whose.
+    pub model: Model,
     /// How many name servers it counts with.
     pub name_servers: usize,
     /// Its timeout in seconds.
@@ -56,7 +57,7 @@ pub struct BestChange {
     /// The delay as it was.
     pub instead_of_s: f64,
     /// Models that say so.
-    pub models: Vec<String>,
+    pub models: Vec<Model>,
     /// All of it in a sentence.
     pub told: String,
 }

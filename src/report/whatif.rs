@@ -1,16 +1,19 @@
-//! What `presyn whatif` says: plain types, the public JSON contract `presyn.whatif/1`.
+//! What `presyn whatif` says: plain types, the public JSON contract `presyn.whatif/2`.
 //!
 //! Seconds are durations. `least_s` and `most_s` are equal but where a model is a range (c-ares' jitter, `rotate`)
 //! or the facts allow several stub resolvers.
 
+use super::Model;
+use super::open_enum::open_enum;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Version of the contract; a change that breaks a reader raises the number.
-pub const SCHEMA: &str = "presyn.whatif/1";
+pub const SCHEMA: &str = "presyn.whatif/2";
 
 /// The answers to what was asked; without a question, one for each change that may help.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(extend("$id" = "urn:presyn:whatif:2"))]
 pub struct WhatIf {
     /// [`SCHEMA`].
     pub schema: String,
@@ -65,23 +68,36 @@ pub struct Delay {
 pub struct Lookup {
     /// Its id in the report.
     pub id: String,
-    /// The name asked for.
-    pub name: String,
-    /// Models that the estimate rests on: `glibc`, `musl`, `go`, `c-ares`. Empty: none applies, and the lookup
-    /// is taken to last as long as it did.
-    pub models: Vec<String>,
+    /// The name asked for; `null`: the inputs do not show it.
+    pub name: Option<String>,
+    /// Models that the estimate rests on. Empty: none applies, and the lookup is taken to last as long as it did.
+    pub models: Vec<Model>,
     /// As seen.
     pub seen_s: f64,
     /// With the change, at least.
     pub least_s: f64,
     /// With the change, at most.
     pub most_s: f64,
-    /// How it would end: `answered`, `negative`, `failed`, or `not made`.
-    pub outcome: String,
+    /// How it would end.
+    pub outcome: EstimatedOutcome,
     /// The models explain the waits that were seen.
     pub explained: bool,
     /// Its waits then, in order (of a range the shortest course).
     pub waits: Vec<Wait>,
+}
+
+open_enum! {
+    /// How a lookup would end.
+    EstimatedOutcome {
+        /// With an answer.
+        Answered = "answered",
+        /// There is no such name, or no record of the type.
+        Negative = "negative",
+        /// Without an answer that could be used.
+        Failed = "failed",
+        /// The change leaves it out.
+        NotMade = "not-made",
+    }
 }
 
 /// A wait for one name server, or (musl) for all at once.

@@ -5,9 +5,9 @@
 //! another name (the final dot): what is left unmatched is matched by the addresses that it connected to. A name
 //! that was looked up for nothing matches its server of the other report.
 
-use super::{Change, Part, Times, Waited};
+use super::{Change, Part, PartKind, Times, Waited};
 use crate::report::subjects::Subjects;
-use crate::report::{Delay, Report};
+use crate::report::{Delay, EntryKind, LookupKind, Report};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// All delays of one server or name in one report.
@@ -29,8 +29,8 @@ struct Timed<'a> {
 }
 
 impl Timed<'_> {
-    fn whole(self) -> f64 {
-        self.delay.since_start_s + self.after_syn
+    fn whole(self) -> Option<f64> {
+        Some(self.delay.since_start_s? + self.after_syn)
     }
 }
 
@@ -71,7 +71,7 @@ pub fn compare(before: &Report, after: &Report) -> Vec<Waited> {
 
 fn slowest(waited: &Waited) -> f64 {
     let sides = [&waited.before, &waited.after].into_iter().flatten();
-    sides.map(|t| t.slowest_s).fold(0.0, f64::max)
+    sides.filter_map(|t| t.slowest_s).fold(0.0, f64::max)
 }
 
 /// The delays of a report by server or name.
@@ -79,7 +79,10 @@ fn groups(report: &Report) -> Vec<Group<'_>> {
     let subjects = Subjects::new(report);
     let mut counted: HashSet<(Option<&str>, &str)> = HashSet::new();
     for delay in &report.delays {
-        let failed = delay.entries.iter().filter(|e| e.kind == "attempt-failed");
+        let failed = delay
+            .entries
+            .iter()
+            .filter(|e| e.kind == EntryKind::AttemptFailed);
         counted.extend(failed.filter_map(|e| Some((delay.lookup.as_deref(), e.party.as_deref()?))));
     }
     let mut groups: BTreeMap<(String, Option<&str>), Group> = BTreeMap::new();
@@ -90,8 +93,9 @@ fn groups(report: &Report) -> Vec<Group<'_>> {
         let port = to.and_then(|to| to.rsplit_once(':')).map(|(_, port)| port);
         // A reverse lookup's name is no name of the server.
         let name = lookup
-            .filter(|l| l.name != "?" && (l.kind == "forward" || connection.is_none()))
-            .map(|l| l.name.trim_end_matches('.').to_ascii_lowercase());
+            .filter(|l| l.kind == LookupKind::Forward || connection.is_none())
+            .and_then(|l| l.name.as_deref())
+            .map(|name| name.trim_end_matches('.').to_ascii_lowercase());
         let Some(key) = name
             .map(|n| (n, port))
             .or(to.map(|to| (to.to_owned(), None)))
@@ -149,8 +153,8 @@ fn waited(before: Option<&Group>, after: Option<&Group>) -> Waited {
     let (b, a) = (before.and_then(worst), after.and_then(worst));
     let (change, gained_s) = match (b, a) {
         (Some(b), Some(a)) => (
-            Change::of(b.whole(), a.whole()),
-            Some(b.whole() - a.whole()),
+            Change::of_known(b.whole(), a.whole()),
+            b.whole().zip(a.whole()).map(|(b, a)| b - a),
         ),
         (Some(_), None) => (Change::Gone, None),
         (None, _) => (Change::New, None),
@@ -166,11 +170,12 @@ fn waited(before: Option<&Group>, after: Option<&Group>) -> Waited {
 
 fn worst<'a>(group: &Group<'a>) -> Option<Timed<'a>> {
     let delays = group.delays.iter().copied();
-    delays.max_by(|x, y| x.whole().total_cmp(&y.whole()))
+    let known = |d: &Timed| d.whole().unwrap_or(f64::NEG_INFINITY);
+    delays.max_by(|x, y| known(x).total_cmp(&known(y)))
 }
 
 fn times(group: &Group) -> Times {
-    let mut seconds: Vec<f64> = group.delays.iter().map(|d| d.whole()).collect();
+    let mut seconds: Vec<f64> = group.delays.iter().filter_map(|d| d.whole()).collect();
     seconds.sort_by(f64::total_cmp);
     let names: Vec<String> = group
         .keys
@@ -179,53 +184,74 @@ fn times(group: &Group) -> Times {
         .collect();
     Times {
         what: crate::explain::words::list(&names),
-        times: seconds.len(),
-        slowest_s: seconds.last().copied().unwrap_or(0.0),
+        times: group.delays.len(),
+        slowest_s: seconds.last().copied(),
         median_s: median(&seconds),
     }
 }
 
-/// Of sorted numbers.
-fn median(sorted: &[f64]) -> f64 {
+/// Of sorted numbers; `None` of none.
+fn median(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.len() / 2;
     match sorted.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        0 => None,
+        odd if odd % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
     }
 }
 
 /// Where the slowest of each side went, by kind and party, in order of the account before, then of new ones.
 fn parts(before: Option<Timed>, after: Option<Timed>) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
-    let mut add =
-        |kind: &str, party: Option<&str>, note: Option<&str>, side: usize, seconds: f64| {
-            let known = parts.iter().position(|p| {
-                p.kind == kind && p.party.as_deref() == party && p.note.as_deref() == note
-            });
-            let at = known.unwrap_or_else(|| {
-                parts.push(Part {
-                    kind: kind.into(),
-                    party: party.map(Into::into),
-                    note: note.map(Into::into),
-                    before_s: 0.0,
-                    after_s: 0.0,
-                });
-                parts.len() - 1
-            });
-            let part = &mut parts[at];
-            *[&mut part.before_s, &mut part.after_s][side] += seconds;
-        };
+    let mut parts = Parts::default();
     for (side, delay) in [before, after].into_iter().enumerate() {
         for e in delay.iter().flat_map(|d| &d.delay.entries) {
-            let note = e.note.as_deref().filter(|n| *n == "starting up");
-            add(&e.kind, e.party.as_deref(), note, side, e.seconds);
+            let what = (e.kind.into(), e.party.as_deref(), e.start_up);
+            parts.add(what, side, e.seconds);
         }
     }
     for (side, delay) in [before, after].into_iter().enumerate() {
         if let Some(delay) = delay.filter(|d| d.after_syn > 0.0) {
-            add("after-syn", None, None, side, delay.after_syn);
+            parts.add(
+                (PartKind::AfterSyn, None, false),
+                side,
+                Some(delay.after_syn),
+            );
         }
     }
-    parts
+    parts.0
+}
+
+#[derive(Default)]
+struct Parts(Vec<Part>);
+
+impl Parts {
+    /// Adds seconds to one side of a part; a part of which some are not known has an unknown sum.
+    fn add(
+        &mut self,
+        (kind, party, start_up): (PartKind, Option<&str>, bool),
+        side: usize,
+        seconds: Option<f64>,
+    ) {
+        let known = self
+            .0
+            .iter()
+            .position(|p| p.kind == kind && p.party.as_deref() == party && p.start_up == start_up);
+        let at = known.unwrap_or_else(|| {
+            self.0.push(Part {
+                kind,
+                party: party.map(Into::into),
+                start_up,
+                before_s: Some(0.0),
+                after_s: Some(0.0),
+            });
+            self.0.len() - 1
+        });
+        let part = &mut self.0[at];
+        let sum = if side == 0 {
+            &mut part.before_s
+        } else {
+            &mut part.after_s
+        };
+        *sum = sum.zip(seconds).map(|(sum, more)| sum + more);
+    }
 }

@@ -1,6 +1,6 @@
 //! A resolver that answers one address type and never the other.
 
-use super::{Context, Draft, Page, cost, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::event::dns::RecordType;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
@@ -8,7 +8,9 @@ use crate::join::Query;
 
 /// What `presyn explain aaaa-silent` shows.
 pub const PAGE: Page = Page {
-    id: "aaaa-silent",
+    id: FindingId::AaaaSilent,
+    rests_on_absence: true,
+    in_summary: false,
     text: "A name server answers A but never AAAA (or the other way round).
 
 Most clients ask for IPv4 (A) and IPv6 (AAAA) addresses together and wait for both
@@ -63,6 +65,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 id: PAGE.id,
                 severity: cost::severity(found.span, t.lookup_failed()),
                 subject: found.subject,
+                parties: parties::resolvers([t.resolver]),
                 title: if left.len() == 1 {
                     format!("{name} answers {other} but did not answer {kind}")
                 } else {

@@ -1,6 +1,6 @@
 //! A name with several addresses, of which the first ones failed.
 
-use super::{Context, Draft, Page, Severity, attempt, cost};
+use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties};
 use crate::explain::ledger::{Kind, Party, Subject, claims};
 use crate::explain::words;
 use crate::flow::Endpoint;
@@ -19,7 +19,9 @@ const ONE_STORY: Span = Span::seconds(300);
 
 /// What `presyn explain address-fallback` shows.
 pub const PAGE: Page = Page {
-    id: "address-fallback",
+    id: FindingId::AddressFallback,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The client tried other addresses first, and those failed.
 
 A name can have several addresses. A client tries them in the order of RFC 6724 (IPv6
@@ -132,6 +134,7 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
         id: PAGE.id,
         severity,
         subject: Some(Subject::Connection(*c)),
+        parties: parties::servers(ends.iter().copied().chain([to])),
         title: format!(
             "{} failed first{}; then the client {} {to}",
             words::list(&names),

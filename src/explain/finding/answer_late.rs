@@ -1,13 +1,15 @@
 //! A resolver whose answers come when the client has given up.
 
-use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
 use crate::time::Span;
 
 /// What `presyn explain answer-late` shows.
 pub const PAGE: Page = Page {
-    id: "answer-late",
+    id: FindingId::AnswerLate,
+    rests_on_absence: false,
+    in_summary: false,
     text: "A name server did answer, but after the client had stopped waiting for it.
 
 The answer reached this host while the client already waited for another server
@@ -45,6 +47,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(found.span, t.lookup_failed()),
             subject: found.subject,
+            parties: parties::resolvers([t.resolver]),
             title: format!(
                 "{name} answered after {}, when the client had given up after {}",
                 words::took(took),

@@ -1,10 +1,12 @@
 //! Packets that the capture lacks.
 
-use super::{Context, Draft, Page, Severity, coverage};
+use super::{Context, Draft, FindingId, Page, Severity, coverage};
 
 /// What `presyn explain capture-incomplete` shows.
 pub const PAGE: Page = Page {
-    id: "capture-incomplete",
+    id: FindingId::CaptureIncomplete,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The capture lacks packets, so silence in it proves less.
 
 Packets were dropped while capturing, the file is damaged or cut off, it began after
@@ -37,6 +39,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         id: PAGE.id,
         severity: Severity::Medium,
         subject: None,
+        parties: Vec::new(),
         title: "The capture lacks packets, so silence in it proves less".into(),
         detail,
         cost: None,

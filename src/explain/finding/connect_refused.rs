@@ -1,6 +1,6 @@
 //! A server that refuses the connection.
 
-use super::{Context, Draft, Page, Severity, attempt};
+use super::{Context, Draft, FindingId, Page, Severity, attempt, parties};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::flow::Endpoint;
@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 /// What `presyn explain connect-refused` shows.
 pub const PAGE: Page = Page {
-    id: "connect-refused",
+    id: FindingId::ConnectRefused,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The server refused the connection.
 
 A RST answered the SYN (or the connect returned ECONNREFUSED): the host is up and
@@ -49,6 +51,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 id: PAGE.id,
                 severity: if recovered { Severity::Low } else { Severity::High },
                 subject: Some(Subject::Connection(c)),
+                parties: parties::servers([to]),
                 title: if count == 1 {
                     format!("{to} refused the connection")
                 } else {

@@ -1,6 +1,6 @@
 //! What the inputs could not show, said beside every claim.
 
-use super::{Draft, Severity, tally};
+use super::{Draft, Severity, page, tally};
 use crate::explain::Case;
 use crate::explain::words;
 use crate::join::{EventId, How, Query};
@@ -125,7 +125,7 @@ pub fn hedge(case: &Case, drafts: &mut [Draft]) {
         return;
     };
     for draft in drafts {
-        if !RESTS_ON_ABSENCE.contains(&draft.id) {
+        if !page(draft.id).rests_on_absence {
             continue;
         }
         draft.severity = match draft.severity {
@@ -138,15 +138,3 @@ pub fn hedge(case: &Case, drafts: &mut [Draft]) {
         draft.detail.push('.');
     }
 }
-
-/// Findings that a lost packet could refute.
-const RESTS_ON_ABSENCE: &[&str] = &[
-    "resolver-silent",
-    "resolver-lossy",
-    "aaaa-silent",
-    "resolver-unreachable",
-    "resolver-tcp-stuck",
-    "stub-upstream-silent",
-    "syn-unanswered",
-    "host-unreachable",
-];

@@ -1,6 +1,6 @@
 //! Lookups inside TLS.
 
-use super::{Context, Draft, Page, Severity, attempt};
+use super::{Context, Draft, FindingId, Page, Severity, attempt, parties};
 use crate::explain::words;
 use crate::join::connect::Connection;
 use std::net::IpAddr;
@@ -32,7 +32,9 @@ const PUBLIC: &[&str] = &[
 
 /// What `presyn explain encrypted-dns` shows.
 pub const PAGE: Page = Page {
-    id: "encrypted-dns",
+    id: FindingId::EncryptedDns,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The client speaks encrypted DNS, so its lookups cannot be seen.
 
 A connection went to port 853 (DNS over TLS) or to port 443 of a public resolver (DNS
@@ -68,6 +70,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         id: PAGE.id,
         severity: Severity::Info,
         subject: None,
+        parties: parties::servers(found.iter().map(|x| x.to)),
         title: format!(
             "Encrypted DNS goes to {}: those lookups cannot be seen",
             words::list(&ends)

@@ -1,7 +1,7 @@
 //! A server that no packet reaches.
 
 use super::tally::MAX_EVIDENCE;
-use super::{Context, Draft, Page, Severity, attempt, cost, resolver_refused};
+use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties, resolver_refused};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::flow::{Endpoint, Transport};
@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 /// What `presyn explain host-unreachable` shows.
 pub const PAGE: Page = Page {
-    id: "host-unreachable",
+    id: FindingId::HostUnreachable,
+    rests_on_absence: true,
+    in_summary: false,
     text: "The server could not be reached: the network said so, or no SYN ever left.
 
 ICMP (host, network or port unreachable, prohibited) answered the SYN, or the connect
@@ -88,6 +90,7 @@ fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
         id: PAGE.id,
         severity: Severity::High,
         subject: None,
+        parties: parties::servers([to]),
         title: format!("No SYN to {to} ever left this host"),
         detail: format!(
             "This host told itself that it cannot be reached, and its message quotes the packet that did not leave.{}",
@@ -131,6 +134,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
         id: PAGE.id,
         severity,
         subject: Some(Subject::Connection(worst)),
+        parties: parties::servers([to]),
         title: if x.syns.is_empty() {
             format!("No SYN to {to} ever left this host")
         } else {

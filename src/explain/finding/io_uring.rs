@@ -1,6 +1,6 @@
 //! Connects that no system call shows.
 
-use super::{Context, Draft, Page, Severity, tally};
+use super::{Context, Draft, FindingId, Page, Severity, parties, tally};
 use crate::event::{Op, What};
 use crate::explain::words;
 use crate::join::EventId;
@@ -10,7 +10,9 @@ use std::collections::HashSet;
 
 /// What `presyn explain io-uring` shows.
 pub const PAGE: Page = Page {
-    id: "io-uring",
+    id: FindingId::IoUring,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The program set up io_uring, so its connects and sends may be invisible in the trace.
 
 With io_uring a program hands its network operations to the kernel through shared
@@ -84,6 +86,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             Severity::Low
         },
         subject: None,
+        parties: parties::servers(loose.iter().map(|x| x.to)),
         title: "The program uses io_uring: its connects may not show as calls".into(),
         detail: if loose.is_empty() {
             "No SYN of this host lacks a call, so nothing seems to be missing.".into()

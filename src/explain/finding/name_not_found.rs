@@ -1,6 +1,6 @@
 //! A name that does not exist.
 
-use super::{Context, Draft, Page, Severity, tally};
+use super::{Context, Draft, FindingId, Page, Severity, parties, tally};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::Subject;
 use crate::explain::words;
@@ -11,7 +11,9 @@ use std::collections::{HashMap, HashSet};
 
 /// What `presyn explain name-not-found` shows.
 pub const PAGE: Page = Page {
-    id: "name-not-found",
+    id: FindingId::NameNotFound,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The name servers said that the name does not exist, or has no address.
 
 NXDOMAIN means that there is no such name; NOERROR without records means that the
@@ -83,6 +85,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity,
             subject: Some(Subject::Lookup(l)),
+            parties: parties::names([lookup]),
             title: if denied {
                 format!("There is no such name: {} ({} said so)", spoken_name(lookup), words::list(&servers))
             } else {

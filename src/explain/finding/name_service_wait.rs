@@ -1,6 +1,6 @@
 //! Waiting for avahi, nscd, systemd-resolved and their like.
 
-use super::{Context, Draft, Page, cost, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
 use crate::time::Span;
@@ -11,7 +11,9 @@ const WORTH_SAYING: Span = Span::millis(100);
 
 /// What `presyn explain name-service-wait` shows.
 pub const PAGE: Page = Page {
-    id: "name-service-wait",
+    id: FindingId::NameServiceWait,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The client waited for a name service on this host, over a unix socket.
 
 Not every lookup is a packet: nsswitch.conf sends some to avahi (mdns), nscd, sssd
@@ -64,6 +66,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(Some(span), false),
             subject: found.subject,
+            parties: vec![parties::of_entry(Party::Service(service))],
             title: format!("{} went by waiting for {service}", words::took(span)),
             detail: format!(
                 "The client connected {} to {service}'s unix socket{}.",

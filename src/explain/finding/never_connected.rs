@@ -1,6 +1,6 @@
 //! No connection came of it.
 
-use super::{Context, Draft, Page, Severity, attempt, cost, tally};
+use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties, tally};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, HashSet};
 
 /// What `presyn explain never-connected` shows.
 pub const PAGE: Page = Page {
-    id: "never-connected",
+    id: FindingId::NeverConnected,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The client never got a connection.
 
 Either the lookup failed, or found nothing, and no connect was attempted after it; or
@@ -67,6 +69,7 @@ fn lookups(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity,
             subject: Some(account.subject),
+            parties: parties::names([lookup]),
             title: format!(
                 "No connection was attempted after the lookup of {} {said}",
                 spoken_name(lookup)
@@ -138,6 +141,7 @@ fn servers(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(None, true),
             subject: Some(Subject::Connection(last)),
+            parties: parties::servers([to]),
             title: if count == 1 {
                 format!("The client never got a connection to {to}")
             } else {

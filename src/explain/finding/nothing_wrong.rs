@@ -1,6 +1,6 @@
 //! Nothing held the client up.
 
-use super::{Context, Draft, Page, Severity};
+use super::{Context, Draft, FindingId, Page, Severity};
 use crate::event::{IcmpKind, Packet, What};
 use crate::explain::ledger::after_syn;
 use crate::explain::words;
@@ -13,7 +13,9 @@ const QUICK: Span = Span::millis(500);
 
 /// What `presyn explain nothing-wrong` shows.
 pub const PAGE: Page = Page {
-    id: "nothing-wrong",
+    id: FindingId::NothingWrong,
+    rests_on_absence: false,
+    in_summary: false,
     text: "Names were resolved and servers connected without any delay worth the name.
 
 presyn found no fault, the client waited for name services less than half a second,
@@ -72,6 +74,7 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
         id: PAGE.id,
         severity: Severity::Info,
         subject: context.accounts.first().map(|a| a.subject),
+        parties: Vec::new(),
         title: "Nothing is wrong with the lookups and connects seen here".into(),
         detail: format!(
             "The longest wait for a name service was {}{}.",

@@ -1,6 +1,6 @@
 //! A resolver that answers with errors.
 
-use super::{Context, Draft, Page, cost, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 /// What `presyn explain resolver-error` shows.
 pub const PAGE: Page = Page {
-    id: "resolver-error",
+    id: FindingId::ResolverError,
+    rests_on_absence: false,
+    in_summary: false,
     text: "A name server answered with an error instead of an answer.
 
 SERVFAIL: the server tried and failed (its forwarder or the domain's servers are
@@ -51,6 +53,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(found.span, t.lookup_failed()),
             subject: found.subject,
+            parties: parties::resolvers([t.resolver]),
             title: format!(
                 "{name} answered {} of {} with {}",
                 bad.len() + t.forgotten.errors,

@@ -1,6 +1,6 @@
 //! A resolver that answers some queries and leaves others.
 
-use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
 use crate::event::dns::{Name, RecordType};
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
@@ -9,7 +9,9 @@ use std::collections::HashSet;
 
 /// What `presyn explain resolver-lossy` shows.
 pub const PAGE: Page = Page {
-    id: "resolver-lossy",
+    id: FindingId::ResolverLossy,
+    rests_on_absence: true,
+    in_summary: false,
     text: "A name server answered some queries and left others without any answer.
 
 The server works, but now and then a query or its answer is lost. UDP is not
@@ -73,6 +75,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(found.span, t.lookup_failed()),
             subject: found.subject,
+            parties: parties::resolvers([t.resolver]),
             title: format!("{name} left {left} of {asked} queries unanswered"),
             detail: format!(
                 "It answered the other {answered} in time, so the server is up, but queries or answers get lost: {}, about {}.{}",

@@ -1,6 +1,6 @@
 //! A resolver that refuses queries below DNS.
 
-use super::{Context, Draft, Page, cost, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::event::{Packet, What};
 use crate::explain::Case;
 use crate::explain::ledger::Kind;
@@ -9,7 +9,9 @@ use crate::join::{EventId, Query};
 
 /// What `presyn explain resolver-refused` shows.
 pub const PAGE: Page = Page {
-    id: "resolver-refused",
+    id: FindingId::ResolverRefused,
+    rests_on_absence: false,
+    in_summary: false,
     text: "A name server's host refused the queries: nobody listens there.
 
 An ICMP error (port unreachable, or administratively prohibited) came back, or the
@@ -42,6 +44,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(found.span, failed),
             subject: found.subject,
+            parties: parties::resolvers([t.resolver]),
             title: format!(
                 "{name} refused {}: {}",
                 words::queries(refused.len() + t.forgotten.refused),

@@ -1,13 +1,15 @@
 //! A resolver that answered nothing.
 
-use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
 use crate::time::Span;
 
 /// What `presyn explain resolver-silent` shows.
 pub const PAGE: Page = Page {
-    id: "resolver-silent",
+    id: FindingId::ResolverSilent,
+    rests_on_absence: true,
+    in_summary: false,
     text: "A name server answered none of the client's queries.
 
 The queries left the host (the capture shows their packets; without a capture the
@@ -101,6 +103,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         id: PAGE.id,
         severity: cost::severity(found.span, failed),
         subject: found.subject,
+        parties: parties::resolvers(ends.iter().copied()),
         title,
         detail,
         cost: found.span,

@@ -1,12 +1,14 @@
 //! A resolver that answers in time, but slowly.
 
-use super::{Context, Draft, Page, cost, stub_upstream_silent, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
 
 /// What `presyn explain resolver-slow` shows.
 pub const PAGE: Page = Page {
-    id: "resolver-slow",
+    id: FindingId::ResolverSlow,
+    rests_on_absence: false,
+    in_summary: false,
     text: "A name server answered in time, but took half a second or more.
 
 The client got its answer before it gave up, so nothing looks broken; it only
@@ -41,6 +43,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(found.span, false),
             subject: found.subject,
+            parties: parties::resolvers([t.resolver]),
             title: format!("{name} took up to {} to answer", words::took(longest)),
             detail: format!(
                 "{} of {} answers took {} or more (median {}): {}.{}",

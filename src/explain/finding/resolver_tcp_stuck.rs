@@ -1,6 +1,6 @@
 //! DNS over TCP that hangs.
 
-use super::{Context, Draft, Page, cost, resolver_refused, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, resolver_refused, tally};
 use crate::explain::ledger::Kind;
 use crate::explain::words;
 use crate::flow::{Endpoint, Transport};
@@ -16,7 +16,9 @@ const MAX_RESOLVERS: usize = 256;
 
 /// What `presyn explain resolver-tcp-stuck` shows.
 pub const PAGE: Page = Page {
-    id: "resolver-tcp-stuck",
+    id: FindingId::ResolverTcpStuck,
+    rests_on_absence: true,
+    in_summary: false,
     text: "The client turned to a name server's TCP port and got stuck there.
 
 After a truncated UDP answer (truncated-to-tcp) a client connects to port 53 over
@@ -115,6 +117,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 failed.iter().any(|c| c.outcome != Ending::Connected),
             ),
             subject: charged.subject,
+            parties: parties::resolvers([end]),
             title,
             detail: format!(
                 "No DNS timer bounds this wait: the client hangs for as long as the kernel tries.{why}"

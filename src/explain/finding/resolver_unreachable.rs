@@ -1,12 +1,14 @@
 //! A resolver that no packet reaches.
 
-use super::{Context, Draft, Page, cost, resolver_refused, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, resolver_refused, tally};
 use crate::explain::ledger::Kind;
 use crate::explain::words;
 
 /// What `presyn explain resolver-unreachable` shows.
 pub const PAGE: Page = Page {
-    id: "resolver-unreachable",
+    id: FindingId::ResolverUnreachable,
+    rests_on_absence: true,
+    in_summary: false,
     text: "Queries to a name server could not be delivered.
 
 Either no packet left this host although the client's calls sent queries, or the
@@ -57,6 +59,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(found.span, t.answered().is_empty() && t.lookup_failed()),
             subject: found.subject,
+            parties: parties::resolvers([t.resolver]),
             title,
             detail: format!(
                 "The client sent {}, about {}. {why}{}",

@@ -1,6 +1,6 @@
 //! The name of an address is looked up before connecting to that address.
 
-use super::{Context, Draft, Page, cost, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::explain::Case;
 use crate::explain::ledger::{Account, Subject};
 use crate::explain::words;
@@ -14,7 +14,9 @@ use std::net::IpAddr;
 
 /// What `presyn explain reverse-lookup` shows.
 pub const PAGE: Page = Page {
-    id: "reverse-lookup",
+    id: FindingId::ReverseLookup,
+    rests_on_absence: false,
+    in_summary: true,
     text: "The program asked for the name of an address that it already had, then connected to it.
 
 Somebody typed an address, yet the program did a reverse lookup (PTR, in-addr.arpa)
@@ -97,6 +99,7 @@ fn draft(context: &Context, c: ConnectionId, lookups: &[&Lookup]) -> Draft {
         id: PAGE.id,
         severity: cost::severity_of_habit(span),
         subject: Some(Subject::Connection(c)),
+        parties: parties::servers([x.to]),
         title: format!(
             "The name of {} was looked up{} before connecting to that very address",
             x.to.ip,

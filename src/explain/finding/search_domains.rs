@@ -1,6 +1,6 @@
 //! Names of the search list that do not exist.
 
-use super::{Context, Draft, Page, cost, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::event::dns::Rcode;
 use crate::explain::Case;
 use crate::explain::ledger::Kind;
@@ -10,7 +10,9 @@ use crate::join::{Origin, Query};
 
 /// What `presyn explain search-domains` shows.
 pub const PAGE: Page = Page {
-    id: "search-domains",
+    id: FindingId::SearchDomains,
+    rests_on_absence: false,
+    in_summary: false,
     text: "The client asked for names of the search list that do not exist, before the right one.
 
 A name with fewer dots than 'ndots' is first tried with each domain of resolv.conf's
@@ -70,6 +72,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         id: PAGE.id,
         severity: cost::severity_of_habit(found.span),
         subject: found.subject,
+        parties: parties::names(searched.iter().copied()),
         title: format!(
             "{} of {} asked for names of the search list that do not exist",
             vain.len(),

@@ -1,6 +1,6 @@
 //! A stub on this host that was itself waiting.
 
-use super::{Context, Draft, Page, cost, tally};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::event::dns::{Name, Rcode};
 use crate::explain::Case;
 use crate::explain::ledger::{Kind, Party};
@@ -19,7 +19,9 @@ const WORTH_EXPLAINING: Span = Span::millis(100);
 
 /// What `presyn explain stub-upstream-silent` shows.
 pub const PAGE: Page = Page {
-    id: "stub-upstream-silent",
+    id: FindingId::StubUpstreamSilent,
+    rests_on_absence: true,
+    in_summary: true,
     text: "The resolver on this host was slow or silent because its own name servers were.
 
 The client asked a stub on this host: 127.0.0.53 (systemd-resolved), 127.0.0.1
@@ -203,6 +205,10 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
         id: PAGE.id,
         severity: cost::severity(found.span, failed),
         subject: found.subject,
+        parties: [parties::of_entry(stub.party)]
+            .into_iter()
+            .chain(parties::resolvers(ends.iter().copied()))
+            .collect(),
         title: format!("The client waited for {who}, which waited itself: {what}"),
         detail: format!(
             "Inferred: {} asked about {} in the same time; the same name and time tie it to the client's \

@@ -1,6 +1,6 @@
 //! A server that does not answer the SYN.
 
-use super::{Context, Draft, Page, attempt, cost};
+use super::{Context, Draft, FindingId, Page, attempt, cost, parties};
 use crate::explain::Case;
 use crate::explain::ledger::{Subject, after_syn};
 use crate::explain::words;
@@ -16,7 +16,9 @@ const FIRST_RETRANSMISSION: Span = Span::seconds(1);
 
 /// What `presyn explain syn-unanswered` shows.
 pub const PAGE: Page = Page {
-    id: "syn-unanswered",
+    id: FindingId::SynUnanswered,
+    rests_on_absence: true,
+    in_summary: false,
     text: "The client's SYN got no answer, or one only after retransmissions.
 
 The name was resolved and the connect was called; the SYN left, and nothing came
@@ -91,6 +93,7 @@ fn draft(context: &Context, to: Endpoint, never: bool, list: &[ConnectionId]) ->
         id: PAGE.id,
         severity: cost::severity(Some(time), never && !attempt::recovered(case, x)),
         subject: Some(Subject::Connection(worst)),
+        parties: parties::servers([to]),
         title: if alone {
             let what = if never {
                 "let no connect through in"

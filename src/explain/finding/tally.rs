@@ -338,7 +338,7 @@ pub fn names(queries: &[&Query]) -> String {
     let mut seen = HashSet::new();
     let names: Vec<String> = queries
         .iter()
-        .filter(|q| &*q.question.name.0 != "?" && seen.insert(q.question.name.folded()))
+        .filter(|q| q.question.name.known().is_some() && seen.insert(q.question.name.folded()))
         .map(|q| q.question.name.to_string())
         .collect();
     if names.is_empty() {

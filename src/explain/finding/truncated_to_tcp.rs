@@ -1,6 +1,6 @@
 //! Answers too large for UDP.
 
-use super::{Context, Draft, Page, Severity, cost, tally};
+use super::{Context, Draft, FindingId, Page, Severity, cost, parties, tally};
 use crate::explain::ledger::Kind;
 use crate::explain::words;
 use crate::flow::Transport;
@@ -8,7 +8,9 @@ use crate::join::connect::Role;
 
 /// What `presyn explain truncated-to-tcp` shows.
 pub const PAGE: Page = Page {
-    id: "truncated-to-tcp",
+    id: FindingId::TruncatedToTcp,
+    rests_on_absence: false,
+    in_summary: false,
     text: "A name server cut its UDP answers short, so the client had to ask again over TCP.
 
 That is how DNS works when an answer does not fit (the TC flag, RFC 1035, RFC 7766),
@@ -53,6 +55,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             // The wait itself, where there is one, is resolver-tcp-stuck's.
             severity: Severity::Info,
             subject: found.subject,
+            parties: parties::resolvers([t.resolver]),
             title: format!(
                 "{name} cut {} of {} short{}",
                 cut.len(),

@@ -1,7 +1,7 @@
 //! Answers to questions about a case, in the plain types of `presyn whatif`.
 
 use super::best::Candidate;
-use super::told::seconds;
+use super::told::{model, seconds};
 use super::{Change, ChangeError, Estimate, WhatIf};
 use crate::explain::assemble::{self, Limits};
 use crate::explain::ledger::{Account, Index, Subject};
@@ -99,18 +99,17 @@ fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out
     let not_made = estimate.not_made(change) && this.reverse.is_some();
     out::Lookup {
         id: cite::lookup_id(l),
-        name: this.name.to_string(),
-        models: estimate.models.iter().map(|s| s.name().into()).collect(),
+        name: this.name.known().map(ToString::to_string),
+        models: estimate.models.iter().copied().map(model).collect(),
         seen_s: seconds(estimate.seen),
         least_s: seconds(estimate.least),
         most_s: seconds(estimate.most),
         outcome: match estimate.ending {
-            _ if not_made => "not made",
-            Ending::Answered => "answered",
-            Ending::Denied => "negative",
-            Ending::Failed => "failed",
-        }
-        .into(),
+            _ if not_made => out::EstimatedOutcome::NotMade,
+            Ending::Answered => out::EstimatedOutcome::Answered,
+            Ending::Denied => out::EstimatedOutcome::Negative,
+            Ending::Failed => out::EstimatedOutcome::Failed,
+        },
         explained: estimate.explained,
         waits: estimate
             .waits

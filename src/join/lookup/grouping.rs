@@ -124,7 +124,7 @@ fn add(draft: &mut Draft, queries: &IdVec<QueryId, Query>, i: QueryId, name: Nam
 
 /// A query known only from a connect: its name was never seen.
 fn unknown(name: &Name) -> bool {
-    &*name.0 == "?"
+    name.known().is_none()
 }
 
 /// Whether a query belongs to a lookup.

@@ -37,7 +37,7 @@ fn account(first: &Waited, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n## {}\n", text(&first.what()))?;
     let parts = first.parts.iter();
     let mut rows: Vec<Vec<String>> = parts
-        .map(|p| row(text(&words::part(p)), (Some(p.before_s), Some(p.after_s))))
+        .map(|p| row(text(&words::part(p)), (p.before_s, p.after_s)))
         .collect();
     rows.push(row("**in all**".into(), words::slowest(first)));
     let head = [
@@ -106,7 +106,7 @@ fn findings(findings: &[Found], out: &mut dyn Write) -> io::Result<()> {
             out,
             "- **{}** {}: {}{remedy}",
             f.change.name(),
-            code(&f.id),
+            code(f.id.name()),
             text(&words::found(f)),
         )?;
     }
@@ -121,7 +121,7 @@ fn resolvers(resolvers: &[Asked], out: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<Vec<String>> = resolvers
         .iter()
         .map(|r| {
-            let count = |of: fn(&Answers) -> u64| words::count(r, of);
+            let count = |of: fn(&Answers) -> Option<u64>| words::count(r, of);
             let time = |of: fn(&Answers) -> Option<f64>| words::time(r, of);
             let mut name = text(&words::asked(r));
             if r.untraced {

@@ -47,7 +47,7 @@ fn account(first: &Waited, style: &Style, out: &mut dyn Write) -> io::Result<()>
     writeln!(out, "\n{}", style.head(&head(&first.what())))?;
     for part in &first.parts {
         let label = format!("  {}", pad(&words::part(part), 44));
-        row(&label, Some(part.before_s), Some(part.after_s), out)?;
+        row(&label, part.before_s, part.after_s, out)?;
     }
     let (before, after) = words::slowest(first);
     row("  in all", before, after, out)?;
@@ -113,7 +113,7 @@ fn findings(findings: &[Found], style: &Style, out: &mut dyn Write) -> io::Resul
         let mark = format!("  {:<7}", finding.change.name());
         bullet(
             &mark,
-            &format!("{} [{}]", words::found(finding), escape(&finding.id)),
+            &format!("{} [{}]", words::found(finding), finding.id),
             out,
         )?;
         if let Some(remedy) = words::news(finding) {

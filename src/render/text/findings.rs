@@ -76,7 +76,7 @@ pub fn verify(delay: &Delay, style: &Style, out: &mut dyn Write) -> io::Result<(
         writeln!(
             out,
             "  # {}  {}",
-            seconds(entry.seconds),
+            words::known_seconds(entry.seconds),
             tables::entry_label(entry)
         )?;
         for command in commands {

@@ -1,6 +1,6 @@
 //! The accounts beside the first: many connections and lookups, one line for each place they went to.
 
-use super::style::{Style, fit, pad, seconds};
+use super::style::{Style, fit, pad};
 use super::tables;
 use crate::render::words;
 use crate::report::Report;
@@ -23,7 +23,7 @@ pub fn write(report: &Report, shown: usize, style: &Style, out: &mut dyn Write) 
         let what = fit(&format!("{many}{}", group.what), 34);
         let line = format!(
             "{:>10}  {} {}",
-            seconds(group.slowest.since_start_s),
+            words::known_seconds(group.slowest.since_start_s),
             pad(&what, 34),
             fit(&group.why(), 31)
         );

@@ -3,7 +3,7 @@
 use super::style::{Style, fit, pad, seconds, width};
 use crate::render::safe::escape;
 use crate::render::words::{self, task};
-use crate::report::{Entry, Query, Report};
+use crate::report::{Entry, LookupOutcome, Query, QueryState, Report, Role, Transport};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -42,25 +42,20 @@ pub fn resolvers(report: &Report, style: &Style, out: &mut dyn Write) -> io::Res
         ))
     )?;
     for r in &report.resolvers {
-        let median = r.rtt_s.median.map_or("-".into(), seconds);
         let line = format!(
             "{} {:>6} {:>9} {:>11} {:>5} {:>9} {:>9}",
             pad(&fit(&words::resolver(r), wide), wide),
-            r.queries,
-            r.answered,
-            r.unanswered,
-            r.open,
-            median,
-            if r.origin == "untraced" {
-                "-".into()
-            } else {
-                seconds(r.waited_s)
-            }
+            words::known_count(r.queries),
+            words::known_count(r.answered),
+            words::known_count(r.unanswered),
+            words::known_count(r.open),
+            words::known_seconds(r.rtt_s.median),
+            words::resolver_waited(r)
         );
         writeln!(
             out,
             "{}",
-            if r.unanswered > 0 && r.answered == 0 {
+            if r.unanswered > Some(0) && r.answered == Some(0) {
                 style.bad(&line)
             } else {
                 line
@@ -84,17 +79,16 @@ pub fn lookups(
     writeln!(out, "\n{}", style.head("Lookups"))?;
     for l in report.lookups.iter().take(shown) {
         let who = l.tasks.first().map(task).unwrap_or_default();
-        let client = if l.client == "unknown" {
-            String::new()
-        } else {
-            format!(", {}", l.client)
-        };
+        let client = l.client.map_or_else(String::new, |c| format!(", {c}"));
         let head = format!(
             "{} {} {} in {}{client}",
             l.id,
-            fit(&escape(&l.name), 40),
-            l.outcome,
-            seconds(l.seconds)
+            fit(
+                &escape(l.name.as_deref().unwrap_or("a name that is not known")),
+                40
+            ),
+            l.outcome.map_or("outcome not known", LookupOutcome::name),
+            words::known_seconds(l.seconds)
         );
         let head = escape(&head);
         if who.is_empty() {
@@ -108,38 +102,40 @@ pub fn lookups(
             let words = fit(&escape(&caller.words), super::WIDTH - 5);
             writeln!(out, "     {}", style.faint(&words))?;
         }
-        let mut groups: Vec<(String, Vec<&Query>)> = Vec::new();
-        let mut index: BTreeMap<String, usize> = BTreeMap::new();
+        let mut groups: Vec<Vec<&Query>> = Vec::new();
+        let mut index: BTreeMap<(&str, Transport, QueryState), usize> = BTreeMap::new();
         for q in &l.queries {
-            let key = format!("{}|{}|{}", q.resolver, q.transport, q.state);
-            let at = *index.entry(key.clone()).or_insert_with(|| {
-                groups.push((key, Vec::new()));
+            let key = (&*q.resolver, q.transport, q.state);
+            let at = *index.entry(key).or_insert_with(|| {
+                groups.push(Vec::new());
                 groups.len() - 1
             });
-            groups[at].1.push(q);
+            groups[at].push(q);
         }
-        for (_, queries) in groups.iter().take(12) {
+        for queries in groups.iter().take(12) {
             let q = queries[0];
             let mut kinds: Vec<&str> = queries
                 .iter()
-                .filter_map(|q| q.question.split(' ').next())
+                .filter_map(|q| q.question.as_deref()?.split(' ').next())
                 .collect();
             kinds.sort_unstable();
             kinds.dedup();
-            let waits: Vec<String> = queries.iter().map(|q| seconds(q.waited_s)).collect();
+            let waits: Vec<String> = queries
+                .iter()
+                .map(|q| words::known_seconds(q.waited_s))
+                .collect();
             let waits = if waits.len() > 3 {
                 format!("{} …", waits[..3].join(" "))
             } else {
                 waits.join(" ")
             };
-            let tcp = if q.transport == "tcp" { " tcp" } else { "" };
-            let party = format!("{}{tcp}", words::party(&q.resolver));
+            let party = format!("{}{}", words::party(&q.resolver), words::over(q.transport));
             let line = format!(
                 "{} {:>2} × {}  {}",
                 pad(&party, 22),
                 queries.len(),
                 pad(&kinds.join("+"), 8),
-                q.state
+                words::state(q.state)
             );
             let line = fit(&escape(&line), 52);
             writeln!(out, "     {} {}", pad(&line, 52), fit(&waits, 22))?;
@@ -161,7 +157,7 @@ pub fn connections(
     writeln!(out, "\n{}", style.head("Connections"))?;
     let mut list: Vec<_> = report.connections.iter().collect();
     // Servers first: they are what the user asked about.
-    list.sort_by_key(|c| (c.role != "server", c.role != "resolver"));
+    list.sort_by_key(|c| (c.role != Role::Server, c.role != Role::Resolver));
     for c in list.iter().take(shown) {
         let at = c
             .syn_s
@@ -170,15 +166,13 @@ pub fn connections(
         let took = c
             .connect_seconds
             .map_or_else(String::new, |s| format!(" in {}", seconds(s)));
-        let syns = if c.syns > 1 {
-            format!(", {} SYNs", c.syns)
-        } else {
-            String::new()
+        let syns = match c.syns {
+            Some(n) if n > 1 => format!(", {n} SYNs"),
+            _ => String::new(),
         };
-        let role = if c.role == "server" {
-            String::new()
-        } else {
-            format!(" ({})", c.role)
+        let role = match c.role {
+            Role::Server => String::new(),
+            other => format!(" ({other})"),
         };
         let cause = c
             .cause
@@ -188,7 +182,7 @@ pub fn connections(
             "{} {} {at}: {}{took}{syns}{role}",
             c.id,
             pad(&c.to, 24),
-            c.outcome
+            words::outcome(c.outcome)
         );
         writeln!(out, "  {}{}", escape(&line), style.faint(&escape(&cause)))?;
     }

@@ -5,7 +5,7 @@ use super::{SHOWN, WIDTH, bullet};
 use crate::render::safe::escape;
 use crate::render::words;
 use crate::report::Report;
-use crate::report::whatif::{Answer, Delay, Lookup, WhatIf};
+use crate::report::whatif::{Answer, Delay, EstimatedOutcome, Lookup, WhatIf};
 use std::io::{self, Write};
 
 /// How the waits fit, and the best single change.
@@ -100,7 +100,8 @@ fn answer(whatif: &WhatIf, answer: &Answer, style: &Style, out: &mut dyn Write) 
     table(
         "Lookup",
         answer.lookups.iter().map(|l| {
-            let label = format!("{} {}", l.id, l.name);
+            let name = l.name.as_deref().unwrap_or("a name that is not known");
+            let label = format!("{} {name}", l.id);
             (label, l.seen_s, then_of(l), waits(l))
         }),
         style,
@@ -155,10 +156,10 @@ fn then_of(lookup: &Lookup) -> String {
         most_s: lookup.most_s,
         fails: false,
     });
-    match &*lookup.outcome {
-        "not made" => "not made".into(),
-        "failed" => format!("{time}, fails"),
-        _ => time,
+    match lookup.outcome {
+        EstimatedOutcome::NotMade => "not made".into(),
+        EstimatedOutcome::Failed => format!("{time}, fails"),
+        EstimatedOutcome::Answered | EstimatedOutcome::Negative => time,
     }
 }
 
@@ -172,7 +173,12 @@ fn waits(lookup: &Lookup) -> String {
                 .to_owned()
         })
         .collect();
-    let models = lookup.models.join(" or ");
+    let models = lookup
+        .models
+        .iter()
+        .map(|m| m.name())
+        .collect::<Vec<_>>()
+        .join(" or ");
     match (text.is_empty(), models.is_empty()) {
         (_, true) => String::new(),
         (true, _) => models,

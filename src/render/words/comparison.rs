@@ -1,8 +1,9 @@
 //! Words of two reports compared.
 
-use super::{party, seconds, what};
+use super::{known_count, known_seconds, party, seconds, what};
 use crate::explain::comparison::{Answers, Asked, Change, Found, Part, Setting, Times, Waited};
 use crate::render::safe::escape;
+use crate::report::Severity;
 
 /// Seconds, or a dash for what is not there.
 pub fn some(value: Option<f64>) -> String {
@@ -21,10 +22,7 @@ pub fn gained(before: Option<f64>, after: Option<f64>) -> String {
 
 /// What a part of the time was spent on.
 pub fn part(part: &Part) -> String {
-    if part.kind == "after-syn" {
-        return "SYN sent, waiting for the server".into();
-    }
-    let what = what(&part.kind, part.note.as_deref());
+    let what = what(part.kind, part.start_up);
     match &part.party {
         Some(name) => format!("{} {what}", party(name)),
         None => what.into(),
@@ -33,7 +31,7 @@ pub fn part(part: &Part) -> String {
 
 /// The slowest attempts before and after, in seconds.
 pub fn slowest(waited: &Waited) -> (Option<f64>, Option<f64>) {
-    let slowest = |times: &Option<Times>| times.as_ref().map(|t| t.slowest_s);
+    let slowest = |times: &Option<Times>| times.as_ref().and_then(|t| t.slowest_s);
     (slowest(&waited.before), slowest(&waited.after))
 }
 
@@ -51,7 +49,7 @@ pub fn attempts(waited: &Waited) -> Option<String> {
             Some(format!(
                 "{side} {} times, median {}",
                 t.times,
-                seconds(t.median_s)
+                known_seconds(t.median_s)
             ))
         })
         .collect();
@@ -71,12 +69,12 @@ pub fn found(finding: &Found) -> String {
 
 /// A resolver's name.
 pub fn asked(r: &Asked) -> String {
-    super::resolver_name(&r.address, r.port, &r.transport)
+    super::resolver_name(&r.address, r.port, r.transport)
 }
 
 /// A count before and after.
-pub fn count(r: &Asked, of: fn(&Answers) -> u64) -> String {
-    let side = |side: &Option<Answers>| side.as_ref().map_or("-".into(), |a| of(a).to_string());
+pub fn count(r: &Asked, of: fn(&Answers) -> Option<u64>) -> String {
+    let side = |side: &Option<Answers>| known_count(side.as_ref().and_then(of));
     format!("{} → {}", side(&r.before), side(&r.after))
 }
 
@@ -91,21 +89,21 @@ pub fn waited(r: &Asked) -> String {
     if r.untraced {
         return "-".into();
     }
-    time(r, |a| Some(a.waited_s))
+    time(r, |a| a.waited_s)
 }
 
 /// What waits for a resolver gained.
 pub fn resolver_gained(r: &Asked) -> String {
     let waited = |side: &Option<Answers>| {
-        let waited = side.as_ref().map_or(0.0, |a| a.waited_s);
-        Some(waited).filter(|_| !r.untraced)
+        let waited = side.as_ref().map_or(Some(0.0), |a| a.waited_s);
+        waited.filter(|_| !r.untraced)
     };
     gained(waited(&r.before), waited(&r.after))
 }
 
 /// What to do about a finding that was not told before.
 pub fn news(finding: &Found) -> Option<&str> {
-    let told = finding.change != Change::New || finding.severity == "info";
+    let told = finding.change != Change::New || finding.severity == Severity::Info;
     finding.remedy.as_deref().filter(|_| !told)
 }
 
