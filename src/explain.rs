@@ -17,7 +17,7 @@ pub mod verdict;
 pub mod whatif;
 pub mod words;
 
-use crate::decode::hosts;
+use crate::decode::hosts::Hosts;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::flow::Endpoint;
 use crate::join::lookup::Lookup;
@@ -42,7 +42,7 @@ pub struct Case<'a> {
     /// Words of `RES_OPTIONS` in the client's environment; empty where nobody knows.
     pub environment: &'a [String],
     /// The client's `/etc/hosts`, where it is known.
-    pub hosts: Option<&'a str>,
+    pub hosts: Option<&'a Hosts>,
     /// What was let go while reading.
     pub past: &'a past::Past,
     /// Only this server's connections get an account.
@@ -52,7 +52,6 @@ pub struct Case<'a> {
 impl Case<'_> {
     /// Whether the client's hosts file has the name of a lookup.
     pub fn in_hosts(&self, lookup: &Lookup) -> bool {
-        self.hosts
-            .is_some_and(|text| hosts::has(text, &lookup.name.0))
+        self.hosts.is_some_and(|hosts| hosts.has(&lookup.name.0))
     }
 }

@@ -4,6 +4,7 @@ pub mod files;
 pub mod forget;
 
 use crate::clock::{self, Given, Solution};
+use crate::decode::hosts::Hosts;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, What};
 use crate::explain::Case;
@@ -167,6 +168,7 @@ pub fn with_case<T>(
         attempts: asking.attempts,
     };
     let joined = join::join(&evidence);
+    let hosts = hosts.map(Hosts::new);
     let case = Case {
         evidence,
         joined: &joined,
@@ -175,7 +177,7 @@ pub fn with_case<T>(
         dated: solutions.iter().all(|s| s.dated),
         config: conf.as_ref().map(|(path, c)| (*path, c)),
         environment: &resolver_options,
-        hosts: hosts.as_deref(),
+        hosts: hosts.as_ref(),
         past: &past,
         target: settings.target,
     };

@@ -1,6 +1,7 @@
 //! Everything that touches the system. What comes out are [`crate::event::Event`]s and facts about
 //! the input ([`crate::input`]).
 
+pub mod bounded;
 pub mod capture;
 pub mod capture_file;
 pub mod compression;
@@ -14,3 +15,4 @@ pub mod privilege;
 pub mod saved;
 pub mod strace_log;
 pub mod tracer;
+mod unpack;

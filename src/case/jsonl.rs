@@ -2,11 +2,11 @@
 
 use crate::event::{Event, What};
 use crate::input::{Sees, TraceClock, TraceFacts};
+use crate::source::bounded;
 use crate::source::headway::{self, Counted};
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use thiserror::Error;
@@ -212,7 +212,7 @@ pub fn gap_line(gap: &Gap) -> io::Result<Vec<u8>> {
 /// Reads a trace. A last line that is cut, and lines that are no events, are warnings.
 pub fn read(path: &Path, input: u16, sink: &mut dyn FnMut(Event)) -> Result<Trace, JsonlError> {
     let name = path.display().to_string();
-    match File::open(path) {
+    match bounded::open_regular(path) {
         Ok(file) => read_from(Counted(file), &name, input, sink),
         Err(source) => Err(JsonlError::Unreadable { path: name, source }),
     }

@@ -8,6 +8,7 @@ use crate::explain::assemble::Limits;
 use crate::explain::whatif::Change;
 use crate::flow::{DNS_PORT, Endpoint};
 use crate::pipeline::Settings;
+use crate::source::bounded;
 use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
 use crate::source::inputs::InputOptions;
@@ -41,9 +42,9 @@ pub fn whatif(args: &Whatif) -> Result<(Settings, InputOptions, Option<Change>)>
         args.recorded_resolv_conf.clone(),
     )?;
     let conf = args.resolv_conf.as_deref().map(|path| {
-        let text = std::fs::read(path)
+        let text = bounded::whole_text(path)
             .with_context(|| format!("--resolv-conf {} cannot be read", path.display()))?;
-        let conf = ResolvConf::parse(&String::from_utf8_lossy(&text));
+        let conf = ResolvConf::parse(&text);
         Ok::<_, anyhow::Error>((path.display().to_string(), conf))
     });
     let words = args.options.iter().flat_map(|o| o.split_whitespace());

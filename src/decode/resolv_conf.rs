@@ -9,6 +9,10 @@ pub const MAX_NAMESERVERS: usize = 3;
 const MAX_NDOTS: u32 = 15;
 /// Names in a search list that are kept; more would only be a hostile file.
 const MAX_SEARCH: usize = 64;
+/// Likewise name servers and options: there are about twenty options.
+const MAX_LISTED: usize = 64;
+/// And the length of an option or a domain: no name is longer (RFC 1035 section 2.3.4, with every byte escaped).
+const MAX_WORD: usize = 4 * 255;
 
 /// What a stub resolver is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,18 +32,23 @@ impl ResolvConf {
         for (number, line) in text.lines().enumerate() {
             // A comment begins a line, or follows the values on it.
             let line = line.split(['#', ';']).next().unwrap_or("");
-            let mut words = line.split_whitespace();
+            let mut words = line.split_whitespace().filter(|w| w.len() <= MAX_WORD);
             match words.next() {
                 Some("nameserver") => {
                     let address = words.next().map(|a| a.split('%').next().unwrap_or(a));
-                    if let Some(Ok(address)) = address.map(str::parse) {
+                    if let Some(Ok(address)) = address.map(str::parse)
+                        && this.nameservers.len() < MAX_LISTED
+                    {
                         this.nameservers.push((address, number + 1));
                     }
                 }
                 // The last of `search` and `domain` wins.
                 Some("search") => this.search = words.take(MAX_SEARCH).map(domain).collect(),
                 Some("domain") => this.search = words.take(1).map(domain).collect(),
-                Some("options") => this.options.extend(words.map(str::to_owned)),
+                Some("options") => {
+                    let room = MAX_LISTED - this.options.len();
+                    this.options.extend(words.take(room).map(str::to_owned));
+                }
                 _ => {}
             }
         }
@@ -113,6 +122,18 @@ mod tests {
         assert_eq!(conf.told(&environment).timeout, Some(2));
         assert_eq!(conf.ndots(), 3);
         assert!(conf.has("rotate"));
+    }
+
+    #[test]
+    fn a_hostile_file_is_bounded() {
+        let lines = "nameserver 10.0.0.1\noptions timeout:1 attempts:2\n";
+        let mut text = lines.repeat(1_000) + "search ";
+        text += &"a".repeat(1 << 20);
+        text += &" b.example".repeat(1_000);
+        let conf = ResolvConf::parse(&text);
+        assert_eq!(conf.nameservers.len(), MAX_LISTED);
+        assert_eq!(conf.options.len(), MAX_LISTED);
+        assert_eq!(conf.search, vec!["b.example"; MAX_SEARCH]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod reading;
 use crate::decode::packet::{DecodeOptions, Decoder};
 use crate::event::Event;
 use crate::input::CaptureFacts;
+use crate::source::bounded;
 use crate::source::compression;
 use crate::source::headway::Counted;
 use buffer::Buffer;
@@ -20,7 +21,6 @@ use filter::Filter;
 use format::Format;
 pub use format::sniff;
 pub(super) use reading::Reading;
-use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 use thiserror::Error;
@@ -75,7 +75,7 @@ pub fn read(
     sink: &mut dyn FnMut(Event),
 ) -> Result<CaptureFacts, CaptureFileError> {
     let name = path.display().to_string();
-    match File::open(path) {
+    match bounded::open_regular(path) {
         Ok(file) => read_from(Counted(file), &name, input, options, sink),
         Err(source) => Err(CaptureFileError::Open { path: name, source }),
     }

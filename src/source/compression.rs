@@ -1,5 +1,6 @@
 //! Compressed inputs, told by their first bytes: captures and logs alike.
 
+use super::unpack;
 use std::io::{BufRead, BufReader, Read, Result};
 
 /// Compressions that are undone.
@@ -28,9 +29,12 @@ pub fn decompress<'r>(
     Ok(match compression {
         None => Box::new(reader),
         Some(Compression::Gzip) => {
-            Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(reader)))
+            let gzip = |packed| Ok(flate2::read::MultiGzDecoder::new(packed));
+            Box::new(BufReader::new(unpack::guarded(reader, gzip)?))
         }
-        Some(Compression::Zstd) => Box::new(BufReader::new(zstd::Decoder::with_buffer(reader)?)),
+        Some(Compression::Zstd) => {
+            Box::new(BufReader::new(unpack::guarded(reader, zstd::Decoder::new)?))
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod found;
 
+use super::bounded::Patient;
 use super::capture_file::{self, CaptureFileError, CaptureOptions};
 use super::headway::{self, Counted};
 use super::strace_log::{self, StraceLogError};
@@ -16,11 +17,8 @@ use crate::pipeline::Gathered;
 use crate::pipeline::forget::Forget;
 use crate::share::Shared;
 use crate::time::Timestamp;
-use found::{Found, file, folder, head, is_own_trace, refuse_foreign, text};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use found::{Found, Stream, file, folder, is_own_trace, refuse_foreign, text};
 use std::io::{self, Cursor, Read};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -127,9 +125,9 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     let mut found = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            let head = head(Stdin, path)?;
-            refuse_foreign("-", &head)?;
-            found.push(Found::Stdin(head));
+            let stream = Stream::new(path, Box::new(Patient(io::stdin())))?;
+            refuse_foreign("-", &stream.head)?;
+            found.push(Found::Stream(stream));
         } else if path.is_dir() {
             folder(path, &mut found, &mut gathered)?;
         } else {
@@ -187,30 +185,6 @@ fn read_all(
     Ok(())
 }
 
-/// Standard input, from which a silent pipe does not keep the user's Ctrl-C.
-struct Stdin;
-
-/// How often Ctrl-C is looked for while nothing comes, in milliseconds.
-const PATIENCE: u16 = 100;
-
-impl Read for Stdin {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let stdin = io::stdin();
-        loop {
-            if headway::stopped() {
-                return Ok(0);
-            }
-            let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut ready, PATIENCE) {
-                Ok(0) | Err(Errno::EINTR) => {}
-                // Beside the standard library's buffer, which nobody else uses.
-                Ok(_) => return Ok(nix::unistd::read(stdin.as_fd(), buffer)?),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
 fn read(
     found: Found,
     input: u16,
@@ -237,20 +211,20 @@ fn read(
         Found::Own(path) => {
             own(jsonl::read(&path, input, &mut calls_sink)?, calls, gathered);
         }
-        Found::Stdin(head) if capture_file::sniff(&head) => {
+        Found::Stream(stream) if capture_file::sniff(&stream.head) => {
             let sink = &mut packets_into(forget, &mut gathered.packets, &mut gathered.past);
-            let facts = capture_file::read_from(rest(head), "-", input, &options.capture, sink)?;
+            let name = stream.name.clone();
+            let facts = capture_file::read_from(all(stream), &name, input, &options.capture, sink)?;
             gathered.captures.push(facts);
         }
-        Found::Stdin(head) if is_own_trace(&head) => {
-            own(
-                jsonl::read_from(rest(head), "-", input, &mut calls_sink)?,
-                calls,
-                gathered,
-            );
+        Found::Stream(stream) if is_own_trace(&stream.head) => {
+            let name = stream.name.clone();
+            let trace = jsonl::read_from(all(stream), &name, input, &mut calls_sink)?;
+            own(trace, calls, gathered);
         }
-        Found::Stdin(head) => {
-            let facts = strace_log::read_from("-", rest(head), input, &mut calls_sink)?;
+        Found::Stream(stream) => {
+            let name = stream.name.clone();
+            let facts = strace_log::read_from(&name, all(stream), input, &mut calls_sink)?;
             gathered.traces.push((facts, calls));
         }
     }
@@ -316,7 +290,7 @@ fn own(trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
     }
 }
 
-/// All of standard input, of which the beginning has been read.
-fn rest(head: Vec<u8>) -> impl Read {
-    Counted(Cursor::new(head).chain(Stdin))
+/// All of a stream, of which the beginning has been read.
+fn all(stream: Stream) -> impl Read {
+    Counted(Cursor::new(stream.head).chain(stream.rest))
 }

@@ -1,8 +1,9 @@
 //! Reports that `presyn analyze --format json` saved.
 
+use super::bounded;
 use crate::report::{Report, SCHEMA};
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use serde::Deserialize;
+use std::io;
 use std::path::Path;
 use thiserror::Error;
 
@@ -25,6 +26,16 @@ pub enum SavedError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// It is longer than what is read.
+    #[error(
+        "{path} is longer than {longest} MiB, which is the most that is read of a saved report; give its case instead"
+    )]
+    TooLong {
+        /// Path as given.
+        path: String,
+        /// In MiB.
+        longest: u64,
+    },
     /// It is a report of another version.
     #[error(
         "{path}: a report of {schema}, where this presyn reads {SCHEMA}; analyze its case again"
@@ -37,8 +48,18 @@ pub enum SavedError {
     },
 }
 
+/// What says which version a report is of; the rest is passed over.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default)]
+    schema: Option<String>,
+}
+
 /// How many bytes tell whether a file may be a saved report.
 const SNIFF: u64 = 256;
+
+/// The longest report that is read. One of `--all` has a megabyte for some thousand lookups.
+const LONGEST: u64 = 32 << 20;
 
 /// Reads a saved report; `None` if the file is something else. Captures and strace logs do not begin with a brace,
 /// presyn's own traces say what they are.
@@ -51,27 +72,29 @@ pub fn read(path: &Path) -> Result<Option<Report>, SavedError> {
         path: named(),
         source,
     };
-    let mut head = Vec::new();
-    let mut file = File::open(path).map_err(unreadable)?;
-    file.by_ref()
-        .take(SNIFF)
-        .read_to_end(&mut head)
-        .map_err(unreadable)?;
+    let (head, _) = bounded::bytes(path, SNIFF).map_err(unreadable)?;
     let text = String::from_utf8_lossy(&head);
     if !text.trim_start().starts_with('{') || text.contains("\"presyn.trace/") {
         return Ok(None);
+    }
+    let (bytes, whole) = bounded::bytes(path, LONGEST).map_err(unreadable)?;
+    if !whole {
+        return Err(SavedError::TooLong {
+            path: named(),
+            longest: LONGEST >> 20,
+        });
     }
     let unknown = |source| SavedError::Unknown {
         path: named(),
         source,
     };
-    let whole = BufReader::new(head.chain(file));
-    let value: serde_json::Value = serde_json::from_reader(whole).map_err(unknown)?;
-    match value["schema"].as_str() {
-        Some(other) if other != SCHEMA => Err(SavedError::Version {
+    // Not by way of a `serde_json::Value`, which takes a hundred times the text.
+    let Version { schema } = serde_json::from_slice(&bytes).map_err(unknown)?;
+    match schema {
+        Some(schema) if schema != SCHEMA => Err(SavedError::Version {
             path: named(),
-            schema: other.into(),
+            schema,
         }),
-        _ => serde_json::from_value(value).map(Some).map_err(unknown),
+        _ => serde_json::from_slice(&bytes).map(Some).map_err(unknown),
     }
 }

@@ -4,9 +4,9 @@
 use crate::decode::strace::{Guise, Reader, guise, looks_like_trace};
 use crate::event::Event;
 use crate::input::TraceFacts;
+use crate::source::bounded;
 use crate::source::compression;
 use crate::source::headway::{self, Counted};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -88,7 +88,7 @@ pub fn read_set(
     let mut number = 0;
     let mut first = None;
     for path in paths {
-        let file = File::open(path).map_err(|e| unreadable(path, e))?;
+        let file = bounded::open_regular(path).map_err(|e| unreadable(path, e))?;
         let mut text = unpacked(Counted(file)).map_err(|e| unreadable(path, e))?;
         let tid = suffix(path).filter(|_| paths.len() > 1 || is_part(path));
         reader.next_file(tid, sink);

@@ -4,6 +4,7 @@ use super::InputError;
 use crate::case::{SYSCALLS, TRACE};
 use crate::decode::foreign::{Foreign, foreign};
 use crate::pipeline::Gathered;
+use crate::source::bounded::{self, Opened};
 use crate::source::capture_file::{self, CaptureOptions};
 use crate::source::compression;
 use crate::source::strace_log;
@@ -18,8 +19,29 @@ pub(super) enum Found {
     Trace(PathBuf),
     /// A trace that presyn took.
     Own(PathBuf),
-    /// Standard input: its kind shows in its first bytes, which are these.
-    Stdin(Vec<u8>),
+    /// Standard input or a pipe: its kind shows in its first bytes.
+    Stream(Stream),
+}
+
+/// What can be read once only.
+pub(super) struct Stream {
+    /// What messages call it.
+    pub(super) name: String,
+    /// Its first bytes.
+    pub(super) head: Vec<u8>,
+    /// What follows them.
+    pub(super) rest: Box<dyn Read>,
+}
+
+impl Stream {
+    /// Reads the beginning.
+    pub(super) fn new(path: &Path, mut reader: Box<dyn Read>) -> Result<Self, InputError> {
+        Ok(Self {
+            name: path.display().to_string(),
+            head: head(&mut reader, path)?,
+            rest: reader,
+        })
+    }
 }
 
 /// How many bytes tell what a file is.
@@ -30,7 +52,7 @@ impl Found {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Capture(path) | Self::Trace(path) | Self::Own(path) => path.display().to_string(),
-            Self::Stdin(_) => "-".into(),
+            Self::Stream(stream) => stream.name.clone(),
         }
     }
 
@@ -38,7 +60,7 @@ impl Found {
     pub(super) fn is_capture(&self) -> bool {
         match self {
             Self::Capture(_) => true,
-            Self::Stdin(head) => capture_file::sniff(head),
+            Self::Stream(stream) => capture_file::sniff(&stream.head),
             Self::Trace(_) | Self::Own(_) => false,
         }
     }
@@ -47,7 +69,7 @@ impl Found {
     pub(super) fn begins(&self) -> Option<Timestamp> {
         let bytes = match self {
             Self::Capture(path) => head(open(path).ok()?, path).ok()?,
-            Self::Stdin(head) => head.clone(),
+            Self::Stream(stream) => stream.head.clone(),
             Self::Trace(_) | Self::Own(_) => return None,
         };
         let options = CaptureOptions::default();
@@ -62,7 +84,7 @@ impl Found {
                 let facts = fs::metadata(path).ok().filter(fs::Metadata::is_file);
                 facts.map(|facts| facts.len())
             }
-            Self::Stdin(_) => None,
+            Self::Stream(_) => None,
         }
     }
 }
@@ -76,8 +98,16 @@ pub(super) fn file(path: &Path) -> Result<Found, InputError> {
             Err(_) => Err(unreadable(path, io::Error::from_raw_os_error(libc::ENOENT))),
         };
     }
-    let head = head(open(path)?, path)?;
-    refuse_foreign(&path.display().to_string(), &head)?;
+    let name = path.display().to_string();
+    let head = match bounded::open(path).map_err(|e| unreadable(path, e))? {
+        Opened::Regular(file) => head(file, path)?,
+        Opened::Pipe(pipe) => {
+            let stream = Stream::new(path, pipe)?;
+            refuse_foreign(&name, &stream.head)?;
+            return Ok(Found::Stream(stream));
+        }
+    };
+    refuse_foreign(&name, &head)?;
     if capture_file::sniff(&head) {
         Ok(Found::Capture(path.to_owned()))
     } else if is_own_trace(&head) {
@@ -129,7 +159,7 @@ fn is_capture_name(path: &Path) -> bool {
 }
 
 fn open(path: &Path) -> Result<File, InputError> {
-    File::open(path).map_err(|e| unreadable(path, e))
+    bounded::open_regular(path).map_err(|e| unreadable(path, e))
 }
 
 /// The first bytes of something.
@@ -141,9 +171,22 @@ pub(super) fn head(file: impl Read, path: &Path) -> Result<Vec<u8>, InputError> 
     Ok(head)
 }
 
+/// A file that the user named as resolv.conf: it is that, or an error.
 pub(super) fn text(path: &Path) -> Result<String, InputError> {
-    let bytes = fs::read(path).map_err(|e| unreadable(path, e))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    bounded::whole_text(path).map_err(|e| unreadable(path, e))
+}
+
+/// A file of a case, as much of it as is read; a remark says where that is not all.
+fn part_of_case(path: &Path, gathered: &mut Gathered) -> Result<String, InputError> {
+    let read = bounded::text(path).map_err(|e| unreadable(path, e))?;
+    if !read.whole {
+        gathered.remarks.push(format!(
+            "{}: only its first {} MiB were read",
+            path.display(),
+            bounded::LONGEST >> 20
+        ));
+    }
+    Ok(read.text)
 }
 
 fn unreadable(path: &Path, source: io::Error) -> InputError {
@@ -176,12 +219,21 @@ pub(super) fn folder(
     for file in files {
         match file.file_name().and_then(|n| n.to_str()) {
             Some("resolv.conf") => {
-                gathered.resolv_conf = Some((file.display().to_string(), text(&file)?));
+                let text = part_of_case(&file, gathered)?;
+                gathered.resolv_conf = Some((file.display().to_string(), text));
             }
-            Some("hosts") => gathered.hosts = Some(text(&file)?),
+            Some("hosts") => {
+                gathered.hosts = Some(part_of_case(&file, gathered)?);
+            }
             Some(SYSCALLS | TRACE) if own.is_some() => {}
             _ => {
-                let head = head(open(&file)?, &file)?;
+                let opened = match bounded::open_regular(&file) {
+                    Ok(opened) => opened,
+                    // A file of the kernel's is as little of a case as a FIFO is.
+                    Err(e) if e.kind() == io::ErrorKind::InvalidInput => continue,
+                    Err(e) => return Err(unreadable(&file, e)),
+                };
+                let head = head(opened, &file)?;
                 if capture_file::sniff(&head) {
                     captures.push(file);
                 } else if strace_log::sniff(&head) {
