@@ -11,8 +11,13 @@ use gimli::{
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A function has some tens of instructions here; the longest of a browser have thousands.
+/// A function has some tens of instructions here, each with a few operations; the longest of a browser have thousands.
 const MAX_INSTRUCTIONS: usize = 100_000;
+/// An entry, or what it shares with others (its CIE), is not longer: the longest of a browser has some kilobytes.
+const MAX_ENTRY: usize = 1 << 16;
+/// Without an index all entries are read at the start, and each is read with its CIE, which all others may share: bytes
+/// and instructions counted, honest files need as much as four times the section.
+const MAX_STEPS: usize = 4 * MAX_UNINDEXED;
 /// Without an index all of the section is read at once, up to here.
 const MAX_UNINDEXED: usize = 4 << 20;
 /// More answers than this are found again each time.
@@ -84,7 +89,8 @@ impl Cfi {
     pub fn verdict(&mut self, address: u64) -> Verdict {
         if let Some(covered) = &self.covered {
             let within = |range: &(u64, u64)| (range.0..range.1).contains(&address);
-            return match covered.iter().any(within) {
+            let behind = covered.partition_point(|range| range.0 <= address);
+            return match covered[..behind].last().is_some_and(within) {
                 true => Verdict::Covered,
                 false if covered.is_empty() => Verdict::Harmful,
                 false => Verdict::Uncovered,
@@ -119,11 +125,16 @@ impl Cfi {
             return Some(Verdict::Harmful);
         };
         let at = EhFrameOffset(usize::try_from(at).ok()?);
+        // Every frame of every stack would read all of a long one.
+        if !is_short(&self.frames.bytes, at.0) {
+            return Some(Verdict::Harmful);
+        }
         let entry = frames
             .fde_from_offset(&bases, at, EhFrame::cie_from_offset)
             .ok()?;
         // The unwinder reads the entry before it sees that the address is not in it.
-        Some(if !harmless(&frames, &bases, &entry) {
+        let mut left = MAX_INSTRUCTIONS;
+        Some(if !harmless(&frames, &bases, &entry, &mut left) {
             Verdict::Harmful
         } else if entry.contains(address) {
             Verdict::Covered
@@ -148,44 +159,70 @@ fn section(frames: &Section) -> Frames<'_> {
     section
 }
 
-/// The functions of a section without an index; `None` if it is damaged, or any entry is harmful.
+/// The length of the entry at an offset, without the length itself. `None`: it is outside, or in the 64-bit format,
+/// which no compiler uses here.
+fn length(frames: &[u8], at: usize) -> Option<usize> {
+    let bytes = frames.get(at..at.checked_add(4)?)?;
+    let length = u32::from_le_bytes(bytes.try_into().ok()?);
+    usize::try_from(length).ok().filter(|_| length != u32::MAX)
+}
+
+/// Whether an entry and its CIE, which is looked for at a distance that the entry gives, are short.
+fn is_short(frames: &[u8], at: usize) -> bool {
+    let short = |at| length(frames, at).is_some_and(|length| length <= MAX_ENTRY);
+    let cie = || {
+        let place = at.checked_add(4)?;
+        let bytes = frames.get(place..place.checked_add(4)?)?;
+        let back = usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()?;
+        place.checked_sub(back)
+    };
+    short(at) && cie().is_some_and(short)
+}
+
+/// The functions of a section without an index, in order; `None` if it is damaged, any entry is harmful, or all of them
+/// together take too many steps.
 fn all_covered(frames: &Section) -> Option<Vec<(u64, u64)>> {
     let bases = BaseAddresses::default().set_eh_frame(frames.address);
     let section = section(frames);
     let mut covered = Vec::new();
     let mut entries = section.entries(&bases);
+    let mut left = MAX_STEPS;
     while let Some(entry) = entries.next().ok()? {
         let CieOrFde::Fde(partial) = entry else {
             continue;
         };
+        let cie = length(&frames.bytes, partial.cie_offset().0)?;
+        left = left.checked_sub(cie.saturating_add(partial.entry_len()))?;
+        if cie > MAX_ENTRY || partial.entry_len() > MAX_ENTRY {
+            return None;
+        }
         let entry = partial.parse(EhFrame::cie_from_offset).ok()?;
-        if !harmless(&section, &bases, &entry) {
+        if !harmless(&section, &bases, &entry, &mut left) {
             return None;
         }
         let first = entry.initial_address();
         covered.push((first, first.saturating_add(entry.len())));
     }
+    covered.sort_unstable();
     Some(covered)
 }
 
-fn harmless(frames: &Frames, bases: &BaseAddresses, entry: &Entry) -> bool {
+/// Whether the unwinder can run an entry's instructions, of which so many are `left`.
+fn harmless(frames: &Frames, bases: &BaseAddresses, entry: &Entry, left: &mut usize) -> bool {
     let lists = [
         entry.cie().instructions(frames, bases),
         entry.instructions(frames, bases),
     ];
-    let mut left = MAX_INSTRUCTIONS;
     for mut list in lists {
         // What cannot be read is where the unwinder stops too.
         while let Ok(Some(instruction)) = list.next() {
-            left -= 1;
             let expression = match instruction {
                 CallFrameInstruction::DefCfaExpression { expression }
                 | CallFrameInstruction::Expression { expression, .. }
-                | CallFrameInstruction::ValExpression { expression, .. } => expression,
-                _ if left == 0 => return false,
-                _ => continue,
+                | CallFrameInstruction::ValExpression { expression, .. } => Some(expression),
+                _ => None,
             };
-            if left == 0 || jumps(frames, entry, expression) {
+            if !spend(left) || expression.is_some_and(|e| !runs_straight(frames, entry, e, left)) {
                 return false;
             }
         }
@@ -193,17 +230,29 @@ fn harmless(frames: &Frames, bases: &BaseAddresses, entry: &Entry) -> bool {
     true
 }
 
-fn jumps(frames: &Frames, entry: &Entry, expression: UnwindExpression<usize>) -> bool {
+/// Takes one step of those that are left.
+fn spend(left: &mut usize) -> bool {
+    *left = left.saturating_sub(1);
+    *left > 0
+}
+
+/// Whether an expression has no jumps, and no more operations than are left.
+fn runs_straight(
+    frames: &Frames,
+    entry: &Entry,
+    expression: UnwindExpression<usize>,
+    left: &mut usize,
+) -> bool {
     let Ok(Expression(bytes)) = expression.get(frames) else {
-        return true;
+        return false;
     };
     let mut operations = Expression(bytes).operations(entry.cie().encoding());
     while let Ok(Some(operation)) = operations.next() {
-        if matches!(operation, Operation::Skip { .. } | Operation::Bra { .. }) {
-            return true;
+        if !spend(left) || matches!(operation, Operation::Skip { .. } | Operation::Bra { .. }) {
+            return false;
         }
     }
-    false
+    true
 }
 
 #[cfg(test)]
@@ -241,5 +290,35 @@ mod tests {
         assert_eq!(verdict(&[0x2f, 0xfd, 0xff], 0x1010), Verdict::Harmful);
         // DW_OP_lit1, DW_OP_bra -4.
         assert_eq!(verdict(&[0x31, 0x28, 0xfc, 0xff], 0x1010), Verdict::Harmful);
+    }
+
+    /// A section of one CIE with so many instructions, and so many functions that share it.
+    fn shared(instructions: usize, functions: usize) -> Section {
+        let mut bytes = Vec::from(u32::try_from(12 + instructions).unwrap().to_le_bytes());
+        bytes.extend([0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0, 0, 0]);
+        // DW_CFA_advance_loc 0: not DW_CFA_nop, which ends a list.
+        bytes.extend(vec![0x40; instructions]);
+        for n in 0..functions {
+            let back = u32::try_from(bytes.len() + 4).unwrap();
+            bytes.extend(20_u32.to_le_bytes());
+            bytes.extend(back.to_le_bytes());
+            bytes.extend((0x1000 + 0x100 * n as u64).to_le_bytes());
+            bytes.extend(0x100_u64.to_le_bytes());
+        }
+        bytes.extend([0; 4]);
+        Section {
+            address: 0x2000,
+            bytes: bytes.into(),
+        }
+    }
+
+    #[test]
+    fn a_shared_beginning_is_not_read_for_ever() {
+        let verdict = |section| Cfi::new(section, None).verdict(0x1010);
+        assert_eq!(verdict(shared(30, 60_000)), Verdict::Covered);
+        // Each of these is allowed for itself; together they would be 6,000,000,000 instructions.
+        assert_eq!(verdict(shared(60_000, 100_000)), Verdict::Harmful);
+        // And this one is longer than any.
+        assert_eq!(verdict(shared(100_000, 1)), Verdict::Harmful);
     }
 }
