@@ -5,6 +5,7 @@
 use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A capture, live or a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,79 @@ pub struct CaptureFacts {
     /// The user's filter: what it hides was not "not sent".
     #[serde(default)]
     pub filter: Option<String>,
+    /// Live: packets that were captured and dropped again.
+    #[serde(default)]
+    pub omitted: Omitted,
+}
+
+/// A kind of packet, where dropped ones are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A DNS query.
+    Query,
+    /// A DNS response.
+    Response,
+    /// A SYN.
+    Syn,
+    /// A TCP segment that answers a SYN or ends a connection.
+    Reply,
+    /// Anything else.
+    Other,
+}
+
+/// Packets of one kind: how many, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// How many.
+    pub packets: u64,
+    /// The first of them.
+    pub first: Timestamp,
+    /// The last of them.
+    pub last: Timestamp,
+}
+
+/// Dropped packets by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Kinds(pub BTreeMap<Kind, Counted>);
+
+impl Kinds {
+    /// Counts one.
+    pub fn add(&mut self, kind: Kind, at: Timestamp) {
+        let counted = self.0.entry(kind).or_insert(Counted {
+            packets: 0,
+            first: at,
+            last: at,
+        });
+        counted.packets += 1;
+        counted.first = Ord::min(counted.first, at);
+        counted.last = Ord::max(counted.last, at);
+    }
+
+    /// How many in all.
+    pub fn packets(&self) -> u64 {
+        self.0.values().map(|c| c.packets).sum()
+    }
+}
+
+/// Packets of a live run that were captured and dropped again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Omitted {
+    /// Those that no socket of a traced process explains.
+    pub foreign: Kinds,
+    /// Those for which there was no space: they may be the traced processes' own.
+    pub beyond: Kinds,
+    /// Those of either that were judged sooner than a call may be reported, for want of space.
+    pub hurried: u64,
+}
+
+impl Omitted {
+    /// Whether nothing was dropped.
+    pub fn is_empty(&self) -> bool {
+        self.foreign.0.is_empty() && self.beyond.0.is_empty() && self.hurried == 0
+    }
 }
 
 /// A trace, live or a strace log.

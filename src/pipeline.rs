@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod forget;
+pub mod retention;
 
 use crate::clock::{self, Given, Solution};
 use crate::decode::hosts::Hosts;
