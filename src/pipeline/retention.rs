@@ -7,7 +7,7 @@
 //! 3. it explains one of those: a copy of its SYN behind address translation, a DNS message for a name that it asked
 //!    for, any DNS message while it waits for a name service (nscd, avahi), an ICMP error that quotes one of these, an
 //!    ARP or neighbour discovery message,
-//! 4. calls may be missing because a traced process uses io_uring, and it is a SYN with its reply or a DNS message from
+//! 4. calls may be missing because a traced process uses `io_uring`, and it is a SYN with its reply or a DNS message from
 //!    an address that the traced processes use: up to a bound, of each destination a share,
 //! 5. packets of all processes are wanted (`--others`, or nothing is traced): up to a bound.
 //!
@@ -425,12 +425,9 @@ impl Retention {
             }
             return stays;
         }
-        let flow = match *key {
-            Key::Tcp { flow, .. } | Key::Dns { flow, .. } => flow,
-            _ => {
-                self.omitted.foreign.add(kind, at);
-                return false;
-            }
+        let (Key::Tcp { flow, .. } | Key::Dns { flow, .. }) = *key else {
+            self.omitted.foreign.add(kind, at);
+            return false;
         };
         let here = |ip| self.addresses.is_empty() || self.addresses.contains(&ip);
         if !self.io_uring || !here(flow.src.ip) && !here(flow.dst.ip) {

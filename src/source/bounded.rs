@@ -153,9 +153,10 @@ pub fn text(path: &Path) -> io::Result<Text> {
 /// Reads a small file that must be read whole to be understood.
 pub fn whole_text(path: &Path) -> io::Result<String> {
     let Text { text, whole } = text(path)?;
-    match whole {
-        true => Ok(text),
-        false => Err(too_long(LONGEST)),
+    if whole {
+        Ok(text)
+    } else {
+        Err(too_long(LONGEST))
     }
 }
 

@@ -87,18 +87,18 @@ fn kept(hold: &mut Hold) -> Vec<Timestamp> {
 fn a_packet_waits_for_its_call() {
     let mut hold = Hold::default();
     let (own, other) = (end(1, 40_000), end(1, 40_001));
-    for (n, from) in [other, own, other].into_iter().enumerate() {
-        let key = syn(from, end(9, 80), 7 + u32::try_from(n).unwrap());
-        assert!(!hold.frame(at(n as i64), None, 60, &[n as u8; 4], &[key]));
+    for (n, from) in [(0_u8, other), (1, own), (2, other)] {
+        let key = syn(from, end(9, 80), 7 + u32::from(n));
+        assert!(!hold.frame(at(n.into()), None, 60, &[n; 4], &[key]));
     }
     let mut got = Vec::new();
     hold.release(at(1_900), &mut |held, bytes| {
-        got.push((held.at, bytes.to_vec()))
+        got.push((held.at, bytes.to_vec()));
     });
     assert!(got.is_empty(), "nothing is foreign yet, nothing explained");
     hold.rule().note(&connect(Some(own), end(9, 80), 0));
     hold.release(at(1_950), &mut |held, bytes| {
-        got.push((held.at, bytes.to_vec()))
+        got.push((held.at, bytes.to_vec()));
     });
     assert_eq!(got, [(at(1), vec![1; 4])]);
     hold.release(at(2) + HELD, &mut |_, _| {
