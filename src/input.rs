@@ -30,6 +30,18 @@ pub struct CaptureFacts {
     pub warnings: Vec<String>,
     /// The file was damaged, so that something in it could not be read (exit status 3).
     pub damaged: bool,
+    /// Packets of which the capture holds only the beginning.
+    #[serde(default)]
+    pub cut_packets: u64,
+    /// The longest of them as captured: the snapshot length, unless packets were cut one by one.
+    #[serde(default)]
+    pub snaplen: Option<u32>,
+    /// DNS messages among them.
+    #[serde(default)]
+    pub cut_messages: u64,
+    /// What presyn does not read, by name, and how many packets: link types and encapsulations.
+    #[serde(default)]
+    pub unread: Vec<(String, u64)>,
     /// The user's filter: what it hides was not "not sent".
     #[serde(default)]
     pub filter: Option<String>,
@@ -126,6 +138,9 @@ pub struct TraceFacts {
     /// Lines among them that hold `connect(`: the log shows more connection attempts than could be read.
     #[serde(default)]
     pub unread_connects: u64,
+    /// Connects whose address was made unreadable before the log was given away.
+    #[serde(default)]
+    pub unreadable_addresses: u64,
     /// Times are those of the ends of calls, since another program stamped the lines; the beginnings are concluded.
     #[serde(default)]
     pub ended_times: bool,
@@ -164,8 +179,17 @@ pub enum TraceClock {
         /// The least step.
         resolution: Span,
     },
-    /// No times at all; event times only number the lines.
+    /// No times at all; event times only number the lines, and nothing may be read out of them but the order. The
+    /// difference between a call's entry and exit is a duration all the same, where there is an exit (`-T`), and so is the
+    /// timeout of a wait that returned nothing.
     None,
+}
+
+impl TraceClock {
+    /// Whether event times are times.
+    pub fn has_times(self) -> bool {
+        !matches!(self, Self::None)
+    }
 }
 
 /// Which kinds of call a log shows. An `-e connect` log is silent about sends: their absence in it

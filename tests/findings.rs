@@ -358,6 +358,7 @@ impl Scene {
             skipped_lines: 0,
             unread_connects: 0,
             ended_times: false,
+            unreadable_addresses: 0,
             clock: TraceClock::Epoch {
                 resolution: Span::micros(1),
             },

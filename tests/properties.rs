@@ -466,6 +466,7 @@ fn trace_facts(input: u16) -> TraceFacts {
         skipped_lines: 0,
         unread_connects: 0,
         ended_times: false,
+        unreadable_addresses: 0,
         clock: TraceClock::Epoch {
             resolution: Span::micros(1),
         },

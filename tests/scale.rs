@@ -140,6 +140,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
                 skipped_lines: 0,
                 unread_connects: 0,
                 ended_times: false,
+                unreadable_addresses: 0,
                 clock: TraceClock::Epoch {
                     resolution: Span::micros(1),
                 },

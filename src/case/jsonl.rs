@@ -172,6 +172,7 @@ pub fn facts(path: &str, input: u16, calls: u64) -> TraceFacts {
         skipped_lines: 0,
         unread_connects: 0,
         ended_times: false,
+        unreadable_addresses: 0,
         clock: TraceClock::Epoch {
             resolution: Span(1),
         },

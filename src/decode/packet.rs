@@ -61,6 +61,10 @@ pub struct Counters {
     pub duplicates: u64,
     /// Frames of unsupported link types, by link type.
     pub unsupported: BTreeMap<LinkType, u64>,
+    /// Packets of encapsulations that are recognised but not read, by name.
+    pub unread: BTreeMap<&'static str, u64>,
+    /// DNS messages of which the capture holds only a part.
+    pub cut_messages: u64,
     /// Fragments, stream parts and nested packets that were dropped because of a limit or a hole.
     pub bounds: u64,
     /// Datagrams of which not all fragments are in the capture.
@@ -117,8 +121,8 @@ impl Decoder {
         {
             return;
         }
-        if let (Layer::Ip(data) | Layer::Arp(data), Some(interface)) =
-            (layer, opened.interface.or(frame.interface))
+        if let Layer::Ip(data) | Layer::Arp(data) = layer
+            && let interface = opened.interface.or(frame.interface)
             && self
                 .duplicates
                 .is_copy(frame.at, interface, ip::without_padding(data))
@@ -198,6 +202,8 @@ impl Decoder {
                 message.into_iter().for_each(sink);
             }
             protocol::IPV4 | protocol::IPV6 => self.ip(at, packet.payload, depth + 1, sink),
+            protocol::ESP => *self.counters.unread.entry("IPsec ESP").or_default() += 1,
+            protocol::L2TP => *self.counters.unread.entry("L2TPv3").or_default() += 1,
             protocol::GRE => {
                 if let Some(layer) = tunnel::gre(packet.payload) {
                     self.nested(at, layer, depth, sink);
@@ -228,6 +234,9 @@ impl Decoder {
             Service::Unicast
         } else if let Some(layer) = tunnel::in_udp(src, dst, payload) {
             return self.nested(at, layer, depth, sink);
+        } else if let Some(name) = tunnel::unread_in_udp(src, dst, payload) {
+            *self.counters.unread.entry(name).or_default() += 1;
+            return;
         } else if either(MDNS_PORT) {
             Service::Mdns
         } else if either(LLMNR_PORT) {
@@ -238,6 +247,9 @@ impl Decoder {
             return;
         };
         let cut = packet.missing > 0 || usize::from(udp.length()) > packet.payload.len();
+        if cut && service == Service::Unicast {
+            self.counters.cut_messages += 1;
+        }
         let message = match dns::parse(payload) {
             Ok(message) if message.complete || !cut => Some(message),
             _ if cut => dns::glimpse(payload, true),

@@ -405,6 +405,7 @@ impl Reader {
             calls: self.tally.calls,
             skipped_lines: self.tally.skipped,
             unread_connects: self.tally.unread_connects,
+            unreadable_addresses: self.tally.unreadable_addresses,
             ended_times: self.tally.ended_times,
             clock: self.clock.meaning(),
             sees: self.tally.sees(),

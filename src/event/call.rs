@@ -139,6 +139,14 @@ pub enum SocketStyle {
 pub enum Address {
     /// IPv4 or IPv6.
     Inet(Endpoint),
+    /// An internet address that was made unreadable before the log was given away (`10.x.x.1`, `<Private IP>`): an endpoint
+    /// all the same, which is known by these words.
+    Unreadable {
+        /// What stands in its place.
+        text: Box<str>,
+        /// The port, where it can be read.
+        port: Option<u16>,
+    },
     /// A unix socket's path; abstract names begin with `@`.
     Unix(Box<str>),
     /// `AF_UNSPEC`: dissolves a datagram socket's association.

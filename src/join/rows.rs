@@ -62,6 +62,7 @@ impl Rows {
             skipped_lines: 0,
             unread_connects: 0,
             ended_times: false,
+            unreadable_addresses: 0,
             clock: TraceClock::Epoch {
                 resolution: Span(1),
             },

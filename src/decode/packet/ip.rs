@@ -17,6 +17,8 @@ pub(super) mod protocol {
     pub const TCP: u8 = ip::TCP.0;
     pub const UDP: u8 = ip::UDP.0;
     pub const IPV6: u8 = ip::IPV6.0;
+    pub const ESP: u8 = ip::ENCAP_SEC.0;
+    pub const L2TP: u8 = ip::LAYER2_TUNNELING_PROTOCOL.0;
     pub const GRE: u8 = ip::GRE.0;
     pub const ICMPV6: u8 = ip::IPV6_ICMP.0;
 }

@@ -52,6 +52,7 @@ pub(super) fn open(link: i32, data: &[u8]) -> Option<Opened<'_>> {
         1 => Layer::Ethernet(data),
         0 | 108 => family(data).unwrap_or(Layer::Broken),
         9 | 50 => Layer::Ppp(data),
+        10 => fddi(data),
         51 => pppoe(data).unwrap_or(Layer::Broken),
         // DLT_RAW is 12 on Linux and 14 on OpenBSD; 101 is its LINKTYPE.
         12 | 14 | 101 | 228 | 229 => Layer::Ip(data),
@@ -61,6 +62,7 @@ pub(super) fn open(link: i32, data: &[u8]) -> Option<Opened<'_>> {
         127 => radiotap(data).unwrap_or(Layer::Broken),
         // 149 is DLT_USER2, which Apple's tools used for PKTAP.
         149 | 258 => return pktap(data),
+        192 => return ppi(data),
         239 => nflog(data).unwrap_or(Layer::Broken),
         276 => {
             return Some(Opened {
@@ -223,8 +225,36 @@ fn pktap(data: &[u8]) -> Option<Opened<'_>> {
         let length = usize::try_from(field(0)?).ok()?;
         let link = i32::try_from(field(8)?).ok()?;
         // 108 bytes is the header's least length; PKTAP within PKTAP does not exist.
-        (length >= 108 && link != 149 && link != 258).then_some(())?;
+        (length >= 108 && link != 149 && link != 192 && link != 258).then_some(())?;
         Some((link, data.get(length..)?))
+    };
+    match header() {
+        Some((link, frame)) => open(link, frame),
+        None => Some(Opened {
+            layer: Layer::Broken,
+            interface: None,
+        }),
+    }
+}
+
+/// FDDI (ISO 9314-2): frame control, two addresses, then LLC in the frames that carry it.
+fn fddi(data: &[u8]) -> Layer<'_> {
+    match (data.first(), data.get(13..)) {
+        (Some(0x50..=0x5f), Some(rest)) => snap(rest),
+        (Some(_), _) => Layer::Other,
+        _ => Layer::Broken,
+    }
+}
+
+/// PPI: a header of its own in little-endian order, then a frame of the link type it names.
+fn ppi(data: &[u8]) -> Option<Opened<'_>> {
+    let header = || {
+        let length = u16::from_le_bytes(*data.get(2..)?.first_chunk()?);
+        let link = u32::from_le_bytes(*data.get(4..)?.first_chunk()?);
+        let link = i32::try_from(link)
+            .ok()
+            .filter(|link| !matches!(link, 149 | 192 | 258))?;
+        Some((link, data.get(usize::from(length).max(8)..)?))
     };
     match header() {
         Some((link, frame)) => open(link, frame),

@@ -10,6 +10,9 @@ use std::net::{IpAddr, Ipv4Addr};
 /// `sizeof(struct sockaddr_storage)`, socket(7).
 const MAX_RAW: usize = 128;
 
+/// How much of what stands in place of an address is kept.
+const MAX_WORDS: usize = 64;
+
 /// Reads `{sa_family=AF_INET, …}` and its older forms. A pointer (`0x7ffc…`) or `NULL` is no address.
 pub fn read(value: &[u8]) -> Option<Address> {
     if let Some((bytes, _)) = lex::string(value, MAX_RAW) {
@@ -50,13 +53,54 @@ pub fn read(value: &[u8]) -> Option<Address> {
     Some(match code {
         0 => Address::Unspecified,
         1 => Address::Unix(path(&items)),
-        2 | 10 => inet(&items).map_or_else(family, Address::Inet),
+        2 | 10 => inet(&items)
+            .map(Address::Inet)
+            .or_else(|| unreadable(&items))
+            .unwrap_or_else(family),
         _ => family(),
     })
 }
 
 fn inet(items: &[&[u8]]) -> Option<Endpoint> {
-    let port = items.iter().find_map(|item| {
+    let port = port(items)?;
+    let ip = items.iter().find_map(|item| {
+        let (name, value) = lex::named(item);
+        (name.is_empty() || name.ends_with(b"_addr"))
+            .then(|| host(value))
+            .flatten()
+    })?;
+    Some(Endpoint::new(ip, port))
+}
+
+/// An address that somebody replaced by other words.
+fn unreadable(items: &[&[u8]]) -> Option<Address> {
+    let text = items.iter().find_map(|item| {
+        let (name, value) = lex::named(item);
+        let is_address = name.ends_with(b"_addr") || value.starts_with(b"inet_");
+        is_address.then(|| words(value)).flatten()
+    })?;
+    Some(Address::Unreadable {
+        text,
+        port: port(items),
+    })
+}
+
+/// What stands where an address should: inside the quotes, where there are some.
+fn words(value: &[u8]) -> Option<Box<str>> {
+    let quote = value.iter().position(|b| *b == b'"');
+    let text = if let Some(quote) = quote {
+        lex::unescape(&value[quote + 1..], MAX_WORDS)
+    } else {
+        let inside = value.strip_prefix(b"inet_addr(").unwrap_or(value);
+        let inside = inside.strip_suffix(b")").unwrap_or(inside);
+        inside[..inside.len().min(MAX_WORDS)].to_vec()
+    };
+    let text = text.trim_ascii();
+    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into())
+}
+
+fn port(items: &[&[u8]]) -> Option<u16> {
+    items.iter().find_map(|item| {
         let (name, value) = lex::named(item);
         if !name.ends_with(b"_port") {
             return None;
@@ -67,14 +111,7 @@ fn inet(items: &[&[u8]]) -> Option<Endpoint> {
         }
         let value = value.strip_prefix(b"htons(").unwrap_or(value);
         u16::try_from(lex::number(value)?.0).ok()
-    })?;
-    let ip = items.iter().find_map(|item| {
-        let (name, value) = lex::named(item);
-        (name.is_empty() || name.ends_with(b"_addr"))
-            .then(|| host(value))
-            .flatten()
-    })?;
-    Some(Endpoint::new(ip, port))
+    })
 }
 
 /// `inet_addr("…")`, `inet_pton(AF_INET6, "…", &sin6_addr)`, `htonl(INADDR_ANY)`, or a bare address.
@@ -200,7 +237,49 @@ mod tests {
         for text in [&b"NULL"[..], b"0x7ffc00", b"", b"{}"] {
             assert_eq!(read(text), None);
         }
-        let odd = br#"{sa_family=AF_INET, sin_port=htons(99999), sin_addr=inet_addr("x")}"#;
+        let odd = b"{sa_family=AF_INET, sin_port=htons(53)}";
         assert_eq!(read(odd), Some(Address::Other("AF_INET".into())));
+    }
+
+    #[test]
+    fn redacted_addresses_are_named_as_they_stand() {
+        for (text, words, port) in [
+            (
+                r#"{sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.x.x.1")}"#,
+                "10.x.x.1",
+                Some(53),
+            ),
+            (
+                r#"{sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("XX.XX.XX.XX")}"#,
+                "XX.XX.XX.XX",
+                Some(53),
+            ),
+            (
+                "{sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr(<Private IP>)}",
+                "<Private IP>",
+                Some(443),
+            ),
+            (
+                "{sa_family=AF_INET, sin_port=htons(443), sin_addr=REDACTED}",
+                "REDACTED",
+                Some(443),
+            ),
+            (
+                r#"{sa_family=AF_INET6, sin6_port=htons(53), inet_pton(AF_INET6, "2001:xxxx::1", &sin6_addr)}"#,
+                "2001:xxxx::1",
+                Some(53),
+            ),
+            (
+                r#"{sa_family=AF_INET, sin_port=htons(99999), sin_addr=inet_addr("x")}"#,
+                "x",
+                None,
+            ),
+        ] {
+            let want = Address::Unreadable {
+                text: words.into(),
+                port,
+            };
+            assert_eq!(read(text.as_bytes()), Some(want), "{text}");
+        }
     }
 }

@@ -267,7 +267,7 @@ fn family_note(address: &Address) -> Option<Arc<FdNote>> {
         Address::Unix(_) => SocketFamily::Unix,
         Address::Other(name) if &**name == "AF_NETLINK" => SocketFamily::Netlink,
         Address::Other(_) => SocketFamily::Other,
-        Address::Inet(_) | Address::Unspecified => return None,
+        Address::Inet(_) | Address::Unreadable { .. } | Address::Unspecified => return None,
     };
     Some(Arc::new(FdNote {
         socket: Some(SocketKind {

@@ -2,7 +2,7 @@
 
 use super::names::Kind;
 use super::{Entry, MAX_PENDING, Reader, Sink, WORTH_TELLING, call, descriptor, lex, payload};
-use crate::event::{Call, Change, Event, Life, Op, Outcome, Place, Task, What};
+use crate::event::{Address, Call, Change, Event, Life, Op, Outcome, Place, Task, What};
 use crate::time::{Span, Timestamp};
 use std::sync::Arc;
 
@@ -38,6 +38,13 @@ impl Reader {
             None => return,
         };
         self.learn(&op, tid, &parsed.outcome);
+        if let Op::Connect {
+            to: Address::Unreadable { text, .. },
+            ..
+        } = &op
+        {
+            self.tally.unreadable_address(number, text);
+        }
         let task = self.tasks.task(tid, comm);
         let born = match (&op, parsed.outcome.value()) {
             (Op::Clone { thread, .. }, Some(child)) => u32::try_from(child)

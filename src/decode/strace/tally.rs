@@ -17,6 +17,8 @@ pub struct Tally {
     pub skipped: u64,
     /// Lines among them that hold `connect(`.
     pub unread_connects: u64,
+    /// Connects to addresses that cannot be read.
+    pub unreadable_addresses: u64,
     /// Times were those of the ends of calls.
     pub ended_times: bool,
     /// Something could not be read.
@@ -75,6 +77,18 @@ impl Tally {
             }
             self.unread_connects += 1;
         }
+    }
+
+    /// Counts a connect to an address that cannot be read.
+    pub fn unreadable_address(&mut self, number: u64, text: &str) {
+        if self.unreadable_addresses == 0 {
+            let shown: String = text.escape_debug().collect();
+            self.warn(
+                number,
+                format!("the address '{shown}' cannot be read; what was sent to it counts for no name server"),
+            );
+        }
+        self.unreadable_addresses += 1;
     }
 
     /// Notes what stands before a call.

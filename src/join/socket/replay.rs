@@ -234,7 +234,9 @@ impl<'a> Replay<'a> {
                 this.path = Some(path.clone());
                 this.family = Some(SocketFamily::Unix);
             }
-            Address::Unspecified | Address::Other(_) => this.connect = None,
+            Address::Unspecified | Address::Other(_) | Address::Unreadable { .. } => {
+                this.connect = None;
+            }
         }
         if let Some(note) = &fd.note {
             if let Some(kind) = note.socket

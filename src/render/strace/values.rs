@@ -143,6 +143,11 @@ pub(super) fn address(address: &Address) -> String {
         Address::Unspecified => {
             "{sa_family=AF_UNSPEC, sa_data=\"\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\"}".into()
         }
+        Address::Unreadable { text, port } => format!(
+            "{{sa_family=AF_INET, sin_port=htons({}), sin_addr=inet_addr(\"{}\")}}",
+            port.unwrap_or(0),
+            escaped(text.as_bytes())
+        ),
         Address::Other(name) => format!("{{sa_family={}, sa_data=\"\"}}", quoted(name.as_bytes())),
     }
 }
@@ -165,7 +170,7 @@ pub(super) fn address_length(address: &Address) -> u32 {
     match address {
         Address::Inet(e) => endpoint_length(*e),
         Address::Unix(_) => 110,
-        Address::Unspecified | Address::Other(_) => 16,
+        Address::Unspecified | Address::Other(_) | Address::Unreadable { .. } => 16,
     }
 }
 

@@ -37,6 +37,15 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, format: Classic, reading: &m
     let longest = announced.clamp(MAX_PACKET, MAX_ANNOUNCED);
     // The upper bits tell about the frame check sequence.
     let link = (number(header, 20) & 0x03ff_ffff).cast_signed();
+    // Up to version 2.2 the two lengths stood the other way round; writers of 2.3 did not agree (libpcap, sf-pcap.c).
+    let minor = header.get(4..8).map_or(4, |version| {
+        let low = if format.big_endian {
+            [version[2], version[3]]
+        } else {
+            [version[3], version[2]]
+        };
+        u16::from_be_bytes(low)
+    });
     buffer.consume(FILE_HEADER);
     loop {
         if buffer.is_at_end() {
@@ -48,8 +57,10 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, format: Classic, reading: &m
         }
         let seconds = i64::from(number(header, 0));
         let fraction = i64::from(number(header, 4));
-        let captured = number(header, 8);
-        let original_length = number(header, 12);
+        let (mut captured, mut original_length) = (number(header, 8), number(header, 12));
+        if minor < 3 || minor == 3 && captured > original_length {
+            std::mem::swap(&mut captured, &mut original_length);
+        }
         let length = usize::try_from(captured).unwrap_or(usize::MAX);
         if length > longest {
             let problem = format!("a packet of {captured} bytes cannot be; the rest is not read");

@@ -5,11 +5,17 @@ use super::filter::Filter;
 use crate::decode::packet::{DecodeOptions, Decoder, Frame};
 use crate::event::{Event, Place, What};
 use crate::input::CaptureFacts;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use std::io::Read;
 
 /// How many warnings one file may give.
 const MAX_WARNINGS: usize = 20;
+
+/// Captures of several queues or hooks step back by microseconds: the order of the file is then that of the packets.
+const STEP_BACK: Span = Span::millis(1);
+
+/// Stamps of one capture that are further apart are not of one clock.
+const ONE_CLOCK: Span = Span::seconds(366 * 86_400);
 
 /// A file being read.
 pub(in crate::source) struct Reading<'a> {
@@ -18,6 +24,8 @@ pub(in crate::source) struct Reading<'a> {
     pub(super) filter: Option<Filter>,
     pub sink: &'a mut dyn FnMut(Event),
     more_warnings: u64,
+    /// Packets whose stamps are far from the first one's.
+    far: u64,
 }
 
 impl<'a> Reading<'a> {
@@ -33,6 +41,7 @@ impl<'a> Reading<'a> {
             filter,
             sink,
             more_warnings: 0,
+            far: 0,
         }
     }
 
@@ -54,7 +63,19 @@ impl<'a> Reading<'a> {
         original_length: u32,
     ) {
         self.facts.packets += 1;
-        self.facts.first.get_or_insert(at);
+        let first = *self.facts.first.get_or_insert(at);
+        let last = self.facts.last.unwrap_or(at);
+        let at = if last > at && last - at <= STEP_BACK {
+            last
+        } else {
+            at
+        };
+        self.far += u64::from((at - first).abs() > ONE_CLOCK);
+        let there = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        if there < original_length {
+            self.facts.cut_packets += 1;
+            self.facts.snaplen = self.facts.snaplen.max(Some(there));
+        }
         self.facts.last = Some(at);
         if let Some(filter) = &mut self.filter
             && !filter.keeps(link, data)
@@ -130,8 +151,29 @@ impl<'a> Reading<'a> {
         let counters = self.decoder.counters();
         self.facts.undecodable += counters.undecodable;
         self.facts.duplicates = counters.duplicates;
+        self.facts.cut_messages = counters.cut_messages;
+        if self.far > 0 {
+            let far = self.far;
+            self.warn(&format!(
+                "{far} packets are stamped more than a year from the first: their clock was set or damaged"
+            ));
+        }
+        if let Some(snaplen) = self.facts.snaplen.filter(|_| counters.cut_messages > 0) {
+            let cut = counters.cut_messages;
+            self.warn(&format!(
+                "{cut} DNS messages were cut by the snapshot length ({snaplen} bytes): names may be missing or cut; \
+                 record with 'tcpdump -s 0'"
+            ));
+        }
+        for (name, count) in &counters.unread {
+            self.facts.unread.push(((*name).to_owned(), *count));
+            self.warn(&format!("{count} packets not read: {name}"));
+        }
         for (link, count) in &counters.unsupported {
             let name = link_name(*link);
+            self.facts
+                .unread
+                .push((format!("link type {link}{name}"), *count));
             self.warn(&format!(
                 "{count} packets not read: presyn does not know link type {link}{name}"
             ));
