@@ -268,7 +268,7 @@ pub struct ReportArgs {
     #[arg(short, long, value_name = "PID")]
     pub pid: Vec<u32>,
     /// Only connections to this server: an `ADDRESS:PORT` (IPv6 in brackets), or `:PORT`.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT")]
     pub target: Option<String>,
     /// A port that DNS servers listen on, beside 53.
     #[arg(long, value_name = "PORT")]

@@ -19,7 +19,7 @@ pub mod words;
 
 use crate::decode::hosts::Hosts;
 use crate::decode::resolv_conf::ResolvConf;
-use crate::flow::Endpoint;
+use crate::flow::Target;
 use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
 use crate::time::Timestamp;
@@ -46,7 +46,7 @@ pub struct Case<'a> {
     /// What was let go while reading.
     pub past: &'a past::Past,
     /// Only this server's connections get an account.
-    pub target: Option<Endpoint>,
+    pub target: Option<Target>,
 }
 
 impl Case<'_> {

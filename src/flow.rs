@@ -54,6 +54,31 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// The servers that a user chose: one address and port, or a port of any address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The address, never IPv4-mapped; `None`: any.
+    pub ip: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+}
+
+impl Target {
+    /// Whether an endpoint is among them.
+    pub fn includes(self, end: Endpoint) -> bool {
+        end.port == self.port && self.ip.is_none_or(|ip| ip == end.ip)
+    }
+}
+
+impl From<Endpoint> for Target {
+    fn from(end: Endpoint) -> Self {
+        Self {
+            ip: Some(end.ip),
+            port: end.port,
+        }
+    }
+}
+
 /// The two transports that presyn follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

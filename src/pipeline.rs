@@ -12,7 +12,7 @@ use crate::explain::Case;
 use crate::explain::assemble::{self, Limits};
 use crate::explain::past::Past;
 use crate::explain::stack::Stacks;
-use crate::flow::{DNS_PORT, Endpoint};
+use crate::flow::{DNS_PORT, Target};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::join::{self, Evidence};
 use crate::merge;
@@ -62,7 +62,7 @@ pub struct Settings {
     /// Only these processes and threads.
     pub pids: Vec<u32>,
     /// Only this server's connections get an account.
-    pub target: Option<Endpoint>,
+    pub target: Option<Target>,
     /// How much the lists hold.
     pub limits: Limits,
 }

@@ -529,6 +529,8 @@ fn target_keeps_one_server() {
         !one.is_empty() && one.iter().all(|t| t == "192.168.110.231:80"),
         "{one:?}"
     );
+    // An address like any other; nothing listens there.
+    assert_eq!(subjects("0.0.0.0:80"), Vec::<String>::new());
     let port = subjects(":80");
     assert!(port.len() > one.len(), "{port:?}");
     assert!(subjects(":81").is_empty());

@@ -6,7 +6,7 @@ use presyn::decode::resolv_conf::ResolvConf;
 use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
 use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
 use presyn::explain::assemble::Limits;
-use presyn::flow::{Endpoint, FiveTuple, Transport};
+use presyn::flow::{Endpoint, FiveTuple, Target, Transport};
 use presyn::input::CaptureFacts;
 use presyn::pipeline::forget::Forget;
 use presyn::pipeline::{self, Gathered, Settings};
@@ -178,7 +178,7 @@ fn explained(events: Vec<Event>, limits: Limits) -> (Report, usize) {
 fn explained_of(
     captures: Vec<Vec<Event>>,
     limits: Limits,
-    target: Option<Endpoint>,
+    target: Option<Target>,
 ) -> (Report, usize) {
     let facts = |events: &Vec<Event>| CaptureFacts {
         path: "packets.pcap".into(),
@@ -341,7 +341,7 @@ fn two_captures_of_the_same_traffic_count_it_once() {
 /// Whoever asks about one server gets all of its accounts, however quick it was.
 #[test]
 fn the_connections_of_the_target_stay() {
-    let target = Some(Endpoint::new(server(150), 443));
+    let target = Some(Endpoint::new(server(150), 443).into());
     let events = busy(30_000);
     let delays = |limits| {
         let (report, _) = explained_of(vec![events.clone()], limits, target);

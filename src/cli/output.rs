@@ -8,7 +8,7 @@ use crate::render::{json, jsonl, markdown, safe::escape};
 use crate::report::Report;
 use crate::report::whatif::WhatIf;
 use clap::ValueEnum;
-use schemars::schema_for;
+use schemars::generate::SchemaSettings;
 use std::io::{self, Write};
 
 /// Unusable input or usage.
@@ -40,11 +40,13 @@ pub fn write(
 
 /// Writes the JSON schema of what presyn writes for programs.
 pub fn write_schema(of: Document, out: &mut dyn Write) -> io::Result<()> {
+    // Of what is written: a field that may be null is there all the same.
+    let schemas = SchemaSettings::default().for_serialize().into_generator();
     let schema = match of {
-        Document::Report => schema_for!(Report),
-        Document::Lines => schema_for!(Line),
-        Document::Diff => schema_for!(Comparison),
-        Document::Whatif => schema_for!(WhatIf),
+        Document::Report => schemas.into_root_schema_for::<Report>(),
+        Document::Lines => schemas.into_root_schema_for::<Line>(),
+        Document::Diff => schemas.into_root_schema_for::<Comparison>(),
+        Document::Whatif => schemas.into_root_schema_for::<WhatIf>(),
     };
     json::write(&schema, out)
 }

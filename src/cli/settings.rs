@@ -6,7 +6,7 @@ use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::Limits;
 use crate::explain::whatif::Change;
-use crate::flow::{DNS_PORT, Endpoint};
+use crate::flow::{DNS_PORT, Endpoint, Target};
 use crate::pipeline::Settings;
 use crate::source::bounded;
 use crate::source::capture;
@@ -17,7 +17,6 @@ use crate::source::tracer::Launch;
 use crate::time::{SECOND, Span};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// Settings of an analysis.
@@ -171,16 +170,16 @@ fn zone(text: &str) -> Result<Span> {
     Ok(Span(i64::from(now.seconds()) * SECOND))
 }
 
-/// `HOST:PORT`, `[V6]:PORT` or `:PORT`.
-fn target(text: &str) -> Result<Endpoint> {
+/// `ADDRESS:PORT`, `[V6]:PORT` or `:PORT`.
+fn target(text: &str) -> Result<Target> {
     if let Some(port) = text.strip_prefix(':') {
         let port = port
             .parse()
             .with_context(|| format!("--target {text}: not a port"))?;
-        return Ok(Endpoint::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
+        return Ok(Target { ip: None, port });
     }
     let address: std::net::SocketAddr = text
         .parse()
         .with_context(|| format!("--target {text}: give ADDRESS:PORT, [V6]:PORT or :PORT"))?;
-    Ok(address.into())
+    Ok(Endpoint::from(address).into())
 }

@@ -14,7 +14,7 @@ use crate::explain::assemble::Limits;
 use crate::explain::ledger::Subject;
 use crate::explain::past::Past;
 use crate::explain::stack::Stacks;
-use crate::flow::Endpoint;
+use crate::flow::Target;
 use crate::input::CaptureFacts;
 use crate::join::lookup::Lookup;
 use crate::join::{self, ConnectionId, Evidence};
@@ -35,7 +35,7 @@ pub struct Forget {
     patience: Span,
     attempts: usize,
     limits: Limits,
-    target: Option<Endpoint>,
+    target: Option<Target>,
     /// How many events are too many.
     most: usize,
     /// What happened at or after this may be told by another capture.
@@ -49,7 +49,7 @@ impl Forget {
         dns_ports: Vec<u16>,
         conf: Option<&ResolvConf>,
         limits: Limits,
-        target: Option<Endpoint>,
+        target: Option<Target>,
     ) -> Self {
         let asking = super::Asking::of(conf, &[]);
         Self {

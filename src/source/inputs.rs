@@ -11,7 +11,7 @@ use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Change, Event, What};
 use crate::explain::assemble::Limits;
 use crate::explain::past::Past;
-use crate::flow::{DNS_PORT, Endpoint};
+use crate::flow::{DNS_PORT, Target};
 use crate::merge;
 use crate::pipeline::Gathered;
 use crate::pipeline::forget::Forget;
@@ -101,7 +101,7 @@ pub struct InputOptions {
     /// How much the report will hold: what it will not may be let go.
     pub limits: Limits,
     /// The only server that the report will be about.
-    pub target: Option<Endpoint>,
+    pub target: Option<Target>,
 }
 
 /// Which of the paths are one case. Several folders are a case each; anything else is one case, since the files of

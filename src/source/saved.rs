@@ -18,13 +18,14 @@ pub enum SavedError {
         /// What the system says.
         source: io::Error,
     },
-    /// It is no report that this presyn knows.
-    #[error("{path}: not a report of {SCHEMA}")]
+    /// It is no report that this presyn knows: damaged, or of a later presyn and with values that this one does not
+    /// know. Such values are not passed over: what they say would silently be missing from the comparison.
+    #[error("{path}: not a report that presyn {VERSION} can read ({SCHEMA}): {problem}")]
     Unknown {
         /// Path as given.
         path: String,
-        /// What is wrong with it.
-        source: serde_json::Error,
+        /// What is wrong with it, the value included.
+        problem: String,
     },
     /// It is longer than what is read.
     #[error(
@@ -55,6 +56,12 @@ struct Version {
     schema: Option<String>,
 }
 
+/// The version of this presyn.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How many characters of a reader's message are passed on.
+const MOST_SAID: usize = 200;
+
 /// How many bytes tell whether a file may be a saved report.
 const SNIFF: u64 = 256;
 
@@ -84,16 +91,17 @@ pub fn read(path: &Path) -> Result<Option<Report>, SavedError> {
             longest: LONGEST >> 20,
         });
     }
-    let unknown = |source| SavedError::Unknown {
+    // The message quotes the value, which may be as long as the file.
+    let unknown = |source: serde_json::Error| SavedError::Unknown {
         path: named(),
-        source,
+        problem: source.to_string().chars().take(MOST_SAID).collect(),
     };
     // Not by way of a `serde_json::Value`, which takes a hundred times the text.
     let Version { schema } = serde_json::from_slice(&bytes).map_err(unknown)?;
     match schema {
         Some(schema) if schema != SCHEMA => Err(SavedError::Version {
             path: named(),
-            schema,
+            schema: schema.chars().take(MOST_SAID).collect(),
         }),
         _ => serde_json::from_slice(&bytes).map(Some).map_err(unknown),
     }

@@ -32,10 +32,7 @@ fn is_subject(case: &Case, connection: &Connection) -> bool {
     connection.role == Role::Server
         && connection.reached().is_some()
         && case.target.is_none_or(|t| {
-            let same = |e: crate::flow::Endpoint| {
-                e.port == t.port && (t.ip.is_unspecified() || e.ip == t.ip)
-            };
-            same(connection.to) || connection.wire_to.is_some_and(same)
+            t.includes(connection.to) || connection.wire_to.is_some_and(|to| t.includes(to))
         })
 }
 
