@@ -1,9 +1,10 @@
-//! Copies of one packet: on several interfaces, before and behind a router, at several netfilter hooks, in a mirror.
+//! Copies of one packet: on several interfaces, and before and behind a router.
 //!
 //! On a bridge the copies come 0 to 5 µs apart (measured on Linux 6.18). A router's copy differs in TTL and header
 //! checksum only. Who sends a packet again gives it a new identification (RFC 6864 section 4.3), except in
-//! packets that may not be fragmented: there 0 stands, and the identical packet again on the *same* interface is a
-//! retransmission.
+//! packets that may not be fragmented: there 0 stands. The identical packet again with the same TTL on the *same*
+//! interface is counted as it was captured: a mirror or a second netfilter hook cannot be told from a sender by its bytes
+//! where 0 stands, and queries and answers must be counted alike.
 
 use crate::time::{Span, Timestamp};
 use std::collections::hash_map::DefaultHasher;
@@ -63,9 +64,7 @@ impl Duplicates {
                 _ => false,
             };
             let routed = kept.hops != hops;
-            if apart <= WINDOW && (elsewhere || routed || numbered)
-                || apart <= ROUTER && routed && numbered
-            {
+            if apart <= WINDOW && (elsewhere || routed) || apart <= ROUTER && routed && numbered {
                 return true;
             }
         }
@@ -126,9 +125,9 @@ mod tests {
         let at = |micros| Timestamp(0) + Span::micros(micros);
         let mut seen = Duplicates::default();
         assert!(!seen.is_copy(at(0), None, &packet(7, 64, 1)));
-        // Behind a router; at another hook; sent again.
+        // Behind a router; the same once more; sent again.
         assert!(seen.is_copy(at(90_000), None, &packet(7, 63, 1)));
-        assert!(seen.is_copy(at(5), None, &packet(7, 64, 1)));
+        assert!(!seen.is_copy(at(5), None, &packet(7, 64, 1)));
         assert!(!seen.is_copy(at(90_000), None, &packet(8, 64, 1)));
         assert!(!seen.is_copy(at(90_100), None, &packet(7, 64, 2)));
         // Without an identification only a neighbouring copy is one.
