@@ -10,6 +10,7 @@
 //! All three grow as events happen: a presyn that is killed leaves a readable case.
 
 pub mod arguments;
+pub mod folder;
 pub mod jsonl;
 pub mod writer;
 
@@ -19,3 +20,13 @@ pub const PACKETS: &str = "packets.pcap";
 pub const TRACE: &str = "trace.jsonl";
 /// Name of the strace log.
 pub const SYSCALLS: &str = "syscalls.strace";
+/// Every file that a run may leave in the folder.
+pub const FILES: [&str; 7] = [
+    PACKETS,
+    TRACE,
+    SYSCALLS,
+    "resolv.conf",
+    "nsswitch.conf",
+    "hosts",
+    "gai.conf",
+];

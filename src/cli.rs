@@ -152,7 +152,7 @@ pub struct Run {
     /// Save everything into this new case folder.
     #[arg(long, value_name = "CASE")]
     pub save: Option<PathBuf>,
-    /// Write into an existing folder.
+    /// Replace the case in an existing folder.
     #[arg(long, requires = "save")]
     pub force: bool,
     /// Store arguments and environment as they are. Without, what looks like a password, a token or a key is masked.

@@ -9,7 +9,14 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // As clap's own exit: what cannot be printed changes no status.
+            let _ = error.print();
+            return ExitCode::from(usage_status(&error));
+        }
+    };
     match run(cli) {
         Ok(code) => ExitCode::from(code),
         // A reader that has seen enough (`| head`) is no failure.
@@ -18,6 +25,17 @@ fn main() -> ExitCode {
             output::complain(&error);
             ExitCode::from(output::UNUSABLE)
         }
+    }
+}
+
+/// As env(1): what keeps a command from being run is told apart from the command's own status.
+fn usage_status(error: &clap::Error) -> u8 {
+    let run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    match u8::try_from(error.exit_code()) {
+        Ok(0) => 0,
+        _ if run => live::FAILED,
+        Ok(status) => status,
+        Err(_) => output::UNUSABLE,
     }
 }
 

@@ -16,3 +16,4 @@ pub mod saved;
 pub mod strace_log;
 pub mod tracer;
 mod unpack;
+pub mod user_files;

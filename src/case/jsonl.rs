@@ -160,6 +160,24 @@ pub enum JsonlError {
     },
 }
 
+/// Whether a file that begins so is a trace of presyn's: its first line names the schema. Other tools that rewrite JSON
+/// put spaces between, and keys in another order; within a string the quotes of a key would be escaped.
+pub fn is_trace(head: &[u8]) -> bool {
+    let blank = |bytes: &mut &[u8]| *bytes = bytes.trim_ascii_start();
+    let mut line = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    blank(&mut line);
+    line.starts_with(b"{")
+        && memchr::memmem::find_iter(line, b"\"schema\"").any(|at| {
+            let mut rest = &line[at + b"\"schema\"".len()..];
+            blank(&mut rest);
+            let Some(mut value) = rest.strip_prefix(b":") else {
+                return false;
+            };
+            blank(&mut value);
+            value.starts_with(b"\"presyn.trace/")
+        })
+}
+
 /// The facts about a trace that presyn itself took: what its filter traps is seen, and waits are seen while a
 /// lookup is open.
 pub fn facts(path: &str, input: u16, calls: u64) -> TraceFacts {

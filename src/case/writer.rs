@@ -1,45 +1,22 @@
 //! Writes a case folder while the run goes on.
 
+use super::folder::{CaseFolder, SaveError};
 use super::jsonl::{self, Footer, Gap, Header};
 use super::{PACKETS, SYSCALLS, TRACE};
 use crate::event::Event;
 use crate::render::strace;
 use crate::source::host::HostFiles;
-use std::fs::{self, File};
+use crate::source::privilege::User;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use thiserror::Error;
-
-/// Why a case cannot be saved.
-#[derive(Debug, Error)]
-pub enum SaveError {
-    /// There is something already.
-    #[error("{path} exists; choose another folder, or --force to write into it")]
-    Exists {
-        /// The folder.
-        path: String,
-    },
-    /// It cannot be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file or folder.
-        path: String,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-/// Who should own the files: under sudo the user who typed it.
-pub type Owner = Option<(u32, u32)>;
 
 /// A case folder being written.
 pub struct CaseWriter {
-    folder: PathBuf,
-    owner: Owner,
+    folder: CaseFolder,
     logs: Option<(File, File)>,
 }
 
@@ -50,34 +27,15 @@ const FLUSH: Duration = Duration::from_millis(100);
 
 impl CaseWriter {
     /// Makes the folder and its empty files. An existing folder is refused without `force`.
-    pub fn create(folder: &Path, force: bool, owner: Owner) -> Result<Self, SaveError> {
-        if folder.exists() && !force {
-            return Err(SaveError::Exists {
-                path: folder.display().to_string(),
-            });
-        }
-        fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-        own(folder, owner);
-        let mut this = Self {
-            folder: folder.to_owned(),
-            owner,
-            logs: None,
-        };
-        this.logs = Some((this.file(TRACE)?, this.file(SYSCALLS)?));
-        Ok(this)
-    }
-
-    /// A new file of the folder.
-    fn file(&self, name: &str) -> Result<File, SaveError> {
-        let path = self.folder.join(name);
-        let file = File::create(&path).map_err(|e| failed(&path, e))?;
-        own(&path, self.owner);
-        Ok(file)
+    pub fn create(path: &Path, force: bool, user: Option<&User>) -> Result<Self, SaveError> {
+        let folder = CaseFolder::create(path, force, user)?;
+        let logs = Some((folder.file(TRACE)?, folder.file(SYSCALLS)?));
+        Ok(Self { folder, logs })
     }
 
     /// The file for packets.
     pub fn packets(&self) -> Result<File, SaveError> {
-        self.file(PACKETS)
+        self.folder.file(PACKETS)
     }
 
     /// Stores the host's files.
@@ -90,10 +48,10 @@ impl CaseWriter {
         ];
         for (name, text) in all {
             if let Some(text) = text {
-                let path = self.folder.join(name);
-                self.file(name)?
+                self.folder
+                    .file(name)?
                     .write_all(text.as_bytes())
-                    .map_err(|e| failed(&path, e))?;
+                    .map_err(|e| self.folder.failed(name, e))?;
             }
         }
         Ok(())
@@ -132,7 +90,7 @@ impl EventWriter {
             trace.write_all(&line)
         });
         if let Err(source) = begun {
-            return Err(SaveError::Write { path, source });
+            return Err(write_failed(path, source));
         }
         let (entries, receiver) = sync_channel(QUEUE);
         let thread = std::thread::spawn(move || write_entries(trace, calls, &receiver));
@@ -169,10 +127,7 @@ impl EventWriter {
                 line.push(b'\n');
                 trace.write_all(&line)
             });
-        ended.map_err(|source| SaveError::Write {
-            path: self.path,
-            source,
-        })
+        ended.map_err(|source| write_failed(self.path, source))
     }
 }
 
@@ -202,16 +157,10 @@ fn write_entries(trace: File, calls: File, entries: &Receiver<Entry>) -> io::Res
     Ok((trace, calls))
 }
 
-fn own(path: &Path, owner: Owner) {
-    if let Some((uid, gid)) = owner {
-        // Not being allowed to give a file away is no reason not to record.
-        let _ = chown(path, Some(uid), Some(gid));
-    }
-}
-
-fn failed(path: &Path, source: io::Error) -> SaveError {
+fn write_failed(path: String, source: io::Error) -> SaveError {
     SaveError::Write {
-        path: path.display().to_string(),
+        path,
+        user: String::new(),
         source,
     }
 }

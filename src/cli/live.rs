@@ -8,15 +8,16 @@ use crate::render::{safe::escape, strace};
 use crate::report::Report;
 use crate::source::live::{self, Listener, LiveError};
 use crate::source::machine::{self, Answer};
-use crate::source::privilege::{self, Kept};
+use crate::source::privilege::{self, Kept, User};
 use crate::source::tracer::Exit;
+use crate::source::user_files::{self, as_whom};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Exit status of env(1) when it fails itself.
-const FAILED: u8 = 125;
+pub const FAILED: u8 = 125;
 
 /// How `run` ended.
 pub enum Ran {
@@ -29,12 +30,12 @@ pub enum Ran {
 /// Runs a command and reports on it. Once the command runs, nothing that happens to presyn's own output changes its
 /// status.
 pub fn run(args: &Run) -> Result<Ran> {
-    let (settings, plan) = settings::run(args)?;
-    let report_file = args.report_file.as_ref().map(|path| {
-        File::create(path).with_context(|| format!("cannot write the report to {}", path.display()))
+    let prepared = settings::run(args).and_then(|(settings, plan)| {
+        let report_file = open_report(args, plan.launch.user.as_ref())?;
+        Ok((settings, plan, report_file))
     });
-    let report_file = match report_file.transpose() {
-        Ok(file) => file,
+    let (settings, plan, report_file) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => {
             output::complain(&error);
             return Ok(Ran::Failed(FAILED));
@@ -56,6 +57,19 @@ pub fn run(args: &Run) -> Result<Ran> {
             Ok(Ran::Failed(status))
         }
     }
+}
+
+/// The file of `--report`, opened as the run's user would.
+fn open_report(args: &Run, user: Option<&User>) -> Result<Option<File>> {
+    let Some(path) = &args.report_file else {
+        return Ok(None);
+    };
+    let opened = user_files::open_report(path, user);
+    let what = || {
+        let path = path.display();
+        format!("cannot write the report to {path}{}", as_whom(user))
+    };
+    opened.map(Some).with_context(what)
 }
 
 /// A line on standard error. If that is closed or full, there is no other place to say it.
@@ -118,7 +132,8 @@ impl Listener for Terminal<'_> {
         let report = pipeline::report(gathered, self.settings);
         let done = if let Some(file) = &self.report_file {
             let mut out = BufWriter::new(file);
-            self.write(&report, false, &mut out)
+            emptied(file)
+                .and_then(|()| self.write(&report, false, &mut out))
                 .and_then(|()| out.flush())
                 .context("cannot write the report")
         } else {
@@ -145,6 +160,15 @@ impl Listener for Terminal<'_> {
             say(&format!("while it runs, presyn {kept}"));
             say(&format!("the analysis process {analysis}"));
         }
+    }
+}
+
+/// What an older report left in the file goes when the new one comes.
+fn emptied(file: &File) -> io::Result<()> {
+    match file.set_len(0) {
+        // A pipe or a device holds nothing. (What a file is, the filter of this process does not let it ask.)
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        done => done,
     }
 }
 

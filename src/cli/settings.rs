@@ -13,7 +13,9 @@ use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
 use crate::source::inputs::InputOptions;
 use crate::source::live::{self, Plan};
-use crate::source::tracer::Launch;
+use crate::source::privilege::User;
+use crate::source::tracer::{self, Launch};
+use crate::source::user_files::{self, as_whom};
 use crate::time::{SECOND, Span};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
@@ -96,12 +98,12 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
         .as_ref()
         .map_or_else(|| environment.clone(), |u| u.environment(&environment));
     let mut launch = Launch::new(args.command.clone(), environment);
+    launch.resolv_conf = resolv_conf(args, user.as_ref())?;
     launch.user = user;
     launch.trace = !args.no_trace;
     launch.allow_setuid = args.allow_setuid;
     launch.pin = !args.no_pin;
     launch.stacks = args.stacks;
-    launch.resolv_conf.clone_from(&args.resolv_conf);
     launch.dns_ports.extend(&args.report.dns_port);
     let capture = (!args.no_capture).then(|| capture::Settings {
         interface: args.interface.clone(),
@@ -119,6 +121,17 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
             keep_arguments: args.keep_arguments,
         },
     ))
+}
+
+/// What the command is to see as its resolv.conf, read as the run's user would.
+fn resolv_conf(args: &Run, user: Option<&User>) -> Result<Option<tracer::ResolvConf>> {
+    let Some(path) = &args.resolv_conf else {
+        return Ok(None);
+    };
+    let text = user_files::read_small(path, user, tracer::LONGEST_RESOLV_CONF);
+    let path = path.display().to_string();
+    let text = text.with_context(|| format!("--resolv-conf {path}{}", as_whom(user)))?;
+    Ok(Some(tracer::ResolvConf { path, text }))
 }
 
 /// Settings that every report shares.

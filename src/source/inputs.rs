@@ -17,7 +17,7 @@ use crate::pipeline::Gathered;
 use crate::pipeline::forget::Forget;
 use crate::share::Shared;
 use crate::time::Timestamp;
-use found::{Found, Stream, file, folder, is_own_trace, refuse_foreign, text};
+use found::{Found, Stream, file, folder, refuse_foreign, text};
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -217,7 +217,7 @@ fn read(
             let facts = capture_file::read_from(all(stream), &name, input, &options.capture, sink)?;
             gathered.captures.push(facts);
         }
-        Found::Stream(stream) if is_own_trace(&stream.head) => {
+        Found::Stream(stream) if jsonl::is_trace(&stream.head) => {
             let name = stream.name.clone();
             let trace = jsonl::read_from(all(stream), &name, input, &mut calls_sink)?;
             own(trace, calls, gathered);

@@ -17,8 +17,9 @@ use super::capture::{CaptureError, Live, Settings as CaptureSettings};
 use super::host::HostFiles;
 use super::privilege::{self, Kept, Needs, User};
 use super::tracer::{Exit, Launch, TracerError, signal_name};
+use crate::case::folder::SaveError;
 use crate::case::jsonl::{Footer, Header};
-use crate::case::writer::{CaseWriter, SaveError};
+use crate::case::writer::CaseWriter;
 use crate::event::Event;
 use crate::pipeline::Gathered;
 use analysis::Job;
@@ -127,10 +128,9 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
     let forked = launch.fork()?;
     let descriptor_limit = privilege::raise_descriptor_limit();
     let live = capture.as_ref().map(Live::open).transpose()?;
-    let owner = user.as_ref().map(|u| (u.uid, u.gid));
     let mut writer = save
         .as_ref()
-        .map(|(folder, force)| CaseWriter::create(folder, *force, owner))
+        .map(|(folder, force)| CaseWriter::create(folder, *force, user.as_ref()))
         .transpose()?;
     analysis.hand_over(case_files(writer.as_mut(), live.is_some())?)?;
     let mut header = Header {

@@ -39,7 +39,7 @@ use nix::errno::Errno;
 pub use signals::end_like;
 pub use status::{Exit, signal_name};
 use std::ffi::OsString;
-use std::path::PathBuf;
+pub use substitute::{LONGEST as LONGEST_RESOLV_CONF, ResolvConf};
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ pub struct Launch {
     /// [`privilege::Needs`]: crate::source::privilege::Needs
     pub allow_setuid: bool,
     /// A file that the command is to see as `/etc/resolv.conf`.
-    pub resolv_conf: Option<PathBuf>,
+    pub resolv_conf: Option<ResolvConf>,
     /// Put fast-stopping tasks on the tracer's CPU.
     pub pin: bool,
     /// Ports whose UDP and TCP sockets carry DNS.
@@ -194,15 +194,7 @@ pub enum TracerError {
         /// What the kernel said.
         error: Errno,
     },
-    /// The file that is to stand for resolv.conf.
-    #[error("--resolv-conf {path}: {error}")]
-    ResolvConf {
-        /// The file.
-        path: String,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// It cannot be put in place.
+    /// The file that is to stand for resolv.conf cannot be put in place.
     #[error(
         "cannot put {path} in the place of /etc/resolv.conf: {}; that takes root (CAP_SYS_ADMIN) or user namespaces", .error.desc()
     )]

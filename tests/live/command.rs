@@ -65,7 +65,7 @@ fn standard_output_is_the_commands() {
 #[test]
 fn json_needs_a_file() {
     let output = run(&["--no-capture", "--format", "json"], &["echo", "ran"]);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(125));
     assert!(text(&output.stderr).contains("--report"), "{output:?}");
     assert!(output.stdout.is_empty(), "the command did not run");
 }

@@ -1,7 +1,7 @@
 //! What the paths that a user names turn out to be.
 
 use super::InputError;
-use crate::case::{SYSCALLS, TRACE};
+use crate::case::{SYSCALLS, TRACE, jsonl};
 use crate::decode::foreign::{Foreign, foreign};
 use crate::pipeline::Gathered;
 use crate::source::bounded::{self, Opened};
@@ -110,7 +110,7 @@ pub(super) fn file(path: &Path) -> Result<Found, InputError> {
     refuse_foreign(&name, &head)?;
     if capture_file::sniff(&head) {
         Ok(Found::Capture(path.to_owned()))
-    } else if is_own_trace(&head) {
+    } else if jsonl::is_trace(&head) {
         Ok(Found::Own(path.to_owned()))
     } else if strace_log::sniff(&head) {
         Ok(Found::Trace(path.to_owned()))
@@ -133,11 +133,6 @@ pub(super) fn refuse_foreign(name: &str, head: &[u8]) -> Result<(), InputError> 
         }),
         None => Ok(()),
     }
-}
-
-/// A header line names its schema first.
-pub(super) fn is_own_trace(head: &[u8]) -> bool {
-    head.starts_with(b"{\"schema\":\"presyn.trace/")
 }
 
 fn is_capture_name(path: &Path) -> bool {

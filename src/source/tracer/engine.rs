@@ -11,7 +11,6 @@ use super::socket::Sockets;
 use super::stack::Stacks;
 use super::status::{self, Change, Exit};
 use super::stop::{Info, Stopped, Until};
-use super::substitute::Substitute;
 use super::task::Traced;
 use super::{Ended, Launch, Next, Observer, Seen, TracerError, sys};
 use crate::event::{self, Call, Event, Life, Outcome, Place, What};
@@ -54,8 +53,6 @@ pub struct Tracer {
     no_new_privileges: bool,
     /// Gains that were withheld have been reported.
     withheld: bool,
-    /// The command's own resolv.conf, as long as it may be read.
-    _substitute: Option<Substitute>,
     _guard: Guard,
 }
 
@@ -86,7 +83,6 @@ impl Tracer {
         first: Option<Stopped>,
         guard: Guard,
         no_new_privileges: bool,
-        substitute: Option<Substitute>,
     ) -> Self {
         let mut sockets = Sockets::new(launch.leader_pidfds_only);
         Self {
@@ -111,7 +107,6 @@ impl Tracer {
             passed_on: false,
             no_new_privileges,
             withheld: false,
-            _substitute: substitute,
             _guard: guard,
         }
     }

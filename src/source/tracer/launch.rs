@@ -37,7 +37,6 @@ fn system(what: &'static str) -> impl Fn(Errno) -> TracerError {
 pub struct Forked {
     launch: Launch,
     pid: u32,
-    prepared: Prepared,
     who: Who,
     go: OwnedFd,
     report: OwnedFd,
@@ -82,15 +81,8 @@ impl Launch {
             .first()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let uid = self.user.as_ref().map_or(own, |user| user.uid);
-        let conf = self.resolv_conf.as_deref();
-        let conf_name = conf.map_or_else(String::new, |path| path.display().to_string());
-        let substitute = conf
-            .map(|file| Substitute::new(file, self.user.as_ref()))
-            .transpose()
-            .map_err(|error| TracerError::ResolvConf {
-                path: conf_name.clone(),
-                error,
-            })?;
+        let conf = self.resolv_conf.clone();
+        let conf_name = conf.as_ref().map_or_else(String::new, |c| c.path.clone());
         let mut prepared = Prepared::new(
             &self.command,
             &self.environment,
@@ -98,7 +90,7 @@ impl Launch {
             self.tracing(),
         )
         .ok_or(TracerError::NoCommand)?;
-        prepared.substitute = substitute;
+        prepared.substitute = conf.and_then(|conf| Substitute::new(conf.text));
         let (go_read, go) = pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
         let (report, report_write) =
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(system("pipe"))?;
@@ -108,7 +100,6 @@ impl Launch {
         Ok(Forked {
             launch: self,
             pid,
-            prepared,
             who: Who {
                 program,
                 uid,
@@ -157,14 +148,12 @@ impl Forked {
         let no_new_privileges = reports(self.report.as_fd())
             .iter()
             .any(|(step, _)| *step == Step::NoNewPrivileges);
-        let substitute = self.prepared.substitute.take();
         Ok(Tracer::new(
             self.launch.clone(),
             pid,
             first,
             guard,
             no_new_privileges,
-            substitute,
         ))
     }
 }

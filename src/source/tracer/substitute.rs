@@ -1,75 +1,49 @@
 //! A resolv.conf of the command's own, mounted over `/etc/resolv.conf` in a mount namespace that only the command
 //! and its children are in (`mount_namespaces(7)`).
 //!
-//! Where the file exists (a symbolic link is followed, as every reader does), a copy is bound over it. Where it does
-//! not, nothing could carry the mount without changing the host: a read-only overlay of the copy's folder and `/etc`
-//! is mounted on `/etc` instead. Without `CAP_SYS_ADMIN` the namespace belongs to a user namespace in which the
-//! command keeps its user and group.
+//! The text is in a tmpfs that exists in that namespace only: whatever ends presyn, nothing is left behind. Where the
+//! file exists (a symbolic link is followed, as every reader does), the copy is bound over it. Where it does not,
+//! no mount could carry it without changing the host: a read-only overlay of the tmpfs and `/etc` is mounted on `/etc`
+//! instead. Without `CAP_SYS_ADMIN` the namespace belongs to a user namespace in which the command keeps its user and
+//! group.
 #![allow(unsafe_code)] // the child's half runs between fork and exec
 
-use crate::source::privilege::User;
 use nix::errno::Errno;
-use nix::unistd::{getegid, geteuid, mkdtemp};
+use nix::unistd::{getegid, geteuid};
 use std::ffi::{CStr, CString};
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
 
 /// Where stub resolvers look.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+const RESOLV_CONF: &CStr = c"/etc/resolv.conf";
 /// More than this is no resolv.conf.
-const LONGEST: u64 = 1 << 20;
+pub const LONGEST: usize = 1 << 20;
 
-/// A copy of the file that the command is to see, and everything the child needs to put it in place. The copy goes
-/// when this is dropped.
+/// A file that the command is to see as `/etc/resolv.conf`. Whoever makes it has read it with the rights of the run's
+/// user.
+#[derive(Clone, Debug)]
+pub struct ResolvConf {
+    /// What messages call it.
+    pub path: String,
+    /// What it holds.
+    pub text: Vec<u8>,
+}
+
+/// Everything the child needs to put the text in place.
 #[derive(Debug)]
 pub struct Substitute {
-    folder: PathBuf,
-    copy: CString,
-    /// Options of the overlay where there is no file to bind it over.
-    overlay: Option<CString>,
+    text: Vec<u8>,
     uid_map: CString,
     gid_map: CString,
 }
 
 impl Substitute {
-    /// Copies the file, so that any user may read it and pipes are files like others.
-    /// `owner`: who presyn becomes and who must be able to remove it.
-    pub fn new(file: &Path, owner: Option<&User>) -> io::Result<Self> {
-        let mut text = Vec::new();
-        io::Read::read_to_end(
-            &mut io::Read::take(fs::File::open(file)?, LONGEST + 1),
-            &mut text,
-        )?;
-        if text.len() as u64 > LONGEST {
-            return Err(io::Error::other("longer than any resolv.conf"));
-        }
-        let folder = mkdtemp(&std::env::temp_dir().join("presyn.XXXXXX"))?;
-        let copy = folder.join("resolv.conf");
-        let text_of = |path: &Path| CString::new(path.as_os_str().as_bytes());
-        let this = Self {
-            copy: text_of(&copy)?,
-            overlay: if Path::new(RESOLV_CONF).is_file() {
-                None
-            } else {
-                let lower = format!("lowerdir={}:/etc", folder.display());
-                Some(CString::new(lower)?)
-            },
-            uid_map: CString::new(format!("{0} {0} 1", geteuid()))?,
-            gid_map: CString::new(format!("{0} {0} 1", getegid()))?,
-            folder,
-        };
-        fs::set_permissions(&this.folder, Permissions::from_mode(0o755))?;
-        fs::write(&copy, text)?;
-        fs::set_permissions(&copy, Permissions::from_mode(0o644))?;
-        if let Some(user) = owner {
-            for path in [&copy, &this.folder] {
-                chown(path, Some(user.uid), Some(user.gid))?;
-            }
-        }
-        Ok(this)
+    /// Prepares the child's half.
+    pub fn new(text: Vec<u8>) -> Option<Self> {
+        let map = |id: u32| CString::new(format!("{id} {id} 1")).ok();
+        Some(Self {
+            text,
+            uid_map: map(geteuid().as_raw())?,
+            gid_map: map(getegid().as_raw())?,
+        })
     }
 
     /// In the child: makes the namespace and mounts. Async-signal-safe.
@@ -83,36 +57,94 @@ impl Substitute {
         let none = std::ptr::null();
         // Mounts of the host still arrive here, none of ours leaves.
         attach(none, c"/", none, libc::MS_REC | libc::MS_SLAVE, none)?;
-        match &self.overlay {
-            None => attach(
-                self.copy.as_ptr(),
-                c"/etc/resolv.conf",
+        // What the tmpfs is about to hide stays within reach through descriptors.
+        let etc = open(c"/etc", libc::O_PATH | libc::O_DIRECTORY)?;
+        let file = match open(RESOLV_CONF, libc::O_PATH) {
+            Ok(file) => Some(file),
+            // Absent, or a link to what is absent.
+            Err(Errno::ENOENT) => None,
+            Err(error) => return Err(error),
+        };
+        let kind = c"tmpfs".as_ptr();
+        attach(kind, c"/etc", kind, libc::MS_NODEV, c"mode=0755".as_ptr())?;
+        put(RESOLV_CONF, &self.text, libc::O_CREAT | libc::O_EXCL)?;
+        if let Some(file) = file {
+            let target = Descriptor::of(file);
+            attach(
+                RESOLV_CONF.as_ptr(),
+                target.path(),
                 none,
                 libc::MS_BIND,
                 none,
-            ),
-            Some(lower) => {
-                let kind = c"overlay".as_ptr();
-                attach(kind, c"/etc", kind, libc::MS_RDONLY, lower.as_ptr())
-            }
+            )?;
+            // The bound file keeps the tmpfs.
+            // SAFETY: the path ends with NUL.
+            Errno::result(unsafe { libc::umount2(c"/etc".as_ptr(), libc::MNT_DETACH) })?;
+            close(file);
+        } else {
+            let upper = open(c"/etc", libc::O_PATH | libc::O_DIRECTORY)?;
+            let layers = layers(upper, etc);
+            let kind = c"overlay".as_ptr();
+            // It covers the tmpfs.
+            attach(kind, c"/etc", kind, libc::MS_RDONLY, layers.as_ptr().cast())?;
+            close(upper);
         }
+        close(etc);
+        Ok(())
     }
 
     /// A user namespace that maps only the user and group that the command runs as (`user_namespaces(7)`).
     fn own_users(&self) -> Result<(), Errno> {
         // SAFETY: as above.
         Errno::result(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) })?;
-        put(c"/proc/self/setgroups", c"deny")?;
-        put(c"/proc/self/uid_map", &self.uid_map)?;
-        put(c"/proc/self/gid_map", &self.gid_map)
+        put(c"/proc/self/setgroups", b"deny", 0)?;
+        put(c"/proc/self/uid_map", self.uid_map.to_bytes(), 0)?;
+        put(c"/proc/self/gid_map", self.gid_map.to_bytes(), 0)
     }
 }
 
-impl Drop for Substitute {
-    fn drop(&mut self) {
-        // What cannot be removed is a small file in a temporary folder.
-        let _ = fs::remove_dir_all(&self.folder);
+/// `/proc/self/fd/N`, without allocating.
+struct Descriptor([u8; 32]);
+
+impl Descriptor {
+    fn of(fd: i32) -> Self {
+        let mut text = [0; 32];
+        let mut at = 0;
+        append(&mut text, &mut at, b"/proc/self/fd/");
+        append_number(&mut text, &mut at, fd.unsigned_abs());
+        Self(text)
     }
+
+    fn path(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    }
+}
+
+/// The option of an overlay that shows the first directory's files over the second's.
+fn layers(upper: i32, lower: i32) -> [u8; 80] {
+    let mut text = [0; 80];
+    let mut at = 0;
+    append(&mut text, &mut at, b"lowerdir=/proc/self/fd/");
+    append_number(&mut text, &mut at, upper.unsigned_abs());
+    append(&mut text, &mut at, b":/proc/self/fd/");
+    append_number(&mut text, &mut at, lower.unsigned_abs());
+    text
+}
+
+/// The callers' arrays have room for the longest, and a NUL after it.
+fn append(text: &mut [u8], at: &mut usize, piece: &[u8]) {
+    text[*at..*at + piece.len()].copy_from_slice(piece);
+    *at += piece.len();
+}
+
+fn append_number(text: &mut [u8], at: &mut usize, number: u32) {
+    let digits = number.checked_ilog10().unwrap_or(0) + 1;
+    let mut rest = number;
+    for place in (0..digits as usize).rev() {
+        text[*at + place] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    *at += digits as usize;
 }
 
 fn attach(
@@ -122,19 +154,57 @@ fn attach(
     flags: libc::c_ulong,
     data: *const libc::c_char,
 ) -> Result<(), Errno> {
-    // SAFETY: every string ends with NUL and lives in `self` or for ever; null stands for "none".
+    // SAFETY: every string ends with NUL and outlives the call; null stands for "none".
     let result = unsafe { libc::mount(source, target.as_ptr(), kind, flags, data.cast()) };
     Errno::result(result).map(drop)
 }
 
-/// Writes a whole small file at once, as the kernel's map files want it.
-fn put(path: &CStr, text: &CStr) -> Result<(), Errno> {
-    let bytes = text.to_bytes();
-    // SAFETY: the path ends with NUL; as many bytes are read as there are; the descriptor is our own.
-    unsafe {
-        let fd = Errno::result(libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC))?;
-        let wrote = Errno::result(libc::write(fd, bytes.as_ptr().cast(), bytes.len()));
-        libc::close(fd);
-        wrote.map(drop)
+fn open(path: &CStr, flags: i32) -> Result<i32, Errno> {
+    // SAFETY: the path ends with NUL.
+    Errno::result(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o644) })
+}
+
+fn close(fd: i32) {
+    // SAFETY: the descriptor is our own.
+    unsafe { libc::close(fd) };
+}
+
+/// Writes a whole file that every user may read. (The kernel's map files want one write, and get one.)
+fn put(path: &CStr, mut text: &[u8], flags: i32) -> Result<(), Errno> {
+    let fd = open(path, libc::O_WRONLY | flags)?;
+    while !text.is_empty() {
+        // SAFETY: as many bytes are read as there are.
+        let wrote = Errno::result(unsafe { libc::write(fd, text.as_ptr().cast(), text.len()) });
+        match wrote {
+            Ok(wrote) => text = &text[wrote.unsigned_abs().min(text.len())..],
+            Err(Errno::EINTR) => {}
+            Err(error) => {
+                close(fd);
+                return Err(error);
+            }
+        }
+    }
+    if flags & libc::O_CREAT != 0 {
+        // Whatever the umask.
+        // SAFETY: the descriptor is our own.
+        unsafe { libc::fchmod(fd, 0o644) };
+    }
+    close(fd);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_descriptors() {
+        let path = |fd| Descriptor::of(fd).path().to_str().unwrap().to_owned();
+        assert_eq!(path(0), "/proc/self/fd/0");
+        assert_eq!(path(i32::MAX), "/proc/self/fd/2147483647");
+        let text = layers(10, 205);
+        let text = CStr::from_bytes_until_nul(&text).unwrap().to_str().unwrap();
+        assert_eq!(text, "lowerdir=/proc/self/fd/10:/proc/self/fd/205");
+        assert!(layers(i32::MAX, i32::MAX).ends_with(&[0]));
     }
 }

@@ -144,6 +144,14 @@ pub fn share_files(one: u32, other: u32) -> Result<bool> {
     Errno::result(order).map(|order| order == 0)
 }
 
+/// Sets the supplementary groups of the calling thread alone (`setgroups(2)`): the C library's function changes those
+/// of every thread.
+pub fn set_thread_groups(groups: &[u32]) -> Result<()> {
+    // SAFETY: the kernel reads as many entries as the list says it has.
+    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    Errno::result(result).map(drop)
+}
+
 /// The longest socket address the kernel gives (`struct sockaddr_storage`).
 pub const ADDRESS_BYTES: usize = 128;
 
