@@ -5,8 +5,13 @@
 //!
 //! Order of work: [`process`] says which threads belong together, [`socket`] replays the calls into
 //! sockets, [`sent`] lists the DNS messages that calls sent, [`connect`] builds connection attempts,
-//! [`query`] finds the call of each query and the answer to it, [`lookup`] groups queries by the name
-//! they serve, [`service`] lists waits for unix-socket name services.
+//! [`query`] lists the queries, each with the call that sent it, [`response`] says what came back for each,
+//! [`lookup`] groups them by the name they serve and says how long the client waited for each,
+//! [`service`] lists waits for unix-socket name services.
+//!
+//! A step changes nothing that an earlier one made. Where it adds to a value it makes a new one around it: an
+//! [`Asked`] becomes a [`Query`], a [`Received`] response an [`Answer`], a [`connect::Attempt`] a
+//! [`connect::Connection`].
 
 pub mod connect;
 pub mod id;
@@ -28,6 +33,7 @@ use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
 pub use id::{AssociationId, ConnectionId, EventId, Id, IdVec, LookupId, ProcessId, QueryId};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Everything the join reads.
@@ -150,9 +156,24 @@ pub enum Origin {
     Unknown,
 }
 
-/// One DNS query message sent to one resolver.
+/// Who asks and connects: a process of the trace, or a host where no trace tells processes apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// A traced process.
+    Process(ProcessId),
+    /// A host's address, where a packet shows it.
+    Host(Option<IpAddr>),
+}
+
+impl Asker {
+    fn of(process: Option<ProcessId>, local: Option<Endpoint>) -> Self {
+        process.map_or(Self::Host(local.map(|l| l.ip)), Self::Process)
+    }
+}
+
+/// One DNS query message sent to one resolver, as it was asked.
 #[derive(Clone, Debug)]
-pub struct Query {
+pub struct Asked {
     /// What it asks.
     pub question: Question,
     /// Transaction id, where a packet or payload shows it.
@@ -179,12 +200,53 @@ pub struct Query {
     pub process: Option<ProcessId>,
     /// Its socket.
     pub association: Option<AssociationId>,
-    /// What became of it.
-    pub state: State,
     /// No message was seen at all: a connect to a resolver in a log without sends stands for it.
     pub implied: bool,
-    /// When the client stopped waiting for it; set by [`lookup`].
+    /// Whether it left the host.
+    pub departure: Departure,
+}
+
+impl Asked {
+    /// Who asked.
+    pub fn asker(&self) -> Asker {
+        Asker::of(self.process, self.client)
+    }
+
+    /// Whether it counts as the client's own: only a trace shows that another process sent it.
+    pub fn is_clients(&self) -> bool {
+        self.origin != Origin::Untraced
+    }
+}
+
+/// Whether a query left the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// A packet went out, or must have: no capture would show it.
+    Left,
+    /// A call sent it, but a capture that would show its packet has none.
+    NeverLeft {
+        /// The error that the host sent to itself instead, where that is how the query is known.
+        error: Option<Refusal>,
+    },
+}
+
+/// A query and what became of it.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// As it was asked; read through the query itself.
+    pub asked: Asked,
+    /// What became of it.
+    pub state: State,
+    /// When the client stopped waiting for it.
     pub until: Timestamp,
+}
+
+impl Deref for Query {
+    type Target = Asked;
+
+    fn deref(&self) -> &Asked {
+        &self.asked
+    }
 }
 
 /// What became of a query.
@@ -206,9 +268,9 @@ pub enum State {
     },
 }
 
-/// An answer to a query.
+/// A response to a query, as it arrived.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct Received {
     /// When it arrived.
     pub at: Timestamp,
     /// Its packet or the call that received it.
@@ -219,13 +281,11 @@ pub struct Answer {
     pub truncated: bool,
     /// Number of answer records.
     pub records: u16,
-    /// It came after the client had given up on the query; set by [`lookup`].
-    pub late: bool,
     /// Addresses in it.
     pub addresses: Arc<[IpAddr]>,
 }
 
-impl Answer {
+impl Received {
     /// The client needs to ask nobody else: not cut, and no error that sends it to the next resolver.
     pub fn usable(&self) -> bool {
         !self.truncated && self.rcode != Rcode::SERVFAIL && self.rcode != Rcode::REFUSED
@@ -235,6 +295,23 @@ impl Answer {
     pub fn negative(&self) -> bool {
         self.rcode == Rcode::NXDOMAIN
             || self.rcode == Rcode::NOERROR && self.records == 0 && !self.truncated
+    }
+}
+
+/// An answer to a query, and whether it was in time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// As it arrived; read through the answer itself.
+    pub received: Received,
+    /// It came after the client had given up on the query.
+    pub late: bool,
+}
+
+impl Deref for Answer {
+    type Target = Received;
+
+    fn deref(&self) -> &Received {
+        &self.received
     }
 }
 
@@ -271,11 +348,6 @@ impl Query {
         !matches!(self.state, State::NeverSent { .. })
     }
 
-    /// Whether it counts as the client's own: only a trace shows that another process sent it.
-    pub fn is_clients(&self) -> bool {
-        self.origin != Origin::Untraced
-    }
-
     /// How long the client waited for it.
     pub fn waited(&self) -> Span {
         (self.until - self.sent).max(Span::ZERO)
@@ -306,11 +378,15 @@ pub fn join(evidence: &Evidence) -> Joined {
     let processes = process::Processes::conclude(evidence.events);
     let sockets = socket::Sockets::replay(evidence, &processes);
     let sent = sent::list(evidence, &processes, &sockets);
-    let mut connections = connect::attempts(evidence, &processes, &sockets);
-    let (mut queries, unsolicited) =
-        query::queries(evidence, &processes, &sockets, sent, &connections);
+    let attempts = connect::attempts(evidence, &processes, &sockets);
+    let asked = query::queries(evidence, &processes, &sockets, sent, &attempts);
+    let (exchanges, unsolicited) = response::answer(evidence, &sockets, asked);
     let services = service::waits(evidence, &processes, &sockets);
-    let lookups = lookup::group(evidence, &mut queries, &mut connections);
+    let lookup::Found {
+        queries,
+        lookups,
+        connections,
+    } = lookup::find(evidence, exchanges, attempts);
     Joined {
         processes,
         sockets,

@@ -6,18 +6,19 @@ mod syn;
 use super::process::Processes;
 use super::socket::{Association, Sockets};
 use super::{
-    AssociationId, Cause, ConnectionId, EventId, Evidence, How, Id, IdVec, LookupId, Origin,
+    Asker, AssociationId, Cause, ConnectionId, EventId, Evidence, How, Id, IdVec, LookupId, Origin,
     ProcessId, Refusal,
 };
 use crate::event::{Outcome, SocketFamily, SocketStyle, Task};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
+use std::ops::Deref;
 pub use syn::{LONGEST_GAP, SynFlow};
 
 /// One connection attempt of a stream socket.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub struct Attempt {
     /// Where to, as the call says; without a trace, as the SYN says.
     pub to: Endpoint,
     /// Where the SYN went, if one was seen: NAT may have changed it.
@@ -48,8 +49,23 @@ pub struct Connection {
     pub ended_by: Option<EventId>,
     /// What caused the SYN.
     pub cause: Option<Cause>,
-    /// The lookup that gave its address; set by [`super::lookup`].
+}
+
+/// A connection attempt and the lookup that it belongs to.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The attempt; read through the connection itself.
+    pub attempt: Attempt,
+    /// The lookup that gave its address, or that went over to it from UDP.
     pub lookup: Option<LookupId>,
+}
+
+impl Deref for Connection {
+    type Target = Attempt;
+
+    fn deref(&self) -> &Attempt {
+        &self.attempt
+    }
 }
 
 /// What a connection is for.
@@ -92,7 +108,12 @@ impl Ending {
     ];
 }
 
-impl Connection {
+impl Attempt {
+    /// Who connects.
+    pub fn asker(&self) -> Asker {
+        Asker::of(self.process, self.from)
+    }
+
     /// When it began: its call, without one its first SYN.
     pub fn began(&self) -> Option<Timestamp> {
         self.called.or(self.first_syn)
@@ -146,7 +167,7 @@ pub fn attempts(
     evidence: &Evidence,
     processes: &Processes,
     sockets: &Sockets,
-) -> IdVec<ConnectionId, Connection> {
+) -> IdVec<ConnectionId, Attempt> {
     let mut flows = syn::flows(evidence);
     let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
     let order = candidates(sockets);
@@ -272,10 +293,10 @@ fn of_call(
     sockets: &Sockets,
     a: AssociationId,
     flow: Option<(&mut SynFlow, How)>,
-) -> Connection {
+) -> Attempt {
     let this = &sockets.list[a];
     let to = this.peer.unwrap_or(Endpoint::new([0, 0, 0, 0].into(), 0));
-    let mut connection = Connection {
+    let mut connection = Attempt {
         to,
         wire_to: None,
         from: this.local,
@@ -294,7 +315,6 @@ fn of_call(
             how: How::Call,
             call: this.connect,
         }),
-        lookup: None,
     };
     if let Some((flow, how)) = flow {
         connection.wire_to = Some(flow.server);
@@ -315,7 +335,7 @@ fn of_call(
 }
 
 /// An attempt that no call shows.
-fn of_wire(evidence: &Evidence, flow: SynFlow) -> Connection {
+fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
     let origin = if evidence.has_trace() {
         Origin::Untraced
     } else {
@@ -330,7 +350,7 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Connection {
     } else {
         (flow.ending, flow.ended)
     };
-    Connection {
+    Attempt {
         to: flow.server,
         wire_to: Some(flow.server),
         from: Some(flow.client),
@@ -346,7 +366,6 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Connection {
         ended_by: flow.ended_by,
         syns: flow.syns,
         cause: None,
-        lookup: None,
     }
 }
 

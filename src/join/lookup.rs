@@ -6,7 +6,8 @@ mod implied;
 #[cfg(test)]
 mod tests;
 
-use super::connect::{Connection, Ending, Role};
+use super::connect::{Attempt, Connection, Ending, Role};
+use super::response::Exchange;
 use super::{
     ConnectionId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query, QueryId, State,
 };
@@ -14,6 +15,8 @@ use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
 use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
+use giveup::Moves;
+use grouping::Group;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -58,7 +61,7 @@ impl Lookup {
 
     /// Whether it counts as the client's own, by its first query.
     pub fn is_clients(&self, joined: &Joined) -> bool {
-        self.queries(joined).next().is_some_and(Query::is_clients)
+        self.queries(joined).next().is_some_and(|q| q.is_clients())
     }
 }
 
@@ -75,72 +78,120 @@ pub enum Outcome {
     Open,
 }
 
-/// Groups queries into lookups, settles when the client stopped waiting for each query, and ties
-/// connections to the lookup that gave their address.
-pub fn group(
-    evidence: &Evidence,
-    queries: &mut IdVec<QueryId, Query>,
-    connections: &mut IdVec<ConnectionId, Connection>,
-) -> IdVec<LookupId, Lookup> {
-    let mut lookups = grouping::group(evidence, queries);
-    giveup::settle(evidence, queries, &mut lookups, connections);
-    for lookup in lookups.iter_mut() {
-        conclude(queries, lookup);
-    }
-    tie(queries, &lookups, connections);
-    for c in connections.iter().filter(|c| c.role == Role::Resolver) {
-        // A lookup lasts as long as the TCP connection that it went over to.
-        if let Some(lookup) = c.lookup.and_then(|l| lookups.get_mut(l))
-            && c.outcome != Ending::Connected
-        {
-            lookup.ended = lookup.ended.max(c.ended.unwrap_or(evidence.end()));
-        }
-    }
-    lookups
+/// What the last steps of the join make.
+pub struct Found {
+    /// Every query, in order of time.
+    pub queries: IdVec<QueryId, Query>,
+    /// Every lookup, in order of its beginning.
+    pub lookups: IdVec<LookupId, Lookup>,
+    /// Every connection attempt, with its lookup.
+    pub connections: IdVec<ConnectionId, Connection>,
 }
 
-/// Sums up a lookup from its queries.
-fn conclude(queries: &IdVec<QueryId, Query>, lookup: &mut Lookup) {
-    let mut records = false;
-    let (mut negative, mut open, mut asked) = (false, false, false);
-    for q in lookup.queries.iter().map(|q| &queries[*q]) {
-        asked = true;
-        match &q.state {
-            // It came when the client had turned away.
-            State::Answered(answer) if answer.late && answer.at > lookup.ended => {}
-            State::Answered(answer) => {
-                for address in answer.addresses.iter().filter(|a| !a.is_unspecified()) {
-                    if !lookup.addresses.contains(address) {
-                        lookup.addresses.push(*address);
-                    }
-                }
-                records |= answer.records > 0 && answer.rcode == Rcode::NOERROR;
-                negative |= answer.negative();
-            }
-            State::Open => open = true,
-            State::Unanswered { .. } | State::NeverSent { .. } => {}
+/// Groups queries into lookups, says when the client stopped waiting for each query, and ties
+/// connections to the lookup that gave their address.
+pub fn find(
+    evidence: &Evidence,
+    mut exchanges: IdVec<QueryId, Exchange>,
+    attempts: IdVec<ConnectionId, Attempt>,
+) -> Found {
+    let mut groups = grouping::group(evidence, &exchanges);
+    // Without a lookup nobody asks what threads did next.
+    let moves = if groups.is_empty() {
+        Moves::default()
+    } else {
+        Moves::new(evidence, &attempts)
+    };
+    if !evidence.has_capture() {
+        let next = |task: &Task, at| moves.next_of(task, at);
+        implied::complete(evidence, &mut exchanges, &mut groups, next);
+    }
+    let queries = giveup::settle(evidence, exchanges, &groups, &moves);
+    let lookups = groups.into_iter().map(|g| conclude(&queries, g)).collect();
+    let connections = tie(&queries, &lookups, attempts);
+    let lookups = with_tcp(evidence, lookups, &connections);
+    Found {
+        queries,
+        lookups,
+        connections,
+    }
+}
+
+/// The lookups, each lasting as long as the TCP connection that it went over to, unless that came up.
+fn with_tcp(
+    evidence: &Evidence,
+    lookups: IdVec<LookupId, Lookup>,
+    connections: &IdVec<ConnectionId, Connection>,
+) -> IdVec<LookupId, Lookup> {
+    let mut ends: HashMap<LookupId, Timestamp> = HashMap::new();
+    for c in connections {
+        if let (Role::Resolver, Some(lookup)) = (c.role, c.lookup)
+            && c.outcome != Ending::Connected
+        {
+            let end = ends.entry(lookup).or_default();
+            *end = Timestamp::max(*end, c.ended.unwrap_or(evidence.end()));
         }
     }
+    if ends.is_empty() {
+        return lookups;
+    }
+    let ids = lookups.ids();
+    let longer = ids.zip(lookups).map(|(l, lookup)| Lookup {
+        ended: ends
+            .get(&l)
+            .map_or(lookup.ended, |end| lookup.ended.max(*end)),
+        ..lookup
+    });
+    longer.collect()
+}
+
+/// The lookup that a group of queries was.
+fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group) -> Lookup {
     // Most hold one or two, and a list that grew holds room for four.
-    lookup.addresses.shrink_to_fit();
-    lookup.queries.shrink_to_fit();
-    let unanswered = lookup.queries_in(queries).any(|q| {
-        !matches!(q.state, State::Answered(_))
-            && !lookup.queries_in(queries).any(|o| {
+    group.queries.shrink_to_fit();
+    let of = || group.queries.iter().map(|q| &queries[*q]);
+    let ended = of().map(|q| q.until).max().unwrap_or(group.began);
+    // Not those that came when the client had turned away.
+    let heard = || {
+        of().filter_map(Query::answer)
+            .filter(|a| !a.late || a.at <= ended)
+    };
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in heard().flat_map(|a| a.addresses.iter()) {
+        if !address.is_unspecified() && !addresses.contains(address) {
+            addresses.push(*address);
+        }
+    }
+    addresses.shrink_to_fit();
+    let unanswered = of().any(|q| {
+        q.answer().is_none()
+            && !of().any(|o| {
                 o.question.name.folded() == q.question.name.folded()
                     && o.question.kind == q.question.kind
                     && o.answer().is_some()
             })
     });
-    lookup.outcome = if records {
+    let outcome = if heard().any(|a| a.records > 0 && a.rcode == Rcode::NOERROR) {
         Outcome::Answered
-    } else if negative && !unanswered {
+    } else if heard().any(|a| a.negative()) && !unanswered {
         Outcome::Negative
-    } else if open || !asked {
+    } else if of().any(|q| q.state == State::Open) {
         Outcome::Open
     } else {
         Outcome::Failed
     };
+    Lookup {
+        name: group.name,
+        reverse: group.reverse,
+        tasks: group.tasks,
+        process: group.process,
+        queries: group.queries,
+        began: group.began,
+        ended,
+        addresses,
+        outcome,
+        searched: group.searched,
+    }
 }
 
 /// A connection belongs to a lookup of its process that gave its address before: best one that was over
@@ -149,8 +200,8 @@ fn conclude(queries: &IdVec<QueryId, Query>, lookup: &mut Lookup) {
 fn tie(
     queries: &IdVec<QueryId, Query>,
     lookups: &IdVec<LookupId, Lookup>,
-    connections: &mut IdVec<ConnectionId, Connection>,
-) {
+    attempts: IdVec<ConnectionId, Attempt>,
+) -> IdVec<ConnectionId, Connection> {
     let mut by_address: HashMap<IpAddr, Vec<LookupId>> = HashMap::new();
     for (l, lookup) in lookups.entries() {
         for address in lookup.addresses.iter().chain(&lookup.reverse) {
@@ -160,37 +211,50 @@ fn tie(
                 .push(l);
         }
     }
-    for c in connections.iter_mut() {
-        let Some(at) = c.began() else {
-            continue;
-        };
-        if c.role == Role::Resolver {
-            c.lookup = cut_short(queries, lookups, c, at);
-            continue;
+    let lookup_of = |attempt: &Attempt| {
+        let at = attempt.began()?;
+        if attempt.role == Role::Resolver {
+            return cut_short(queries, lookups, attempt, at);
         }
-        let Some(list) = by_address.get(&c.to.ip) else {
-            c.lookup = just_before(queries, lookups, c, at);
-            continue;
-        };
-        let begun = list.partition_point(|l| lookups[*l].began <= at);
-        let task = c.task.as_ref().map(|t| t.tid);
-        c.lookup = list[..begun]
-            .iter()
-            .rev()
-            .take(MAX_LOOKED_AT)
-            .copied()
-            .filter(|l| same_client(&lookups[*l], c))
-            .max_by_key(|l| {
-                let lookup = &lookups[*l];
-                let same_task = lookup.tasks.iter().any(|t| Some(t.tid) == task);
-                (
-                    lookup.reverse.is_none(),
-                    lookup.ended <= at,
-                    same_task,
-                    lookup.began,
-                )
-            });
-    }
+        match by_address.get(&attempt.to.ip) {
+            Some(list) => gave_address(lookups, list, attempt, at),
+            None => just_before(queries, lookups, attempt, at),
+        }
+    };
+    attempts
+        .into_iter()
+        .map(|attempt| Connection {
+            lookup: lookup_of(&attempt),
+            attempt,
+        })
+        .collect()
+}
+
+/// The best of the lookups that gave the address of a connection.
+fn gave_address(
+    lookups: &IdVec<LookupId, Lookup>,
+    list: &[LookupId],
+    attempt: &Attempt,
+    at: Timestamp,
+) -> Option<LookupId> {
+    let begun = list.partition_point(|l| lookups[*l].began <= at);
+    let task = attempt.task.as_ref().map(|t| t.tid);
+    list[..begun]
+        .iter()
+        .rev()
+        .take(MAX_LOOKED_AT)
+        .copied()
+        .filter(|l| same_client(&lookups[*l], attempt))
+        .max_by_key(|l| {
+            let lookup = &lookups[*l];
+            let same_task = lookup.tasks.iter().any(|t| Some(t.tid) == task);
+            (
+                lookup.reverse.is_none(),
+                lookup.ended <= at,
+                same_task,
+                lookup.began,
+            )
+        })
 }
 
 /// How soon after its lookup a connect follows whose address the lookup must have given.
@@ -201,7 +265,7 @@ const AT_ONCE: Span = Span::millis(200);
 fn just_before(
     queries: &IdVec<QueryId, Query>,
     lookups: &IdVec<LookupId, Lookup>,
-    connection: &Connection,
+    attempt: &Attempt,
     at: Timestamp,
 ) -> Option<LookupId> {
     before(lookups, at).find(|l| {
@@ -211,11 +275,7 @@ fn just_before(
             && lookup.reverse.is_none();
         let by_calls = lookup.queries_in(queries).all(|q| q.packet.is_none());
         let soon = lookup.ended <= at && at - lookup.ended <= AT_ONCE;
-        connection.process.is_some()
-            && same_client(lookup, connection)
-            && unread
-            && by_calls
-            && soon
+        attempt.process.is_some() && same_client(lookup, attempt) && unread && by_calls && soon
     })
 }
 
@@ -236,24 +296,24 @@ fn before(
 fn cut_short(
     queries: &IdVec<QueryId, Query>,
     lookups: &IdVec<LookupId, Lookup>,
-    connection: &Connection,
+    attempt: &Attempt,
     at: Timestamp,
 ) -> Option<LookupId> {
-    let own = |l: &LookupId| same_client(&lookups[*l], connection);
+    let own = |l: &LookupId| same_client(&lookups[*l], attempt);
     let asked = |l: &LookupId| {
         lookups[*l].queries_in(queries).any(|q| {
             let cut = q.transport == Transport::Udp
                 && q.answer().is_some_and(|a| a.truncated && a.at <= at);
-            q.resolver == connection.to
-                && (cut || q.transport == Transport::Tcp && q.client == connection.from)
+            q.resolver == attempt.to
+                && (cut || q.transport == Transport::Tcp && q.client == attempt.from)
         })
     };
     before(lookups, at).find(|l| own(l) && asked(l))
 }
 
 /// Whether a lookup was made by the process (or, without a trace, from the host) that connects.
-fn same_client(lookup: &Lookup, connection: &Connection) -> bool {
-    lookup.process == connection.process
+fn same_client(lookup: &Lookup, attempt: &Attempt) -> bool {
+    lookup.process == attempt.process
 }
 
 /// How a client asks, as far as it shows in one lookup.

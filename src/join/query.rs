@@ -8,15 +8,14 @@ mod matcher;
 #[cfg(test)]
 mod tests;
 
-use super::connect::Connection;
+use super::connect::Attempt;
 use super::process::Processes;
-use super::response;
 use super::sent::Sent;
 use super::socket::Sockets;
 use super::unsent;
 use super::{
-    AssociationId, Cause, ConnectionId, EventId, Evidence, How, IdVec, Origin, Query, QueryId,
-    State,
+    Asked, AssociationId, Cause, ConnectionId, Departure, EventId, Evidence, How, IdVec, Origin,
+    QueryId,
 };
 use crate::event::dns::{Message, Name, Question, RecordType};
 use crate::event::{Packet, Service, What};
@@ -37,17 +36,17 @@ struct OnWire<'a> {
     candidate: bool,
 }
 
-/// All queries of the case in order of time, with their answers, and the number of unsolicited responses.
+/// All queries of the case in order of time.
 pub fn queries(
     evidence: &Evidence,
     processes: &Processes,
     sockets: &Sockets,
     sent: Vec<Sent>,
-    connections: &IdVec<ConnectionId, Connection>,
-) -> (IdVec<QueryId, Query>, usize) {
-    let matcher = Matcher::new(evidence, sockets, connections, on_wire(evidence), sent);
-    let matches = matcher.run(connections);
-    let mut queries: Vec<Query> = Vec::with_capacity(matches.packets.len());
+    attempts: &IdVec<ConnectionId, Attempt>,
+) -> IdVec<QueryId, Asked> {
+    let matcher = Matcher::new(evidence, sockets, attempts, on_wire(evidence), sent);
+    let matches = matcher.run(attempts);
+    let mut queries: Vec<Asked> = Vec::with_capacity(matches.packets.len());
     for (packet, sender) in matches.packets {
         // A plausible message between odd ports counts only where a call proves it.
         if !packet.candidate || sender.is_some() {
@@ -64,9 +63,7 @@ pub fn queries(
         queries.extend(unsent);
     }
     queries.sort_by_key(|q| (q.sent, q.packet, q.cause.and_then(|c| c.call)));
-    let mut queries = IdVec::from(queries);
-    let unsolicited = response::answer(evidence, sockets, &mut queries);
-    (queries, unsolicited)
+    queries.into()
 }
 
 fn on_wire<'a>(evidence: &Evidence<'a>) -> Vec<OnWire<'a>> {
@@ -102,10 +99,10 @@ fn from_packet(
     sockets: &Sockets,
     packet: &OnWire,
     sender: Option<Sender>,
-) -> Query {
+) -> Asked {
     let task = sender.and_then(|s| task_of(evidence, sockets, s.call, s.association));
     let question = packet.message.question.clone().unwrap_or_else(no_question);
-    Query {
+    Asked {
         question,
         id: Some(packet.message.id),
         edns: packet.message.complete.then_some(packet.message.edns),
@@ -126,9 +123,8 @@ fn from_packet(
         process: task.as_ref().map(|t| processes.of(t)),
         task: task.map(|t| processes.complete(&t)),
         association: sender.and_then(|s| s.association),
-        state: State::Open,
         implied: false,
-        until: packet.at,
+        departure: Departure::Left,
     }
 }
 
@@ -138,12 +134,12 @@ fn from_call(
     sockets: &Sockets,
     sent: Sent,
     local: Option<Endpoint>,
-) -> Query {
+) -> Asked {
     let task = task_of(evidence, sockets, Some(sent.call), sent.association);
     let implied = sent.message.is_none();
     let unseen = evidence.shows_absence() && seen_by_capture(evidence, sent.at);
     let message = sent.message;
-    Query {
+    Asked {
         id: message.as_ref().map(|m| m.id),
         edns: message.as_ref().filter(|m| m.complete).map(|m| m.edns),
         question: message
@@ -162,13 +158,12 @@ fn from_call(
         process: task.as_ref().map(|t| processes.of(t)),
         task: task.map(|t| processes.complete(&t)),
         association: sent.association,
-        state: if unseen {
-            State::NeverSent { refused: None }
-        } else {
-            State::Open
-        },
         implied,
-        until: sent.at,
+        departure: if unseen {
+            Departure::NeverLeft { error: None }
+        } else {
+            Departure::Left
+        },
     }
 }
 

@@ -5,16 +5,15 @@ mod tests;
 
 use super::connect::refusal;
 use super::socket::Sockets;
-use super::{Answer, AssociationId, EventId, Evidence, IdVec, Query, QueryId, Refusal, State};
+use super::{
+    Asked, AssociationId, Departure, EventId, Evidence, IdVec, QueryId, Received, Refusal,
+};
 use crate::event::dns::{Message, Question};
 use crate::event::{Op, Outcome, Packet, Service, What};
 use crate::flow::{Endpoint, Transport};
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 use std::collections::HashMap;
-
-/// After this much silence a query counts as unanswered even when nobody saw the client give up.
-/// It is the stub resolver's own default wait (`RES_TIMEOUT`, resolv.conf(5)), less a little slack.
-const SLACK: Span = Span::millis(200);
+use std::ops::Deref;
 
 /// How many queries of one socket, resolver and id a response is held against, the latest first: nobody repeats a query
 /// more often, and a flood of them must not cost its square.
@@ -22,7 +21,10 @@ const MAX_WEIGHED: usize = 256;
 
 /// The positions of the queries that a packet showed, in order of a key and then of time. Positions alone: keys
 /// beside them would take more memory than the queries do.
-fn sorted<K: Ord>(queries: &IdVec<QueryId, Query>, key: impl Fn(&Query) -> K) -> Vec<QueryId> {
+fn sorted<K: Ord>(
+    queries: &IdVec<QueryId, Exchange>,
+    key: impl Fn(&Exchange) -> K,
+) -> Vec<QueryId> {
     let known = |i: &QueryId| queries[*i].client.is_some() && queries[*i].id.is_some();
     let mut list: Vec<QueryId> = queries.ids().filter(known).collect();
     list.sort_unstable_by_key(|i| (key(&queries[*i]), *i));
@@ -32,8 +34,8 @@ fn sorted<K: Ord>(queries: &IdVec<QueryId, Query>, key: impl Fn(&Query) -> K) ->
 /// Those of a sorted list that have this key.
 fn with_key<'l, K: Ord>(
     list: &'l [QueryId],
-    queries: &IdVec<QueryId, Query>,
-    key: impl Fn(&Query) -> K,
+    queries: &IdVec<QueryId, Exchange>,
+    key: impl Fn(&Exchange) -> K,
     wanted: &K,
 ) -> &'l [QueryId] {
     let start = list.partition_point(|i| key(&queries[*i]) < *wanted);
@@ -41,24 +43,86 @@ fn with_key<'l, K: Ord>(
     &rest[..rest.partition_point(|i| key(&queries[*i]) <= *wanted)]
 }
 
-fn by_socket(q: &Query) -> (Transport, Option<Endpoint>, Endpoint, Option<u16>) {
+fn by_socket(q: &Exchange) -> (Transport, Option<Endpoint>, Endpoint, Option<u16>) {
     (q.transport, q.client, q.resolver, q.id)
 }
 
-fn by_flow(q: &Query) -> (Transport, Option<Endpoint>, Endpoint) {
+fn by_flow(q: &Exchange) -> (Transport, Option<Endpoint>, Endpoint) {
     (q.transport, q.client, q.resolver)
 }
 
-fn by_port(q: &Query) -> (Option<u16>, Option<u16>) {
+fn by_port(q: &Exchange) -> (Option<u16>, Option<u16>) {
     (q.client.map(|c| c.port), q.id)
 }
 
-/// Answers queries and settles what the rest are. Returns the number of responses that answer nothing.
+/// A query and what came back for it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// As it was asked; read through the exchange itself.
+    pub asked: Asked,
+    /// What came back.
+    pub reply: Reply,
+}
+
+/// What came back for a query.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Nothing.
+    None,
+    /// A response.
+    Received(Received),
+    /// An ICMP error, or an error that the client's own call returned.
+    Refused(Refusal),
+}
+
+impl Deref for Exchange {
+    type Target = Asked;
+
+    fn deref(&self) -> &Asked {
+        &self.asked
+    }
+}
+
+impl Exchange {
+    fn new(asked: Asked) -> Self {
+        let reply = match asked.departure {
+            Departure::NeverLeft { error: Some(error) } => Reply::Refused(error),
+            Departure::NeverLeft { error: None } | Departure::Left => Reply::None,
+        };
+        Self { asked, reply }
+    }
+
+    /// The response, if there is one.
+    pub fn answer(&self) -> Option<&Received> {
+        match &self.reply {
+            Reply::Received(received) => Some(received),
+            Reply::None | Reply::Refused(_) => None,
+        }
+    }
+
+    /// The error that came instead of a response.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self.reply {
+            Reply::Refused(refusal) => Some(refusal),
+            Reply::None | Reply::Received(_) => None,
+        }
+    }
+}
+
+/// Finds what came back for each query, and the number of responses that answer nothing.
+///
+/// 1. A response by packet answers the latest query by packet before it of its socket, resolver and id whose question
+///    may be the same and that has no answer yet; one that an ICMP error ended only if there is no other.
+/// 2. Where no query has that socket (NAT), the same among queries of its port and id that a call sent to this resolver.
+/// 3. An ICMP error ends the latest such query that it quotes and that nothing else has ended.
+/// 4. Of queries that only calls show, responses and errors are those that calls on their socket returned.
 pub fn answer(
     evidence: &Evidence,
     sockets: &Sockets,
-    queries: &mut IdVec<QueryId, Query>,
-) -> usize {
+    asked: IdVec<QueryId, Asked>,
+) -> (IdVec<QueryId, Exchange>, usize) {
+    let mut exchanges: IdVec<QueryId, Exchange> = asked.into_iter().map(Exchange::new).collect();
+    let queries = &mut exchanges;
     let own = sorted(queries, by_socket);
     let flows = sorted(queries, by_flow);
     let ports = sorted(queries, by_port);
@@ -98,14 +162,13 @@ pub fn answer(
     if !evidence.has_capture() || queries.iter().any(|q| q.packet.is_none()) {
         from_calls(evidence, sockets, queries);
     }
-    judge(evidence, queries);
-    unsolicited
+    (exchanges, unsolicited)
 }
 
 /// Gives a response to the latest identical open query. Under NAT (`!exact`) the resolver must be the one
 /// that the call named, and a query without a packet is proven by its answer.
 fn settle(
-    queries: &mut IdVec<QueryId, Query>,
+    queries: &mut IdVec<QueryId, Exchange>,
     list: &[QueryId],
     event: EventId,
     at: Timestamp,
@@ -114,28 +177,28 @@ fn settle(
     from: Endpoint,
 ) -> bool {
     let question = message.question.as_ref();
-    let may_be = |q: &Query| exact || q.resolver == from;
+    let may_be = |q: &Exchange| exact || q.resolver == from;
     let Some(i) = latest_open(queries, list, at, question, may_be) else {
         return false;
     };
-    queries[i].state = State::Answered(answer_of(event, at, message));
+    queries[i].reply = Reply::Received(received_of(event, at, message));
     true
 }
 
 /// The latest query sent by then that an answer can be for.
 fn latest_open(
-    queries: &IdVec<QueryId, Query>,
+    queries: &IdVec<QueryId, Exchange>,
     list: &[QueryId],
     at: Timestamp,
     question: Option<&Question>,
-    may_be: impl Fn(&Query) -> bool,
+    may_be: impl Fn(&Exchange) -> bool,
 ) -> Option<QueryId> {
     let end = list.partition_point(|i| queries[*i].sent <= at);
     let fits = |refused: bool| {
         let mut latest = list[..end].iter().rev().take(MAX_WEIGHED).copied();
         latest.find(|i| {
             let q = &queries[*i];
-            !matches!(q.state, State::Answered(_))
+            q.answer().is_none()
                 && q.refusal().is_some() == refused
                 && Question::may_be(Some(&q.question), question)
                 && may_be(q)
@@ -145,21 +208,20 @@ fn latest_open(
     fits(false).or_else(|| fits(true))
 }
 
-fn answer_of(event: EventId, at: Timestamp, message: &Message) -> Answer {
-    Answer {
+fn received_of(event: EventId, at: Timestamp, message: &Message) -> Received {
+    Received {
         at,
         event,
         rcode: message.rcode,
         truncated: message.truncated,
         records: message.answers,
-        late: false,
         addresses: message.addresses.clone(),
     }
 }
 
 /// Marks the latest query that an ICMP error can be about.
 fn refuse(
-    queries: &mut IdVec<QueryId, Query>,
+    queries: &mut IdVec<QueryId, Exchange>,
     list: &[QueryId],
     why: Refusal,
     id: Option<u16>,
@@ -175,19 +237,15 @@ fn refuse(
             let q = &queries[*i];
             let same = id.is_none_or(|id| q.id == Some(id))
                 && Question::may_be(Some(&q.question), question);
-            same && q.refusal().is_none() && !matches!(q.state, State::Answered(_))
+            same && matches!(q.reply, Reply::None)
         });
     if let Some(i) = found {
-        let state = &mut queries[i].state;
-        *state = match state {
-            State::NeverSent { .. } => State::NeverSent { refused: Some(why) },
-            _ => State::Unanswered { refused: Some(why) },
-        };
+        queries[i].reply = Reply::Refused(why);
     }
 }
 
 /// Takes answers and errors from what the client's own calls received, where no packet shows them.
-fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryId, Query>) {
+fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryId, Exchange>) {
     let mut by_association: HashMap<AssociationId, Vec<QueryId>> = HashMap::new();
     for (i, q) in queries.entries().filter(|(_, q)| q.packet.is_none()) {
         if let Some(a) = q.association {
@@ -234,7 +292,7 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
 }
 
 fn received(
-    queries: &mut IdVec<QueryId, Query>,
+    queries: &mut IdVec<QueryId, Exchange>,
     list: &[QueryId],
     event: EventId,
     at: Timestamp,
@@ -242,18 +300,8 @@ fn received(
     from: Option<Endpoint>,
 ) {
     let question = dns.question.as_ref();
-    let may_be = |q: &Query| q.id == Some(dns.id) && from.is_none_or(|from| from == q.resolver);
+    let may_be = |q: &Exchange| q.id == Some(dns.id) && from.is_none_or(|from| from == q.resolver);
     if let Some(i) = latest_open(queries, list, at, question, may_be) {
-        queries[i].state = State::Answered(answer_of(event, at, dns));
-    }
-}
-
-/// Settles the queries that nothing answered: unanswered, unless observation ended before an answer was due.
-fn judge(evidence: &Evidence, queries: &mut IdVec<QueryId, Query>) {
-    let end = evidence.end();
-    for q in queries.iter_mut() {
-        if q.state == State::Open && end - q.sent >= evidence.patience - SLACK {
-            q.state = State::Unanswered { refused: None };
-        }
+        queries[i].reply = Reply::Received(received_of(event, at, dns));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::event::{IcmpKind, Packet, Quote, What};
 use crate::flow::Transport;
-use crate::join::{EventId, Evidence, Id, Origin, Query, Refusal, State};
+use crate::join::{Asked, Departure, EventId, Evidence, Id, Origin, Refusal};
 use crate::time::Span;
 use std::net::IpAddr;
 
@@ -40,15 +40,15 @@ pub fn search<'a>(
 }
 
 /// The queries that only such errors show, each sent when the search for its resolver began.
-pub fn queries(evidence: &Evidence, seen: &[Query]) -> Vec<Query> {
-    let mut list: Vec<Query> = Vec::new();
+pub fn queries(evidence: &Evidence, seen: &[Asked]) -> Vec<Asked> {
+    let mut list: Vec<Asked> = Vec::new();
     for (event, quote) in errors(evidence) {
         let at = evidence.event(event).at;
         let flow = quote.flow;
         let (Some(question), Transport::Udp) = (&quote.question, flow.transport) else {
             continue;
         };
-        let known = |q: &Query| {
+        let known = |q: &Asked| {
             q.client == Some(flow.src)
                 && q.resolver == flow.dst
                 && q.id == quote.dns_id
@@ -58,7 +58,7 @@ pub fn queries(evidence: &Evidence, seen: &[Query]) -> Vec<Query> {
         if !evidence.is_dns_port(flow.dst.port) || seen.iter().chain(&list).any(known) {
             continue;
         }
-        list.push(Query {
+        list.push(Asked {
             question: question.clone(),
             id: quote.dns_id,
             edns: None,
@@ -74,15 +74,14 @@ pub fn queries(evidence: &Evidence, seen: &[Query]) -> Vec<Query> {
             task: None,
             process: None,
             association: None,
-            state: State::NeverSent {
-                refused: Some(Refusal {
+            implied: false,
+            departure: Departure::NeverLeft {
+                error: Some(Refusal {
                     at,
                     event,
                     refused: false,
                 }),
             },
-            implied: false,
-            until: at,
         });
     }
     list

@@ -1,13 +1,13 @@
 //! Who may own which moments of an account.
 
-use super::index::{Asker, is_own};
+use super::index::is_own;
 use super::{Index, Kind, Party, Subject};
 use crate::event::What;
 use crate::explain::Case;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::Lookup;
-use crate::join::{ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, State};
+use crate::join::{Asker, ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, State};
 use crate::time::{Span, Timestamp};
 
 /// A claim to a span of time.

@@ -4,20 +4,10 @@ use super::Subject;
 use crate::event::{Op, Outcome, What};
 use crate::explain::Case;
 use crate::join::connect::Role;
-use crate::join::{ConnectionId, EventId, LookupId, ProcessId, Query};
+use crate::join::{Asker, ConnectionId, EventId, LookupId, Query};
 use crate::time::{Span, Timestamp};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::IpAddr;
-
-/// Who asks and connects: a process of the trace, or a host where no trace tells processes apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Asker {
-    /// A traced process.
-    Process(ProcessId),
-    /// A host's address.
-    Host(Option<IpAddr>),
-}
 
 /// How many claims all accounts together weigh: some seconds of work.
 const ALL_CLAIMS: usize = 1_000_000;
@@ -57,9 +47,7 @@ impl Index {
             last_of_hosts: None,
         };
         for (c, connection) in case.joined.connections.entries() {
-            let asker = connection
-                .process
-                .map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process);
+            let asker = connection.asker();
             this.connections.entry(asker).or_default().push(c);
             if connection.role == Role::Server {
                 this.first_server = this.first_server.or(Some(c));
@@ -99,31 +87,17 @@ impl Index {
         self.claims_each = (ALL_CLAIMS / accounts.max(1)).max(LEAST_CLAIMS);
     }
 
-    /// Who is behind a query.
-    pub fn asker_of_query(&self, query: &Query) -> Asker {
-        query
-            .process
-            .map_or(Asker::Host(query.client.map(|c| c.ip)), Asker::Process)
-    }
-
     /// Who is behind a lookup.
     pub fn asker_of_lookup(&self, case: &Case, lookup: LookupId) -> Asker {
-        let first = case.joined.lookups[lookup].queries.first();
-        first.map_or(Asker::Host(None), |q| {
-            self.asker_of_query(&case.joined.queries[*q])
-        })
+        let mut queries = case.joined.lookups[lookup].queries(case.joined);
+        queries.next().map_or(Asker::Host(None), |q| q.asker())
     }
 
     /// Who is behind a subject.
     pub fn asker_of(&self, case: &Case, subject: Subject) -> Asker {
         match subject {
             Subject::Lookup(l) => self.asker_of_lookup(case, l),
-            Subject::Connection(c) => {
-                let connection = &case.joined.connections[c];
-                connection
-                    .process
-                    .map_or(Asker::Host(connection.from.map(|f| f.ip)), Asker::Process)
-            }
+            Subject::Connection(c) => case.joined.connections[c].asker(),
         }
     }
 

@@ -94,7 +94,7 @@ pub fn first_activity(
     let asker = index.asker_of(case, subject);
     let ours = |q: &Query| match q.origin {
         Origin::Traced => true,
-        Origin::Unknown => index.asker_of_query(q) == asker,
+        Origin::Unknown => q.asker() == asker,
         Origin::Untraced => false,
     };
     let queries = &case.joined.queries;

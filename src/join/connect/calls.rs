@@ -1,6 +1,6 @@
 //! What became of an attempt, as the client's own calls tell.
 
-use super::{Connection, Ending};
+use super::{Attempt, Ending};
 use crate::event::{Op, Outcome, What};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
@@ -11,7 +11,7 @@ pub fn conclude(
     evidence: &Evidence,
     this: &Association,
     later: &[EventId],
-    connection: &mut Connection,
+    connection: &mut Attempt,
 ) {
     let Some(id) = this.connect else { return };
     let Some(call) = evidence.call(id) else {
@@ -40,7 +40,7 @@ fn by_later_calls(
     evidence: &Evidence,
     this: &Association,
     later: &[EventId],
-    connection: &mut Connection,
+    connection: &mut Attempt,
     silent: bool,
 ) {
     // Only a close that was seen ends the wait: a descriptor that is used again, or a process that ends, says

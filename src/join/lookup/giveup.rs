@@ -1,48 +1,46 @@
 //! When the client stopped waiting for each query.
 
-use super::{Lookup, implied};
-use crate::event::{Call, Change, Op, Outcome, What};
+use super::grouping::Group;
+use crate::event::{Call, Change, Op, Outcome, Task, What};
 use crate::flow::Transport;
-use crate::join::connect::{Connection, Role};
-use crate::join::{ConnectionId, Evidence, IdVec, LookupId, ProcessId, Query, QueryId, State};
+use crate::join::connect::{Attempt, Role};
+use crate::join::response::{Exchange, Reply};
+use crate::join::{
+    Answer, Asker, ConnectionId, Departure, Evidence, IdVec, LookupId, Query, QueryId, State,
+};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 /// Queries sent within this are one batch: A and AAAA of one `sendmmsg`, or one question to all
 /// resolvers (musl). No stub resolver's timeout is shorter.
 pub const TOGETHER: Span = Span::millis(50);
 
-/// Settles `until`, lateness, and the difference between unanswered and open.
+/// Says of every query how long the client waited for it, and with that what became of it.
+///
+/// `groups` hold every query once.
 pub fn settle(
     evidence: &Evidence,
-    queries: &mut IdVec<QueryId, Query>,
-    lookups: &mut IdVec<LookupId, Lookup>,
-    connections: &IdVec<ConnectionId, Connection>,
-) {
-    if lookups.is_empty() {
-        return;
+    exchanges: IdVec<QueryId, Exchange>,
+    groups: &IdVec<LookupId, Group>,
+    moves: &Moves,
+) -> IdVec<QueryId, Query> {
+    let mut waits: Vec<(QueryId, Wait)> = Vec::with_capacity(exchanges.len());
+    for group in groups {
+        let end = end_of(evidence, &exchanges, group, moves);
+        let of_group = group.queries.iter().enumerate();
+        waits.extend(of_group.map(|(n, q)| (*q, wait(&exchanges, group, n, end))));
     }
-    let moves = Moves::new(evidence, connections);
-    if !evidence.has_capture() {
-        implied::complete(evidence, queries, lookups, |task, at| {
-            after(moves.calls.get(&task.tid)?, at)
-        });
-    }
-    for lookup in lookups.iter_mut() {
-        let end = end_of(evidence, queries, lookup, &moves);
-        for position in 0..lookup.queries.len() {
-            let q = lookup.queries[position];
-            let (until, why) = until(queries, lookup, position, end);
-            close(evidence, &mut queries[q], until, why);
-        }
-        lookup.ended = lookup
-            .queries
-            .iter()
-            .map(|q| queries[*q].until)
-            .max()
-            .unwrap_or(lookup.began);
-    }
+    waits.sort_unstable_by_key(|(q, _)| *q);
+    let waits = waits.into_iter().map(|(_, wait)| wait);
+    let settled = exchanges.into_iter().zip(waits);
+    settled.map(|(e, wait)| query(evidence, e, wait)).collect()
+}
+
+/// Until when the client waited for a query, and why no longer.
+#[derive(Clone, Copy)]
+struct Wait {
+    until: Timestamp,
+    why: Why,
 }
 
 /// Why the client stopped waiting for a query.
@@ -64,7 +62,7 @@ const READING: Span = Span::millis(5);
 /// Whether two queries went out in one breath: one question to all resolvers at once (musl), from one
 /// socket. A client that turns to another resolver on another socket has given up on the first, however
 /// soon (an ICMP refusal costs it less than a millisecond).
-fn in_one_breath(a: &Query, b: &Query) -> bool {
+fn in_one_breath(a: &Exchange, b: &Exchange) -> bool {
     let same_socket = match (a.client, b.client) {
         (Some(a), Some(b)) => a == b,
         _ => a.association == b.association,
@@ -73,14 +71,15 @@ fn in_one_breath(a: &Query, b: &Query) -> bool {
 }
 
 /// When the client stopped waiting for one query, and why.
-fn until(
-    queries: &IdVec<QueryId, Query>,
-    lookup: &Lookup,
+fn wait(
+    queries: &IdVec<QueryId, Exchange>,
+    lookup: &Group,
     position: usize,
     end: Timestamp,
-) -> (Timestamp, Why) {
+) -> Wait {
     let this = &queries[lookup.queries[position]];
-    let same = |other: &&Query| other.question.kind == this.question.kind && same_name(this, other);
+    let same =
+        |other: &&Exchange| other.question.kind == this.question.kind && same_name(this, other);
     let later = || lookup.queries[position + 1..].iter().map(|q| &queries[*q]);
     let replaced = later()
         .filter(same)
@@ -111,8 +110,8 @@ fn until(
     let refused = this
         .refusal()
         .map(|r| r.at)
-        .filter(|at| this.on_wire() && *at < until);
-    let all = lookup.queries_in(queries);
+        .filter(|at| this.departure == Departure::Left && *at < until);
+    let all = lookup.of(queries);
     let elsewhere = all
         .filter(same)
         .filter(|o| in_one_breath(this, o) && o.resolver != this.resolver)
@@ -130,37 +129,48 @@ fn until(
             (until, why) = (at.max(this.sent), reason);
         }
     }
-    (until, why)
+    Wait { until, why }
 }
 
-fn same_name(a: &Query, b: &Query) -> bool {
+fn same_name(a: &Exchange, b: &Exchange) -> bool {
     a.question.name.0.eq_ignore_ascii_case(&b.question.name.0)
 }
 
-/// Writes what is now known into the query.
-fn close(evidence: &Evidence, query: &mut Query, until: Timestamp, why: Why) {
-    query.until = until;
-    match &mut query.state {
+/// A query with all that is now known of it.
+fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
+    let Exchange { asked, reply } = exchange;
+    let state = match (reply, asked.departure) {
         // The answer's packet and the call that ends the wait may be on two clocks.
-        State::Answered(answer) => answer.late = answer.at - until > clock_slack(evidence),
-        state @ (State::Open | State::Unanswered { refused: None }) => {
-            // Whoever waited for as long as a stub resolver does has been left unanswered. Half a second
-            // is less than the shortest of their timeouts (1 s).
-            let waited = until - query.sent;
-            let short = match why {
-                Why::Elsewhere => true,
-                Why::Over if !evidence.has_trace() => {
-                    waited < evidence.patience - Span::millis(200)
-                }
-                Why::Over | Why::GaveUp | Why::Told => waited < Span::millis(500),
-            };
-            *state = if short {
-                State::Open
-            } else {
-                State::Unanswered { refused: None }
-            };
+        (Reply::Received(received), _) => State::Answered(Answer {
+            late: received.at - wait.until > clock_slack(evidence),
+            received,
+        }),
+        (Reply::Refused(error), Departure::Left) => State::Unanswered {
+            refused: Some(error),
+        },
+        (Reply::Refused(error), Departure::NeverLeft { .. }) => State::NeverSent {
+            refused: Some(error),
+        },
+        (Reply::None, Departure::NeverLeft { .. }) => State::NeverSent { refused: None },
+        (Reply::None, Departure::Left) if is_open(evidence, wait.until - asked.sent, wait.why) => {
+            State::Open
         }
-        State::Unanswered { .. } | State::NeverSent { .. } => {}
+        (Reply::None, Departure::Left) => State::Unanswered { refused: None },
+    };
+    Query {
+        asked,
+        state,
+        until: wait.until,
+    }
+}
+
+/// Whether nobody can say what became of a query that nothing answered: whoever waited for as long as a stub resolver
+/// does has been left unanswered. Half a second is less than the shortest of their timeouts (1 s).
+fn is_open(evidence: &Evidence, waited: Span, why: Why) -> bool {
+    match why {
+        Why::Elsewhere => true,
+        Why::Over if !evidence.has_trace() => waited < evidence.patience - Span::millis(200),
+        Why::Over | Why::GaveUp | Why::Told => waited < Span::millis(500),
     }
 }
 
@@ -174,8 +184,8 @@ fn clock_slack(evidence: &Evidence) -> Span {
 /// move, else as long as a stub resolver would wait.
 fn end_of(
     evidence: &Evidence,
-    queries: &IdVec<QueryId, Query>,
-    lookup: &Lookup,
+    queries: &IdVec<QueryId, Exchange>,
+    lookup: &Group,
     moves: &Moves,
 ) -> Timestamp {
     let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else {
@@ -201,16 +211,12 @@ fn end_of(
         return at;
     }
     // The connection that used the answer, or whatever the task did next.
-    let mover = (lookup.process, last.client.map(|c| c.ip));
     let used = moves
-        .connections_after(mover, last.sent)
+        .connections_after(last.asker(), last.sent)
         .find(|used| !still_waits(queries, lookup, moves, *used, last.sent + evidence.patience))
         .map(|(at, _)| at);
     let settled = last.sent + Span::millis(100) + evidence.tolerance;
-    let moved = last
-        .task
-        .as_ref()
-        .and_then(|t| after(moves.calls.get(&t.tid)?, settled));
+    let moved = last.task.as_ref().and_then(|t| moves.next_of(t, settled));
     let next = [used, moved]
         .into_iter()
         .flatten()
@@ -223,8 +229,8 @@ fn end_of(
 /// Whether a lookup goes on although its process has connected: another thread did, for another lookup. A thread of
 /// its own is in a wait, or its answer is still to come and in time.
 fn still_waits(
-    queries: &IdVec<QueryId, Query>,
-    lookup: &Lookup,
+    queries: &IdVec<QueryId, Exchange>,
+    lookup: &Group,
     moves: &Moves,
     (at, by): (Timestamp, Option<u32>),
     in_time: Timestamp,
@@ -250,11 +256,9 @@ const TCP_PATIENCE: Span = Span::seconds(140);
 /// How many connects after a lookup are weighed: a busy service connects all day.
 const MAX_CONNECTS: usize = 64;
 
-/// Whose connections: a process's, or without a trace a host's.
-type Mover = (Option<ProcessId>, Option<IpAddr>);
-
 /// What tasks did, to find what they did next.
-struct Moves {
+#[derive(Default)]
+pub struct Moves {
     /// Wait calls that ran into their timeout, by thread.
     timeouts: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
     /// Wait calls like those that ended before their timeout, by thread.
@@ -262,17 +266,12 @@ struct Moves {
     /// Times of calls that show a thread doing something else, and of ends, by thread.
     calls: HashMap<Option<u32>, Vec<Timestamp>>,
     /// Connects to servers, and the threads that made them.
-    connections: HashMap<Mover, Vec<(Timestamp, Option<u32>)>>,
+    connections: HashMap<Asker, Vec<(Timestamp, Option<u32>)>>,
 }
 
 impl Moves {
-    fn new(evidence: &Evidence, connections: &IdVec<ConnectionId, Connection>) -> Self {
-        let mut this = Self {
-            timeouts: HashMap::new(),
-            waits: HashMap::new(),
-            calls: HashMap::new(),
-            connections: HashMap::new(),
-        };
+    pub fn new(evidence: &Evidence, connections: &IdVec<ConnectionId, Attempt>) -> Self {
+        let mut this = Self::default();
         for event in evidence.events {
             match &event.what {
                 What::Call(call) => {
@@ -290,10 +289,9 @@ impl Moves {
             }
         }
         for c in connections.iter().filter(|c| c.role == Role::Server) {
-            let host = c.process.is_none().then(|| c.from.map(|f| f.ip)).flatten();
             if let Some(at) = c.began() {
                 this.connections
-                    .entry((c.process, host))
+                    .entry(c.asker())
                     .or_default()
                     .push((at, c.task.as_ref().and_then(|t| t.tid)));
             }
@@ -302,6 +300,11 @@ impl Moves {
             list.sort_unstable();
         }
         this
+    }
+
+    /// A thread's next act at or after a moment.
+    pub fn next_of(&self, task: &Task, at: Timestamp) -> Option<Timestamp> {
+        after(self.calls.get(&task.tid)?, at)
     }
 
     fn wait(&mut self, entered: Timestamp, call: &Call) {
@@ -328,14 +331,10 @@ impl Moves {
     /// The connects after a moment, the next few of them: more than that are no lookup's own.
     fn connections_after(
         &self,
-        (process, host): Mover,
+        asker: Asker,
         at: Timestamp,
     ) -> impl Iterator<Item = (Timestamp, Option<u32>)> {
-        let host = if process.is_none() { host } else { None };
-        let list = self
-            .connections
-            .get(&(process, host))
-            .map_or(&[][..], Vec::as_slice);
+        let list = self.connections.get(&asker).map_or(&[][..], Vec::as_slice);
         let start = list.partition_point(|(t, _)| *t < at);
         list[start..].iter().take(MAX_CONNECTS).copied()
     }

@@ -1,10 +1,11 @@
 //! Which queries serve one lookup.
 
-use super::{Lookup, Outcome, SAME_LOOKUP};
+use super::SAME_LOOKUP;
 use crate::event::Task;
 use crate::event::dns::Name;
 use crate::flow::Transport;
-use crate::join::{Evidence, IdVec, LookupId, Origin, ProcessId, Query, QueryId};
+use crate::join::response::Exchange;
+use crate::join::{Asker, Evidence, IdVec, LookupId, Origin, ProcessId, QueryId};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -15,16 +16,38 @@ const NEXT_NAME: Span = Span::millis(500);
 /// thread's own lookup.
 const PENDING: Span = Span::millis(900);
 
-/// Whose lookups are kept apart: processes of a trace, hosts without one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Asker {
-    Process(ProcessId),
-    Host(Option<IpAddr>, Origin),
+/// The queries that serve one lookup.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The name without a search domain, where that is known.
+    pub name: Name,
+    /// The address looked up, for a reverse lookup.
+    pub reverse: Option<IpAddr>,
+    /// Who asked.
+    pub tasks: Vec<Task>,
+    /// The asking process.
+    pub process: Option<ProcessId>,
+    /// In order of time.
+    pub queries: Vec<QueryId>,
+    /// The first query.
+    pub began: Timestamp,
+    /// Other names of the search list that were tried.
+    pub searched: Vec<Name>,
 }
 
-/// A lookup in the making.
+impl Group {
+    /// Its queries, in order of time.
+    pub fn of<'a>(
+        &'a self,
+        exchanges: &'a IdVec<QueryId, Exchange>,
+    ) -> impl DoubleEndedIterator<Item = &'a Exchange> {
+        self.queries.iter().map(|q| &exchanges[*q])
+    }
+}
+
+/// A group in the making.
 struct Draft {
-    lookup: Lookup,
+    group: Group,
     /// The name asked last, folded.
     current: Name,
     last: Timestamp,
@@ -36,21 +59,23 @@ const MAX_QUERIES: usize = 512;
 /// ones of any name (for search lists).
 const MAX_RECENT: usize = 16;
 
+/// Whose lookups are kept apart: an untraced process and a traced one of a host are two.
+type Client = (Asker, Origin);
+
 /// Groups queries into lookups, in order of their beginning.
-pub fn group(evidence: &Evidence, queries: &IdVec<QueryId, Query>) -> IdVec<LookupId, Lookup> {
+pub fn group(evidence: &Evidence, queries: &IdVec<QueryId, Exchange>) -> IdVec<LookupId, Group> {
     let mut done: Vec<Draft> = Vec::new();
-    let mut by_name: HashMap<(Asker, Name), Vec<usize>> = HashMap::new();
-    let mut recent: HashMap<Asker, VecDeque<usize>> = HashMap::new();
+    let mut by_name: HashMap<(Client, Name), Vec<usize>> = HashMap::new();
+    let mut recent: HashMap<Client, VecDeque<usize>> = HashMap::new();
     for (i, query) in queries.entries() {
-        let host = Asker::Host(query.client.map(|c| c.ip), query.origin);
-        let asker = query.process.map_or(host, Asker::Process);
+        let asker = (query.asker(), query.origin);
         let name = query.question.name.folded();
         let named = by_name.entry((asker, name.clone())).or_default();
         let last = recent.entry(asker).or_default();
         let fits = |d: &usize| {
             let draft = &done[*d];
             query.sent - draft.last <= SAME_LOOKUP
-                && draft.lookup.queries.len() < MAX_QUERIES
+                && draft.group.queries.len() < MAX_QUERIES
                 && joins(evidence, queries, draft, query, &name)
         };
         let found = named
@@ -73,23 +98,20 @@ pub fn group(evidence: &Evidence, queries: &IdVec<QueryId, Query>) -> IdVec<Look
         add(&mut done[d], queries, i, name);
     }
     // In place: without this the list would keep the room of the drafts.
-    let mut lookups: Vec<Lookup> = done.into_iter().map(|d| d.lookup).collect();
-    lookups.shrink_to_fit();
-    lookups.into()
+    let mut groups: Vec<Group> = done.into_iter().map(|d| d.group).collect();
+    groups.shrink_to_fit();
+    groups.into()
 }
 
-fn begin(query: &Query, name: &Name) -> Draft {
+fn begin(query: &Exchange, name: &Name) -> Draft {
     Draft {
-        lookup: Lookup {
+        group: Group {
             name: query.question.name.clone(),
             reverse: query.question.name.reverse_of(),
             tasks: Vec::new(),
             process: query.process,
             queries: Vec::new(),
             began: query.sent,
-            ended: query.sent,
-            addresses: Vec::new(),
-            outcome: Outcome::Open,
             searched: Vec::new(),
         },
         current: name.clone(),
@@ -97,26 +119,26 @@ fn begin(query: &Query, name: &Name) -> Draft {
     }
 }
 
-fn add(draft: &mut Draft, queries: &IdVec<QueryId, Query>, i: QueryId, name: Name) {
+fn add(draft: &mut Draft, queries: &IdVec<QueryId, Exchange>, i: QueryId, name: Name) {
     let query = &queries[i];
-    let lookup = &mut draft.lookup;
-    lookup.queries.push(i);
+    let group = &mut draft.group;
+    group.queries.push(i);
     if let Some(task) = &query.task
-        && !lookup.tasks.contains(task)
+        && !group.tasks.contains(task)
     {
-        lookup.tasks.push(task.clone());
+        group.tasks.push(task.clone());
     }
     draft.last = query.sent.max(query.answer().map_or(query.sent, |a| a.at));
     if name != draft.current {
         if unknown(&draft.current) {
-            lookup.name = query.question.name.clone();
-            lookup.reverse = query.question.name.reverse_of();
+            group.name = query.question.name.clone();
+            group.reverse = query.question.name.reverse_of();
         } else {
             let before = Name(draft.current.0.clone());
-            if !lookup.searched.contains(&before) {
-                lookup.searched.push(before);
+            if !group.searched.contains(&before) {
+                group.searched.push(before);
             }
-            lookup.name = base(&draft.current, &name);
+            group.name = base(&draft.current, &name);
         }
         draft.current = name;
     }
@@ -130,9 +152,9 @@ fn unknown(name: &Name) -> bool {
 /// Whether a query belongs to a lookup.
 fn joins(
     evidence: &Evidence,
-    queries: &IdVec<QueryId, Query>,
+    queries: &IdVec<QueryId, Exchange>,
     draft: &Draft,
-    query: &Query,
+    query: &Exchange,
     name: &Name,
 ) -> bool {
     let same_task = same_task(draft, query);
@@ -140,7 +162,7 @@ fn joins(
         // A new socket to a resolver that this lookup has asked is the next lookup's: glibc keeps its
         // sockets for the second round.
         let again = draft
-            .lookup
+            .group
             .queries
             .iter()
             .any(|q| queries[*q].resolver == query.resolver);
@@ -154,17 +176,22 @@ fn joins(
         && is_next_of_search(evidence, queries, draft, query, name)
 }
 
-fn same_task(draft: &Draft, query: &Query) -> bool {
+fn same_task(draft: &Draft, query: &Exchange) -> bool {
     query
         .task
         .as_ref()
-        .is_none_or(|t| draft.lookup.tasks.iter().any(|o: &Task| o.tid == t.tid))
+        .is_none_or(|t| draft.group.tasks.iter().any(|o: &Task| o.tid == t.tid))
 }
 
 /// Whether a query for the name of this lookup continues it, or is another lookup of the same name.
-fn again(queries: &IdVec<QueryId, Query>, draft: &Draft, query: &Query, same_task: bool) -> bool {
-    let earlier: Vec<&Query> = draft
-        .lookup
+fn again(
+    queries: &IdVec<QueryId, Exchange>,
+    draft: &Draft,
+    query: &Exchange,
+    same_task: bool,
+) -> bool {
+    let earlier: Vec<&Exchange> = draft
+        .group
         .queries
         .iter()
         .map(|q| &queries[*q])
@@ -199,7 +226,7 @@ fn again(queries: &IdVec<QueryId, Query>, draft: &Draft, query: &Query, same_tas
         return false;
     }
     // Asked and answered: whoever asks once more is looking up once more.
-    let usable = |q: &&&Query| q.answer().is_some_and(|a| a.at <= query.sent && a.usable());
+    let usable = |q: &&&Exchange| q.answer().is_some_and(|a| a.at <= query.sent && a.usable());
     let by_other_client =
         query.task.is_none() && query.client != last.client && query.sent - last.sent < PENDING;
     !earlier.iter().any(|q| usable(&q)) && !by_other_client
@@ -209,16 +236,16 @@ fn again(queries: &IdVec<QueryId, Query>, draft: &Draft, query: &Query, same_tas
 /// another search domain, or with none.
 fn is_next_of_search(
     evidence: &Evidence,
-    queries: &IdVec<QueryId, Query>,
+    queries: &IdVec<QueryId, Exchange>,
     draft: &Draft,
-    query: &Query,
+    query: &Exchange,
     name: &Name,
 ) -> bool {
-    if draft.lookup.reverse.is_some() || query.sent - draft.last > NEXT_NAME {
+    if draft.group.reverse.is_some() || query.sent - draft.last > NEXT_NAME {
         return false;
     }
     let denied = draft
-        .lookup
+        .group
         .queries
         .iter()
         .rev()

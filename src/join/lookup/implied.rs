@@ -4,9 +4,10 @@
 //! silent gap as long as the rest of the timetable. Where the gap fits the timetable, the queries of the
 //! later rounds are put where the timetable says; they stay marked as implied.
 
-use super::Lookup;
+use super::grouping::Group;
 use crate::event::Task;
-use crate::join::{Evidence, Id, IdVec, LookupId, Query, QueryId, State};
+use crate::join::response::{Exchange, Reply};
+use crate::join::{Asked, Evidence, Id, IdVec, LookupId, QueryId};
 use crate::time::{SECOND, Span, Timestamp};
 use crate::timetable::{self, Patience};
 
@@ -17,8 +18,8 @@ const SLACK: Span = Span::millis(600);
 /// sign of life at or after a moment. Queries stay in order of time.
 pub fn complete(
     evidence: &Evidence,
-    queries: &mut IdVec<QueryId, Query>,
-    lookups: &mut IdVec<LookupId, Lookup>,
+    queries: &mut IdVec<QueryId, Exchange>,
+    lookups: &mut IdVec<LookupId, Group>,
     next: impl Fn(&Task, Timestamp) -> Option<Timestamp>,
 ) {
     let known = queries.len();
@@ -36,11 +37,11 @@ pub fn complete(
 
 fn later_rounds(
     evidence: &Evidence,
-    queries: &IdVec<QueryId, Query>,
-    lookup: &Lookup,
+    queries: &IdVec<QueryId, Exchange>,
+    lookup: &Group,
     next: &impl Fn(&Task, Timestamp) -> Option<Timestamp>,
-) -> Vec<Query> {
-    let first: Vec<&Query> = lookup.queries_in(queries).collect();
+) -> Vec<Exchange> {
+    let first: Vec<&Exchange> = lookup.of(queries).collect();
     let Some(last) = first.last().filter(|_| first.iter().all(|q| q.implied)) else {
         return Vec::new();
     };
@@ -75,11 +76,12 @@ fn later_rounds(
     let mut at = last.sent + waits[waits.len() - 1];
     for _ in 0..rounds {
         for (query, wait) in first.iter().zip(&waits) {
-            more.push(Query {
-                sent: at,
-                until: at,
-                state: State::Unanswered { refused: None },
-                ..(*query).clone()
+            more.push(Exchange {
+                asked: Asked {
+                    sent: at,
+                    ..query.asked.clone()
+                },
+                reply: Reply::None,
             });
             at = at + *wait;
         }
@@ -88,7 +90,7 @@ fn later_rounds(
 }
 
 /// Puts queries back into order of time and follows them in the lookups.
-fn reorder(queries: &mut IdVec<QueryId, Query>, lookups: &mut IdVec<LookupId, Lookup>) {
+fn reorder(queries: &mut IdVec<QueryId, Exchange>, lookups: &mut IdVec<LookupId, Group>) {
     let mut order: Vec<QueryId> = queries.ids().collect();
     order.sort_by_key(|q| (queries[*q].sent, *q));
     let mut place: IdVec<QueryId, QueryId> = order.clone().into();

@@ -16,7 +16,7 @@ use super::OnWire;
 use crate::event::SocketStyle;
 use crate::event::dns::Question;
 use crate::flow::{Endpoint, FiveTuple, Transport};
-use crate::join::connect::Connection;
+use crate::join::connect::Attempt;
 use crate::join::id::{SentId, WireId};
 use crate::join::sent::Sent;
 use crate::join::socket::Sockets;
@@ -82,16 +82,16 @@ pub struct Matcher<'a> {
 }
 
 impl<'a> Matcher<'a> {
-    /// A matcher that has joined nothing yet. `connections` says which sockets were found to be streams, and their
+    /// A matcher that has joined nothing yet. `attempts` says which sockets were found to be streams, and their
     /// local ends.
     pub fn new(
         evidence: &'a Evidence<'a>,
         sockets: &'a Sockets,
-        connections: &IdVec<ConnectionId, Connection>,
+        attempts: &IdVec<ConnectionId, Attempt>,
         wire: Vec<OnWire<'a>>,
         sent: Vec<Sent>,
     ) -> Self {
-        let with_syn = connections.iter().filter(|c| c.first_syn.is_some());
+        let with_syn = attempts.iter().filter(|c| c.first_syn.is_some());
         let learned: HashMap<AssociationId, Endpoint> = with_syn
             .filter_map(|c| Some((c.association?, c.from?)))
             .collect();
@@ -118,11 +118,11 @@ impl<'a> Matcher<'a> {
     }
 
     /// Takes all steps.
-    pub fn run(mut self, connections: &IdVec<ConnectionId, Connection>) -> Matches<'a> {
+    pub fn run(mut self, attempts: &IdVec<ConnectionId, Attempt>) -> Matches<'a> {
         self.by_payload();
         self.by_payload_through_nat();
         self.by_port();
-        self.over_tcp(connections);
+        self.over_tcp(attempts);
         self.by_connect();
         let learned = self.learned;
         let sockets = self.sockets;
@@ -322,9 +322,9 @@ impl<'a> Matcher<'a> {
     ///
     /// The sending call is the socket's first one of that id that has no packet yet; where no send was traced, the
     /// socket alone is known.
-    fn over_tcp(&mut self, connections: &IdVec<ConnectionId, Connection>) {
+    fn over_tcp(&mut self, attempts: &IdVec<ConnectionId, Attempt>) {
         let mut by_client: HashMap<Endpoint, Vec<AssociationId>> = HashMap::new();
-        for c in connections {
+        for c in attempts {
             if let (Some(from), Some(a)) = (c.from, c.association) {
                 by_client.entry(from).or_default().push(a);
             }
