@@ -15,7 +15,9 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// So many bytes of events, and so many of frames, may wait: some 100,000 connects each, seconds of the worst storm.
+/// So many events may wait for the forwarding thread: more than it leaves behind in any storm, some 50 MB.
+const EVENTS: usize = 1 << 17;
+/// So many bytes of records may wait for the pipe: seconds of the worst storm.
 const LIMIT: usize = 32 << 20;
 /// So many frames are read before the pipe has its turn.
 const FRAMES: u64 = 4_096;
@@ -29,9 +31,17 @@ pub struct Outbox {
     bell: EventFd,
 }
 
+/// What waits. It is encoded in the forwarding thread: in the tracer's, a task would stand still meanwhile.
+#[derive(Debug)]
+enum Item {
+    Event(Event),
+    Waiting(Waiting),
+    Encoded(Vec<u8>),
+}
+
 #[derive(Debug, Default)]
 struct Shared {
-    bytes: Vec<u8>,
+    items: Vec<Item>,
     gap: Gap,
     /// How many events went in, for their line numbers.
     events: u64,
@@ -66,7 +76,8 @@ impl Outbox {
         }
         let (at, number) = (event.at, shared.events + 2);
         (event.place.input, event.place.number) = (input, number);
-        if shared.bytes.len() < LIMIT && message::event(&mut shared.bytes, &event) {
+        if shared.items.len() < EVENTS {
+            shared.items.push(Item::Event(event));
             shared.events += 1;
         } else {
             shared.gap.count(at, 1, 0);
@@ -74,18 +85,20 @@ impl Outbox {
     }
 
     /// Puts in what is waited for, unless more important things wait.
-    pub fn waiting(&self, waiting: &Waiting) {
+    pub fn waiting(&self, waiting: Waiting) {
         let mut shared = self.lock();
-        if !shared.broken && shared.bytes.len() < LIMIT {
-            message::waiting(&mut shared.bytes, waiting);
+        if !shared.broken && shared.items.len() < EVENTS / 2 {
+            shared.items.push(Item::Waiting(waiting));
         }
     }
 
     /// Puts in what must not be lost, and wakes the thread.
     pub fn control(&self, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
         let mut shared = self.lock();
         if !shared.broken {
-            write(&mut shared.bytes);
+            shared.items.push(Item::Encoded(bytes));
         }
         drop(shared);
         self.ring();
@@ -160,6 +173,8 @@ struct Forwarder<'a> {
     /// Records on their way, and how many bytes of them are through.
     bytes: Vec<u8>,
     sent: usize,
+    /// A list to use again.
+    emptied: Vec<Item>,
     gap: Gap,
     broken: bool,
 }
@@ -171,6 +186,7 @@ impl<'a> Forwarder<'a> {
             pipe,
             bytes: Vec::new(),
             sent: 0,
+            emptied: Vec::new(),
             gap: Gap::default(),
             broken: false,
         }
@@ -230,14 +246,23 @@ impl<'a> Forwarder<'a> {
             return false;
         }
         let mut shared = self.outbox.lock();
-        if self.bytes.is_empty() {
-            std::mem::swap(&mut self.bytes, &mut shared.bytes);
-        } else {
-            self.bytes.append(&mut shared.bytes);
-        }
-        let lost = std::mem::take(&mut shared.gap);
+        let mut items = std::mem::replace(&mut shared.items, std::mem::take(&mut self.emptied));
+        let mut lost = std::mem::take(&mut shared.gap);
         let ending = shared.ending;
         drop(shared);
+        for item in items.drain(..) {
+            match item {
+                Item::Event(event) => {
+                    if !message::event(&mut self.bytes, &event) {
+                        lost.count(event.at, 1, 0);
+                    }
+                }
+                // A crowd of waits that is too long for a record is not worth one.
+                Item::Waiting(waiting) => drop(message::waiting(&mut self.bytes, &waiting)),
+                Item::Encoded(bytes) => self.bytes.extend(bytes),
+            }
+        }
+        self.emptied = items;
         for lost in [lost, std::mem::take(&mut self.gap)] {
             if !lost.is_empty() {
                 message::gap(&mut self.bytes, &lost);
@@ -300,7 +325,7 @@ impl<'a> Forwarder<'a> {
         (self.bytes, self.sent) = (Vec::new(), 0);
         let mut shared = self.outbox.lock();
         shared.broken = true;
-        shared.bytes = Vec::new();
+        shared.items = Vec::new();
     }
 
     /// Sends everything that is left, and the last record. How long the reader may take for it is for the main thread

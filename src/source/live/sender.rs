@@ -132,7 +132,7 @@ impl Observer for Sender<'_> {
         // One without open calls ends the waits of the one before.
         if self.waited || !tick.open.is_empty() {
             let open = tick.open.iter().take(MAX_WAITING);
-            self.outbox.waiting(&Waiting {
+            self.outbox.waiting(Waiting {
                 now: tick.now,
                 open: open
                     .map(|c| (c.task.clone(), c.since, c.op.clone()))
