@@ -284,20 +284,37 @@ fn a_stopped_analysis_stops_nothing() {
 /// One that never goes on is given up; its loss is reported, and it does not outlive presyn.
 #[test]
 fn a_hanging_analysis_is_given_up() {
-    let run = start(&["--no-capture"], "echo on; exit 5");
+    let run = start(&["--no-capture"], "echo on; sleep 0.5; exit 5");
     let analysis = run.analysis;
     kill(analysis, Signal::SIGSTOP).unwrap();
+    let mut run = run;
     let begin = Instant::now();
-    let (status, _, errors) = run.end();
-    assert_eq!(status, Some(5), "{errors}");
+    let status = loop {
+        if let Some(status) = run.presyn.try_wait().unwrap() {
+            break status;
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(60),
+            "presyn hangs too"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(5));
     assert!(
         begin.elapsed() > Duration::from_secs(5),
         "a pause is no hang"
     );
+    // It holds standard error as long as it stands.
+    kill(analysis, Signal::SIGCONT).unwrap();
+    let mut errors = String::new();
+    let mut stderr = run.presyn.stderr.take().unwrap();
+    stderr.read_to_string(&mut errors).unwrap();
     assert!(errors.contains("hangs"), "{errors}");
-    let _ = kill(analysis, Signal::SIGCONT);
     let begin = Instant::now();
-    while fs::exists(format!("/proc/{analysis}/exe")).unwrap() && kill(analysis, None).is_ok() {
+    // Where nothing reaps orphans it stays a zombie.
+    let runs =
+        || fs::read_to_string(format!("/proc/{analysis}/stat")).is_ok_and(|s| !s.contains(") Z "));
+    while runs() {
         assert!(
             begin.elapsed() < Duration::from_secs(10),
             "it outlives presyn"
