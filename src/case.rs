@@ -12,6 +12,7 @@
 pub mod arguments;
 pub mod folder;
 pub mod jsonl;
+pub mod strace;
 pub mod writer;
 
 /// Name of the capture in the folder.

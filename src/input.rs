@@ -2,6 +2,9 @@
 //!
 //! Types only.
 
+pub mod host;
+pub mod progress;
+
 use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -8,8 +8,8 @@ use presyn::event::{Event, Op, Packet, What};
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::evidence::{self, Cited};
 use presyn::render::text::{self, Look};
+use presyn::session::inputs::{self, InputOptions};
 use presyn::shell;
-use presyn::source::inputs::{self, InputOptions};
 use std::path::Path;
 use std::process::Command;
 

@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use presyn::explain::comparison::{Change, Comparison, compare};
 use presyn::pipeline::{self, Settings};
 use presyn::report::{FindingId, Report};
-use presyn::source::inputs::{self, InputOptions};
+use presyn::session::inputs::{self, InputOptions};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;

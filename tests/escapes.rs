@@ -10,7 +10,7 @@ use presyn::pipeline::{self, Settings};
 use presyn::render::text::{self, Look};
 use presyn::render::{json, jsonl, markdown};
 use presyn::report::Report;
-use presyn::source::inputs::{self, InputOptions};
+use presyn::session::inputs::{self, InputOptions};
 use pulldown_cmark::{Event, Options, Parser, Tag};
 use serde_json::{Map, Value, json as value};
 use std::collections::{BTreeMap, BTreeSet};

@@ -22,7 +22,7 @@
 use presyn::pipeline::{self, Settings};
 use presyn::render::{json, jsonl, markdown, text};
 use presyn::report::{ENGLISH, QueryState, Report};
-use presyn::source::inputs::{self, InputOptions};
+use presyn::session::inputs::{self, InputOptions};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -6,6 +6,7 @@
 use assert_cmd::Command;
 use presyn::case::jsonl;
 use presyn::event::Event;
+use presyn::input::progress::Progress;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::{json, text};
 use presyn::source::capture_file::{self, CaptureOptions};
@@ -88,7 +89,9 @@ fn gather(packets: &[u8], calls: &[u8], conf: &[u8], name: &str) -> Gathered {
         gathered.captures.push(facts);
     }
     let mut events = Vec::new();
-    if let Ok(facts) = strace_log::read_from(name, calls, 1, &mut |e| events.push(e)) {
+    if let Ok(facts) = strace_log::read_from(name, calls, 1, &Progress::default(), &mut |e| {
+        events.push(e);
+    }) {
         gathered.traces.push((facts, events));
     }
     gathered.resolv_conf = Some((name.to_owned(), String::from_utf8_lossy(conf).into_owned()));
@@ -159,7 +162,7 @@ fn mutated_traces_of_our_own_neither_panic_nor_hang() {
             lines.extend(jsonl::line(&e).unwrap());
             lines.push(b'\n');
         };
-        strace_log::read_from("log", &log[..], 0, &mut add).unwrap();
+        strace_log::read_from("log", &log[..], 0, &Progress::default(), &mut add).unwrap();
         lines.truncate(60_000);
         own.push(lines);
     }
@@ -180,7 +183,7 @@ fn mutated_traces_of_our_own_neither_panic_nor_hang() {
         let started = Instant::now();
         let mut gathered = Gathered::default();
         let mut events = Vec::new();
-        if let Ok(trace) = jsonl::read(&path, 0, &mut |e| events.push(e)) {
+        if let Ok(trace) = jsonl::read(&path, 0, &Progress::default(), &mut |e| events.push(e)) {
             gathered.traces.push((trace.facts, events));
             read += 1;
         }

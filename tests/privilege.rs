@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)] // tests
 
 use presyn::event::{Event, Op, What};
-use presyn::source::privilege::{Kept, Needs, User, give_up, may_capture};
+use presyn::source::privilege::{Kept, Needs, give_up, may_capture};
 use presyn::source::tracer::{Exit, Launch, Observer};
+use presyn::user::User;
 use std::process::Command;
 
 /// Set for the copy of this test binary that gives its rights up: they are the whole process's.

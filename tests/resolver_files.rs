@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use presyn::source::host::HostFiles;
+use presyn::input::host::HostFiles;
 use serde_json::Value;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;

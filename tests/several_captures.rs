@@ -4,7 +4,7 @@
 
 use presyn::pipeline::{self, Settings};
 use presyn::report::Report;
-use presyn::source::inputs::{self, InputOptions};
+use presyn::session::inputs::{self, InputOptions};
 use std::fs;
 use std::path::{Path, PathBuf};
 

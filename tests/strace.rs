@@ -7,6 +7,7 @@ mod shared;
 use presyn::decode::strace::Reader;
 use presyn::event::{Address, Call, Event, Op, Outcome, What};
 use presyn::input::TraceFacts;
+use presyn::input::progress::Progress;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::text::{self, Look};
 use presyn::report::ConnectionOutcome;
@@ -18,7 +19,10 @@ use std::time::{Duration, Instant};
 fn read(path: &Path) -> (TraceFacts, Vec<Event>) {
     let mut events = Vec::new();
     let begun = Instant::now();
-    let facts = strace_log::read(path, 3, &mut |event| events.push(event)).unwrap();
+    let facts = strace_log::read(path, 3, &Progress::default(), &mut |event| {
+        events.push(event);
+    })
+    .unwrap();
     assert!(
         begun.elapsed() < Duration::from_secs(20),
         "{}",
@@ -168,7 +172,7 @@ fn every_connect_of_foreign_logs() {
             serde_json::from_slice(&std::fs::read(&facts_path).unwrap()).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
         if name.starts_with("notstrace") {
-            let error = strace_log::read(&path, 0, &mut |_| ())
+            let error = strace_log::read(&path, 0, &Progress::default(), &mut |_| ())
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(name) && error.contains("ltrace"), "{error}");
@@ -508,7 +512,7 @@ fn packed_logs_and_files_that_are_none() {
         (b"\xd4\xc3\xb2\xa1\x02\0\x04\0", "capture"),
     ] {
         std::fs::write(&plain, bytes).unwrap();
-        let error = strace_log::read(&plain, 0, &mut |_| ())
+        let error = strace_log::read(&plain, 0, &Progress::default(), &mut |_| ())
             .unwrap_err()
             .to_string();
         assert!(

@@ -15,10 +15,12 @@
 
 mod shared;
 
+use presyn::input::progress::Progress;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::report::{ConnectionOutcome, EntryKind, Origin, Report, Role, Transport};
+use presyn::session::inputs;
 use presyn::source::capture_file::{self, CaptureOptions};
-use presyn::source::{inputs, strace_log};
+use presyn::source::strace_log;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
@@ -627,7 +629,10 @@ fn gathered(log: &str, capture_shift: i64) -> Gathered {
     gathered.captures.push(facts);
     gathered.packets = packets;
     let mut calls = Vec::new();
-    let facts = strace_log::read_from("log", log.as_bytes(), 1, &mut |e| calls.push(e)).unwrap();
+    let facts = strace_log::read_from("log", log.as_bytes(), 1, &Progress::default(), &mut |e| {
+        calls.push(e);
+    })
+    .unwrap();
     gathered.traces.push((facts, calls));
     let conf = fs::read_to_string(Path::new(CASE).join("resolv.conf")).unwrap();
     gathered.resolv_conf = Some(("resolv.conf".into(), conf));

@@ -2,8 +2,8 @@
 //! descriptor, never through a link.
 
 use super::{FILES, TRACE, jsonl};
-use crate::source::privilege::User;
-use crate::source::user_files::{as_user, as_whom};
+use crate::user::User;
+use crate::user::files::{as_user, as_whom};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstatat};

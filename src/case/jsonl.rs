@@ -1,9 +1,9 @@
 //! `trace.jsonl`: a header line, one line per event, a last line.
 
+use crate::bounded;
 use crate::event::{Event, What};
+use crate::input::progress::Progress;
 use crate::input::{Sees, TraceClock, TraceFacts};
-use crate::source::bounded;
-use crate::source::headway::{self, Counted};
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -229,10 +229,15 @@ pub fn gap_line(gap: &Gap) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a trace. A last line that is cut, and lines that are no events, are warnings.
-pub fn read(path: &Path, input: u16, sink: &mut dyn FnMut(Event)) -> Result<Trace, JsonlError> {
+pub fn read(
+    path: &Path,
+    input: u16,
+    progress: &Progress,
+    sink: &mut dyn FnMut(Event),
+) -> Result<Trace, JsonlError> {
     let name = path.display().to_string();
     match bounded::open_regular(path) {
-        Ok(file) => read_from(Counted(file), &name, input, sink),
+        Ok(file) => read_from(progress.count(file), &name, input, progress, sink),
         Err(source) => Err(JsonlError::Unreadable { path: name, source }),
     }
 }
@@ -242,6 +247,7 @@ pub fn read_from(
     reader: impl Read,
     name: &str,
     input: u16,
+    progress: &Progress,
     sink: &mut dyn FnMut(Event),
 ) -> Result<Trace, JsonlError> {
     let name = name.to_owned();
@@ -253,7 +259,7 @@ pub fn read_from(
     let mut line = Vec::new();
     let mut trace: Option<Trace> = None;
     let mut number = 0;
-    while !headway::stopped() {
+    while !progress.is_stopped() {
         line.clear();
         let got = Read::take(&mut reader, MAX_LINE)
             .read_until(b'\n', &mut line)
@@ -288,7 +294,7 @@ pub fn read_from(
         path: name.clone(),
         problem: "the file is empty".into(),
     })?;
-    if trace.footer.is_none() && !headway::stopped() {
+    if trace.footer.is_none() && !progress.is_stopped() {
         trace.facts.warnings.push(format!(
             "{name}: no last line: presyn was killed, or is still writing; what was seen until then is here"
         ));

@@ -3,10 +3,10 @@
 use super::folder::{CaseFolder, SaveError};
 use super::jsonl::{self, Footer, Gap, Header};
 use super::{PACKETS, SYSCALLS, TRACE};
+use crate::case::strace;
 use crate::event::Event;
-use crate::render::strace;
-use crate::source::host::HostFiles;
-use crate::source::privilege::User;
+use crate::input::host::HostFiles;
+use crate::user::User;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;

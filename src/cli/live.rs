@@ -2,15 +2,17 @@
 
 use super::output::{self, colored};
 use super::{Run, settings};
+use crate::case::strace;
 use crate::event::Event;
 use crate::pipeline::{self, Gathered, Settings};
-use crate::render::{safe::escape, strace};
+use crate::render::safe::escape;
 use crate::report::Report;
-use crate::source::live::{self, Listener, LiveError};
+use crate::session::live::{self, Listener, LiveError};
 use crate::source::machine::{self, Answer};
-use crate::source::privilege::{self, Kept, User};
+use crate::source::privilege::{self, Kept};
 use crate::source::tracer::Exit;
-use crate::source::user_files::{self, as_whom};
+use crate::user::User;
+use crate::user::files::{self as user_files, as_whom};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};

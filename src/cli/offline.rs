@@ -1,13 +1,12 @@
 //! `presyn analyze`, as the terminal sees it.
 
 use super::output::{self, CONDITION, DAMAGED, UNUSABLE};
-use super::progress::Progress;
+use super::progress::{self, Bar, INTERRUPTED};
 use super::{Analyze, Format, settings};
 use crate::pipeline::{self, Settings};
 use crate::render::{markdown, safe::escape};
 use crate::report::Report;
-use crate::source::headway;
-use crate::source::inputs::{self, InputError, InputOptions};
+use crate::session::inputs::{self, InputError, InputOptions};
 use anyhow::{Context, Result, bail};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -19,20 +18,21 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     let format = args.report.format;
     let colored = output::colored(args.report.color, io::stdout().is_terminal());
     let several = cases.len() > 1;
-    headway::heed_interrupts().context("cannot watch for Ctrl-C")?;
+    let progress = &options.capture.progress;
+    progress::stop_at_interrupt(progress).context("cannot watch for Ctrl-C")?;
     if several && format == Format::Json {
         bail!("--format json is one report; for several cases take --format jsonl");
     }
     let (mut unusable, mut damaged, mut condition) = (false, false, false);
     for (n, paths) in cases.into_iter().enumerate() {
-        let progress = Progress::begin();
+        let bar = Bar::begin(progress);
         let read = read(paths, &options, &settings);
         // Nothing is said while the bar is drawn.
-        drop(progress);
+        drop(bar);
         let read = match read {
             Ok(read) => read,
             // Too soon for anything to be known.
-            Err(_) if headway::stopped() => return Ok(headway::INTERRUPTED),
+            Err(_) if progress.is_stopped() => return Ok(INTERRUPTED),
             // One bad case of many does not take the others with it.
             Err(error) if several => {
                 output::complain(&error.into());
@@ -49,8 +49,8 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
         }
         output::write(&read.report, &case, &args.report, colored, out)
             .context("cannot write the report")?;
-        if headway::stopped() {
-            return Ok(headway::INTERRUPTED);
+        if progress.is_stopped() {
+            return Ok(INTERRUPTED);
         }
     }
     Ok(if unusable {

@@ -2,21 +2,22 @@
 
 use super::condition::Condition;
 use super::{Analyze, Format, ReadingArgs, ReportArgs, Run, Whatif, output};
+use crate::bounded;
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::Limits;
 use crate::explain::whatif::Change;
 use crate::flow::{DNS_PORT, Endpoint, Target};
+use crate::input::progress::Progress;
 use crate::pipeline::Settings;
-use crate::source::bounded;
+use crate::session::inputs::InputOptions;
+use crate::session::live::{self, Plan};
 use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
-use crate::source::inputs::InputOptions;
-use crate::source::live::{self, Plan};
-use crate::source::privilege::User;
 use crate::source::tracer::{self, Launch};
-use crate::source::user_files::{self, as_whom};
 use crate::time::{SECOND, Span};
+use crate::user::User;
+use crate::user::files::{self as user_files, as_whom};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -74,6 +75,7 @@ fn recorded(
         capture: CaptureOptions {
             dns_ports: wanted.dns_port.clone(),
             filter: reading.filter.clone(),
+            progress: Progress::default(),
         },
         resolv_conf,
         limits: settings.limits,

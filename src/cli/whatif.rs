@@ -5,7 +5,7 @@ use super::{Format, Whatif, settings};
 use crate::explain::whatif::answer::answer;
 use crate::pipeline;
 use crate::render::{json, text};
-use crate::source::inputs;
+use crate::session::inputs;
 use anyhow::{Context, Result, bail};
 use std::io::{self, IsTerminal, Write};
 

@@ -10,28 +10,30 @@ mod format;
 mod pcapng;
 mod reading;
 
+use crate::bounded;
 use crate::decode::packet::{DecodeOptions, Decoder};
 use crate::event::Event;
 use crate::input::CaptureFacts;
-use crate::source::bounded;
+use crate::input::progress::Progress;
 use crate::source::compression;
-use crate::source::headway::Counted;
 use buffer::Buffer;
 use filter::Filter;
 use format::Format;
 pub use format::sniff;
-pub(super) use reading::Reading;
+pub(crate) use reading::Reading;
 use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 use thiserror::Error;
 
 /// What the user may say about reading captures.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct CaptureOptions {
     /// Ports of name servers besides 53.
     pub dns_ports: Vec<u16>,
     /// A BPF expression: only packets that it keeps are used.
     pub filter: Option<String>,
+    /// Where the reading is counted, and stopped.
+    pub progress: Progress,
 }
 
 /// Why a capture cannot be read at all. Damage inside a capture is no error: see
@@ -76,7 +78,7 @@ pub fn read(
 ) -> Result<CaptureFacts, CaptureFileError> {
     let name = path.display().to_string();
     match bounded::open_regular(path) {
-        Ok(file) => read_from(Counted(file), &name, input, options, sink),
+        Ok(file) => read_from(options.progress.count(file), &name, input, options, sink),
         Err(source) => Err(CaptureFileError::Open { path: name, source }),
     }
 }
@@ -103,7 +105,7 @@ pub fn read_from(
     let compression = compression::sniff(&head);
     let whole = BufReader::new(Cursor::new(head).chain(reader));
     let reader = compression::decompress(compression, whole).map_err(open_error)?;
-    let mut buffer = Buffer::new(reader);
+    let mut buffer = Buffer::new(reader, options.progress.clone());
     let head = buffer.peek(format::HEAD);
     let Some(format) = format::format(head).filter(|_| head.len() >= format::SHORTEST) else {
         let (seems, remedy) = match format::describe(head) {

@@ -2,6 +2,7 @@
 //! others than presyn's.
 
 use crate::event::ResolverFiles;
+use crate::input::host::HostFiles;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::{Gid, Uid, getegid, geteuid, setfsgid, setfsuid};
 use std::collections::HashSet;
@@ -10,21 +11,6 @@ use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-/// The files that decide how names are looked up, as raw text. `None`: not there, or not readable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostFiles {
-    /// `/etc/resolv.conf`
-    pub resolv_conf: Option<String>,
-    /// `/etc/nsswitch.conf`
-    pub nsswitch_conf: Option<String>,
-    /// `/etc/hosts`
-    pub hosts: Option<String>,
-    /// `/etc/gai.conf`
-    pub gai_conf: Option<String>,
-    /// What exists and could not be read, or was longer than [`LONGEST`]: one line each.
-    pub warnings: Vec<String>,
-}
 
 /// More than this is not read: block lists in `hosts` reach some megabytes.
 pub const LONGEST: u64 = 8 << 20;

@@ -1,12 +1,12 @@
 //! Opens strace logs: plain, gzip, zstd, single or the files of a `-ff` set, and hands their lines to
 //! [`crate::decode::strace`].
 
+use crate::bounded;
 use crate::decode::strace::{Guise, Reader, guise, looks_like_trace};
 use crate::event::Event;
 use crate::input::TraceFacts;
-use crate::source::bounded;
+use crate::input::progress::Progress;
 use crate::source::compression;
-use crate::source::headway::{self, Counted};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -66,15 +66,16 @@ pub fn sniff(first_bytes: &[u8]) -> bool {
 pub fn read(
     path: &Path,
     input: u16,
+    progress: &Progress,
     sink: &mut dyn FnMut(Event),
 ) -> Result<TraceFacts, StraceLogError> {
     if !path.exists() {
         let set = parts_of(path);
         if !set.is_empty() {
-            return read_set(&set, input, sink);
+            return read_set(&set, input, progress, sink);
         }
     }
-    read_set(&[path.to_owned()], input, sink)
+    read_set(&[path.to_owned()], input, progress, sink)
 }
 
 /// Reads several files as one trace (`strace -ff`: `base.PID`). Line numbers run on through the files in the
@@ -82,6 +83,7 @@ pub fn read(
 pub fn read_set(
     paths: &[PathBuf],
     input: u16,
+    progress: &Progress,
     sink: &mut dyn FnMut(Event),
 ) -> Result<TraceFacts, StraceLogError> {
     let mut reader = Reader::new(input);
@@ -89,11 +91,11 @@ pub fn read_set(
     let mut first = None;
     for path in paths {
         let file = bounded::open_regular(path).map_err(|e| unreadable(path, e))?;
-        let mut text = unpacked(Counted(file)).map_err(|e| unreadable(path, e))?;
+        let mut text = unpacked(progress.count(file)).map_err(|e| unreadable(path, e))?;
         let tid = suffix(path).filter(|_| paths.len() > 1 || is_part(path));
         reader.next_file(tid, sink);
-        let start =
-            lines(&mut *text, &mut reader, &mut number, sink).map_err(|e| unreadable(path, e))?;
+        let start = lines(&mut *text, &mut reader, &mut number, progress, sink)
+            .map_err(|e| unreadable(path, e))?;
         if first.is_none() || looks_like_trace(&start) {
             first = Some((path, start));
         }
@@ -114,12 +116,13 @@ pub fn read_from(
     name: &str,
     text: impl Read,
     input: u16,
+    progress: &Progress,
     sink: &mut dyn FnMut(Event),
 ) -> Result<TraceFacts, StraceLogError> {
     let mut reader = Reader::new(input);
     let mut text = unpacked(text).map_err(|e| unreadable(Path::new(name), e))?;
-    let start =
-        lines(&mut *text, &mut reader, &mut 0, sink).map_err(|e| unreadable(Path::new(name), e))?;
+    let start = lines(&mut *text, &mut reader, &mut 0, progress, sink)
+        .map_err(|e| unreadable(Path::new(name), e))?;
     conclude(reader, name.to_owned(), &start, sink)
 }
 
@@ -163,13 +166,14 @@ fn lines(
     text: &mut dyn BufRead,
     reader: &mut Reader,
     number: &mut u64,
+    progress: &Progress,
     sink: &mut dyn FnMut(Event),
 ) -> io::Result<Vec<u8>> {
     let (start, mut text) = head(text);
     reader.begin(&start);
     let mut whole = Vec::new();
     loop {
-        if headway::stopped() {
+        if progress.is_stopped() {
             return Ok(start);
         }
         // Nearly all lines lie in the buffer as a whole and are read there.

@@ -23,14 +23,14 @@ mod stack;
 mod status;
 mod stop;
 mod substitute;
-pub(in crate::source) mod sys;
+pub(crate) mod sys;
 mod task;
 mod watch;
 
 use crate::event::{Event, FdNote, Op, Task};
 use crate::flow::NAME_SERVICE_PORTS;
-use crate::source::privilege::User;
 use crate::time::Timestamp;
+use crate::user::User;
 pub use engine::Tracer;
 pub(in crate::source) use file_rights::file_capabilities;
 pub use gains::Gains;

@@ -7,7 +7,7 @@ use presyn::decode::packet::{DecodeOptions, Decoder, Frame};
 use presyn::decode::strace::Reader;
 use presyn::pipeline;
 use presyn::render::json;
-use presyn::source::inputs;
+use presyn::session::inputs;
 use presyn::time::Timestamp;
 use std::hint::black_box;
 use std::path::Path;

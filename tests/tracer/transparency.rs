@@ -197,7 +197,7 @@ fn another_user_and_set_user_id_programs() {
         std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
         return;
     }
-    let nobody = presyn::source::privilege::User::find("nobody").unwrap();
+    let nobody = presyn::user::User::find("nobody").unwrap();
     let mut id = launch(&["sh", "-c", "test $(id -u) = $0 -a $(id -g) = $1"]);
     id.command.push(nobody.uid.to_string().into());
     id.command.push(nobody.gid.to_string().into());

@@ -1,6 +1,6 @@
 //! Big buffered reads, of which the records are looked at in place.
 
-use crate::source::headway;
+use crate::input::progress::Progress;
 use std::io::{ErrorKind, Read};
 
 /// Bytes per read. Large enough that system calls do not matter, small enough for the second-level cache.
@@ -17,10 +17,11 @@ pub(super) struct Buffer<R> {
     ended: bool,
     /// What ended it other than its end.
     failure: Option<std::io::Error>,
+    progress: Progress,
 }
 
 impl<R: Read> Buffer<R> {
-    pub fn new(reader: R) -> Self {
+    pub fn new(reader: R, progress: Progress) -> Self {
         Self {
             reader,
             bytes: vec![0; CHUNK],
@@ -29,6 +30,7 @@ impl<R: Read> Buffer<R> {
             offset: 0,
             ended: false,
             failure: None,
+            progress,
         }
     }
 
@@ -62,9 +64,9 @@ impl<R: Read> Buffer<R> {
         }
     }
 
-    /// Whether everything was read, and no error ended it; or the user has had enough.
+    /// Whether everything was read, and no error ended it; or reading was interrupted.
     pub fn is_at_end(&mut self) -> bool {
-        headway::stopped() || self.peek(1).is_empty() && self.failure.is_none()
+        self.progress.is_stopped() || self.peek(1).is_empty() && self.failure.is_none()
     }
 
     /// Goes past bytes that were peeked at.

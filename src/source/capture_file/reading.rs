@@ -18,7 +18,7 @@ const STEP_BACK: Span = Span::millis(1);
 const ONE_CLOCK: Span = Span::seconds(366 * 86_400);
 
 /// A file being read.
-pub(in crate::source) struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     pub facts: CaptureFacts,
     pub decoder: Decoder,
     pub(super) filter: Option<Filter>,

@@ -5,8 +5,9 @@
 use super::filter;
 use super::snapshot::{Restoration, Snapshot};
 use super::substitute::Substitute;
-use super::sys::{self, Capabilities, Result};
-use crate::source::privilege::User;
+use super::sys::{self, Result};
+use crate::user::User;
+use crate::user::capabilities::{self, Capabilities};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -157,7 +158,7 @@ impl Prepared {
         }
         if let Some(capabilities) = self.exposure {
             // A failure shows when the parent seizes.
-            let _ = sys::set_capabilities(capabilities).and_then(|()| sys::set_dumpable());
+            let _ = capabilities::set_capabilities(capabilities).and_then(|()| sys::set_dumpable());
         }
         tell(report, Step::Ready, Errno::from_raw(0));
         let mut byte = 0u8;
@@ -295,12 +296,12 @@ impl Tracing {
 /// only the capabilities that the command's exec leaves it anyway: a task with more than its tracer cannot be traced.
 /// `None`: the tracer needs no such help.
 fn exposure() -> Option<Capabilities> {
-    let own = sys::capabilities().ok()?;
+    let own = capabilities::capabilities().ok()?;
     if nix::unistd::geteuid().is_root() {
         // An exec gives root its capabilities back, so they stay; a change of user ends this state (prctl(2)).
         return (own.effective & CAP_SYS_PTRACE == 0).then_some(own);
     }
-    let kept = sys::ambient_capabilities();
+    let kept = capabilities::ambient_capabilities();
     Some(Capabilities {
         effective: own.effective & kept,
         permitted: own.permitted & kept,

@@ -3,7 +3,8 @@
 //! with, and a seccomp filter that leaves it reading, writing, memory, time and threads.
 #![allow(unsafe_code)] // descriptors are closed by range, and a filter is made for this process; see each block
 
-use crate::source::tracer::sys::{self, Capabilities};
+use crate::source::tracer::sys;
+use crate::user::capabilities::{self, Capabilities};
 use libc::sock_filter;
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -52,7 +53,7 @@ pub fn give_up_rights(keep: &[RawFd]) -> nix::Result<()> {
     if unistd::geteuid().is_root() {
         become_own_user()?;
     }
-    sys::set_capabilities(Capabilities::default())?;
+    capabilities::set_capabilities(Capabilities::default())?;
     prctl::set_no_new_privs()?;
     // After the change of the user, which sets it.
     prctl::set_dumpable(false)

@@ -12,16 +12,18 @@ mod message;
 mod process;
 mod remark;
 mod sender;
+mod waits;
 
-use super::capture::{CaptureError, Live, Settings as CaptureSettings};
-use super::host::HostFiles;
-use super::privilege::{self, Kept, Needs, User};
-use super::tracer::{Exit, Launch, TracerError, signal_name};
 use crate::case::folder::SaveError;
 use crate::case::jsonl::{Footer, Header};
 use crate::case::writer::CaseWriter;
 use crate::event::Event;
+use crate::input::host::HostFiles;
 use crate::pipeline::Gathered;
+use crate::source::capture::{CaptureError, Live, Settings as CaptureSettings};
+use crate::source::privilege::{self, Kept, Needs};
+use crate::source::tracer::{Exit, Launch, TracerError, signal_name};
+use crate::user::{User, UserError};
 use analysis::Job;
 use forward::{Forwarding, Outbox};
 use message::Begin;
@@ -243,7 +245,7 @@ fn describe(exit: Exit) -> String {
 pub fn command_user(
     name: Option<&str>,
     environment: &[(OsString, OsString)],
-) -> Result<Option<User>, privilege::UserError> {
+) -> Result<Option<User>, UserError> {
     match name {
         Some(name) => User::find(name).map(Some),
         None => User::behind_sudo(environment),

@@ -2,20 +2,20 @@
 
 mod found;
 
-use super::bounded::Patient;
-use super::capture_file::{self, CaptureFileError, CaptureOptions};
-use super::headway::{self, Counted};
-use super::strace_log::{self, StraceLogError};
+use crate::bounded::Patient;
 use crate::case::jsonl::{self, JsonlError, Trace};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Change, Event, What};
 use crate::explain::assemble::Limits;
 use crate::explain::past::Past;
 use crate::flow::{DNS_PORT, Target};
+use crate::input::progress::Progress;
+use crate::intern::Interner;
 use crate::merge;
 use crate::pipeline::Gathered;
 use crate::pipeline::forget::Forget;
-use crate::share::Shared;
+use crate::source::capture_file::{self, CaptureFileError, CaptureOptions};
+use crate::source::strace_log::{self, StraceLogError};
 use crate::time::Timestamp;
 use found::{Found, Stream, file, folder, refuse_foreign, text};
 use std::io::{self, Cursor, Read};
@@ -125,19 +125,26 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     let mut found = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            let stream = Stream::new(path, Box::new(Patient(io::stdin())))?;
+            let stream = Stream::new(
+                path,
+                Box::new(Patient {
+                    file: io::stdin(),
+                    progress: options.capture.progress.clone(),
+                }),
+            )?;
             refuse_foreign("-", &stream.head)?;
             found.push(Found::Stream(stream));
         } else if path.is_dir() {
             folder(path, &mut found, &mut gathered)?;
         } else {
-            found.push(file(path)?);
+            found.push(file(path, &options.capture.progress)?);
         }
     }
     if let Some(path) = &options.resolv_conf {
         gathered.resolv_conf = Some((path.display().to_string(), text(path)?));
     }
-    headway::begin(
+    let progress = &options.capture.progress;
+    progress.begin(
         found
             .iter()
             .map(Found::size)
@@ -145,7 +152,7 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
             .unwrap_or(0),
     );
     let read = read_all(found, options, &mut gathered);
-    headway::end();
+    progress.end();
     if options.resolv_conf.is_some() {
         // What the user gives goes before what the client saw.
         let is_files = |e: &Event| matches!(&e.what, What::Life(life) if matches!(life.change, Change::Files(_)));
@@ -161,6 +168,7 @@ fn read_all(
     options: &InputOptions,
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
+    let progress = &options.capture.progress;
     let mut forget = forget(&found, options, gathered);
     let mut horizons = horizons(&found).into_iter();
     for (input, found) in found.into_iter().enumerate() {
@@ -169,13 +177,13 @@ fn read_all(
         }
         let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
         let name = found.name();
-        if headway::stopped() {
+        if progress.is_stopped() {
             let remark = format!("{name}: not read, for reading was interrupted before");
             gathered.remarks.push(remark);
             continue;
         }
         read(found, input, options, &mut forget, gathered)?;
-        if headway::stopped() {
+        if progress.is_stopped() {
             let remark = format!(
                 "{name}: reading was interrupted; the report is about what had been read by then"
             );
@@ -192,7 +200,8 @@ fn read(
     forget: &mut Option<Forget>,
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
-    let mut shared = Shared::default();
+    let progress = &options.capture.progress;
+    let mut shared = Interner::default();
     let mut calls = Vec::new();
     let mut calls_sink = |mut event| {
         shared.event(&mut event);
@@ -205,26 +214,48 @@ fn read(
             gathered.captures.push(facts);
         }
         Found::Trace(path) => {
-            let facts = strace_log::read(&path, input, &mut calls_sink)?;
+            let facts = strace_log::read(&path, input, progress, &mut calls_sink)?;
             gathered.traces.push((facts, calls));
         }
         Found::Own(path) => {
-            own(jsonl::read(&path, input, &mut calls_sink)?, calls, gathered);
+            own(
+                jsonl::read(&path, input, progress, &mut calls_sink)?,
+                calls,
+                gathered,
+            );
         }
         Found::Stream(stream) if capture_file::sniff(&stream.head) => {
             let sink = &mut packets_into(forget, &mut gathered.packets, &mut gathered.past);
             let name = stream.name.clone();
-            let facts = capture_file::read_from(all(stream), &name, input, &options.capture, sink)?;
+            let facts = capture_file::read_from(
+                all(stream, progress),
+                &name,
+                input,
+                &options.capture,
+                sink,
+            )?;
             gathered.captures.push(facts);
         }
         Found::Stream(stream) if jsonl::is_trace(&stream.head) => {
             let name = stream.name.clone();
-            let trace = jsonl::read_from(all(stream), &name, input, &mut calls_sink)?;
+            let trace = jsonl::read_from(
+                all(stream, progress),
+                &name,
+                input,
+                progress,
+                &mut calls_sink,
+            )?;
             own(trace, calls, gathered);
         }
         Found::Stream(stream) => {
             let name = stream.name.clone();
-            let facts = strace_log::read_from(&name, all(stream), input, &mut calls_sink)?;
+            let facts = strace_log::read_from(
+                &name,
+                all(stream, progress),
+                input,
+                progress,
+                &mut calls_sink,
+            )?;
             gathered.traces.push((facts, calls));
         }
     }
@@ -265,7 +296,7 @@ fn packets_into(
     packets: &mut Vec<Event>,
     past: &mut Past,
 ) -> impl FnMut(Event) {
-    let mut shared = Shared::default();
+    let mut shared = Interner::default();
     move |mut event| {
         shared.event(&mut event);
         merge::keep(packets, event);
@@ -291,6 +322,6 @@ fn own(trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
 }
 
 /// All of a stream, of which the beginning has been read.
-fn all(stream: Stream) -> impl Read {
-    Counted(Cursor::new(stream.head).chain(stream.rest))
+fn all(stream: Stream, progress: &Progress) -> impl Read + use<> {
+    progress.count(Cursor::new(stream.head).chain(stream.rest))
 }

@@ -1,7 +1,7 @@
 //! Stacks as `strace -k` prints them.
 
-use super::safe::escape;
 use crate::event::stack::{End, Stack};
+use crate::render::safe::escape;
 use std::io::{self, Write};
 
 /// Writes a stack as the lines below its call.

@@ -2,11 +2,11 @@
 //!
 //! Pure: the events and the open calls come in, lines go out.
 
-use super::safe::escape;
 use crate::event::dns::Question;
 use crate::event::{Address, Event, Op, Task, What};
 use crate::explain::stack;
 use crate::flow::Endpoint;
+use crate::render::safe::escape;
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 

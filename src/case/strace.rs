@@ -3,6 +3,7 @@
 //! A line stands at the moment a call returned but carries the time it began, so times may step back; every
 //! reader of strace logs copes with that, because strace's own `resumed` lines do the same.
 
+mod stack;
 mod values;
 
 use crate::event::{Call, Change, Event, Fd, Life, Message, Op, Outcome, Task, What};
@@ -21,7 +22,7 @@ pub fn write(event: &Event, out: &mut dyn Write) -> io::Result<()> {
             result(call, event.at, out)
         }
         What::Life(life) => ending(life, event.at, out),
-        What::Stack(stack) => super::stack::write(stack, out),
+        What::Stack(stack) => stack::write(stack, out),
         What::Packet(_) => Ok(()),
     }
 }

@@ -5,8 +5,8 @@
 //! links meanwhile. So the kernel checks: a thread takes the user's file system ids and groups, drops its
 //! capabilities and opens the file; the descriptor is used by the rest of presyn.
 
-use super::privilege::User;
-use super::tracer::sys::{self, Capabilities};
+use super::User;
+use super::capabilities::{self, Capabilities};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -25,7 +25,7 @@ pub fn as_user<T: Send>(
 ) -> io::Result<T> {
     let root = geteuid().is_root();
     let other = user.filter(|user| root && user.uid != 0);
-    if other.is_none() && (root || sys::capabilities()?.effective == 0) {
+    if other.is_none() && (root || capabilities::capabilities()?.effective == 0) {
         return work();
     }
     // These ids belong to a thread; this one does nothing else.
@@ -34,7 +34,7 @@ pub fn as_user<T: Send>(
             if let Some(user) = other {
                 take_ids(user)?;
             }
-            sys::set_capabilities(Capabilities::default())?;
+            capabilities::set_capabilities(Capabilities::default())?;
             work()
         })?;
         let failed = |_| Err(io::Error::other("the thread that opens files panicked"));
@@ -46,7 +46,7 @@ pub fn as_user<T: Send>(
 /// or send it signals. (It shares its memory with all of presyn.)
 fn take_ids(user: &User) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    sys::set_thread_groups(&user.groups)?;
+    capabilities::set_thread_groups(&user.groups)?;
     setfsgid(gid);
     setfsuid(uid);
     // setfsuid(2) reports no errors: ask again what they are, with ids that are never valid.
@@ -150,7 +150,7 @@ pub fn read_small(path: &Path, user: Option<&User>, longest: usize) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::tracer::sys::capabilities;
+    use crate::user::capabilities::capabilities;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     /// The user `nobody`, where this process may take other users' ids.

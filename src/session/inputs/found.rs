@@ -1,10 +1,11 @@
 //! What the paths that a user names turn out to be.
 
 use super::InputError;
+use crate::bounded::{self, Opened};
 use crate::case::{SYSCALLS, TRACE, jsonl};
 use crate::decode::foreign::{Foreign, foreign};
+use crate::input::progress::Progress;
 use crate::pipeline::Gathered;
-use crate::source::bounded::{self, Opened};
 use crate::source::capture_file::{self, CaptureOptions};
 use crate::source::compression;
 use crate::source::strace_log;
@@ -89,17 +90,17 @@ impl Found {
     }
 }
 
-pub(super) fn file(path: &Path) -> Result<Found, InputError> {
+pub(super) fn file(path: &Path, progress: &Progress) -> Result<Found, InputError> {
     if !path.exists() && path.symlink_metadata().is_err() {
         // `strace -ff -o base` leaves base.PID files; the reader finds them.
-        let facts = strace_log::read(path, 0, &mut |_| ());
+        let facts = strace_log::read(path, 0, progress, &mut |_| ());
         return match facts {
             Ok(_) => Ok(Found::Trace(path.to_owned())),
             Err(_) => Err(unreadable(path, io::Error::from_raw_os_error(libc::ENOENT))),
         };
     }
     let name = path.display().to_string();
-    let head = match bounded::open(path).map_err(|e| unreadable(path, e))? {
+    let head = match bounded::open(path, progress).map_err(|e| unreadable(path, e))? {
         Opened::Regular(file) => head(file, path)?,
         Opened::Pipe(pipe) => {
             let stream = Stream::new(path, pipe)?;

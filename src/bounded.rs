@@ -4,7 +4,7 @@
 //! Captures and logs may have any size and are read as they come. Everything else (resolv.conf, hosts, a saved report)
 //! is read whole, up to [`LONGEST`] bytes or a bound of its own.
 
-use super::headway;
+use crate::input::progress::Progress;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -39,21 +39,26 @@ pub enum Opened {
 
 /// A pipe or standard input, whose silence does not keep the user's Ctrl-C from being noticed.
 #[derive(Debug)]
-pub struct Patient<F>(pub F);
+pub struct Patient<F> {
+    /// What is read.
+    pub file: F,
+    /// What says when to stop.
+    pub progress: Progress,
+}
 
 impl<F: AsFd> Read for Patient<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if headway::stopped() {
+            if self.progress.is_stopped() {
                 return Ok(0);
             }
-            let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let mut ready = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, PATIENCE) {
                 Ok(0) | Err(Errno::EINTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(error.into()),
             }
-            match nix::unistd::read(self.0.as_fd(), buffer) {
+            match nix::unistd::read(self.file.as_fd(), buffer) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 read => return Ok(read?),
             }
@@ -62,7 +67,7 @@ impl<F: AsFd> Read for Patient<F> {
 }
 
 /// Opens a capture, a log or a trace: a regular file, or a pipe with a writer. Anything else is refused by name.
-pub fn open(path: &Path) -> io::Result<Opened> {
+pub fn open(path: &Path, progress: &Progress) -> io::Result<Opened> {
     // Without O_NONBLOCK the open of a FIFO waits for a writer, and so do reads of some files of the kernel.
     let file = OpenOptions::new()
         .read(true)
@@ -72,10 +77,11 @@ pub fn open(path: &Path) -> io::Result<Opened> {
     let refused = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     if kind.is_fifo() {
         let pipe = OwnedFd::from(file);
-        let first = wait_for_writer(&pipe)?;
-        Ok(Opened::Pipe(Box::new(
-            Cursor::new(first).chain(Patient(pipe)),
-        )))
+        let first = wait_for_writer(&pipe, progress)?;
+        Ok(Opened::Pipe(Box::new(Cursor::new(first).chain(Patient {
+            file: pipe,
+            progress: progress.clone(),
+        }))))
     } else if kind.is_char_device() || kind.is_block_device() {
         refused("it is a device, not a file")
     } else if kind.is_dir() {
@@ -89,7 +95,7 @@ pub fn open(path: &Path) -> io::Result<Opened> {
 
 /// The same, for what must be a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    match open(path)? {
+    match open(path, &Progress::default())? {
         Opened::Regular(file) => Ok(file),
         Opened::Pipe(_) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -105,7 +111,7 @@ fn is_kernels(kind: FsType) -> bool {
 }
 
 /// Waits until a pipe has data, or a writer that may still write. Returns what had to be read to find out.
-fn wait_for_writer(pipe: &OwnedFd) -> io::Result<Vec<u8>> {
+fn wait_for_writer(pipe: &OwnedFd, progress: &Progress) -> io::Result<Vec<u8>> {
     let since = Instant::now();
     loop {
         let mut ready = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
@@ -122,7 +128,7 @@ fn wait_for_writer(pipe: &OwnedFd) -> io::Result<Vec<u8>> {
             Err(Errno::EAGAIN) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         }
-        if headway::stopped() || since.elapsed() >= NO_WRITER {
+        if progress.is_stopped() || since.elapsed() >= NO_WRITER {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it is a FIFO, and no program has it open for writing",
@@ -181,7 +187,7 @@ pub fn bytes(path: &Path, most: u64) -> io::Result<(Vec<u8>, bool)> {
                 .open(path)?,
         )
     } else {
-        match open(path)? {
+        match open(path, &Progress::default())? {
             Opened::Regular(file) => Box::new(file),
             Opened::Pipe(pipe) => pipe,
         }
@@ -209,7 +215,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fifo");
         nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap();
-        let error = open(&path).err().unwrap();
+        let error = open(&path, &Progress::default()).err().unwrap();
         assert!(
             error.to_string().contains("no program has it open"),
             "{error}"
@@ -230,9 +236,9 @@ mod tests {
         assert_eq!(whole_text(Path::new("/dev/null")).unwrap(), "");
         let error = whole_text(Path::new("/dev/zero")).unwrap_err();
         assert!(error.to_string().contains("longer than 8 MiB"), "{error}");
-        assert!(open(Path::new("/dev/zero")).is_err());
-        assert!(open(Path::new("/proc/self/status")).is_err());
-        assert!(open(Path::new("/")).is_err());
+        assert!(open(Path::new("/dev/zero"), &Progress::default()).is_err());
+        assert!(open(Path::new("/proc/self/status"), &Progress::default()).is_err());
+        assert!(open(Path::new("/"), &Progress::default()).is_err());
     }
 
     #[test]

@@ -9,12 +9,12 @@ const REMEMBERED: usize = 4096;
 
 /// What the events of one input had so far.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct Interner {
     texts: HashSet<Arc<str>>,
     notes: HashMap<i32, Arc<FdNote>>,
 }
 
-impl Shared {
+impl Interner {
     /// Lets an event refer to the copies that earlier events have.
     pub fn event(&mut self, event: &mut Event) {
         match &mut event.what {
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_repeats_is_kept_once_and_what_differs_stays() {
-        let mut shared = Shared::default();
+        let mut shared = Interner::default();
         let mut events = [1, 1, 2, 2, 2].map(close);
         for event in &mut events {
             shared.event(event);

@@ -1,6 +1,6 @@
 //! Reports that `presyn analyze --format json` saved.
 
-use super::bounded;
+use crate::bounded;
 use crate::report::{Report, SCHEMA};
 use serde::Deserialize;
 use std::io;

@@ -4,6 +4,7 @@
 
 use super::message::{Begin, Captured, Message, Records, Waiting};
 use super::process::{CaseFiles, REPORTED};
+use super::waits::Progress;
 use super::{Listener, named};
 use crate::case::jsonl::{self, Footer, Gap};
 use crate::case::writer::EventWriter;
@@ -12,9 +13,8 @@ use crate::decode::packet::trimmed_length;
 use crate::event::{Event, What};
 use crate::explain::past::Past;
 use crate::input::{CaptureFacts, TraceFacts};
+use crate::intern::Interner;
 use crate::pipeline::Gathered;
-use crate::render::progress::Progress;
-use crate::share::Shared;
 use crate::source::capture::{Frame, pcap_writer::PcapWriter};
 use crate::source::capture_file::Reading;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -94,7 +94,7 @@ struct Recorder<'a> {
     unflushed: bool,
     /// Traced events so far.
     events: Vec<Event>,
-    shared: Shared,
+    shared: Interner,
     trace: TraceFacts,
     logs: Option<(File, File)>,
     writer: Option<EventWriter>,
@@ -128,7 +128,7 @@ impl<'a> Recorder<'a> {
             pcap: None,
             unflushed: false,
             events: Vec::new(),
-            shared: Shared::default(),
+            shared: Interner::default(),
             trace: jsonl::facts(&path, u16::from(job.capture), 0),
             logs,
             writer: None,

@@ -1,0 +1,5 @@
+//! One run from its inputs to its report: which files belong together, how far reading them has come.
+
+pub mod inputs;
+pub mod live;
+pub mod saved;
