@@ -4,6 +4,8 @@
 //! Sources are parsed (syn), so that inline paths, `super::super`, grouped and renamed imports, re-exports, `extern
 //! crate` and paths inside macro calls are all seen. `#[cfg(test)]` items are free.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail by panicking
+
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
