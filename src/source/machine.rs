@@ -56,6 +56,7 @@ pub fn facts() -> Vec<Fact> {
         fact("libpcap", Answer::Yes, sys::libpcap_version()),
         capturing(),
         program_rights(),
+        gaining_programs(),
         interfaces(),
         tracing(),
         yama(),
@@ -144,6 +145,17 @@ fn program_rights() -> Fact {
             None => fact(name, Answer::Yes, "its file gives no rights"),
         },
     }
+}
+
+/// What programs that gain rights by an exec do in each mode. It holds on every machine; `tests/rights.rs` tries it.
+fn gaining_programs() -> Fact {
+    fact(
+        "sudo, ping",
+        Answer::Yes,
+        "set-user-ID and file-capability programs gain no rights in a traced command of an ordinary user (under sudo, \
+         -u USER, or without root); they gain them with --allow-setuid (takes root), with --no-trace, and in root's own \
+         command",
+    )
 }
 
 fn interfaces() -> Fact {
@@ -304,7 +316,7 @@ mod tests {
                 assert!(!mend.is_empty(), "{fact:?}");
             }
         }
-        assert_eq!(facts.len(), 11);
+        assert_eq!(facts.len(), 12);
         let broken = [fact(
             "x",
             Answer::No {

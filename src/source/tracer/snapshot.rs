@@ -246,11 +246,36 @@ fn open_descriptors() -> Vec<RawFd> {
         .filter(|fd| {
             // SAFETY: asks for flags; a number that is no descriptor is an error.
             let flags = unsafe { libc::fcntl(*fd, libc::F_GETFD) };
-            flags >= 0 && flags & libc::FD_CLOEXEC == 0
+            flags >= 0 && flags & libc::FD_CLOEXEC == 0 && !is_the_c_librarys(*fd)
         })
         .collect();
     open.sort_unstable();
     open
+}
+
+/// Whether the C library opened this descriptor because it was closed: for a program that gained rights by its exec it
+/// puts `/dev/full` on a closed 0 and `/dev/null` on a closed 1 or 2 before any constructor runs (glibc,
+/// `csu/check_fds.c`). It opens them with `O_NOFOLLOW`, as hardly any caller does.
+fn is_the_c_librarys(fd: RawFd) -> bool {
+    const NULL: (u32, u32) = (1, 3);
+    const FULL: (u32, u32) = (1, 7);
+    // SAFETY: reads the auxiliary vector.
+    let gained = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    if !gained || !(0..=2).contains(&fd) {
+        return false;
+    }
+    // SAFETY: asks for flags.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags < 0 || flags & libc::O_NOFOLLOW == 0 {
+        return false;
+    }
+    // SAFETY: all zero bytes are a struct stat; the kernel fills in one.
+    let (failed, file) = unsafe {
+        let mut file: libc::stat = std::mem::zeroed();
+        (libc::fstat(fd, &raw mut file) < 0, file)
+    };
+    let device = (libc::major(file.st_rdev), libc::minor(file.st_rdev));
+    !failed && file.st_mode & libc::S_IFMT == libc::S_IFCHR && [NULL, FULL].contains(&device)
 }
 
 fn close_range(first: u32, last: u32) -> Result<()> {
