@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod diff;
+pub mod fallback;
 pub mod help;
 pub mod live;
 pub mod manual;

@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | [`source`] | files, libpcap, ptrace, the host's configuration; sees [`decode`] and [`event`], nothing later | yes |
 //! | [`user`] | the user that a run belongs to, and files opened with that user's rights | yes |
+//! | [`append`] | files that grow record by record and end with a whole one | yes |
 //! | [`bounded`] | the one way to open and read what a user or a case names | yes |
 //! | [`session`] | one run from inputs to report: which files belong together, the live run, saved reports | yes |
 //! | [`case`] | the case folder: its format, reading and writing it, the writer of strace syntax | yes |
@@ -40,6 +41,7 @@
 //!   that parses has no right ([`session::live`]).
 //! - `unsafe` is in [`source::tracer`], in [`user::capabilities`], and in [`session::live`] where the second process is made and confined.
 
+pub mod append;
 pub mod bounded;
 pub mod case;
 pub mod cli;

@@ -19,7 +19,9 @@ const LAYERS: &[(u8, &[&str])] = &[
     (0, &["time", "flow", "shell"]),
     (
         1,
-        &["event", "input", "report", "totals", "bounded", "user"],
+        &[
+            "event", "input", "report", "totals", "append", "bounded", "user",
+        ],
     ),
     (2, &["decode", "timetable"]),
     (3, &["clock", "merge", "coverage", "intern"]),
@@ -36,7 +38,7 @@ const SOURCE_SEES_AT_MOST: u8 = 2;
 
 /// Modules that touch the system.
 const IMPURE: &[&str] = &[
-    "bounded", "user", "source", "case", "session", "cli", "main",
+    "append", "bounded", "user", "source", "case", "session", "cli", "main",
 ];
 
 /// Crates that only impure modules may name.

@@ -162,13 +162,13 @@ fn what_is_stored_can_be_read_while_it_grows() {
         ..Settings::default()
     };
     let live = Live::open(&settings).unwrap();
-    let mut writer = PcapWriter::new(file.reopen().unwrap(), live.link(), &[]).unwrap();
+    let mut writer = PcapWriter::new(file.reopen().unwrap(), live.link(), &[]);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             live.run(&stop, &mut |batch| match batch {
-                Batch::Frame(frame) => writer.write(&frame).unwrap(),
-                Batch::End => writer.flush().unwrap(),
+                Batch::Frame(frame) => writer.write(&frame),
+                Batch::End => writer.flush(),
             })
         });
         let _stream = TcpStream::connect(to).unwrap();

@@ -206,8 +206,11 @@ fn force_replaces_a_case_and_nothing_else() {
     let Some(place) = Place::new() else { return };
     place.own("etc/hosts", "127.0.0.1 localhost\n");
     let ran = place.sudo(&["--force", "--save", "etc"]);
-    ran.assert_refused("holds hosts but no trace of presyn's");
+    ran.assert_refused("holds files but no trace of presyn's");
     assert!(place.home().join("etc/hosts").exists());
+    place.own("notes/todo.txt", "x");
+    let ran = place.sudo(&["--force", "--save", "notes"]);
+    ran.assert_refused("holds files but no trace of presyn's");
     // Of an older run nothing stays: its packets would be joined to the new calls.
     for name in [
         "trace.jsonl",

@@ -175,14 +175,13 @@ fn empty_case(
             Ok(_) => there.push(name),
         }
     }
-    if there.is_empty() {
-        return Ok(false);
-    }
     if !there.contains(&TRACE) || !holds_trace(directory).map_err(io)? {
-        return Err(refused(format!(
-            "holds {} but no trace of presyn's, so it is not a case",
-            there.join(", ")
-        )));
+        if there.is_empty() && fs::read_dir(path).map_err(io)?.next().is_none() {
+            return Ok(false);
+        }
+        return Err(refused(
+            "holds files but no trace of presyn's, so it is not a case".into(),
+        ));
     }
     for name in there {
         match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {

@@ -1,5 +1,7 @@
 //! `trace.jsonl`: a header line, one line per event, a last line.
 
+use super::{PACKETS, SYSCALLS, TRACE};
+use crate::append::Loss;
 use crate::bounded;
 use crate::event::{Event, What};
 use crate::input::progress::Progress;
@@ -16,6 +18,8 @@ pub const SCHEMA: &str = "presyn.trace/1";
 
 /// A line longer than this is damage: the longest real one is a `sendmmsg` of many DNS messages.
 const MAX_LINE: u64 = 4 << 20;
+/// How far the start of a run may be from its first event: a daemon may be idle for long, but not for years.
+const LONGEST_START: Span = Span::seconds(366 * 24 * 3600);
 /// More warnings than this say nothing new.
 const MAX_WARNINGS: usize = 20;
 
@@ -76,6 +80,54 @@ pub struct Footer {
     /// What presyn could not see or had to forbid in this run: warnings of the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// Why the capture ended before the command did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture_ended: Option<String>,
+    /// What the case lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+}
+
+/// What a file of the case lacks: the disk was full, for example.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The file's name.
+    pub file: String,
+    /// How many packets, events or calls.
+    pub records: u64,
+    /// The time of the first of them, where known.
+    pub from: Option<Timestamp>,
+    /// Why.
+    pub problem: String,
+}
+
+impl Missing {
+    /// What a file lacks.
+    pub fn new(file: &str, loss: &Loss) -> Self {
+        Self {
+            file: file.to_owned(),
+            records: loss.records,
+            from: loss.from,
+            problem: loss.problem.clone(),
+        }
+    }
+
+    /// For people.
+    pub fn words(&self, started: Timestamp) -> String {
+        let (one, more) = match self.file.as_str() {
+            PACKETS => ("packet", "packets"),
+            TRACE => ("line", "lines"),
+            _ => ("call", "calls"),
+        };
+        let count = match self.records {
+            1 => format!("1 {one} is missing"),
+            n => format!("{n} {more} are missing"),
+        };
+        let from = self.from.map_or_else(String::new, |from| {
+            format!(", from {:.1} s on", (from - started).as_seconds())
+        });
+        format!("{}: {count}{from}: {}", self.file, self.problem)
+    }
 }
 
 /// What is missing from the record, because it came faster than it could be recorded.
@@ -139,6 +191,26 @@ pub struct Trace {
     pub facts: TraceFacts,
 }
 
+impl Trace {
+    /// When the command was started, if that can be: the first packet or event was at `first`. Otherwise a warning.
+    pub fn started(&mut self, first: Option<Timestamp>) -> Option<Timestamp> {
+        let started = self.header.started;
+        // Before 1970, or overflowing: no clock of a running system.
+        let wrong = started.0 < 0
+            || started.0 == i64::MAX
+            || first.is_some_and(|first| (first - started).abs() > LONGEST_START);
+        if !wrong {
+            return Some(started);
+        }
+        let seconds = started.0 as f64 / 1e9;
+        self.facts.warnings.push(format!(
+            "{}:1: the start of the run ({seconds:.0} s since 1970) is years away from its events; it is not used",
+            self.facts.path
+        ));
+        None
+    }
+}
+
 /// Why a trace cannot be read at all.
 #[derive(Debug, Error)]
 pub enum JsonlError {
@@ -164,7 +236,7 @@ pub enum JsonlError {
 /// put spaces between, and keys in another order; within a string the quotes of a key would be escaped.
 pub fn is_trace(head: &[u8]) -> bool {
     let blank = |bytes: &mut &[u8]| *bytes = bytes.trim_ascii_start();
-    let mut line = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    let mut line = without_mark(head);
     blank(&mut line);
     line.starts_with(b"{")
         && memchr::memmem::find_iter(line, b"\"schema\"").any(|at| {
@@ -176,6 +248,11 @@ pub fn is_trace(head: &[u8]) -> bool {
             blank(&mut value);
             value.starts_with(b"\"presyn.trace/")
         })
+}
+
+/// Without the byte order mark that some editors put first.
+fn without_mark(line: &[u8]) -> &[u8] {
+    line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
 }
 
 /// The facts about a trace that presyn itself took: what its filter traps is seen, and waits are seen while a
@@ -268,13 +345,17 @@ pub fn read_from(
             break;
         }
         number += 1;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
         match &mut trace {
             None => {
-                let header: Header =
-                    serde_json::from_slice(&line).map_err(|e| JsonlError::Header {
+                let header: Header = serde_json::from_slice(without_mark(&line)).map_err(|e| {
+                    JsonlError::Header {
                         path: name.clone(),
                         problem: e.to_string(),
-                    })?;
+                    }
+                })?;
                 if header.schema != SCHEMA {
                     return Err(JsonlError::Header {
                         path: name,
@@ -331,6 +412,7 @@ fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn
             match serde_json::from_slice(line) {
                 Ok(Edge::End(end)) => {
                     note_remarks(&mut trace.facts, &end);
+                    lacks(trace, &end);
                     return trace.footer = Some(end);
                 }
                 Ok(Edge::Gap(gap)) => return note_gap(&mut trace.facts, &gap),
@@ -351,5 +433,15 @@ fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn
                     .push(format!("{}:{number}: {what}", trace.facts.path));
             }
         }
+    }
+}
+
+/// Says what the last line says is missing.
+fn lacks(trace: &mut Trace, end: &Footer) {
+    for missing in end.missing.iter().take(MAX_WARNINGS) {
+        let words = missing.words(trace.header.started);
+        trace.facts.warnings.push(words);
+        // The strace log beside the trace is not read.
+        trace.facts.damaged |= missing.file != SYSCALLS;
     }
 }

@@ -1,14 +1,16 @@
 //! Writes a case folder while the run goes on.
 
 use super::folder::{CaseFolder, SaveError};
-use super::jsonl::{self, Footer, Gap, Header};
+use super::jsonl::{self, Footer, Gap, Header, Missing};
 use super::{PACKETS, SYSCALLS, TRACE};
+use crate::append::{Appender, Loss};
 use crate::case::strace;
 use crate::event::Event;
 use crate::input::host::HostFiles;
+use crate::time::Timestamp;
 use crate::user::User;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -72,10 +74,8 @@ enum Entry {
 /// Writes the trace and the strace log of a case, in a thread of its own: whoever has the events must not wait for the
 /// disk.
 pub struct EventWriter {
-    /// The trace's path, for messages.
-    path: String,
     entries: SyncSender<Entry>,
-    thread: JoinHandle<io::Result<(File, File)>>,
+    thread: JoinHandle<(Appender, Appender)>,
 }
 
 impl EventWriter {
@@ -87,23 +87,19 @@ impl EventWriter {
     ) -> Result<Self, SaveError> {
         let begun = jsonl::header_line(header).and_then(|mut line| {
             line.push(b'\n');
-            trace.write_all(&line)
+            trace.write_all(&line)?;
+            Ok(line.len() as u64)
         });
-        if let Err(source) = begun {
-            return Err(write_failed(path, source));
-        }
+        let length = begun.map_err(|source| write_failed(path, source))?;
         let (entries, receiver) = sync_channel(QUEUE);
+        let (trace, calls) = (Appender::new(trace, length), Appender::new(calls, 0));
         let thread = std::thread::spawn(move || write_entries(trace, calls, &receiver));
-        Ok(Self {
-            path,
-            entries,
-            thread,
-        })
+        Ok(Self { entries, thread })
     }
 
     /// Stores one event.
     pub fn event(&self, event: &Event) {
-        // The thread ends early only when the disk failed, which `end` reports.
+        // The thread ends early only when it panics, which `end` reports.
         let _ = self.entries.send(Entry::Event(Box::new(event.clone())));
     }
 
@@ -112,49 +108,81 @@ impl EventWriter {
         let _ = self.entries.send(Entry::Gap(gap));
     }
 
-    /// Writes what is left and, where the run came to its end, the last line.
-    pub fn end(self, footer: Option<&Footer>) -> Result<(), SaveError> {
+    /// Writes what is left and, where the run came to its end, the last line. Returns what the case lacks, which its
+    /// last line says, too.
+    pub fn end(self, footer: Option<&Footer>) -> Vec<Missing> {
         drop(self.entries);
-        let ended = self
-            .thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")))
-            .and_then(|(mut trace, _)| {
-                let Some(footer) = footer else {
-                    return Ok(());
-                };
-                let mut line = jsonl::footer_line(footer)?;
-                line.push(b'\n');
-                trace.write_all(&line)
-            });
-        ended.map_err(|source| write_failed(self.path, source))
+        let mut missing = footer.map_or_else(Vec::new, |footer| footer.missing.clone());
+        let unfinished = |problem: String| Missing {
+            file: TRACE.into(),
+            records: 1,
+            from: None,
+            problem,
+        };
+        let Ok((mut trace, calls)) = self.thread.join() else {
+            missing.push(unfinished("the writing thread panicked".into()));
+            return missing;
+        };
+        missing.extend(calls.loss().map(|loss| Missing::new(SYSCALLS, loss)));
+        let last = |loss: Option<&Loss>| {
+            let Some(footer) = footer else {
+                return Ok(Vec::new());
+            };
+            let mut footer = footer.clone();
+            footer.missing.clone_from(&missing);
+            let lost = loss.map(|loss| Missing::new(TRACE, loss));
+            footer.missing.extend(lost);
+            let mut line = jsonl::footer_line(&footer)?;
+            line.push(b'\n');
+            Ok(line)
+        };
+        let written = trace.last_line(&last, &time);
+        missing.extend(trace.loss().map(|loss| Missing::new(TRACE, loss)));
+        missing.extend(written.err().map(|error| unfinished(error.to_string())));
+        missing
     }
 }
 
-fn write_entries(trace: File, calls: File, entries: &Receiver<Entry>) -> io::Result<(File, File)> {
-    let mut trace = BufWriter::with_capacity(1 << 16, trace);
-    let mut calls = BufWriter::with_capacity(1 << 16, calls);
+/// The time of an event's line.
+fn time(line: &[u8]) -> Option<Timestamp> {
+    serde_json::from_slice::<Event>(line).ok().map(|e| e.at)
+}
+
+fn write_entries(
+    mut trace: Appender,
+    mut calls: Appender,
+    entries: &Receiver<Entry>,
+) -> (Appender, Appender) {
     loop {
         match entries.recv_timeout(FLUSH) {
             Ok(Entry::Event(event)) => {
-                trace.write_all(&jsonl::line(&event)?)?;
-                trace.write_all(b"\n")?;
-                strace::write(&event, &mut calls)?;
+                trace.push(event.at, |out| {
+                    add_line(out, &jsonl::line(&event)?);
+                    Ok(())
+                });
+                calls.push(event.at, |out| strace::write(&event, out));
             }
             Ok(Entry::Gap(gap)) => {
-                trace.write_all(&jsonl::gap_line(&gap)?)?;
-                trace.write_all(b"\n")?;
+                trace.push(gap.from, |out| {
+                    add_line(out, &jsonl::gap_line(&gap)?);
+                    Ok(())
+                });
             }
             Err(RecvTimeoutError::Timeout) => {
-                trace.flush()?;
-                calls.flush()?;
+                trace.flush();
+                calls.flush();
             }
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let trace = trace.into_inner().map_err(io::IntoInnerError::into_error)?;
-    let calls = calls.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok((trace, calls))
+    trace.flush();
+    calls.flush();
+    (trace, calls)
+}
+
+fn add_line(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend(text);
+    out.push(b'\n');
 }
 
 fn write_failed(path: String, source: io::Error) -> SaveError {

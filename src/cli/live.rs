@@ -1,7 +1,7 @@
 //! `presyn run` and `presyn check`, as the terminal sees them.
 
 use super::output::{self, colored};
-use super::{Run, settings};
+use super::{Format, Run, fallback, settings};
 use crate::case::strace;
 use crate::event::Event;
 use crate::pipeline::{self, Gathered, Settings};
@@ -10,13 +10,16 @@ use crate::report::Report;
 use crate::session::live::{self, Listener, LiveError};
 use crate::source::machine::{self, Answer};
 use crate::source::privilege::{self, Kept};
-use crate::source::tracer::Exit;
+use crate::source::tracer::{self, Exit};
 use crate::user::User;
 use crate::user::files::{self as user_files, as_whom};
 use anyhow::{Context, Result};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Exit status of env(1) when it fails itself.
 pub const FAILED: u8 = 125;
@@ -43,13 +46,22 @@ pub fn run(args: &Run) -> Result<Ran> {
             return Ok(Ran::Failed(FAILED));
         }
     };
+    tracer::survive_file_size_limit();
+    let user = plan.launch.user.clone();
     let mut terminal = Terminal {
         args,
         settings: &settings,
         report_file,
+        // Without it a report that cannot be written is lost; the command runs all the same.
+        spare: memfd_create(c"presyn-report", MFdFlags::MFD_CLOEXEC)
+            .ok()
+            .map(File::from),
     };
     match live::run(plan, &mut terminal) {
-        Ok(outcome) => Ok(Ran::Like(outcome.exit)),
+        Ok(outcome) => {
+            terminal.rescue(user.as_ref());
+            Ok(Ran::Like(outcome.exit))
+        }
         Err(error) => {
             say(&escape_lines(&error.to_string()));
             let status = match &error {
@@ -93,9 +105,52 @@ struct Terminal<'a> {
     settings: &'a Settings,
     /// Opened before the command starts, by the tracing process.
     report_file: Option<File>,
+    /// Memory of both processes: a report that the analysis process can write nowhere, and no file may it open.
+    spare: Option<File>,
 }
 
 impl Terminal<'_> {
+    /// After the run: a report that could not be written where it belongs goes into a file of its own.
+    fn rescue(&self, user: Option<&User>) {
+        if let Some(report) = self.report_file.as_ref().and_then(removed) {
+            say("the report's file was removed while the command ran; it follows here");
+            self.to_standard_error(&report);
+        }
+        let mut report = Vec::new();
+        let Some(mut spare) = self.spare.as_ref() else {
+            return;
+        };
+        let read = spare.rewind().and_then(|()| spare.read_to_end(&mut report));
+        if read.is_err() || report.is_empty() {
+            return;
+        }
+        let extension = match self.args.report.format {
+            Format::Text => "txt",
+            Format::Markdown => "md",
+            Format::Json => "json",
+            Format::Jsonl => "jsonl",
+        };
+        match fallback::save(&report, extension, user) {
+            // Perhaps there is room for one line, or a reader again.
+            Ok(path) => say(&escape(&format!("the report is in {}", path.display()))),
+            Err(error) => say(&format!(
+                "the report could not be written anywhere: {error}"
+            )),
+        }
+    }
+
+    /// To standard error; where that takes nothing, into the spare memory.
+    fn to_standard_error(&self, report: &[u8]) -> bool {
+        let stderr = io::stderr();
+        let mut out = stderr.lock();
+        // The standard library takes a closed descriptor for success; no flush is needed.
+        if out.write_all(report).is_ok() {
+            return true;
+        }
+        let saved = self.spare.as_ref().map(|mut spare| spare.write_all(report));
+        saved.is_some_and(|saved| saved.is_ok())
+    }
+
     fn write(&self, report: &Report, colored: bool, out: &mut dyn Write) -> io::Result<()> {
         // A run that is not saved has no path.
         let save = self.args.save.as_ref();
@@ -132,29 +187,29 @@ impl Listener for Terminal<'_> {
             return true;
         }
         let report = pipeline::report(gathered, self.settings);
-        let done = if let Some(file) = &self.report_file {
-            let mut out = BufWriter::new(file);
-            emptied(file)
-                .and_then(|()| self.write(&report, false, &mut out))
-                .and_then(|()| out.flush())
-                .context("cannot write the report")
-        } else {
-            let mut out = BufWriter::new(io::stderr().lock());
-            let colored = colored(self.args.report.color, io::stderr().is_terminal());
-            // A blank line between the command's words and presyn's.
-            writeln!(out)
-                .and_then(|()| self.write(&report, colored, &mut out))
-                .and_then(|()| out.flush())
-                .context("cannot write the report")
+        let to_file = self.report_file.is_some();
+        let colored = !to_file && colored(self.args.report.color, io::stderr().is_terminal());
+        // A blank line between the command's words and presyn's.
+        let mut text = if to_file { Vec::new() } else { vec![b'\n'] };
+        // Writing into memory cannot fail.
+        let _ = self.write(&report, colored, &mut text);
+        let Some(mut file) = self.report_file.as_ref() else {
+            return self.to_standard_error(&text);
         };
-        if let Err(problem) = &done {
-            say(&escape(&format!("{problem:#}")));
+        if let Err(error) = emptied(file).and_then(|()| file.write_all(&text)) {
+            let path = self.args.report_file.as_deref().map(Path::display);
+            let path = path.map_or_else(String::new, |path| path.to_string());
+            say(&escape(&format!(
+                "cannot write the report to {path}: {error}; it follows here"
+            )));
+            return self.to_standard_error(&text);
         }
-        done.is_ok()
+        true
     }
 
     fn descriptors(&self) -> Vec<RawFd> {
-        self.report_file.iter().map(AsRawFd::as_raw_fd).collect()
+        let files = self.report_file.iter().chain(&self.spare);
+        files.map(AsRawFd::as_raw_fd).collect()
     }
 
     fn rights(&mut self, kept: &Kept, analysis: &str) {
@@ -163,6 +218,15 @@ impl Listener for Terminal<'_> {
             say(&format!("the analysis process {analysis}"));
         }
     }
+}
+
+/// What a file holds that has lost its name, and would be gone with presyn.
+fn removed(file: &File) -> Option<Vec<u8>> {
+    let facts = file.metadata().ok()?;
+    if !facts.is_file() || facts.nlink() > 0 {
+        return None;
+    }
+    std::fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
 /// What an older report left in the file goes when the new one comes.

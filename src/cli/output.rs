@@ -68,5 +68,6 @@ pub fn name(format: Format) -> String {
 
 /// Says on standard error what went wrong, on one line.
 pub fn complain(error: &anyhow::Error) {
-    eprintln!("presyn: {}", escape(&format!("{error:#}")));
+    // eprintln! would panic where nothing can be said; the exit status says it.
+    let _ = writeln!(io::stderr(), "presyn: {}", escape(&format!("{error:#}")));
 }

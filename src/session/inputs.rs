@@ -307,14 +307,18 @@ fn packets_into(
 }
 
 /// Adds a trace that presyn took.
-fn own(trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
-    gathered.started = gathered.started.or(Some(trace.header.started));
+fn own(mut trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
+    let first = calls.iter().chain(&gathered.packets).map(|e| e.at).min();
+    let started = trace.started(first);
+    gathered.started = gathered.started.or(started);
     gathered.one_clock = true;
     gathered.resolver_options = trace.header.resolver_options();
     // The capture beside it cannot say what was dropped; the trace's last line can.
-    let dropped = trace.footer.and_then(|f| f.dropped);
+    let footer = trace.footer.unwrap_or_default();
     if let [capture] = &mut gathered.captures[..] {
-        capture.dropped = capture.dropped.or(dropped);
+        capture.dropped = capture.dropped.or(footer.dropped);
+        capture.damaged |= footer.capture_ended.is_some();
+        capture.warnings.extend(footer.capture_ended);
     }
     if trace.header.traced {
         gathered.traces.push((trace.facts, calls));

@@ -185,6 +185,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         exit: describe(ended.exit),
         at: ended.at,
         survivors: ended.killed.clone(),
+        ..Footer::default()
     });
     let thread = forwarding.map(|forwarding| forwarding.finish(footer));
     if let Some(line) = analysis.wait()

@@ -1,6 +1,7 @@
 //! Reports that `presyn analyze --format json` saved.
 
 use crate::bounded;
+use crate::case::jsonl;
 use crate::report::{Report, SCHEMA};
 use serde::Deserialize;
 use std::io;
@@ -63,7 +64,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const MOST_SAID: usize = 200;
 
 /// How many bytes tell whether a file may be a saved report.
-const SNIFF: u64 = 256;
+const SNIFF: u64 = 1 << 16;
 
 /// The longest report that is read. One of `--all` has a megabyte for some thousand lookups.
 const LONGEST: u64 = 32 << 20;
@@ -81,7 +82,7 @@ pub fn read(path: &Path) -> Result<Option<Report>, SavedError> {
     };
     let (head, _) = bounded::bytes(path, SNIFF).map_err(unreadable)?;
     let text = String::from_utf8_lossy(&head);
-    if !text.trim_start().starts_with('{') || text.contains("\"presyn.trace/") {
+    if !text.trim_start().starts_with('{') || jsonl::is_trace(&head) {
         return Ok(None);
     }
     let (bytes, whole) = bounded::bytes(path, LONGEST).map_err(unreadable)?;

@@ -36,7 +36,7 @@ pub(in crate::source) use file_rights::file_capabilities;
 pub use gains::Gains;
 pub use launch::{Forked, tracer_of, try_seize};
 use nix::errno::Errno;
-pub use signals::end_like;
+pub use signals::{end_like, survive_file_size_limit};
 pub use status::{Exit, signal_name};
 use std::ffi::OsString;
 pub use substitute::{LONGEST as LONGEST_RESOLV_CONF, ResolvConf};

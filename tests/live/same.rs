@@ -11,7 +11,7 @@ use serde_json::Value;
 /// - `cut`: strace does not say where it lost a stack;
 /// - how the clock was found, and microseconds of what lasted (`-T`);
 /// - `options`: those of `RES_OPTIONS`, which only trace.jsonl holds, stand in resolv.conf beside the log.
-const OTHERWISE: [&str; 17] = [
+const OTHERWISE: [&str; 18] = [
     "path",
     "style",
     "calls",
@@ -29,6 +29,7 @@ const OTHERWISE: [&str; 17] = [
     "cpu_seconds",
     "cut",
     "options",
+    "writer",
 ];
 
 /// Times may differ by this: the start of the case, and rounding.

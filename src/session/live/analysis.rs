@@ -6,7 +6,7 @@ use super::message::{Begin, Captured, Message, Records, Waiting};
 use super::process::{CaseFiles, REPORTED};
 use super::waits::Progress;
 use super::{Listener, named};
-use crate::case::jsonl::{self, Footer, Gap};
+use crate::case::jsonl::{self, Footer, Gap, Missing};
 use crate::case::writer::EventWriter;
 use crate::case::{PACKETS, TRACE};
 use crate::decode::packet::trimmed_length;
@@ -20,7 +20,6 @@ use crate::source::capture_file::Reading;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::BufWriter;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -90,7 +89,7 @@ struct Recorder<'a> {
     dropped: Option<u64>,
     /// Where frames are stored.
     stored: Option<File>,
-    pcap: Option<PcapWriter<BufWriter<File>>>,
+    pcap: Option<PcapWriter>,
     unflushed: bool,
     /// Traced events so far.
     events: Vec<Event>,
@@ -98,6 +97,10 @@ struct Recorder<'a> {
     trace: TraceFacts,
     logs: Option<(File, File)>,
     writer: Option<EventWriter>,
+    /// Why the capture ended before the command did.
+    capture_ended: Option<String>,
+    /// What the saved case lacks.
+    lacks: Vec<String>,
     progress: Progress,
     begin: Option<Box<Begin>>,
     resolv_conf: Option<String>,
@@ -132,6 +135,8 @@ impl<'a> Recorder<'a> {
             trace: jsonl::facts(&path, u16::from(job.capture), 0),
             logs,
             writer: None,
+            capture_ended: None,
+            lacks: Vec::new(),
             progress: Progress::default(),
             begin: None,
             resolv_conf: None,
@@ -167,7 +172,8 @@ impl<'a> Recorder<'a> {
                 self.dropped = dropped;
                 if let (Some(capture), Some(error)) = (&mut self.capture, error) {
                     capture.facts.damaged = true;
-                    capture.facts.warnings.push(error);
+                    capture.facts.warnings.push(error.clone());
+                    self.capture_ended = Some(error);
                 }
             }
             Message::Report => self.due = Some(Instant::now() + CAPTURE_BEHIND),
@@ -183,13 +189,7 @@ impl<'a> Recorder<'a> {
             }
         }
         if let (Some(link), Some(file)) = (begin.link, self.stored.take()) {
-            match PcapWriter::new(BufWriter::new(file), link, &self.job.dns_ports) {
-                Ok(pcap) => self.pcap = Some(pcap),
-                Err(error) => {
-                    let path = named(self.job.folder.as_deref(), PACKETS);
-                    self.trouble(&format!("cannot write {path}: {error}"));
-                }
-            }
+            self.pcap = Some(PcapWriter::new(file, link, &self.job.dns_ports));
         }
         self.begin = Some(begin);
     }
@@ -209,9 +209,7 @@ impl<'a> Recorder<'a> {
         );
         if let Some(pcap) = &mut self.pcap {
             self.unflushed = true;
-            if let Err(error) = pcap.write(frame) {
-                capture.warn(&format!("a packet could not be stored: {error}"));
-            }
+            pcap.write(frame);
         }
     }
 
@@ -261,8 +259,7 @@ impl<'a> Recorder<'a> {
         if std::mem::take(&mut self.unflushed)
             && let Some(pcap) = &mut self.pcap
         {
-            // What a write could not store was warned about.
-            let _ = pcap.flush();
+            pcap.flush();
         }
     }
 
@@ -300,17 +297,20 @@ impl<'a> Recorder<'a> {
             hosts: self.hosts.clone(),
             started: header.map(|header| header.started),
             one_clock: true,
-            remarks: lost.iter().map(Gap::warning).collect(),
+            remarks: lost
+                .iter()
+                .map(Gap::warning)
+                .chain(self.lacks.clone())
+                .collect(),
         }
     }
 
     /// The tracing process is gone, or cannot be understood: what came so far is stored, and nothing is reported.
     fn broke_off(mut self) -> u8 {
         self.flush();
-        if let Some(writer) = self.writer.take()
-            && let Err(error) = writer.end(None)
-        {
-            self.trouble(&error.to_string());
+        if let Some(writer) = self.writer.take() {
+            let missing = writer.end(None);
+            self.incomplete(&missing);
         }
         u8::from(self.failed) * REPORTED
     }
@@ -318,6 +318,10 @@ impl<'a> Recorder<'a> {
     fn end(mut self, footer: &Footer) -> u8 {
         self.flush();
         jsonl::note_remarks(&mut self.trace, footer);
+        let packets_lost = self.pcap.take().and_then(|mut pcap| {
+            pcap.flush();
+            pcap.loss().map(|loss| Missing::new(PACKETS, loss))
+        });
         let lost: u64 = self.gaps.iter().map(|gap| gap.packets).sum();
         let dropped = self.dropped.map(|dropped| dropped + lost);
         let capture = self.capture.take().filter(|_| self.job.capture);
@@ -331,11 +335,12 @@ impl<'a> Recorder<'a> {
         if let Some(writer) = self.writer.take() {
             let footer = Footer {
                 dropped: captures.first().and_then(|c| c.dropped),
+                capture_ended: self.capture_ended.take(),
+                missing: packets_lost.into_iter().collect(),
                 ..footer.clone()
             };
-            if let Err(error) = writer.end(Some(&footer)) {
-                self.trouble(&error.to_string());
-            }
+            let missing = writer.end(Some(&footer));
+            self.incomplete(&missing);
         }
         if !self.reported {
             let packets = std::mem::take(&mut *self.packets.borrow_mut());
@@ -344,6 +349,17 @@ impl<'a> Recorder<'a> {
             self.failed |= !self.listener.report(gathered);
         }
         u8::from(self.failed) * REPORTED
+    }
+
+    /// Says what the saved case lacks, here and in the report.
+    fn incomplete(&mut self, missing: &[Missing]) {
+        let started = self.begin.as_ref().map(|begin| begin.header.started);
+        for missing in missing {
+            let words = missing.words(started.unwrap_or_default());
+            let line = format!("the saved case is incomplete: {words}");
+            self.trouble(&line);
+            self.lacks.push(line);
+        }
     }
 
     fn trouble(&mut self, line: &str) {

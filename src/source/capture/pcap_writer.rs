@@ -2,9 +2,11 @@
 //! (<https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>).
 
 use super::Frame;
+use crate::append::{Appender, Loss};
 use crate::decode::packet::trimmed_length;
 use crate::time::SECOND;
-use std::io::{Result, Write};
+use crate::time::Timestamp;
+use std::fs::File;
 
 /// Magic number of the nanosecond variant, in the writer's byte order.
 const MAGIC: u32 = 0xa1b2_3c4d;
@@ -12,55 +14,67 @@ const VERSION: [u16; 2] = [2, 4];
 /// The largest frame that tcpdump expects.
 const SNAPLEN: u32 = 262_144;
 
-/// A capture file that grows frame by frame. Give it a buffered writer and [`flush`](Self::flush) when a batch is over.
+/// A capture file that grows frame by frame; [`flush`](Self::flush) when a batch is over. Once the disk is full, frames
+/// are counted.
 #[derive(Debug)]
-pub struct PcapWriter<W> {
-    to: W,
+pub struct PcapWriter {
+    to: Appender,
     ports: Vec<u16>,
 }
 
-impl<W: Write> PcapWriter<W> {
+impl PcapWriter {
     /// Begins a file. All frames must have this link type; `ports` carry DNS beside the well-known ones.
-    pub fn new(mut to: W, link: i32, ports: &[u16]) -> Result<Self> {
-        to.write_all(&MAGIC.to_ne_bytes())?;
-        to.write_all(&VERSION.map(u16::to_ne_bytes).concat())?;
-        // Time zone and accuracy: always 0.
-        to.write_all(&[0; 8])?;
-        to.write_all(&SNAPLEN.to_ne_bytes())?;
-        to.write_all(&link.to_ne_bytes())?;
-        to.flush()?;
-        Ok(Self {
+    pub fn new(file: File, link: i32, ports: &[u16]) -> Self {
+        let mut to = Appender::new(file, 0);
+        to.push(Timestamp::default(), |out| {
+            out.extend(MAGIC.to_ne_bytes());
+            out.extend(VERSION.map(u16::to_ne_bytes).concat());
+            // Time zone and accuracy: always 0.
+            out.extend([0; 8]);
+            out.extend(SNAPLEN.to_ne_bytes());
+            out.extend(link.to_ne_bytes());
+            Ok(())
+        });
+        to.flush();
+        Self {
             to,
             ports: ports.to_vec(),
-        })
+        }
     }
 
     /// Adds a frame, as much of it as is to be stored.
-    pub fn write(&mut self, frame: &Frame<'_>) -> Result<()> {
-        let stored = trimmed_length(frame.link, frame.data, &self.ports);
+    pub fn write(&mut self, frame: &Frame<'_>) {
+        let kept = trimmed_length(frame.link, frame.data, &self.ports);
         let seconds = u32::try_from(frame.at.0.div_euclid(SECOND)).unwrap_or(0);
         let nanos = u32::try_from(frame.at.0.rem_euclid(SECOND)).unwrap_or(0);
-        let length = u32::try_from(stored).unwrap_or(SNAPLEN);
+        let length = u32::try_from(kept).unwrap_or(SNAPLEN);
         let header = [seconds, nanos, length, frame.original_length];
-        self.to.write_all(&header.map(u32::to_ne_bytes).concat())?;
-        self.to.write_all(&frame.data[..stored])
+        self.to.push(frame.at, |out| {
+            out.extend(header.map(u32::to_ne_bytes).concat());
+            out.extend(&frame.data[..kept]);
+            Ok(())
+        });
     }
 
     /// Everything written so far is in the file.
-    pub fn flush(&mut self) -> Result<()> {
-        self.to.flush()
+    pub fn flush(&mut self) {
+        self.to.flush();
+    }
+
+    /// What the file lacks.
+    pub fn loss(&self) -> Option<&Loss> {
+        self.to.loss()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
 
     #[test]
     fn libpcap_reads_it_back() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut writer = PcapWriter::new(file.reopen().unwrap(), 101, &[]).unwrap();
+        let mut writer = PcapWriter::new(file.reopen().unwrap(), 101, &[]);
         let mut data = vec![0u8; 300];
         (data[0], data[9], data[32]) = (0x45, 6, 5 << 4);
         let frame = Frame {
@@ -70,8 +84,8 @@ mod tests {
             data: &data,
             original_length: 1500,
         };
-        writer.write(&frame).unwrap();
-        writer.flush().unwrap();
+        writer.write(&frame);
+        writer.flush();
         let mut read =
             pcap::Capture::from_file_with_precision(file.path(), pcap::Precision::Nano).unwrap();
         assert_eq!(

@@ -134,6 +134,25 @@ fn uninstall() {
 
 extern "C" fn wake(_: libc::c_int) {}
 
+/// What presyn may not write beyond `ulimit -f` is an error of that write, and does not end presyn and the command with
+/// it. A handler that does nothing: unlike an ignored signal, it does not pass to the command. Who ignores the signal
+/// already goes on ignoring it.
+pub fn survive_file_size_limit() {
+    let action = SigAction::new(
+        SigHandler::Handler(wake),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
+    // SAFETY: the handler does nothing.
+    let Ok(before) = (unsafe { sigaction(Signal::SIGXFSZ, &action) }) else {
+        return;
+    };
+    if !matches!(before.handler(), SigHandler::SigDfl) {
+        // SAFETY: restores what was there.
+        let _ = unsafe { sigaction(Signal::SIGXFSZ, &before) };
+    }
+}
+
 /// A timer that interrupts the calling thread. Its real-time signal does nothing but that, and its handler stays for
 /// good: a late one must never end the process.
 fn wake_every(milliseconds: i32) -> Result<libc::timer_t> {
