@@ -1,22 +1,30 @@
-//! A trace of presyn's own behind a good header, through the pipeline.
+//! A trace of presyn's own behind a good header, through the pipeline to every format.
 #![no_main]
+mod common;
 use libfuzzer_sys::fuzz_target;
 use presyn::case::jsonl;
 use presyn::pipeline::{self, Gathered, Settings};
-use std::io::Write;
+use presyn::render::text::{self, Look};
+use presyn::render::{json, markdown};
 
 fuzz_target!(|data: &[u8]| {
-    let header = jsonl::Header {
+    let mut trace = jsonl::header_line(&jsonl::Header {
         schema: jsonl::SCHEMA.into(),
         ..jsonl::Header::default()
-    };
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&jsonl::header_line(&header).unwrap()).unwrap();
-    file.write_all(b"\n").unwrap();
-    file.write_all(data).unwrap();
+    })
+    .unwrap();
+    trace.push(b'\n');
+    trace.extend_from_slice(data);
     let mut events = Vec::new();
-    let Ok(trace) = jsonl::read(file.path(), 0, &mut |e| events.push(e)) else { return };
+    let Ok(trace) = jsonl::read_from(&trace[..], "fuzz", 0, &mut |e| events.push(e)) else { return };
     let mut gathered = Gathered::default();
     gathered.traces.push((trace.facts, events));
-    pipeline::report(gathered, &Settings::default());
+    let report = pipeline::report(gathered, &Settings::default());
+    let mut out = Vec::new();
+    text::write(&report, Look::default(), &mut out).unwrap();
+    common::harmless(std::mem::take(&mut out));
+    markdown::write(&report, &mut out).unwrap();
+    common::harmless(std::mem::take(&mut out));
+    json::write(&report, &mut out).unwrap();
+    serde_json::from_slice::<presyn::report::Report>(&out).unwrap();
 });
