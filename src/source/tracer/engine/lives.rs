@@ -74,6 +74,8 @@ impl Tracer {
             self.pins.renamed(old, tid);
             self.forget(old, Some(event::Change::Exited(0)), at, observer);
         }
+        // A program may count its CPUs when it starts, as the JVM does, and go by that for ever.
+        self.pins.free(tid);
         let task = self
             .tasks
             .entry(tid)
