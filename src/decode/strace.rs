@@ -365,10 +365,15 @@ impl Reader {
         let undressed = (bare.len() < text.len())
             .then(|| prefix::line(bare))
             .flatten();
+        let carried = if self.tally.follows {
+            carried::line_of_thread
+        } else {
+            carried::line
+        };
         let like_others = |lead: &Lead<'_>| self.shape.is_none_or(|s| s == glued::Shape::of(lead));
         let found = undressed
             .filter(|(_, body)| glued::is_substantial(body, 0))
-            .or_else(|| carried::line(bare).filter(|(lead, _)| like_others(lead)))
+            .or_else(|| carried(bare).filter(|(lead, _)| like_others(lead)))
             .or_else(|| glued::line_within(bare, self.shape));
         let text = bare;
         if let Some((lead, body)) = found {

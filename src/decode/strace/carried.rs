@@ -32,6 +32,19 @@ const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"
 
 /// The line behind what was put in front of it; `None` when there is none.
 pub fn line(text: &[u8]) -> Option<(Lead<'_>, Body<'_>)> {
+    find(text).map(|(lead, body, _)| (lead, body))
+}
+
+/// The same in a log whose lines name threads: words that hide the thread are a program's output, which ran into the
+/// line (`Connecting11496 …`).
+pub fn line_of_thread(text: &[u8]) -> Option<(Lead<'_>, Body<'_>)> {
+    find(text)
+        .filter(|(lead, _, words)| lead.tid.is_some() || !words)
+        .map(|(lead, body, _)| (lead, body))
+}
+
+/// The line, and whether there were words in front.
+fn find(text: &[u8]) -> Option<(Lead<'_>, Body<'_>, bool)> {
     let mut rest = text;
     let mut stamp = None;
     let mut words = false;
@@ -44,7 +57,7 @@ pub fn line(text: &[u8]) -> Option<(Lead<'_>, Body<'_>)> {
                 lead.time = stamp;
                 lead.ended = true;
             }
-            return Some((lead, body));
+            return Some((lead, body, words));
         }
         rest = without_part(rest, &mut stamp, &mut words)?;
     }
@@ -197,5 +210,9 @@ mod tests {
         ] {
             assert!(line(text.as_bytes()).is_none(), "{text}");
         }
+        let glued = format!("Connecting11496 10:00:00.000200 {call}");
+        assert!(line(glued.as_bytes()).is_some_and(|(lead, _)| lead.tid.is_none()));
+        assert!(line_of_thread(glued.as_bytes()).is_none());
+        assert!(line_of_thread(format!("web_1 | 7 10:00:00 {call}").as_bytes()).is_some());
     }
 }
