@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod forget;
+mod outside;
 pub mod retention;
 
 use crate::clock::{self, Given, Solution};
@@ -82,7 +83,8 @@ impl Default for Settings {
 /// Solves the clock, orders, joins and explains.
 pub fn report(mut gathered: Gathered, settings: &Settings) -> Report {
     files::apply(&mut gathered);
-    let remarks = std::mem::take(&mut gathered.remarks);
+    let mut remarks = std::mem::take(&mut gathered.remarks);
+    remarks.extend(outside::warnings(&gathered.traces));
     let mut report = with_case(gathered, settings, |case, solutions| {
         assemble::report(case, solutions, settings.limits)
     });

@@ -61,7 +61,8 @@ pub fn apply(gathered: &mut Gathered) {
     }
 }
 
-fn name(task: &Task) -> String {
+/// A process as warnings call it.
+pub(super) fn name(task: &Task) -> String {
     let comm = task.comm.as_deref().unwrap_or("process");
     match task.pid.or(task.tid) {
         Some(pid) => format!("{comm} ({pid})"),

@@ -71,6 +71,14 @@ pub enum Kind {
     Restart,
     /// `io_uring_setup`
     IoUringSetup,
+    /// `ptrace(request, pid, …)`: refused where the task has this tracer.
+    Ptrace,
+    /// `prctl(option, …)`
+    Prctl,
+    /// `seccomp(operation, …)`
+    Seccomp,
+    /// `clone(flags, …)`; the flags of `clone3` are in memory, where no filter sees them.
+    Clone,
     /// `socketcall(which, arguments)`: i386's older way to all socket calls.
     SocketCall,
 }
@@ -127,6 +135,10 @@ const X86_64: &[(u32, Kind)] = &[
     (307, Kind::SendMmsg),
     (425, Kind::IoUringSetup),
     (441, Kind::Epoll2),
+    (56, Kind::Clone),
+    (101, Kind::Ptrace),
+    (157, Kind::Prctl),
+    (317, Kind::Seccomp),
 ];
 
 /// x32 shares most numbers with x86-64; these have their own.
@@ -138,6 +150,7 @@ const X32_OWN: &[(u32, Kind)] = &[
     (519, Kind::RecvMsg),
     (537, Kind::RecvMmsg),
     (538, Kind::SendMmsg),
+    (521, Kind::Ptrace),
 ];
 
 const I386: &[(u32, Kind)] = &[
@@ -170,6 +183,10 @@ const I386: &[(u32, Kind)] = &[
     (417, Kind::RecvMmsg),
     (425, Kind::IoUringSetup),
     (441, Kind::Epoll2),
+    (26, Kind::Ptrace),
+    (120, Kind::Clone),
+    (172, Kind::Prctl),
+    (354, Kind::Seccomp),
 ];
 
 const AARCH64: &[(u32, Kind)] = &[
@@ -194,6 +211,10 @@ const AARCH64: &[(u32, Kind)] = &[
     (269, Kind::SendMmsg),
     (425, Kind::IoUringSetup),
     (441, Kind::Epoll2),
+    (117, Kind::Ptrace),
+    (167, Kind::Prctl),
+    (220, Kind::Clone),
+    (277, Kind::Seccomp),
 ];
 
 /// i386 calls above this number take 64-bit times (Linux 5.1, year 2038).

@@ -57,7 +57,12 @@ pub enum Asked {
     Sleep,
     /// `io_uring_setup`
     IoUring,
+    /// What a traced program may be refused, or what leaves the trace, by its name.
+    Outside(&'static str),
 }
+
+/// A child with `CLONE_UNTRACED`; clones in the trace are no calls but events.
+const CLONE: &str = "clone";
 
 /// One message of a send.
 #[derive(Clone, Debug)]
@@ -123,6 +128,11 @@ fn with_note(number: i32, note: Option<FdNote>) -> Fd {
 }
 
 impl Pending {
+    /// Whether it makes a child that is not traced.
+    pub fn leaves_trace(&self) -> bool {
+        matches!(self.asked, Asked::Outside(CLONE))
+    }
+
     /// Whether it connects or sends.
     pub fn uses_network(&self) -> bool {
         matches!(self.asked, Asked::Connect(_) | Asked::Send(_))
@@ -161,6 +171,9 @@ impl Pending {
             Asked::Close => Op::Close { fd },
             Asked::Sleep => Op::Sleep,
             Asked::IoUring => Op::IoUring,
+            Asked::Outside(name) => Op::Other {
+                name: Arc::from(*name),
+            },
         }
     }
 }

@@ -3,7 +3,7 @@
 mod lives;
 mod tick;
 
-use super::call::{Entry, Scene, goes_on};
+use super::call::{Entry, Pending, Scene, goes_on};
 use super::launch::TICK;
 use super::pin::Pins;
 use super::signals::{self, Guard};
@@ -287,6 +287,10 @@ impl Tracer {
             let pending = scene.enter(entry, at);
             if let (Some(stacks), Some(pending)) = (&mut self.stacks, &pending) {
                 stacks.begun(&stop, task.pid, &pending.asked, at);
+            }
+            if pending.as_ref().is_some_and(Pending::leaves_trace) {
+                // Who is not traced cannot be given its CPUs back.
+                self.pins.free(tid);
             }
             // The resolver has read its files by the time it calls.
             let files = match &pending {

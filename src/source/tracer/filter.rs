@@ -33,6 +33,10 @@ enum Label {
     Native,
     Send,
     SocketCall,
+    Clone,
+    Prctl,
+    Strict,
+    Seccomp,
     X32,
     I386,
 }
@@ -105,6 +109,25 @@ impl Assembler {
                 self.jump(JUMP_EQUAL, number, Label::SocketCall);
             }
         }
+        // What a traced program is refused, and a child that leaves the trace: told in the report.
+        for (kind, to) in [
+            (Kind::Ptrace, Label::Trace),
+            (Kind::Clone, Label::Clone),
+            (Kind::Prctl, Label::Prctl),
+            (Kind::Seccomp, Label::Seccomp),
+        ] {
+            for number in abi.numbers(kind) {
+                self.jump(JUMP_EQUAL, number, to);
+            }
+        }
+        self.give(RETURN_ALLOW);
+    }
+
+    /// Stops where an argument is a certain number, else allows.
+    fn argument(&mut self, label: Label, argument: u32, operation: u16, value: u32, to: Label) {
+        self.label(label);
+        self.load(low(argument));
+        self.jump(operation, value, to);
         self.give(RETURN_ALLOW);
     }
 }
@@ -140,6 +163,24 @@ pub fn program() -> Vec<sock_filter> {
         }
         a.give(RETURN_ALLOW);
     }
+    let untraced = libc::CLONE_UNTRACED.unsigned_abs();
+    a.argument(Label::Clone, 0, JUMP_SET, untraced, Label::Trace);
+    a.argument(
+        Label::Seccomp,
+        0,
+        JUMP_EQUAL,
+        libc::SECCOMP_SET_MODE_STRICT,
+        Label::Trace,
+    );
+    let set_seccomp = libc::PR_SET_SECCOMP.unsigned_abs();
+    a.argument(Label::Prctl, 0, JUMP_EQUAL, set_seccomp, Label::Strict);
+    a.argument(
+        Label::Strict,
+        1,
+        JUMP_EQUAL,
+        libc::SECCOMP_MODE_STRICT,
+        Label::Trace,
+    );
     a.label(Label::Send);
     // A send that opens a connection (TCP fast open) stops at any length.
     a.load(low(3));
@@ -204,8 +245,10 @@ mod tests {
                 (Abi::X32, ARCH_X86_64, X32_BIT),
                 (Abi::I386, ARCH_I386, 0),
             ] {
+                // Of seccomp 0 is the strict mode.
                 let trapped = Kind::TRAPPED
                     .iter()
+                    .chain(&[Kind::Ptrace, Kind::Seccomp])
                     .any(|kind| abi.numbers(*kind).contains(&(number | bit)));
                 let expected = if trapped { RETURN_TRACE } else { RETURN_ALLOW };
                 assert_eq!(run(arch, number | bit, none), expected, "{abi:?} {number}");
@@ -220,6 +263,17 @@ mod tests {
         assert_eq!(send(2049, 0), RETURN_ALLOW);
         assert_eq!(send(1 << 32, 0), RETURN_ALLOW);
         assert_eq!(send(1 << 32, 0x2000_0000), RETURN_TRACE);
+    }
+
+    #[test]
+    fn what_leaves_or_forbids_the_trace_stops() {
+        let call = |number: u32, a: u64, b: u64| run(ARCH_X86_64, number, [a, b, 0, 0, 0, 0]);
+        assert_eq!(call(56, 0x0080_0011, 0), RETURN_TRACE);
+        assert_eq!(call(56, 0x003d_0f00, 0), RETURN_ALLOW);
+        assert_eq!(call(157, 22, 1), RETURN_TRACE);
+        assert_eq!(call(157, 22, 2), RETURN_ALLOW);
+        assert_eq!(call(157, 15, 1), RETURN_ALLOW);
+        assert_eq!(call(317, 1, 0), RETURN_ALLOW);
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! The beginning of a call: what it asks for is read from the caller's memory.
 
-use super::{Asked, Entry, Outgoing, Pending, Scene, int};
+use super::{Asked, CLONE, Entry, Outgoing, Pending, Scene, int};
 use crate::event::{Address, SocketFamily, SocketStyle};
 use crate::source::tracer::abi::{Kind, SOCKETCALLS};
 use crate::source::tracer::arguments::{Buffer, Reader, Set};
 use crate::source::tracer::memory::{Memory, ProcessMemory};
 use crate::source::tracer::socket::Socket;
 use crate::time::{Span, Timestamp};
+
+/// Requests of ptrace(2) that ask to trace (linux/ptrace.h).
+const TRACEME: u64 = 0;
+const ATTACH: u64 = 16;
+const SEIZE: u64 = 0x4206;
 
 impl Scene<'_> {
     /// Reads a call that begins. `None`: it does not matter, its end need not be seen.
@@ -46,6 +51,15 @@ impl Scene<'_> {
                 Asked::Send(of_interest)
             }
             Kind::IoUringSetup => Asked::IoUring,
+            Kind::Ptrace if matches!(arguments[0], TRACEME | ATTACH | SEIZE) => {
+                Asked::Outside("ptrace")
+            }
+            Kind::Prctl if int(arguments[0]) == libc::PR_SET_SECCOMP && arguments[1] == 1 => {
+                Asked::Outside("seccomp")
+            }
+            Kind::Seccomp if arguments[0] == 0 => Asked::Outside("seccomp"),
+            Kind::Clone if int(arguments[0]) & libc::CLONE_UNTRACED != 0 => Asked::Outside(CLONE),
+            Kind::Ptrace | Kind::Prctl | Kind::Seccomp | Kind::Clone => return None,
             Kind::Restart => return self.task.restarting.take(),
             _ if !self.task.watch.is_open() => return None,
             Kind::Write | Kind::Writev => {

@@ -82,6 +82,7 @@ impl Scene<'_> {
             }
             Asked::Sleep => Op::Sleep,
             Asked::IoUring => Op::IoUring,
+            Asked::Outside(name) => Op::Other { name: name.into() },
         };
         (outcome, op)
     }
