@@ -3,7 +3,7 @@
 
 use presyn::pipeline::{self, Settings};
 use presyn::report::Report;
-use presyn::source::inputs::{self, InputOptions};
+use presyn::session::inputs::{self, InputOptions};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::OnceLock;

@@ -1,12 +1,13 @@
 //! A whole log, through the pipeline to the text report.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
+use presyn::input::progress::Progress;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::source::strace_log;
 
 fuzz_target!(|data: &[u8]| {
     let mut events = Vec::new();
-    let Ok(facts) = strace_log::read_from("fuzz", data, 0, &mut |e| events.push(e)) else { return };
+    let Ok(facts) = strace_log::read_from("fuzz", data, 0, &Progress::default(), &mut |e| events.push(e)) else { return };
     let mut gathered = Gathered::default();
     gathered.traces.push((facts, events));
     let report = pipeline::report(gathered, &Settings::default());

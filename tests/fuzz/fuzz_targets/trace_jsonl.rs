@@ -2,6 +2,7 @@
 #![no_main]
 mod common;
 use libfuzzer_sys::fuzz_target;
+use presyn::input::progress::Progress;
 use presyn::case::jsonl;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::text::{self, Look};
@@ -16,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     trace.push(b'\n');
     trace.extend_from_slice(data);
     let mut events = Vec::new();
-    let Ok(trace) = jsonl::read_from(&trace[..], "fuzz", 0, &mut |e| events.push(e)) else { return };
+    let Ok(trace) = jsonl::read_from(&trace[..], "fuzz", 0, &Progress::default(), &mut |e| events.push(e)) else { return };
     let mut gathered = Gathered::default();
     gathered.traces.push((trace.facts, events));
     let report = pipeline::report(gathered, &Settings::default());

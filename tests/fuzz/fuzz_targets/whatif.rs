@@ -2,6 +2,7 @@
 #![no_main]
 mod common;
 use libfuzzer_sys::fuzz_target;
+use presyn::input::progress::Progress;
 use presyn::case::jsonl;
 use presyn::decode::resolv_conf::ResolvConf;
 use presyn::explain::assemble::Limits;
@@ -21,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     trace.push(b'\n');
     trace.extend_from_slice(lines.as_bytes());
     let mut events = Vec::new();
-    let Ok(trace) = jsonl::read_from(&trace[..], "fuzz", 0, &mut |e| events.push(e)) else { return };
+    let Ok(trace) = jsonl::read_from(&trace[..], "fuzz", 0, &Progress::default(), &mut |e| events.push(e)) else { return };
     let words: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
     let parsed = ResolvConf::parse(conf);
     let changes = [
