@@ -359,6 +359,8 @@ fn a_burst_is_seen_whole() {
 
 #[test]
 fn a_closed_standard_error_changes_nothing() {
+    // A report that standard error does not take is saved in the working directory.
+    let folder = tempfile::tempdir().unwrap();
     for redirect in [
         "2>&-",
         "2>/dev/full",
@@ -366,7 +368,12 @@ fn a_closed_standard_error_changes_nothing() {
     ] {
         let script =
             format!("{PRESYN} run --no-capture -v -- bash -c 'sleep 0.3; exit 7' {redirect}");
-        let status = Command::new("bash").args(["-c", &script]).status().unwrap();
+        let mut bash = Command::new("bash");
+        let status = bash
+            .args(["-c", &script])
+            .current_dir(folder.path())
+            .status()
+            .unwrap();
         assert_eq!(status.code(), Some(7), "{redirect}");
     }
 }
