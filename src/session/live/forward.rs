@@ -196,7 +196,9 @@ impl<'a> Forwarder<'a> {
         let mut capture = live;
         let mut pace = Pace::default();
         let mut closing: Vec<Live> = Vec::new();
-        let mut ending = false;
+        // What waits already, the record of the run's beginning first of all, goes before any frame: frames before it would
+        // be in the report and not in the case, whose file begins with it.
+        let mut ending = self.take_events();
         while !self.broken {
             let mut got = 0;
             if let Some(live) = &mut capture {
