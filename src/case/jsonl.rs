@@ -3,7 +3,7 @@
 use super::{PACKETS, SYSCALLS, TRACE};
 use crate::append::Loss;
 use crate::bounded;
-use crate::event::{Event, What};
+use crate::event::{Event, Op, What};
 use crate::input::progress::Progress;
 use crate::input::{Sees, TraceClock, TraceFacts};
 use crate::time::{Span, Timestamp};
@@ -255,15 +255,15 @@ fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
 }
 
-/// The facts about a trace that presyn itself took: what its filter traps is seen, and waits are seen while a
-/// lookup is open.
-pub fn facts(path: &str, input: u16, calls: u64) -> TraceFacts {
+/// The facts about a trace that presyn itself took, before its first event: what its filter traps is seen. Waits are as
+/// they come ([`note_event`]).
+pub fn facts(path: &str, input: u16) -> TraceFacts {
     TraceFacts {
         path: path.to_owned(),
         input,
         writer: crate::report::TraceWriter::Presyn,
         style: "presyn".into(),
-        calls,
+        calls: 0,
         skipped_lines: 0,
         unread_connects: 0,
         ended_times: false,
@@ -275,7 +275,7 @@ pub fn facts(path: &str, input: u16, calls: u64) -> TraceFacts {
             sockets: true,
             sends: true,
             writes: true,
-            waits: true,
+            waits: false,
             closes: true,
             clones: true,
             everything: false,
@@ -365,7 +365,7 @@ pub fn read_from(
                 trace = Some(Trace {
                     header,
                     footer: None,
-                    facts: facts(&name, input, 0),
+                    facts: facts(&name, input),
                 });
             }
             Some(trace) => entry(trace, &line, number, input, sink),
@@ -393,6 +393,17 @@ pub fn note_gap(facts: &mut TraceFacts, gap: &Gap) {
     }
 }
 
+/// Counts an event in the facts, the same for a live trace and one that is read back.
+///
+/// A live trace shows a thread's waits while that thread has a lookup open. Where another thread waits for it (Go's
+/// poller), there is no wait to see; only those that were seen say that gaps between calls are no waits.
+pub fn note_event(facts: &mut TraceFacts, event: &Event) {
+    if let What::Call(call) = &event.what {
+        facts.calls += 1;
+        facts.sees.waits |= matches!(call.op, Op::Wait { .. });
+    }
+}
+
 /// Puts the remarks of a run into the facts, the same for a live trace and one that is read back.
 pub fn note_remarks(facts: &mut TraceFacts, end: &Footer) {
     let remarks = end.remarks.iter().take(MAX_WARNINGS).cloned();
@@ -405,7 +416,7 @@ fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn
         Ok(mut event) => {
             event.place.input = input;
             event.place.number = number;
-            trace.facts.calls += u64::from(matches!(event.what, What::Call(_)));
+            note_event(&mut trace.facts, &event);
             sink(event);
         }
         Err(error) => {

@@ -104,7 +104,7 @@ mod tests {
         // As they come back from a case.
         let read = |e: &Event| serde_json::from_slice(&jsonl::line(e).unwrap()).unwrap();
         let events = events.iter().map(read).collect();
-        gathered.traces.push((jsonl::facts("t", 0, 0), events));
+        gathered.traces.push((jsonl::facts("t", 0), events));
         apply(&mut gathered);
         assert!(gathered.traces[0].1.is_empty());
         gathered

@@ -10,7 +10,7 @@ use crate::case::jsonl::{self, Footer, Gap, Missing};
 use crate::case::writer::EventWriter;
 use crate::case::{PACKETS, TRACE};
 use crate::decode::packet::trimmed_length;
-use crate::event::{Event, What};
+use crate::event::Event;
 use crate::explain::past::Past;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::intern::Interner;
@@ -132,7 +132,7 @@ impl<'a> Recorder<'a> {
             unflushed: false,
             events: Vec::new(),
             shared: Interner::default(),
-            trace: jsonl::facts(&path, u16::from(job.capture), 0),
+            trace: jsonl::facts(&path, u16::from(job.capture)),
             logs,
             writer: None,
             capture_ended: None,
@@ -215,7 +215,7 @@ impl<'a> Recorder<'a> {
 
     fn event(&mut self, mut event: Event) {
         self.shared.event(&mut event);
-        self.trace.calls += u64::from(matches!(event.what, What::Call(_)));
+        jsonl::note_event(&mut self.trace, &event);
         if let Some(writer) = &self.writer {
             writer.event(&event);
         }
