@@ -1,19 +1,17 @@
 //! The name resolution settings of a host, as the traced command sees them: its mount namespace and root may be
 //! others than presyn's.
 
+use crate::bounded::{self, LONGEST};
 use crate::event::ResolverFiles;
 use crate::input::host::HostFiles;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::{Gid, Uid, getegid, geteuid, setfsgid, setfsuid};
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-/// More than this is not read: block lists in `hosts` reach some megabytes.
-pub const LONGEST: u64 = 8 << 20;
 
 /// The files, in the order of [`HostFiles`]' fields.
 const NAMES: [&str; 4] = ["resolv.conf", "nsswitch.conf", "hosts", "gai.conf"];
@@ -199,12 +197,8 @@ impl View {
         self.as_reader(|| {
             let (found, _) = self.find(name)?;
             // The very file that was looked at, opened for reading.
-            let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
-            let mut bytes = Vec::new();
-            file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-            let longest = usize::try_from(LONGEST).unwrap_or(usize::MAX);
-            let whole = bytes.len() <= longest;
-            bytes.truncate(longest);
+            let mut file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
+            let (bytes, whole) = bounded::read_at_most(&mut file, LONGEST)?;
             Ok((String::from_utf8_lossy(&bytes).into_owned(), whole))
         })
     }

@@ -52,7 +52,7 @@ impl Tag {
             Self::Frame => FRAME_HEAD + (1 << 18),
             // A line of trace.jsonl.
             Self::Event => 4 << 20,
-            // `source::host::LONGEST`, and the name.
+            // `bounded::LONGEST`, and the name.
             Self::HostFile => (8 << 20) + 64,
             Self::Begin | Self::Waiting | Self::End => 16 << 20,
             Self::Gap | Self::Captured | Self::Report => 1 << 16,
