@@ -7,9 +7,9 @@ pub mod assemble;
 pub mod cite;
 pub mod client;
 pub mod comparison;
+pub mod evicted;
 pub mod finding;
 pub mod ledger;
-pub mod past;
 pub mod resolver;
 pub mod schedule;
 pub mod stack;
@@ -23,6 +23,7 @@ use crate::flow::Target;
 use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
 use crate::time::Timestamp;
+use crate::totals::Totals;
 
 /// Everything an explanation may look at.
 #[derive(Clone, Copy)]
@@ -43,8 +44,8 @@ pub struct Case<'a> {
     pub environment: &'a [String],
     /// The client's `/etc/hosts`, where it is known.
     pub hosts: Option<&'a Hosts>,
-    /// What was let go while reading.
-    pub past: &'a past::Past,
+    /// What was evicted while reading.
+    pub totals: &'a Totals,
     /// Only this server's connections get an account.
     pub target: Option<Target>,
 }

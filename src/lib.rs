@@ -26,7 +26,9 @@
 //! | [`explain`] | the account before each connect, the findings, the first sentence; two reports compared | no |
 //! | [`report`] | plain types: the public JSON contract | no |
 //! | [`render`] | the report as text, Markdown, JSON or lines of it | no |
-//! | [`pipeline`] | clock to report, in one call; what a large capture lets go of while it is read | no |
+//! | [`pipeline`] | clock to report, in one call | no |
+//! | [`eviction`] | what a large input drops while it is read | no |
+//! | [`totals`] | what was counted of that | no |
 //!
 //! # What always holds
 //!
@@ -48,6 +50,7 @@ pub mod cli;
 pub mod clock;
 pub mod decode;
 pub mod event;
+pub mod eviction;
 pub mod explain;
 pub mod flow;
 pub mod input;
@@ -62,4 +65,5 @@ pub mod shell;
 pub mod source;
 pub mod time;
 pub mod timetable;
+pub mod totals;
 pub mod user;

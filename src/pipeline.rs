@@ -1,7 +1,6 @@
 //! From events to a report: the pure middle of the house, the same for live and recorded cases.
 
 pub mod files;
-pub mod forget;
 mod outside;
 pub mod retention;
 
@@ -11,7 +10,6 @@ use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, What};
 use crate::explain::Case;
 use crate::explain::assemble::{self, Limits};
-use crate::explain::past::Past;
 use crate::explain::stack::Stacks;
 use crate::flow::{DNS_PORT, Target};
 use crate::input::{CaptureFacts, TraceFacts};
@@ -20,6 +18,7 @@ use crate::merge;
 use crate::report::Report;
 use crate::time::{Span, Timestamp};
 use crate::timetable;
+use crate::totals::Totals;
 
 /// What the sources delivered.
 #[derive(Debug, Default)]
@@ -28,8 +27,8 @@ pub struct Gathered {
     pub captures: Vec<CaptureFacts>,
     /// Events of all captures.
     pub packets: Vec<Event>,
-    /// What was let go of them.
-    pub past: Past,
+    /// What was evicted of them.
+    pub totals: Totals,
     /// Traces, each with its events in its own clock.
     pub traces: Vec<(TraceFacts, Vec<Event>)>,
     /// resolv.conf's path and text.
@@ -102,7 +101,7 @@ pub fn with_case<T>(
     let Gathered {
         captures,
         mut packets,
-        mut past,
+        mut totals,
         traces,
         resolv_conf,
         resolver_options,
@@ -117,7 +116,7 @@ pub fn with_case<T>(
     // The clock is solved from the first packets of each kind, whatever capture they are in.
     merge::order(&mut packets);
     if captures.len() > 1 {
-        past.copies += merge::remove_copies(&mut packets);
+        totals.copies += merge::remove_copies(&mut packets);
     }
     let mut solutions: Vec<Solution> = Vec::new();
     let mut facts: Vec<TraceFacts> = Vec::new();
@@ -154,9 +153,8 @@ pub fn with_case<T>(
         .or_else(|| first(&packets))
         .unwrap_or_default();
     let events = merge::one(calls, packets);
-    let asking = Asking::of(conf.as_ref().map(|(_, c)| c), &resolver_options);
-    let evidence = Evidence {
-        events: &events,
+    let hosts = hosts.map(Hosts::new);
+    let surroundings = Surroundings {
         captures: &captures,
         traces: &facts,
         dns_ports: &settings.dns_ports,
@@ -166,29 +164,67 @@ pub fn with_case<T>(
         } else {
             tolerance + Span::millis(1)
         },
-        search: &asking.search,
-        patience: asking.patience,
-        attempts: asking.attempts,
-    };
-    let joined = join::join(&evidence);
-    let hosts = hosts.map(Hosts::new);
-    let case = Case {
-        evidence,
-        joined: &joined,
+        asking: &Asking::of(conf.as_ref().map(|(_, c)| c), &resolver_options),
         stacks: &stacks,
         started,
         dated: solutions.iter().all(|s| s.dated),
         config: conf.as_ref().map(|(path, c)| (*path, c)),
         environment: &resolver_options,
         hosts: hosts.as_ref(),
-        past: &past,
+        totals: &totals,
         target: settings.target,
     };
-    explain(&case, &solutions)
+    surroundings.with_case(&events, |case| explain(case, &solutions))
+}
+
+/// What is known beside the events themselves.
+pub(crate) struct Surroundings<'a> {
+    pub captures: &'a [CaptureFacts],
+    pub traces: &'a [TraceFacts],
+    pub dns_ports: &'a [u16],
+    pub tolerance: Span,
+    pub asking: &'a Asking,
+    pub stacks: &'a Stacks,
+    pub started: Timestamp,
+    pub dated: bool,
+    pub config: Option<(&'a str, &'a ResolvConf)>,
+    pub environment: &'a [String],
+    pub hosts: Option<&'a Hosts>,
+    pub totals: &'a Totals,
+    pub target: Option<Target>,
+}
+
+impl Surroundings<'_> {
+    /// Joins events, which are in order, and hands the case to whoever explains it.
+    pub fn with_case<T>(&self, events: &[Event], explain: impl FnOnce(&Case) -> T) -> T {
+        let evidence = Evidence {
+            events,
+            captures: self.captures,
+            traces: self.traces,
+            dns_ports: self.dns_ports,
+            tolerance: self.tolerance,
+            search: &self.asking.search,
+            patience: self.asking.patience,
+            attempts: self.asking.attempts,
+        };
+        explain(&Case {
+            evidence,
+            joined: &join::join(&evidence),
+            stacks: self.stacks,
+            started: self.started,
+            dated: self.dated,
+            config: self.config,
+            environment: self.environment,
+            hosts: self.hosts,
+            totals: self.totals,
+            target: self.target,
+        })
+    }
 }
 
 /// How the client's stub resolver asks, as far as the join needs it.
-struct Asking {
+#[derive(Debug)]
+pub(crate) struct Asking {
     search: Vec<String>,
     patience: Span,
     attempts: usize,
@@ -196,7 +232,7 @@ struct Asking {
 
 impl Asking {
     /// As resolv.conf and the words of `RES_OPTIONS` say.
-    fn of(conf: Option<&ResolvConf>, resolver_options: &[String]) -> Self {
+    pub fn of(conf: Option<&ResolvConf>, resolver_options: &[String]) -> Self {
         let patience = conf.map_or_else(Default::default, |c| {
             timetable::glibc::patience(&c.told(resolver_options))
         });

@@ -1,14 +1,14 @@
-//! A capture of any size is explained in bounded memory: what is over is let go, and the report stays the same.
+//! A capture of any size is explained in bounded memory: what is over is evicted, and the report stays the same.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use presyn::decode::resolv_conf::ResolvConf;
 use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
 use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
+use presyn::eviction::Eviction;
 use presyn::explain::assemble::Limits;
 use presyn::flow::{Endpoint, FiveTuple, Target, Transport};
 use presyn::input::CaptureFacts;
-use presyn::pipeline::forget::Forget;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::report::{Connection, Delay, FindingId, Report};
 use presyn::time::{Span, Timestamp};
@@ -193,12 +193,12 @@ fn explained_of(
         resolv_conf: Some(("resolv.conf".into(), conf.into())),
         ..Gathered::default()
     };
-    let mut forget = Forget::new(vec![53], Some(&ResolvConf::parse(conf)), limits, target);
+    let mut eviction = Eviction::new(vec![53], Some(&ResolvConf::parse(conf)), limits, target);
     let mut held = 0;
     let last = captures.len() - 1;
     for (input, events) in captures.into_iter().enumerate() {
         let begun = events[0].at;
-        forget.before(if input < last {
+        eviction.before(if input < last {
             begun
         } else {
             Timestamp(i64::MAX)
@@ -207,7 +207,7 @@ fn explained_of(
             event.place.input = u16::try_from(input).unwrap();
             gathered.packets.push(event);
             held = held.max(gathered.packets.len());
-            forget.some(&mut gathered.packets, &mut gathered.past);
+            eviction.evict_finished(&mut gathered.packets, &mut gathered.totals);
         }
     }
     let settings = Settings {

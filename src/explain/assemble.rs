@@ -2,7 +2,7 @@
 
 use super::ledger::{Account, Index, Kind, Line, Subject, window};
 use super::whatif::{WhatIf, told};
-use super::{Case, cite, finding, ledger, resolver, stack, verdict};
+use super::{Case, cite, evicted, finding, ledger, resolver, stack, verdict};
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
@@ -92,10 +92,10 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             .iter()
             .map(|c| c.duplicates)
             .sum::<u64>()
-            + case.past.copies,
+            + case.totals.copies,
         omitted: report::Omitted {
-            lookups: lookups.saturating_sub(limits.list) + case.past.lookups,
-            connections: connections.saturating_sub(limits.list) + case.past.connections,
+            lookups: lookups.saturating_sub(limits.list) + case.totals.lookups,
+            connections: connections.saturating_sub(limits.list) + case.totals.connections,
             delays: left_out,
             stacks: more_stacks,
             resolvers: resolvers_left_out,
@@ -114,7 +114,7 @@ pub fn accounts(case: &Case, index: &mut Index, limits: Limits) -> (Vec<Account>
     (
         kept.filter_map(|s| ledger::account(case, index, s))
             .collect(),
-        left_out + case.past.subjects,
+        left_out + case.totals.subjects,
     )
 }
 
@@ -377,7 +377,7 @@ fn warnings(case: &Case, index: &Index) -> Vec<String> {
         list.extend(warnings.iter().cloned());
     }
     list.extend(finding::coverage::remarks(case));
-    list.extend(case.past.remarks());
+    list.extend(evicted::remarks(case.totals));
     if index.cut.get() {
         list.push(format!(
             "so many lookups were under way at once that an account weighs only {} of them",

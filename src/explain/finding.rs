@@ -3,7 +3,7 @@
 mod aaaa_silent;
 mod address_fallback;
 mod answer_late;
-mod attempt;
+pub mod attempt;
 mod capture_incomplete;
 mod connect_refused;
 mod cost;

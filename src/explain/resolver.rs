@@ -1,25 +1,26 @@
 //! The resolver table: messages counted per resolver, transport and origin.
 
-pub mod times;
-
 use super::{Case, cite};
-use crate::event::dns::{Rcode, RecordType};
-use crate::flow::{Endpoint, Transport};
+use crate::event::dns::RecordType;
+use crate::flow::Endpoint;
 use crate::join::{AssociationId, Origin, Query, State};
 use crate::report;
 use crate::time::Span;
+use crate::totals::times::Waits;
+use crate::totals::{Counts, Key};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use times::{Times, Waits};
 
 /// How many tasks one row names.
 const MAX_TASKS: usize = 20;
 
-/// One row's key, in the order of the table.
-pub type Key = (Origin, Endpoint, Transport);
-
-/// The key of a query's row.
+/// The row of a query.
 pub fn key(query: &Query) -> Key {
-    (query.origin, query.resolver, query.transport)
+    let origin = match query.origin {
+        Origin::Traced => report::Origin::Traced,
+        Origin::Untraced => report::Origin::Untraced,
+        Origin::Unknown => report::Origin::Unknown,
+    };
+    (origin, query.resolver, query.transport)
 }
 
 /// The rows, those of traced tasks first, then in the order in which their resolvers were asked.
@@ -31,15 +32,15 @@ pub fn rows(case: &Case) -> Vec<report::Resolver> {
         order.entry(key(query)).or_insert(next);
         groups.entry(key(query)).or_default().push(query);
     }
-    for key in case.past.resolvers() {
+    for key in case.totals.rows() {
         groups.entry(key).or_default();
     }
-    let mut rows: Vec<(Origin, usize, report::Resolver)> = groups
+    let mut rows: Vec<(report::Origin, usize, report::Resolver)> = groups
         .into_iter()
         .map(|(key, queries)| {
-            let mut counts = Counts::of(&queries);
-            if let Some(past) = case.past.of(&key) {
-                counts.add(&past.counts);
+            let mut counts = count(&queries);
+            if let Some(evicted) = case.totals.counts(&key) {
+                counts.add(evicted);
             }
             let first = order.get(&key).copied().unwrap_or(usize::MAX);
             (key.0, first, row(key, &queries, &counts))
@@ -67,11 +68,7 @@ fn row(
         address: resolver.ip.to_string(),
         port: resolver.port,
         transport: cite::transport(transport),
-        origin: match origin {
-            Origin::Traced => report::Origin::Traced,
-            Origin::Untraced => report::Origin::Untraced,
-            Origin::Unknown => report::Origin::Unknown,
-        },
+        origin,
         queries: Some(counts.sent),
         answered: Some(counts.answered),
         unanswered: Some(counts.unanswered),
@@ -95,77 +92,31 @@ fn row(
     }
 }
 
-/// What a row counts.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    sent: u64,
-    answered: u64,
-    unanswered: u64,
-    open: u64,
-    refused: u64,
-    late: u64,
-    never_sent: u64,
-    transactions: u64,
-    transactions_unanswered: u64,
-    rcodes: BTreeMap<Rcode, u64>,
-    /// From query to answer.
-    pub times: Times,
-    /// When somebody waited.
-    pub waits: Waits,
-}
-
-impl Counts {
-    /// Counts the queries of one row.
-    pub fn of(queries: &[&Query]) -> Self {
-        let mut this = Self::default();
-        let mut sent: Vec<&Query> = Vec::new();
-        for q in queries {
-            this.never_sent += u64::from(!q.on_wire() && !q.implied);
-            this.open += u64::from(q.state == State::Open);
-            if let State::Unanswered { refused } = q.state {
-                this.unanswered += 1;
-                this.refused += u64::from(refused.is_some());
-            }
-            if let Some(answer) = q.answer() {
-                this.answered += 1;
-                this.late += u64::from(answer.late);
-                *this.rcodes.entry(answer.rcode).or_default() += 1;
-                this.times.count(answer.at - q.sent, 1);
-            }
-            if q.on_wire() {
-                sent.push(q);
-            }
+/// Counts the queries of one row.
+pub fn count(queries: &[&Query]) -> Counts {
+    let mut this = Counts::default();
+    let mut sent: Vec<&Query> = Vec::new();
+    for q in queries {
+        this.never_sent += u64::from(!q.on_wire() && !q.implied);
+        this.open += u64::from(q.state == State::Open);
+        if let State::Unanswered { refused } = q.state {
+            this.unanswered += 1;
+            this.refused += u64::from(refused.is_some());
         }
-        this.sent = sent.len() as u64;
-        (this.transactions, this.transactions_unanswered) = transactions(&mut sent);
-        this.waits = Waits::of(queries.iter().map(|q| (q.sent, q.until)).collect());
-        this
+        if let Some(answer) = q.answer() {
+            this.answered += 1;
+            this.late += u64::from(answer.late);
+            *this.rcodes.entry(answer.rcode).or_default() += 1;
+            this.times.count(answer.at - q.sent, 1);
+        }
+        if q.on_wire() {
+            sent.push(q);
+        }
     }
-
-    /// Counts another part of the row: queries of other lookups.
-    pub fn add(&mut self, other: &Self) {
-        for (mine, more) in [
-            (&mut self.sent, other.sent),
-            (&mut self.answered, other.answered),
-            (&mut self.unanswered, other.unanswered),
-            (&mut self.open, other.open),
-            (&mut self.refused, other.refused),
-            (&mut self.late, other.late),
-            (&mut self.never_sent, other.never_sent),
-            (&mut self.transactions, other.transactions),
-            (
-                &mut self.transactions_unanswered,
-                other.transactions_unanswered,
-            ),
-        ] {
-            *mine += more;
-        }
-        for (rcode, n) in &other.rcodes {
-            *self.rcodes.entry(*rcode).or_default() += n;
-        }
-        self.times.add(&other.times);
-        self.waits.add(&other.waits);
-    }
+    this.sent = sent.len() as u64;
+    (this.transactions, this.transactions_unanswered) = transactions(&mut sent);
+    this.waits = Waits::of(queries.iter().map(|q| (q.sent, q.until)).collect());
+    this
 }
 
 /// How many transactions these queries are, and how many of them got no answer. Sorted rather than collected: keys would

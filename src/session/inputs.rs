@@ -6,17 +6,17 @@ use crate::bounded::Patient;
 use crate::case::jsonl::{self, JsonlError, Trace};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Change, Event, What};
+use crate::eviction::Eviction;
 use crate::explain::assemble::Limits;
-use crate::explain::past::Past;
 use crate::flow::{DNS_PORT, Target};
 use crate::input::progress::Progress;
 use crate::intern::Interner;
 use crate::merge;
 use crate::pipeline::Gathered;
-use crate::pipeline::forget::Forget;
 use crate::source::capture_file::{self, CaptureFileError, CaptureOptions};
 use crate::source::strace_log::{self, StraceLogError};
 use crate::time::Timestamp;
+use crate::totals::Totals;
 use found::{Found, Stream, file, folder, refuse_foreign, text};
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
@@ -98,7 +98,7 @@ pub struct InputOptions {
     pub capture: CaptureOptions,
     /// `--resolv-conf`.
     pub resolv_conf: Option<PathBuf>,
-    /// How much the report will hold: what it will not may be let go.
+    /// How much the report will hold: what it will not may be evicted.
     pub limits: Limits,
     /// The only server that the report will be about.
     pub target: Option<Target>,
@@ -169,11 +169,11 @@ fn read_all(
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
-    let mut forget = forget(&found, options, gathered);
+    let mut eviction = eviction(&found, options, gathered);
     let mut horizons = horizons(&found).into_iter();
     for (input, found) in found.into_iter().enumerate() {
-        if let (Some(forget), Some(horizon)) = (&mut forget, horizons.next()) {
-            forget.before(horizon);
+        if let (Some(eviction), Some(horizon)) = (&mut eviction, horizons.next()) {
+            eviction.before(horizon);
         }
         let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
         let name = found.name();
@@ -182,7 +182,7 @@ fn read_all(
             gathered.remarks.push(remark);
             continue;
         }
-        read(found, input, options, &mut forget, gathered)?;
+        read(found, input, options, &mut eviction, gathered)?;
         if progress.is_stopped() {
             let remark = format!(
                 "{name}: reading was interrupted; the report is about what had been read by then"
@@ -197,7 +197,7 @@ fn read(
     found: Found,
     input: u16,
     options: &InputOptions,
-    forget: &mut Option<Forget>,
+    eviction: &mut Option<Eviction>,
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
@@ -209,7 +209,7 @@ fn read(
     };
     match found {
         Found::Capture(path) => {
-            let sink = &mut packets_into(forget, &mut gathered.packets, &mut gathered.past);
+            let sink = &mut packets_into(eviction, &mut gathered.packets, &mut gathered.totals);
             let facts = capture_file::read(&path, input, &options.capture, sink)?;
             gathered.captures.push(facts);
         }
@@ -225,7 +225,7 @@ fn read(
             );
         }
         Found::Stream(stream) if capture_file::sniff(&stream.head) => {
-            let sink = &mut packets_into(forget, &mut gathered.packets, &mut gathered.past);
+            let sink = &mut packets_into(eviction, &mut gathered.packets, &mut gathered.totals);
             let name = stream.name.clone();
             let facts = capture_file::read_from(
                 all(stream, progress),
@@ -262,8 +262,8 @@ fn read(
     Ok(())
 }
 
-/// What lets go of packets while reading: nobody where there is a trace, since calls may refer to any packet.
-fn forget(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Option<Forget> {
+/// What evicts packets while reading: nothing where there is a trace, since calls may refer to any packet.
+fn eviction(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Option<Eviction> {
     let conf = gathered.resolv_conf.as_ref();
     let conf = conf.map(|(_, text)| ResolvConf::parse(text));
     let mut ports = vec![DNS_PORT];
@@ -271,7 +271,7 @@ fn forget(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Optio
     found
         .iter()
         .all(Found::is_capture)
-        .then(|| Forget::new(ports, conf.as_ref(), options.limits, options.target))
+        .then(|| Eviction::new(ports, conf.as_ref(), options.limits, options.target))
 }
 
 /// For each of several captures the time at which a later one begins, which may show the rest of what went on then:
@@ -292,16 +292,16 @@ fn horizons(found: &[Found]) -> Vec<Timestamp> {
 
 /// Adds what matters of one capture to a list.
 fn packets_into(
-    forget: &mut Option<Forget>,
+    eviction: &mut Option<Eviction>,
     packets: &mut Vec<Event>,
-    past: &mut Past,
+    totals: &mut Totals,
 ) -> impl FnMut(Event) {
     let mut shared = Interner::default();
     move |mut event| {
         shared.event(&mut event);
         merge::keep(packets, event);
-        if let Some(forget) = forget {
-            forget.some(packets, past);
+        if let Some(eviction) = eviction {
+            eviction.evict_finished(packets, totals);
         }
     }
 }

@@ -43,6 +43,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             };
             let spoken: Vec<&Query> = t
                 .answered()
+                .retained
                 .into_iter()
                 .filter(|q| q.question.kind == Some(other))
                 .collect();

@@ -32,7 +32,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let stubs = stub_upstream_silent::explained(case);
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let late = t.late();
+        let tally::Selection {
+            retained: late,
+            count,
+        } = t.late();
         let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
         let longest: Option<(Span, Span)> = late
             .iter()
@@ -55,8 +58,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             ),
             detail: format!(
                 "{} of {} came too late, about {}: the server is alive but slow.{}",
-                words::counted(late.len() + t.forgotten.late, "answer", "answers"),
-                t.answered().len() + t.forgotten.answered,
+                words::counted(count, "answer", "answers"),
+                t.answered().count,
                 tally::names(&late),
                 words::waited(found.span)
             ),

@@ -1,14 +1,58 @@
 //! Connection attempts that failed, as several findings look at them.
 
+use super::syn_unanswered;
 use super::tally::MAX_EVIDENCE;
 use crate::event::{Outcome, What};
 use crate::explain::Case;
-use crate::join::EventId;
+use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
+use crate::join::{ConnectionId, EventId};
 use crate::time::Span;
+use crate::totals::Attempts;
+use std::collections::BTreeMap;
 
 /// How many later connections are looked at for one that worked.
 const LOOK_AHEAD: usize = 1_000;
+
+/// Attempts of one kind to reach one server: those that are retained, and how many there were in all.
+pub struct Selection {
+    /// Those that are retained, in order of time; at least one.
+    pub retained: Vec<ConnectionId>,
+    /// How many there were, evicted ones among them.
+    pub count: usize,
+}
+
+/// The attempts of one kind by server. `evicted` says how many of that kind were evicted.
+pub fn by_server(
+    case: &Case,
+    is_kind: impl Fn(&Connection) -> bool,
+    evicted: impl Fn(&Attempts) -> usize,
+) -> BTreeMap<Endpoint, Selection> {
+    let mut groups: BTreeMap<Endpoint, Selection> = BTreeMap::new();
+    for (c, x) in case.joined.connections.entries() {
+        if x.role == Role::Server && is_kind(x) {
+            let group = groups.entry(x.to).or_insert_with(|| Selection {
+                retained: Vec::new(),
+                count: evicted(&case.totals.attempts(x.to)),
+            });
+            group.retained.push(c);
+            group.count += 1;
+        }
+    }
+    groups
+}
+
+/// What findings say of one attempt.
+pub fn kinds(case: &Case, x: &Connection) -> Attempts {
+    let is = |yes: bool| usize::from(yes);
+    Attempts {
+        all: 1,
+        connected: is(x.outcome == Ending::Connected),
+        refused: is(x.outcome == Ending::Refused),
+        unanswered: is(syn_unanswered::is_never(case, x)),
+        answered_late: is(syn_unanswered::is_late(case, x)),
+    }
+}
 
 /// The calls and packets of some attempts.
 pub fn evidence<'a>(attempts: impl IntoIterator<Item = &'a Connection>) -> Vec<EventId> {

@@ -3,10 +3,7 @@
 use super::{Context, Draft, FindingId, Page, Severity, attempt, parties};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
-use crate::flow::Endpoint;
-use crate::join::ConnectionId;
-use crate::join::connect::{Ending, Role};
-use std::collections::BTreeMap;
+use crate::join::connect::Ending;
 
 /// What `presyn explain connect-refused` shows.
 pub const PAGE: Page = Page {
@@ -29,15 +26,14 @@ the right one; look for a firewall rule 'reject with tcp-reset'.",
 /// Finds refusals, one finding per server.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let mut groups: BTreeMap<Endpoint, Vec<ConnectionId>> = BTreeMap::new();
-    for (c, x) in case.joined.connections.entries() {
-        if x.role == Role::Server && x.outcome == Ending::Refused {
-            groups.entry(x.to).or_default().push(c);
-        }
-    }
-    groups
+    let refused = attempt::by_server(
+        case,
+        |x| x.outcome == Ending::Refused,
+        |evicted| evicted.refused,
+    );
+    refused
         .into_iter()
-        .filter_map(|(to, list)| {
+        .filter_map(|(to, attempt::Selection { retained: list, count })| {
             let c = *list.first()?;
             let x = &case.joined.connections[c];
             let by_packet = x
@@ -46,7 +42,6 @@ pub fn find(context: &Context) -> Vec<Draft> {
             let recovered = list
                 .iter()
                 .all(|c| attempt::recovered(case, &case.joined.connections[*c]));
-            let count = list.len() + case.past.attempts(to, Ending::Refused);
             Some(Draft {
                 id: PAGE.id,
                 severity: if recovered { Severity::Low } else { Severity::High },

@@ -4,12 +4,10 @@ use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties, t
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
-use crate::flow::Endpoint;
-use crate::join::ConnectionId;
 use crate::join::connect::{Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::time::Timestamp;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 /// What `presyn explain never-connected` shows.
 pub const PAGE: Page = Page {
@@ -117,24 +115,23 @@ fn answered_later(context: &Context, lookup: &Lookup) -> bool {
 
 fn servers(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let mut groups: BTreeMap<Endpoint, Vec<ConnectionId>> = BTreeMap::new();
-    for (c, x) in case.joined.connections.entries() {
-        if x.role == Role::Server {
-            groups.entry(x.to).or_default().push(c);
-        }
-    }
     let mut list = Vec::new();
-    for (to, attempts) in groups {
+    for (
+        to,
+        attempt::Selection {
+            retained: attempts,
+            count,
+        },
+    ) in attempt::by_server(case, |_| true, |evicted| evicted.all)
+    {
         let failed = attempts.iter().all(|c| {
             let x = &case.joined.connections[*c];
             attempt::failed(x) && !attempt::recovered(case, x)
         });
-        let failed = failed && case.past.attempts(to, Ending::Connected) == 0;
+        let failed = failed && case.totals.attempts(to).connected == 0;
         let Some(&last) = attempts.last().filter(|_| failed) else {
             continue;
         };
-        let gone: usize = Ending::ALL.iter().map(|e| case.past.attempts(to, *e)).sum();
-        let count = attempts.len() + gone;
         let x = &case.joined.connections[last];
         let time = attempt::lasted(x);
         list.push(Draft {

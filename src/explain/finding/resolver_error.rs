@@ -32,7 +32,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let bad = t.errors();
+        let tally::Selection {
+            retained: bad,
+            count,
+        } = t.errors();
         if bad.is_empty() {
             continue;
         }
@@ -56,8 +59,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             parties: parties::resolvers([t.resolver]),
             title: format!(
                 "{name} answered {} of {} with {}",
-                bad.len() + t.forgotten.errors,
-                words::queries(t.queries.len() + t.forgotten.asked),
+                count,
+                words::queries(t.asked()),
                 words::list(&said)
             ),
             detail: format!(

@@ -39,7 +39,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let mut list = Vec::new();
     for t in &tallies {
         let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
-        if stub || t.in_time().is_empty() || !t.late().is_empty() {
+        if stub || t.in_time().count == 0 || t.late().count > 0 {
             continue;
         }
         let typed = t.one_type_silent();
@@ -54,9 +54,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             .filter(|q| q.answer().is_some_and(|a| a.truncated))
             .map(|q| q.question.name.folded())
             .collect();
-        let lost: Vec<&Query> = t
-            .silent()
-            .into_iter()
+        let silent = t.silent();
+        let lost: Vec<&Query> = { silent.retained.iter().copied() }
             .filter(|q| !typed.contains(&asked(q)) && !cut.contains(&q.question.name.folded()))
             .collect();
         if lost.is_empty() {
@@ -66,11 +65,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
             line.kind == Kind::ResolverSilent && line.party == Some(Party::Endpoint(t.resolver))
         });
         let name = words::resolver(t.resolver);
-        let (answered, left) = (
-            t.answered().len() + t.forgotten.answered,
-            lost.len() + t.forgotten.silent,
-        );
-        let asked = answered + t.silent().len() + t.forgotten.silent;
+        let answered = t.answered().count;
+        let left = silent.count - (silent.retained.len() - lost.len());
+        let asked = answered + silent.count;
         let draft = Draft {
             id: PAGE.id,
             severity: cost::severity(found.span, t.lookup_failed()),
@@ -79,7 +76,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             title: format!("{name} left {left} of {asked} queries unanswered"),
             detail: format!(
                 "It answered the other {answered} in time, so the server is up, but queries or answers get lost: {}, about {}.{}",
-                tally::count_and_types(&lost, t.forgotten.silent),
+                tally::count_and_types(&lost, left),
                 tally::names(&lost),
                 words::waited(found.span)
             ),

@@ -33,13 +33,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let tallies = tally::resolvers(case);
     let mut list = Vec::new();
     for t in &tallies {
-        let refused = t.refused();
+        let tally::Selection {
+            retained: refused,
+            count,
+        } = t.refused();
         if refused.is_empty() {
             continue;
         }
         let found = cost::of_parties(context, &[Kind::ResolverRefused], &[t.resolver]);
         let name = words::resolver(t.resolver);
-        let failed = t.answered().is_empty() && t.lookup_failed();
+        let failed = t.answered().count == 0 && t.lookup_failed();
         list.push(Draft {
             id: PAGE.id,
             severity: cost::severity(found.span, failed),
@@ -47,7 +50,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             parties: parties::resolvers([t.resolver]),
             title: format!(
                 "{name} refused {}: {}",
-                words::queries(refused.len() + t.forgotten.refused),
+                words::queries(count),
                 if reasons(case, &refused).contains("prohibited") {
                     "a firewall prohibits it"
                 } else {

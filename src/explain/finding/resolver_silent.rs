@@ -36,11 +36,11 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let silent: Vec<&tally::Tally> = tallies
         .iter()
         .filter(|t| {
-            let left = t.silent().len();
-            left > 0
-                && left > t.undelivered().len()
-                && t.answered().is_empty()
-                && t.refused().is_empty()
+            let silent = t.silent();
+            !silent.retained.is_empty()
+                && silent.count > t.undelivered().count
+                && t.answered().count == 0
+                && t.refused().count == 0
                 && !stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver))
         })
         .collect();
@@ -49,10 +49,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
     }
     let ends: Vec<_> = silent.iter().map(|t| t.resolver).collect();
     let names: Vec<String> = ends.iter().map(|e| words::resolver(*e)).collect();
-    let queries: Vec<_> = silent.iter().flat_map(|t| t.silent()).collect();
+    let queries: Vec<_> = silent.iter().flat_map(|t| t.silent().retained).collect();
     let implied = queries.iter().all(|q| q.implied);
-    let forgotten: usize = silent.iter().map(|t| t.forgotten.silent).sum();
-    let count = queries.len() + forgotten;
+    let count: usize = silent.iter().map(|t| t.silent().count).sum();
     let found = cost::of_parties(context, &[Kind::ResolverSilent], &ends);
     let title = if implied {
         format!(
@@ -71,15 +70,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let each: Vec<String> = silent
         .iter()
         .map(|t| {
+            let left = t.silent();
             let waited = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
             let time = waited.span.filter(|s| *s >= Span::millis(1));
             format!(
                 "{} got {}{}",
                 words::resolver(t.resolver),
                 if implied {
-                    words::counted(t.silent().len(), "connect", "connects")
+                    words::counted(left.count, "connect", "connects")
                 } else {
-                    tally::count_and_types(&t.silent(), t.forgotten.silent)
+                    tally::count_and_types(&left.retained, left.count)
                 },
                 time.map_or_else(String::new, |s| format!(" and cost {}", words::took(s)))
             )
@@ -126,7 +126,7 @@ fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally])
         .collect();
     let good: Vec<String> = tallies
         .iter()
-        .filter(|t| !t.in_time().is_empty() && t.silent().is_empty() && t.late().is_empty())
+        .filter(|t| t.in_time().count > 0 && t.silent().count == 0 && t.late().count == 0)
         .map(|t| words::resolver(t.resolver))
         .collect();
     let (them, are) = if silent.len() == 1 {

@@ -30,7 +30,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let stubs = stub_upstream_silent::explained(case);
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let slow = t.slow();
+        let tally::Selection {
+            retained: slow,
+            count,
+        } = t.slow();
         let times = t.times_in_time();
         let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
         let Some(longest) = times.longest().filter(|_| !slow.is_empty() && !stub) else {
@@ -47,8 +50,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             title: format!("{name} took up to {} to answer", words::took(longest)),
             detail: format!(
                 "{} of {} answers took {} or more (median {}): {}.{}",
-                slow.len() + t.forgotten.slow,
-                t.in_time().len() + t.forgotten.in_time,
+                count,
+                t.in_time().count,
                 words::took(tally::SLOW),
                 words::took(times.median().unwrap_or(longest)),
                 tally::names(&slow),

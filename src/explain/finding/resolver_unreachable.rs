@@ -31,7 +31,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let lost = t.undelivered();
+        let tally::Selection {
+            retained: lost,
+            count,
+        } = t.undelivered();
         if lost.is_empty() {
             continue;
         }
@@ -47,23 +50,23 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let title = if kept.len() == lost.len() {
             format!(
                 "No packet left for {name}: {} stayed on this host",
-                words::queries(lost.len() + t.forgotten.undelivered)
+                words::queries(count)
             )
         } else {
             format!(
                 "{name} could not be reached: {} in vain",
-                words::queries(lost.len() + t.forgotten.undelivered)
+                words::queries(count)
             )
         };
         let draft = Draft {
             id: PAGE.id,
-            severity: cost::severity(found.span, t.answered().is_empty() && t.lookup_failed()),
+            severity: cost::severity(found.span, t.answered().count == 0 && t.lookup_failed()),
             subject: found.subject,
             parties: parties::resolvers([t.resolver]),
             title,
             detail: format!(
                 "The client sent {}, about {}. {why}{}",
-                tally::count_and_types(&lost, t.forgotten.undelivered),
+                tally::count_and_types(&lost, count),
                 tally::names(&lost),
                 words::waited(found.span)
             ),

@@ -5,8 +5,7 @@ use crate::explain::Case;
 use crate::explain::ledger::{Subject, after_syn};
 use crate::explain::words;
 use crate::flow::Endpoint;
-use crate::join::ConnectionId;
-use crate::join::connect::{Connection, Ending, Role};
+use crate::join::connect::{Connection, Ending};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 
@@ -37,44 +36,55 @@ another way back. Answered late: the server was starting or overloaded.",
 /// Finds unanswered SYNs, one finding per server and kind of end.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let mut groups: BTreeMap<(Endpoint, bool), Vec<ConnectionId>> = BTreeMap::new();
-    for (c, x) in case.joined.connections.entries() {
-        if x.role != Role::Server || x.left().is_none() {
-            continue;
-        }
-        let again = x.syns.len() > 1;
-        let never = match x.outcome {
-            // A call that returned before the last SYN left tells of another socket.
-            Ending::Connected if again => x.ended.is_none_or(|end| end < last_syn(case, x)),
-            // The call alone is seen.
-            Ending::Connected if x.syns.is_empty() && slow_call(x) => false,
-            Ending::Open if x.syns.is_empty() && !x.is_pending(&case.evidence) => continue,
-            Ending::TimedOut | Ending::Open
-                if again || waited(context, x) >= FIRST_RETRANSMISSION =>
-            {
-                true
-            }
-            _ => continue,
-        };
-        groups.entry((x.to, never)).or_default().push(c);
-    }
+    let late = attempt::by_server(case, |x| is_late(case, x), |evicted| evicted.answered_late);
+    let never = attempt::by_server(case, |x| is_never(case, x), |evicted| evicted.unanswered);
+    let late = late.into_iter().map(|(to, list)| ((to, false), list));
+    let never = never.into_iter().map(|(to, list)| ((to, true), list));
+    let groups: BTreeMap<(Endpoint, bool), attempt::Selection> = late.chain(never).collect();
     groups
         .into_iter()
         .filter_map(|((to, never), list)| draft(context, to, never, &list))
         .collect()
 }
 
-fn draft(context: &Context, to: Endpoint, never: bool, list: &[ConnectionId]) -> Option<Draft> {
+/// Whether the SYN of an attempt was answered only when it had been sent again, or so late that it must have been.
+pub fn is_late(case: &Case, x: &Connection) -> bool {
+    let again = x.syns.len() > 1;
+    // The call alone is seen.
+    let unseen = x.syns.is_empty() && slow_call(x);
+    let connected = x.outcome == Ending::Connected && x.left().is_some();
+    connected && (again || unseen) && !is_never(case, x)
+}
+
+/// Whether the SYN of an attempt was never answered, and an answer was due.
+pub fn is_never(case: &Case, x: &Connection) -> bool {
+    let again = x.syns.len() > 1;
+    x.left().is_some()
+        && match x.outcome {
+            // A call that returned before the last SYN left tells of another socket.
+            Ending::Connected => again && x.ended.is_none_or(|end| end < last_syn(case, x)),
+            Ending::Open if x.syns.is_empty() && !x.is_pending(&case.evidence) => false,
+            Ending::TimedOut | Ending::Open => again || waited(case, x) >= FIRST_RETRANSMISSION,
+            _ => false,
+        }
+}
+
+fn draft(
+    context: &Context,
+    to: Endpoint,
+    never: bool,
+    attempts: &attempt::Selection,
+) -> Option<Draft> {
+    let (list, count) = (&attempts.retained, attempts.count);
     let case = context.case;
     let worst = list
         .iter()
         .copied()
-        .max_by_key(|c| waited(context, &case.joined.connections[*c]))?;
+        .max_by_key(|c| waited(case, &case.joined.connections[*c]))?;
     let x = &case.joined.connections[worst];
-    let time = waited(context, x);
+    let time = waited(case, x);
     let again = x.syns.len().saturating_sub(1);
     let alone = x.syns.is_empty();
-    let count = list.len() + case.past.attempts(to, Ending::TimedOut);
     let many = if count > 1 {
         format!(
             "; {} to it went the same way, this was the slowest",
@@ -141,9 +151,9 @@ fn slow_call(x: &Connection) -> bool {
 }
 
 /// From the first SYN to the end of the attempt, or of the inputs.
-fn waited(context: &Context, x: &Connection) -> Span {
-    let end = x.ended.unwrap_or_else(|| context.case.evidence.end());
-    let end = end.max(last_syn(context.case, x));
+fn waited(case: &Case, x: &Connection) -> Span {
+    let end = x.ended.unwrap_or_else(|| case.evidence.end());
+    let end = end.max(last_syn(case, x));
     x.left()
         .map_or(Span::ZERO, |first| (end - first).max(Span::ZERO))
 }

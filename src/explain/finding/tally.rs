@@ -2,10 +2,12 @@
 
 use crate::event::dns::{Name, Rcode, RecordType};
 use crate::explain::Case;
-use crate::explain::resolver::{self, times::Times};
+use crate::explain::resolver;
 use crate::flow::{Endpoint, Transport};
 use crate::join::{EventId, Query, State};
 use crate::time::Span;
+use crate::totals::Outcomes;
+use crate::totals::times::Times;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Answers that take longer are worth a word: a recursive lookup over half the world takes less.
@@ -52,69 +54,40 @@ pub struct Tally<'a> {
     pub resolver: Endpoint,
     /// The queries, in order of time.
     pub queries: Vec<&'a Query>,
-    /// How many others there were.
-    pub forgotten: Forgotten,
+    /// Others, which were evicted.
+    evicted: Outcomes,
     /// How long the answers to those took.
     times: Option<&'a Times>,
 }
 
-/// How many queries to one resolver were let go while reading, by what findings say of them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Forgotten {
-    /// All.
-    pub asked: usize,
-    /// As [`Tally::answered`].
-    pub answered: usize,
-    /// As [`Tally::errors`].
-    pub errors: usize,
-    /// As [`Tally::in_time`].
-    pub in_time: usize,
-    /// As [`Tally::slow`].
-    pub slow: usize,
-    /// As [`Tally::late`].
-    pub late: usize,
-    /// As [`Tally::silent`].
-    pub silent: usize,
-    /// As [`Tally::refused`].
-    pub refused: usize,
-    /// As [`Tally::undelivered`].
-    pub undelivered: usize,
+/// Queries of one kind: those that are retained, and how many there were in all.
+pub struct Selection<'a> {
+    /// Those that are retained, in order of time.
+    pub retained: Vec<&'a Query>,
+    /// How many there were, evicted ones among them.
+    pub count: usize,
 }
 
-impl Forgotten {
-    /// Counts those of another time too.
-    pub fn add(&mut self, other: &Self) {
-        self.asked += other.asked;
-        self.answered += other.answered;
-        self.errors += other.errors;
-        self.in_time += other.in_time;
-        self.slow += other.slow;
-        self.late += other.late;
-        self.silent += other.silent;
-        self.refused += other.refused;
-        self.undelivered += other.undelivered;
-    }
-}
-
-/// What findings will say of queries to one resolver that are let go.
-pub fn forget(case: &Case, resolver: Endpoint, queries: Vec<&Query>) -> Forgotten {
+/// What findings say of queries to one resolver.
+pub fn outcomes(case: &Case, resolver: Endpoint, queries: Vec<&Query>) -> Outcomes {
     let tally = Tally {
         case,
         resolver,
         queries,
-        forgotten: Forgotten::default(),
+        evicted: Outcomes::default(),
         times: None,
     };
-    Forgotten {
-        asked: tally.queries.len(),
-        answered: tally.answered().len(),
-        errors: tally.errors().len(),
-        in_time: tally.in_time().len(),
-        slow: tally.slow().len(),
-        late: tally.late().len(),
-        silent: tally.silent().len(),
-        refused: tally.refused().len(),
-        undelivered: tally.undelivered().len(),
+    Outcomes {
+        asked: tally.asked(),
+        answered: tally.answered().count,
+        truncated: tally.truncated().count,
+        errors: tally.errors().count,
+        in_time: tally.in_time().count,
+        slow: tally.slow().count,
+        late: tally.late().count,
+        silent: tally.silent().count,
+        refused: tally.refused().count,
+        undelivered: tally.undelivered().count,
     }
 }
 
@@ -133,13 +106,13 @@ pub fn resolvers<'a>(case: &'a Case<'a>) -> Vec<Tally<'a>> {
             continue;
         }
         let i = *position.entry(query.resolver).or_insert_with(|| {
-            let past = case.past.of(&resolver::key(query));
+            let row = resolver::key(query);
             list.push(Tally {
                 case,
                 resolver: query.resolver,
                 queries: Vec::new(),
-                forgotten: past.map_or_else(Forgotten::default, |row| row.forgotten),
-                times: past.map(|row| &row.counts.times),
+                evicted: case.totals.outcomes(&row),
+                times: case.totals.counts(&row).map(|counts| &counts.times),
             });
             list.len() - 1
         });
@@ -149,20 +122,34 @@ pub fn resolvers<'a>(case: &'a Case<'a>) -> Vec<Tally<'a>> {
 }
 
 impl<'a> Tally<'a> {
+    /// How many queries there were.
+    pub fn asked(&self) -> usize {
+        self.queries.len() + self.evicted.asked
+    }
+
     /// Answered, in time or late.
-    pub fn answered(&self) -> Vec<&'a Query> {
-        self.pick(|q| q.answer().is_some())
+    pub fn answered(&self) -> Selection<'a> {
+        self.pick(self.evicted.answered, |q| q.answer().is_some())
+    }
+
+    /// Answered with a truncated response.
+    pub fn truncated(&self) -> Selection<'a> {
+        self.pick(self.evicted.truncated, |q| {
+            q.answer().is_some_and(|a| a.truncated)
+        })
     }
 
     /// Answered while the client still waited.
-    pub fn in_time(&self) -> Vec<&'a Query> {
-        self.pick(|q| q.answer().is_some() && !is_late(q))
+    pub fn in_time(&self) -> Selection<'a> {
+        self.pick(self.evicted.in_time, |q| {
+            q.answer().is_some() && !is_late(q)
+        })
     }
 
     /// Answered with FORMERR, SERVFAIL, NOTIMP or REFUSED (RFC 1035 section 4.1.1): the server would not or could not
     /// answer. NXDOMAIN is an answer.
-    pub fn errors(&self) -> Vec<&'a Query> {
-        self.pick(is_error)
+    pub fn errors(&self) -> Selection<'a> {
+        self.pick(self.evicted.errors, is_error)
     }
 
     /// Whether a query is one of this resolver's that it answered with an error.
@@ -174,14 +161,16 @@ impl<'a> Tally<'a> {
     }
 
     /// Answered in time, but after [`SLOW`].
-    pub fn slow(&self) -> Vec<&'a Query> {
-        self.pick(|q| q.answer().is_some_and(|a| a.at - q.sent >= SLOW) && !is_late(q))
+    pub fn slow(&self) -> Selection<'a> {
+        self.pick(self.evicted.slow, |q| {
+            q.answer().is_some_and(|a| a.at - q.sent >= SLOW) && !is_late(q)
+        })
     }
 
-    /// How long the answers in time took, those of forgotten queries among them.
+    /// How long the answers in time took, those of evicted queries among them.
     pub fn times_in_time(&self) -> Times {
         let mut times = self.times.cloned().unwrap_or_default();
-        for q in self.in_time() {
+        for q in self.in_time().retained {
             if let Some(answer) = q.answer() {
                 times.count(answer.at - q.sent, 1);
             }
@@ -190,15 +179,15 @@ impl<'a> Tally<'a> {
     }
 
     /// Answered too late.
-    pub fn late(&self) -> Vec<&'a Query> {
-        self.pick(is_late)
+    pub fn late(&self) -> Selection<'a> {
+        self.pick(self.evicted.late, is_late)
     }
 
     /// Left the host, and nothing at all came back although an answer was due. Where there is a capture,
     /// only what it shows leaving counts: outside of it nobody can tell.
-    pub fn silent(&self) -> Vec<&'a Query> {
+    pub fn silent(&self) -> Selection<'a> {
         let capture = self.case.evidence.has_capture();
-        self.pick(|q| {
+        self.pick(self.evicted.silent, |q| {
             q.state == State::Unanswered { refused: None }
                 && (q.packet.is_some() || !capture)
                 && q.waited() >= GAVE_UP
@@ -207,14 +196,16 @@ impl<'a> Tally<'a> {
     }
 
     /// Refused by the far end: port unreachable, prohibited, `ECONNREFUSED`.
-    pub fn refused(&self) -> Vec<&'a Query> {
-        self.pick(|q| q.refusal().is_some_and(|r| r.refused))
+    pub fn refused(&self) -> Selection<'a> {
+        self.pick(self.evicted.refused, |q| {
+            q.refusal().is_some_and(|r| r.refused)
+        })
     }
 
     /// Never left, or the network said that the resolver cannot be reached.
-    pub fn undelivered(&self) -> Vec<&'a Query> {
+    pub fn undelivered(&self) -> Selection<'a> {
         let on_wire = self.queries.iter().any(|q| q.packet.is_some());
-        self.pick(|q| match q.state {
+        self.pick(self.evicted.undelivered, |q| match q.state {
             // A connect alone may have been followed by no send at all: only an error, or a wait that
             // no packet accounts for, makes it a query.
             State::NeverSent { refused: None } if q.implied => {
@@ -247,8 +238,12 @@ impl<'a> Tally<'a> {
             })
     }
 
-    fn pick(&self, test: impl Fn(&Query) -> bool) -> Vec<&'a Query> {
-        self.queries.iter().copied().filter(|q| test(q)).collect()
+    fn pick(&self, evicted: usize, test: impl Fn(&Query) -> bool) -> Selection<'a> {
+        let retained: Vec<&Query> = self.queries.iter().copied().filter(|q| test(q)).collect();
+        Selection {
+            count: retained.len() + evicted,
+            retained,
+        }
     }
 
     /// Questions of one type that this resolver leaves out for a name while it answers the other address
@@ -322,10 +317,10 @@ pub fn types(queries: &[&Query]) -> String {
     }
 }
 
-/// `2 queries (A and AAAA)`; `more` were let go.
-pub fn count_and_types(queries: &[&Query], more: usize) -> String {
+/// `2 queries (A and AAAA)`, of which these are retained.
+pub fn count_and_types(queries: &[&Query], count: usize) -> String {
     let kinds = types(queries);
-    let n = crate::explain::words::queries(queries.len() + more);
+    let n = crate::explain::words::queries(count);
     if kinds.is_empty() {
         n
     } else {

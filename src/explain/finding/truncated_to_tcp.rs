@@ -30,12 +30,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let answered = t.answered();
-        let cut: Vec<_> = answered
-            .iter()
-            .copied()
-            .filter(|q| q.answer().is_some_and(|a| a.truncated))
-            .collect();
+        let tally::Selection {
+            retained: cut,
+            count,
+        } = t.truncated();
         let Some(first) = cut.first() else { continue };
         let over_tcp = case.joined.queries.iter().any(|q| {
             q.transport == Transport::Tcp
@@ -58,8 +56,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             parties: parties::resolvers([t.resolver]),
             title: format!(
                 "{name} cut {} of {} short{}",
-                cut.len(),
-                words::counted(answered.len(), "UDP answer", "UDP answers"),
+                count,
+                words::counted(t.answered().count, "UDP answer", "UDP answers"),
                 if over_tcp || connected {
                     ", so the client turned to TCP"
                 } else {

@@ -11,12 +11,12 @@ use crate::case::writer::EventWriter;
 use crate::case::{PACKETS, TRACE};
 use crate::decode::packet::trimmed_length;
 use crate::event::Event;
-use crate::explain::past::Past;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::intern::Interner;
 use crate::pipeline::Gathered;
 use crate::source::capture::{Frame, pcap_writer::PcapWriter};
 use crate::source::capture_file::Reading;
+use crate::totals::Totals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
 use std::fs::File;
@@ -290,7 +290,7 @@ impl<'a> Recorder<'a> {
         Gathered {
             captures,
             packets,
-            past: Past::default(),
+            totals: Totals::default(),
             traces: trace.map(|facts| (facts, events)).into_iter().collect(),
             resolv_conf: conf.map(|text| (named(self.job.folder.as_deref(), "resolv.conf"), text)),
             resolver_options: header.map_or_else(Vec::new, jsonl::Header::resolver_options),

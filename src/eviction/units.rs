@@ -34,8 +34,8 @@ pub fn of_lookup(l: LookupId) -> usize {
     l.position()
 }
 
-/// What goes.
-pub struct Gone {
+/// What is evicted.
+pub struct Evicted {
     /// By event.
     pub events: Vec<bool>,
     /// By lookup, then by connection.
@@ -170,7 +170,7 @@ impl<'a> Units<'a> {
     }
 
     /// Chooses units and loose packets until so many packets go: first what is over, of this the oldest.
-    pub fn choose(&self, surplus: usize, horizon: Timestamp) -> Gone {
+    pub fn choose(&self, surplus: usize, horizon: Timestamp) -> Evicted {
         let settled = |over: bool, last: Timestamp| over && self.now - last > GRACE;
         let mut list: Vec<(bool, Timestamp, Option<usize>, usize)> = Vec::new();
         for (u, unit) in self.list.iter().enumerate() {
@@ -191,7 +191,7 @@ impl<'a> Units<'a> {
             list.push((!settled(true, at), at, None, event));
         }
         list.sort_unstable();
-        let mut gone = Gone {
+        let mut gone = Evicted {
             events: vec![false; self.events.len()],
             units: vec![false; self.list.len()],
             unfinished: 0,

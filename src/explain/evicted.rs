@@ -1,0 +1,63 @@
+//! Evicted lookups and connections, counted as the retained ones are, and what the reader must know about them.
+
+use super::finding::{attempt, tally};
+use super::{Case, resolver, words};
+use crate::join::connect::Role;
+use crate::join::{ConnectionId, Query, QueryId};
+use crate::totals::{Key, Totals};
+use std::collections::BTreeMap;
+
+/// Counts queries that are evicted, of a case that still holds them.
+pub fn count_queries(totals: &mut Totals, case: &Case, queries: impl IntoIterator<Item = QueryId>) {
+    let mut rows: BTreeMap<Key, Vec<&Query>> = BTreeMap::new();
+    for q in queries {
+        let query = &case.joined.queries[q];
+        rows.entry(resolver::key(query)).or_default().push(query);
+    }
+    for (row, queries) in rows {
+        let counts = resolver::count(&queries);
+        totals.add_queries(row, &counts, &tally::outcomes(case, row.1, queries));
+    }
+}
+
+/// Counts an attempt that is evicted, of a case that still holds it.
+pub fn count_attempt(totals: &mut Totals, case: &Case, c: ConnectionId) {
+    let x = &case.joined.connections[c];
+    totals.connections += 1;
+    if x.role == Role::Server {
+        totals.add_attempts(x.to, &attempt::kinds(case, x));
+    }
+}
+
+/// What the reader must know about what was evicted.
+pub fn remarks(totals: &Totals) -> Vec<String> {
+    if totals.is_empty() {
+        return Vec::new();
+    }
+    let count = |n, one, many| words::counted(n, one, many);
+    let mut list = vec![format!(
+        "{} and {} were counted and let go, so that memory stays bounded; the first ones, the slowest, and some of \
+         every kind were kept (--all keeps all). The table of resolvers counts them, and so do findings about one",
+        count(totals.lookups, "lookup", "lookups"),
+        count(totals.connections, "connection", "connections")
+    )];
+    if totals.unfinished > 0 {
+        list.push(format!(
+            "more was under way at once than is kept: {} of them may have gone on",
+            totals.unfinished
+        ));
+    }
+    if totals.repeated > 0 {
+        list.push(format!(
+            "{} of attempts that had thousands are not among their packets",
+            count(totals.repeated, "repeated SYN", "repeated SYNs")
+        ));
+    }
+    if totals.unnamed > 0 {
+        list.push(format!(
+            "{} to further name servers are in no row of the table",
+            words::queries(totals.unnamed)
+        ));
+    }
+    list
+}

@@ -1,0 +1,223 @@
+//! What was counted of lookups and connections that were evicted while a large input was read.
+//!
+//! Plain counts. [`crate::eviction`] adds to them what it drops, counted as [`crate::explain`] counts what is retained;
+//! a report is made of both.
+
+pub mod times;
+
+use crate::event::dns::Rcode;
+use crate::flow::{Endpoint, Transport};
+use crate::report::Origin;
+use std::collections::{BTreeMap, HashMap};
+use times::{Times, Waits};
+
+/// How many rows of the resolver table are counted; a client has a few resolvers, and a report names a thousand.
+const MAX_ROWS: usize = 1_000;
+
+/// How many servers' attempts are told apart; a flood has millions.
+const MAX_SERVERS: usize = 10_000;
+
+/// How many waits of a row are told apart, so that those that overlap later ones still count once.
+const MAX_WAITS: usize = 4_096;
+
+/// A row of the resolver table, in the order of the table.
+pub type Key = (Origin, Endpoint, Transport);
+
+/// What a row of the resolver table counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Queries on the wire.
+    pub sent: u64,
+    /// Answered, in time or late.
+    pub answered: u64,
+    /// An answer was due, and none came.
+    pub unanswered: u64,
+    /// Nobody can tell.
+    pub open: u64,
+    /// Unanswered since an error came instead.
+    pub refused: u64,
+    /// Answered after the client had given up.
+    pub late: u64,
+    /// A call, and no packet.
+    pub never_sent: u64,
+    /// Queries of one socket with one id, name and type count once.
+    pub transactions: u64,
+    /// Those of them without an answer.
+    pub transactions_unanswered: u64,
+    /// Answers by their code.
+    pub rcodes: BTreeMap<Rcode, u64>,
+    /// From query to answer.
+    pub times: Times,
+    /// When somebody waited.
+    pub waits: Waits,
+}
+
+impl Counts {
+    /// Counts another part of the row: queries of other lookups.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, more) in [
+            (&mut self.sent, other.sent),
+            (&mut self.answered, other.answered),
+            (&mut self.unanswered, other.unanswered),
+            (&mut self.open, other.open),
+            (&mut self.refused, other.refused),
+            (&mut self.late, other.late),
+            (&mut self.never_sent, other.never_sent),
+            (&mut self.transactions, other.transactions),
+            (
+                &mut self.transactions_unanswered,
+                other.transactions_unanswered,
+            ),
+        ] {
+            *mine += more;
+        }
+        for (rcode, n) in &other.rcodes {
+            *self.rcodes.entry(*rcode).or_default() += n;
+        }
+        self.times.add(&other.times);
+        self.waits.add(&other.waits);
+    }
+}
+
+/// Queries to one resolver by what findings say of them. A query may be of several kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// All.
+    pub asked: usize,
+    /// Answered, in time or late.
+    pub answered: usize,
+    /// Answered with a truncated response.
+    pub truncated: usize,
+    /// Answered with an error.
+    pub errors: usize,
+    /// Answered while the client still waited.
+    pub in_time: usize,
+    /// Of those, the ones that took long.
+    pub slow: usize,
+    /// Answered after the client had given up.
+    pub late: usize,
+    /// Waited for, and nothing came back.
+    pub silent: usize,
+    /// Refused by the far end.
+    pub refused: usize,
+    /// Never left, or could not be delivered.
+    pub undelivered: usize,
+}
+
+impl Outcomes {
+    fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.answered += other.answered;
+        self.truncated += other.truncated;
+        self.errors += other.errors;
+        self.in_time += other.in_time;
+        self.slow += other.slow;
+        self.late += other.late;
+        self.silent += other.silent;
+        self.refused += other.refused;
+        self.undelivered += other.undelivered;
+    }
+}
+
+/// Attempts to reach one server by what findings say of them. An attempt may be of several kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// All.
+    pub all: usize,
+    /// Connected.
+    pub connected: usize,
+    /// Refused.
+    pub refused: usize,
+    /// Their SYN was never answered.
+    pub unanswered: usize,
+    /// Their SYN was answered only when it had been sent again.
+    pub answered_late: usize,
+}
+
+impl Attempts {
+    fn add(&mut self, other: &Self) {
+        self.all += other.all;
+        self.connected += other.connected;
+        self.refused += other.refused;
+        self.unanswered += other.unanswered;
+        self.answered_late += other.answered_late;
+    }
+}
+
+/// What is known of one resolver's evicted queries.
+#[derive(Debug, Default)]
+struct Row {
+    counts: Counts,
+    outcomes: Outcomes,
+}
+
+/// All that was evicted.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Lookups.
+    pub lookups: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Those of them that would have had an account.
+    pub subjects: usize,
+    /// Lookups and connections that were not over when they had to go.
+    pub unfinished: usize,
+    /// Packets that another capture showed too.
+    pub copies: u64,
+    /// SYNs of attempts that had too many.
+    pub repeated: usize,
+    /// Queries to resolvers that no row names.
+    pub unnamed: usize,
+    rows: BTreeMap<Key, Row>,
+    servers: HashMap<Endpoint, Attempts>,
+}
+
+impl Totals {
+    /// Whether nothing was evicted.
+    pub fn is_empty(&self) -> bool {
+        self.lookups + self.connections + self.repeated == 0
+    }
+
+    /// The rows of the resolver table that evicted queries were counted in.
+    pub fn rows(&self) -> impl Iterator<Item = Key> {
+        self.rows.keys().copied()
+    }
+
+    /// What a row counts of evicted queries.
+    pub fn counts(&self, row: &Key) -> Option<&Counts> {
+        self.rows.get(row).map(|row| &row.counts)
+    }
+
+    /// What findings say of a row's evicted queries.
+    pub fn outcomes(&self, row: &Key) -> Outcomes {
+        self.rows
+            .get(row)
+            .map(|row| row.outcomes)
+            .unwrap_or_default()
+    }
+
+    /// Evicted attempts to reach a server.
+    pub fn attempts(&self, to: Endpoint) -> Attempts {
+        self.servers.get(&to).copied().unwrap_or_default()
+    }
+
+    /// Counts queries of one row that are evicted.
+    pub fn add_queries(&mut self, row: Key, counts: &Counts, outcomes: &Outcomes) {
+        if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&row) {
+            self.unnamed += outcomes.asked;
+            return;
+        }
+        let row = self.rows.entry(row).or_default();
+        row.counts.add(counts);
+        row.counts.times.round();
+        row.counts.waits.fold(MAX_WAITS);
+        row.outcomes.add(outcomes);
+    }
+
+    /// Counts attempts to reach a server that are evicted.
+    pub fn add_attempts(&mut self, to: Endpoint, attempts: &Attempts) {
+        if self.servers.len() < MAX_SERVERS || self.servers.contains_key(&to) {
+            self.servers.entry(to).or_default().add(attempts);
+        }
+    }
+}
