@@ -4,10 +4,14 @@
 //! come from a host whose clock was off. The same action stands in both inputs: a `connect` and its
 //! SYN, a send and its query. The offset that most of these pairs agree on is the right one.
 
+mod action;
+pub mod untimed;
+
 use crate::event::{Address, Event, Op, Packet, What};
 use crate::flow::Endpoint;
 use crate::input::TraceClock;
 use crate::time::{SECOND, Span, Timestamp};
+use action::{Key, Peers};
 use std::collections::HashMap;
 
 /// How a trace's times become the capture's times.
@@ -43,15 +47,6 @@ const CALL_TO_PACKET: Span = Span::millis(20);
 const CLOSE: Span = Span::millis(1);
 /// Clocks that agree this well are one clock: an offset smaller than a call takes cannot be told from it.
 const SAME_CLOCK: Span = Span::millis(15);
-
-/// The same action, as either input shows it.
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
-enum Key {
-    Query(Endpoint, u16),
-    Syn(Endpoint),
-    /// A connect to a resolver and the first query to it: weaker, for logs without sends.
-    Resolver(Endpoint),
-}
 
 /// Solves the offset between a trace (`calls`, events of one trace) and the capture (`packets`).
 pub fn solve(
@@ -101,6 +96,32 @@ pub fn solve(
         };
     }
     unpaired(clock, calls, packets, given)
+}
+
+/// Gives the events of a log without times such as can be known: those of the packets that its calls caused, else those
+/// that add up from what its calls lasted.
+pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> Solution {
+    untimed::by_durations(events);
+    let found = untimed::by_packets(events, packets, dns_ports);
+    let method = match (found, packets.is_empty()) {
+        (0, true) => "the trace has no times".into(),
+        (0, false) => {
+            if let (Some(call), Some(packet)) = (events.first(), packets.first()) {
+                let offset = packet.at - call.at;
+                crate::merge::shift(events, offset);
+            }
+            "the trace has no times, and no call of it has a packet in the capture".into()
+        }
+        (n, _) => format!(
+            "the trace has no times: its calls take those of {n} packets that they sent or received"
+        ),
+    };
+    Solution {
+        offset: Span::ZERO,
+        uncertainty: Span::ZERO,
+        method,
+        dated: !packets.is_empty(),
+    }
 }
 
 /// The least step of a trace's clock.
@@ -187,20 +208,12 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
 /// Packet time minus call time for everything that may be the same action.
 fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Span> {
     let mut seen: HashMap<Key, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
-    // Without `-yy` a send does not say whereto; the last connect of its descriptor does.
-    let mut peers: HashMap<(Option<u32>, i32), Endpoint> = HashMap::new();
+    let mut peers = Peers::default();
     for event in calls {
         let What::Call(call) = &event.what else {
             continue;
         };
-        let owner = call.task.pid.or(call.task.tid);
-        if let Op::Connect {
-            fd,
-            to: Address::Inet(to),
-        } = &call.op
-        {
-            peers.insert((owner, fd.number), *to);
-        }
+        peers.follow(call);
         match &call.op {
             Op::Connect {
                 to: Address::Inet(to),
@@ -212,9 +225,8 @@ fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Spa
                 to: Address::Inet(to),
                 ..
             } => push(&mut seen.entry(Key::Syn(*to)).or_default().0, event.at),
-            Op::Send { fd, messages } => {
-                let peer = fd.note.as_ref().and_then(|n| n.peer);
-                let peer = peer.or_else(|| peers.get(&(owner, fd.number)).copied());
+            Op::Send { messages, .. } => {
+                let peer = peers.peer(call);
                 for message in messages {
                     let (Some(to), Some(dns)) = (message.peer.or(peer), message.dns.first()) else {
                         continue;

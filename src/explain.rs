@@ -22,7 +22,7 @@ use crate::decode::resolv_conf::ResolvConf;
 use crate::flow::Target;
 use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::totals::Totals;
 
 /// Everything an explanation may look at.
@@ -54,5 +54,16 @@ impl Case<'_> {
     /// Whether the client's hosts file has the name of a lookup.
     pub fn in_hosts(&self, lookup: &Lookup) -> bool {
         self.hosts.is_some_and(|hosts| hosts.has(&lookup.name.0))
+    }
+
+    /// A span of time in words, as far as it is known: beside a trace without times it is a lower bound, or unknown.
+    pub fn took(&self, span: Span) -> String {
+        match self.evidence.known(span) {
+            Some(known) if self.evidence.only_lower_bounds() => {
+                format!("at least {}", words::took(known))
+            }
+            Some(known) => words::took(known),
+            None => "an unknown time".into(),
+        }
     }
 }

@@ -119,10 +119,49 @@ impl<'a> Evidence<'a> {
             .unwrap_or_default()
     }
 
+    /// Whether the times of all traces are times: one without any has only its order, and durations that some calls show.
+    pub fn is_timed(&self) -> bool {
+        self.traces.iter().all(|t| t.clock.has_times())
+    }
+
+    /// Whether spans of time are sums of what single calls lasted, and the whole was longer: neither the trace nor packets
+    /// have times.
+    pub fn only_lower_bounds(&self) -> bool {
+        !self.is_timed() && !self.has_capture()
+    }
+
+    /// A span of time as far as it was measured. Beside a trace without times it is the sum of the durations that are
+    /// known in it, so a lower bound; `None` where none is.
+    pub fn known(&self, span: Span) -> Option<Span> {
+        if self.is_timed() {
+            return Some(span);
+        }
+        // Lines are laid a nanosecond apart, to keep their order.
+        let lines = i64::try_from(self.events.len()).unwrap_or(i64::MAX);
+        let least = Span(lines).max(Span::micros(1));
+        (span >= least).then(|| Span(span.0 - span.0 % least.0))
+    }
+
     /// Time of the last event.
     pub fn end(&self) -> Timestamp {
         self.events.last().map_or(Timestamp::default(), |e| e.at)
     }
+}
+
+/// How many events after a call are looked at for the next one of its thread.
+const MAX_AHEAD: usize = 10_000;
+
+/// What a thread did next after a call, or what became of it.
+pub(crate) fn next_of_thread(evidence: &Evidence, call: EventId) -> Option<EventId> {
+    let tid = evidence.call(call)?.task.tid;
+    let later = evidence.events.get(call.position() + 1..)?;
+    let mine = |e: &Event| match &e.what {
+        What::Call(call) => call.task.tid == tid,
+        What::Life(life) => life.task.tid == tid,
+        What::Packet(_) | What::Stack(_) => false,
+    };
+    let next = later.iter().take(MAX_AHEAD).position(mine)?;
+    Some(EventId::at(call.position() + 1 + next))
 }
 
 /// How the cause of a packet is known.

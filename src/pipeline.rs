@@ -125,7 +125,9 @@ pub fn with_case<T>(
     let mut stacks = Stacks::default();
     for (trace, mut events) in traces {
         stacks.take(&mut events);
-        if !one_clock {
+        if !trace.clock.has_times() {
+            solutions.push(clock::lay_out(&mut events, &packets, &settings.dns_ports));
+        } else if !one_clock {
             let solution = clock::solve(
                 trace.clock,
                 &events,

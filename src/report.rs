@@ -286,6 +286,10 @@ pub struct Delay {
     /// Length of the window: from the start of the case for its first server connect, from the connect's
     /// own lookup or call for later ones. The entries add up to it.
     pub since_start_s: Option<f64>,
+    /// The trace has no times: the seconds of this delay and of its entries add up from what single calls lasted, and the
+    /// delay was at least so long.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// From the first query in the window by a traced task; one that never left counts.
     pub since_first_query_s: Option<f64>,
     /// From the first name-service activity, unix sockets included.

@@ -211,6 +211,9 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
 
 fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report::Lookup {
     let known = whatif.known(l);
+    let first = lookup.queries.first().map(|q| &case.joined.queries[*q]);
+    let by_packet = first.is_some_and(|q| q.packet.is_some());
+    let began = cite::moment(case, lookup.began, by_packet);
     report::Lookup {
         id: cite::lookup_id(l),
         name: lookup.name.known().map(ToString::to_string),
@@ -220,9 +223,9 @@ fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report:
             LookupKind::Forward
         },
         tasks: lookup.tasks.iter().map(cite::task).collect(),
-        began: case.dated.then(|| rfc3339(lookup.began)),
-        began_s: Some(cite::since(case, lookup.began)),
-        seconds: Some(cite::seconds((lookup.ended - lookup.began).as_seconds())),
+        began: began.filter(|_| case.dated).map(|_| rfc3339(lookup.began)),
+        began_s: began,
+        seconds: cite::known(case, lookup.ended - lookup.began),
         addresses: lookup.addresses.iter().map(ToString::to_string).collect(),
         outcome: Some(match lookup.outcome {
             Outcome::Answered => LookupOutcome::Answered,
@@ -255,10 +258,10 @@ fn query(case: &Case, q: &Query) -> report::Query {
         resolver: q.resolver.to_string(),
         transport: cite::transport(q.transport),
         question: q.question.name.known().map(|_| q.question.to_string()),
-        sent_s: Some(cite::since(case, q.sent)),
+        sent_s: cite::moment(case, q.sent, q.packet.is_some()),
         state: state(q),
         rcode: q.answer().map(|a| a.rcode.to_string()),
-        waited_s: Some(cite::seconds(q.waited().as_seconds())),
+        waited_s: cite::known(case, q.waited()),
         cause: q.cause.map(|c| cite::cause(case, c)),
         packet: q.packet.map(|p| cite::place(case, p)),
         answer: q.answer().map(|a| cite::place(case, a.event)),
@@ -303,13 +306,13 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
             Role::Resolver => report::Role::Resolver,
             Role::Other => report::Role::Other,
         },
-        called_s: x.called.map(|at| cite::since(case, at)),
+        called_s: x.called.and_then(|at| cite::moment(case, at, false)),
         syn_s: x.first_syn.map(|at| cite::since(case, at)),
         syns: Some(x.syns.len() as u64),
         outcome: Some(outcome(x.outcome)),
         connect_seconds: ledger::after_syn(x)
             .filter(|_| connected)
-            .map(|s| cite::seconds(s.as_seconds())),
+            .and_then(|s| cite::known(case, s)),
         lookup: x.lookup.map(cite::lookup_id),
         cause: x.cause.map(|cause| cite::cause(case, cause)),
         packets: cite::places(case, x.syns.iter().chain(&ended_by)),
@@ -317,7 +320,7 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
 }
 
 fn delay(case: &Case, account: &Account) -> report::Delay {
-    let since = |at: Option<Timestamp>| at.map(|at| cite::seconds((account.to - at).as_seconds()));
+    let since = |at: Option<Timestamp>| at.and_then(|at| cite::known(case, account.to - at));
     let (connection, lookup, after) = match account.subject {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
@@ -336,12 +339,18 @@ fn delay(case: &Case, account: &Account) -> report::Delay {
         },
         connection,
         lookup,
-        since_start_s: Some(cite::seconds(account.total().as_seconds())),
+        since_start_s: cite::known(case, account.total()),
+        at_least: case.evidence.only_lower_bounds(),
         since_first_query_s: since(account.first_query),
         since_first_lookup_s: since(account.first_lookup),
-        after_syn_s: after.map(|s| cite::seconds(s.as_seconds())),
+        after_syn_s: after.and_then(|s| cite::known(case, s)),
         cpu_seconds: account.cpu.map(|c| cite::seconds(c.as_seconds())),
-        entries: account.lines.iter().map(|l| entry(case, l)).collect(),
+        entries: account
+            .lines
+            .iter()
+            .filter(|l| l.party.is_some() || case.evidence.known(l.span).is_some())
+            .map(|l| entry(case, l))
+            .collect(),
     }
 }
 
@@ -351,8 +360,8 @@ fn entry(case: &Case, line: &Line) -> report::Entry {
         party: line.party.map(|p| p.to_string()),
         question: verdict::one_question(case, line),
         queries: Some(line.queries.len() as u64),
-        seconds: Some(cite::seconds(line.span.as_seconds())),
-        inferred: line.inferred,
+        seconds: cite::known(case, line.span),
+        inferred: line.inferred || case.evidence.only_lower_bounds(),
         start_up: line.kind == Kind::Running && line.start_up,
         note: note(line),
         calls: cite::places(case, &line.calls),

@@ -5,7 +5,7 @@ use crate::event::{self, What};
 use crate::flow::Transport;
 use crate::join::{Cause, ConnectionId, EventId, How, Id, LookupId};
 use crate::report;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// How many places one line of the report cites; the rest can be found from these.
 pub const MAX_CITED: usize = 200;
@@ -57,6 +57,17 @@ fn path<'a>(case: &Case<'a>, input: u16) -> &'a str {
 /// Seconds since the start of the case.
 pub fn since(case: &Case, at: Timestamp) -> f64 {
     seconds((at - case.started).as_seconds())
+}
+
+/// Seconds since the start of the case of something that a packet shows or not: beside a trace without times, only what
+/// packets show has a time.
+pub fn moment(case: &Case, at: Timestamp, by_packet: bool) -> Option<f64> {
+    (by_packet || case.evidence.is_timed()).then(|| since(case, at))
+}
+
+/// Seconds of a span, as far as it is known.
+pub fn known(case: &Case, span: Span) -> Option<f64> {
+    Some(seconds(case.evidence.known(span)?.as_seconds()))
 }
 
 /// Seconds rounded to the nanosecond, so that JSON shows no noise of floating point.

@@ -43,7 +43,7 @@ pub fn rows(case: &Case) -> Vec<report::Resolver> {
                 counts.add(evicted);
             }
             let first = order.get(&key).copied().unwrap_or(usize::MAX);
-            (key.0, first, row(key, &queries, &counts))
+            (key.0, first, row(case, key, &queries, &counts))
         })
         .collect();
     rows.sort_by_key(|(origin, first, _)| (*origin, *first));
@@ -51,6 +51,7 @@ pub fn rows(case: &Case) -> Vec<report::Resolver> {
 }
 
 fn row(
+    case: &Case,
     (origin, resolver, transport): Key,
     queries: &[&Query],
     counts: &Counts,
@@ -63,7 +64,7 @@ fn row(
     while tasks.len() > MAX_TASKS {
         tasks.pop_last();
     }
-    let seconds = |s: Span| cite::seconds(s.as_seconds());
+    let seconds = |s: Span| cite::known(case, s);
     report::Resolver {
         address: resolver.ip.to_string(),
         port: resolver.port,
@@ -84,10 +85,10 @@ fn row(
             .map(|(rcode, n)| (rcode.to_string(), *n))
             .collect(),
         rtt_s: report::Rtt {
-            median: counts.times.median().map(seconds),
-            max: counts.times.longest().map(seconds),
+            median: counts.times.median().and_then(seconds),
+            max: counts.times.longest().and_then(seconds),
         },
-        waited_s: Some(seconds(counts.waits.total())),
+        waited_s: seconds(counts.waits.total()),
         asked_by: tasks.into_iter().collect(),
     }
 }

@@ -50,7 +50,7 @@ fn nothing(case: &Case) -> String {
 /// The first sentence: who was waited for, for how long, before what.
 fn first(case: &Case, account: &Account) -> String {
     let waits = ranked(account);
-    let total = words::took(account.total());
+    let total = case.took(account.total());
     let who = subject_name(case, account);
     let Some(worst) = waits.first() else {
         return at_once(case, account, &who);
@@ -78,7 +78,7 @@ fn first(case: &Case, account: &Account) -> String {
             };
             format!(
                 "{who} {what}; {} of that it waited {culprit}.",
-                share(time, account.total())
+                share(case, time, account.total())
             )
         }
         Subject::Lookup(l) => {
@@ -91,17 +91,18 @@ fn first(case: &Case, account: &Account) -> String {
             format!(
                 "{who} looked up {} and {end} after {total}; {} of that it waited {culprit}.",
                 words::spoken_name(lookup),
-                share(time, account.total())
+                share(case, time, account.total())
             )
         }
     }
 }
 
-fn share(time: Span, total: Span) -> String {
-    if total - time < WORTH_SAYING {
+fn share(case: &Case, time: Span, total: Span) -> String {
+    // Of a log without times nobody knows the whole.
+    if total - time < WORTH_SAYING && !case.evidence.only_lower_bounds() {
         "nearly all".into()
     } else {
-        words::took(time)
+        case.took(time)
     }
 }
 
@@ -151,7 +152,7 @@ fn second(case: &Case, account: &Account) -> Vec<String> {
             .iter()
             .filter(|l| l.kind != worst.kind)
             .take(3)
-            .map(|l| format!("{} {}", words::took(l.span), culprit(case, &[l])))
+            .map(|l| format!("{} {}", case.took(l.span), culprit(case, &[l])))
             .collect();
         if !others.is_empty() {
             list.push(format!("Beside that it waited {}.", words::list(&others)));
@@ -174,27 +175,27 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
     let took = after_syn(x);
     match (x.outcome, took) {
         (Ending::Connected, Some(took)) if x.first_syn.is_none() => {
-            Some(format!("The connect took {}.", words::took(took)))
+            Some(format!("The connect took {}.", case.took(took)))
         }
         (Ending::Connected, Some(took)) if took >= WORTH_SAYING => Some(format!(
             "The server {} answered the SYN only {} later{repeats}.",
             x.to,
-            words::took(took)
+            case.took(took)
         )),
         (Ending::Connected, Some(took)) => Some(format!(
             "The server answered the SYN in {}.",
-            words::took(took)
+            case.took(took)
         )),
         (Ending::Refused, Some(took)) => Some(format!(
             "The server {} refused the connection {} after the SYN.",
             x.to,
-            words::took(took)
+            case.took(took)
         )),
         (Ending::TimedOut, _) if x.first_syn.is_some() => {
             Some(format!("Nothing answered {} to {}.", syns(x), x.to))
         }
         (Ending::Open, _) => unanswered_since(case, x).map(|waited| {
-            let waited = words::took(waited);
+            let waited = case.took(waited);
             if x.syns.is_empty() {
                 format!(
                     "Its connect to {} had not come through by the end, {waited} later.",
@@ -235,7 +236,7 @@ fn unexplained(account: &Account) -> Span {
 
 /// Nothing was waited for: say so, and what came of the attempt.
 fn at_once(case: &Case, account: &Account, who: &str) -> String {
-    let total = words::took(account.total());
+    let total = case.took(account.total());
     match account.subject {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
@@ -264,6 +265,10 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 format!(
                     "The delay came after the connect to {to}, which {who} called after {total}: the server {server}."
                 )
+            } else if case.evidence.only_lower_bounds() {
+                format!(
+                    "{who} called connect to {to}; how long it waited before is not known, since the log has no times."
+                )
             } else if !case.evidence.shows_absence() {
                 format!(
                     "{who} called connect to {to} after {total}; no wait for a name service is in the trace."
@@ -283,7 +288,7 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             format!(
                 "{who}'s lookup of {} {how} after {}; no connection followed.",
                 words::spoken_name(lookup),
-                words::took(lookup.ended - lookup.began)
+                case.took(lookup.ended - lookup.began)
             )
         }
     }

@@ -21,6 +21,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use thiserror::Error;
 
+/// A lookup that ends so much before its timetable was cut short.
+const CUT_SHORT: Span = Span::millis(500);
+
 /// A change to be tried.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
@@ -254,6 +257,8 @@ impl<'a> WhatIf<'a> {
             } else {
                 Span::ZERO
             };
+            // One that ended before its timetable (a signal, the end of the inputs) has no milliseconds to spare.
+            let own = if own < -CUT_SHORT { Span::ZERO } else { own };
             estimate.add(*stub, own, &was, least, most);
         }
         estimate

@@ -129,7 +129,11 @@ fn with_tcp(
             && c.outcome != Ending::Connected
         {
             let end = ends.entry(lookup).or_default();
-            *end = Timestamp::max(*end, c.ended.unwrap_or(evidence.end()));
+            let over = match c.outcome {
+                Ending::Open => c.ended.or(Some(evidence.end())),
+                _ => c.ended.or(c.began()),
+            };
+            *end = Timestamp::max(*end, over.unwrap_or_default());
         }
     }
     if ends.is_empty() {

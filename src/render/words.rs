@@ -131,6 +131,7 @@ pub fn outcome(outcome: Option<ConnectionOutcome>) -> &'static str {
 /// The heading of a delay breakdown.
 pub fn where_time_went(delay: &Delay) -> String {
     match delay.since_start_s {
+        Some(whole) if delay.at_least => format!("Where at least {} went", seconds(whole)),
         Some(whole) => format!("Where the {} went", seconds(whole)),
         None => "Where the time went (its length is not known)".into(),
     }

@@ -1,6 +1,7 @@
 //! A name with several addresses, of which the first ones failed.
 
 use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties};
+use crate::explain::Case;
 use crate::explain::ledger::{Kind, Party, Subject, claims};
 use crate::explain::words;
 use crate::flow::Endpoint;
@@ -121,7 +122,7 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
         .rev()
         .map(|o| {
             let o = &joined.connections[*o];
-            format!("{} {}", o.to, outcome(o))
+            format!("{} {}", o.to, outcome(context.case, o))
         })
         .collect();
     let harmless = !attempt::failed(x) && span.is_none_or(|s| s < Span::millis(50));
@@ -139,7 +140,10 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
             "{} failed first{}; then the client {} {to}",
             words::list(&names),
             span.filter(|s| *s >= Span::millis(1))
-                .map_or_else(String::new, |s| format!(" and cost {}", words::took(s))),
+                .map_or_else(String::new, |s| format!(
+                    " and cost {}",
+                    context.case.took(s)
+                )),
             match (connected, attempt::failed(x)) {
                 (true, _) => "connected to",
                 (_, true) => "tried, in vain,",
@@ -171,9 +175,10 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
     })
 }
 
-fn outcome(x: &Connection) -> String {
-    let time =
-        attempt::lasted(x).map_or_else(String::new, |t| format!(" after {}", words::took(t)));
+fn outcome(case: &Case, x: &Connection) -> String {
+    let time = attempt::lasted(x)
+        .and_then(|t| case.evidence.known(t))
+        .map_or_else(String::new, |t| format!(" after {}", case.took(t)));
     match x.outcome {
         Ending::Refused => format!("refused{time}"),
         Ending::Unreachable => format!("was unreachable{time}"),

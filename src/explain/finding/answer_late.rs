@@ -53,8 +53,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             parties: parties::resolvers([t.resolver]),
             title: format!(
                 "{name} answered after {}, when the client had given up after {}",
-                words::took(took),
-                words::took(gave_up)
+                context.case.took(took),
+                context.case.took(gave_up)
             ),
             detail: format!(
                 "{} of {} came too late, about {}: the server is alive but slow.{}",

@@ -2,7 +2,6 @@
 
 use super::{Context, Draft, FindingId, Page, Severity, attempt, parties};
 use crate::explain::ledger::Subject;
-use crate::explain::words;
 use crate::join::connect::Ending;
 
 /// What `presyn explain connect-refused` shows.
@@ -62,7 +61,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                     to.port,
                     attempt::lasted(x).map_or_else(String::new, |t| format!(
                         " It took {}.",
-                        words::took(t)
+                        context.case.took(t)
                     ))
                 ),
                 cost: attempt::lasted(x),

@@ -23,6 +23,18 @@ pub fn remarks(case: &Case) -> Vec<String> {
         ),
         _ => {}
     }
+    for trace in evidence.traces.iter().filter(|t| !t.clock.has_times()) {
+        let known = if evidence.has_capture() {
+            "its calls have the times of their packets, and only what packets show was measured"
+        } else {
+            "durations are those of single calls, so the client waited at least so long; everything else took an \
+             unknown time"
+        };
+        list.push(format!(
+            "{} has no times: {known} (record it with strace -f -ttt -T -yy; -tt alone shows when, -T how long)",
+            trace.path
+        ));
+    }
     for filter in evidence.captures.iter().filter_map(|c| c.filter.as_ref()) {
         list.push(format!(
             "only packets that the filter '{filter}' keeps were read: what it hides may well have been sent"

@@ -97,7 +97,7 @@ fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
             search.map_or_else(String::new, |span| format!(
                 " {} for its neighbour in {}, and nobody answered.",
                 words::counted(requests, "request", "requests"),
-                words::took(span)
+                context.case.took(span)
             ))
         ),
         cost: search,
@@ -145,7 +145,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
             why(context, x),
             took.map_or_else(String::new, |t| format!(
                 " The attempt failed after {}.",
-                words::took(t)
+                context.case.took(t)
             )),
             if recovered {
                 " The client then got on elsewhere."

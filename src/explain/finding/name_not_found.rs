@@ -94,7 +94,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             detail: format!(
                 "{} about it, the denial came after {}; DNS itself worked.{}",
                 words::queries(queries.len()),
-                words::took(lookup.ended - lookup.began),
+                context.case.took(lookup.ended - lookup.began),
                 if listed {
                     " The client's hosts file has the name."
                 } else {

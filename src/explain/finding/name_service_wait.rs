@@ -67,7 +67,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             severity: cost::severity(Some(span), false),
             subject: found.subject,
             parties: vec![parties::of_entry(Party::Service(service))],
-            title: format!("{} went by waiting for {service}", words::took(span)),
+            title: format!("{} went by waiting for {service}", context.case.took(span)),
             detail: format!(
                 "The client connected {} to {service}'s unix socket{}.",
                 words::times(waits),

@@ -75,7 +75,7 @@ fn lookups(context: &Context) -> Vec<Draft> {
             detail: format!(
                 "{} went out in {}; then the client gave up.",
                 words::queries(lookup.queries.len()),
-                words::took(ended(context, lookup) - lookup.began)
+                context.case.took(ended(context, lookup) - lookup.began)
             ),
             // What cost the time has its own finding.
             cost: None,
@@ -155,7 +155,7 @@ fn servers(context: &Context) -> Vec<Draft> {
                     Ending::Unreachable => "found the server unreachable",
                     _ => "got no answer",
                 },
-                time.map_or_else(String::new, |t| format!(" after {}", words::took(t)))
+                time.map_or_else(String::new, |t| format!(" after {}", context.case.took(t)))
             ),
             cost: None,
             remedy: Some("The other findings about this server say what to mend.".into()),

@@ -3,7 +3,6 @@
 use super::{Context, Draft, FindingId, Page, Severity};
 use crate::event::{IcmpKind, Packet, What};
 use crate::explain::ledger::after_syn;
-use crate::explain::words;
 use crate::join::connect::{Ending, Role};
 use crate::join::lookup::Outcome;
 use crate::time::Span;
@@ -32,6 +31,10 @@ look at what follows the connect (TLS handshake, first response).",
 /// Says so when no other finding matters. Runs after all others.
 pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
     let joined = context.case.joined;
+    if !context.case.evidence.is_timed() {
+        // Whoever does not know how long anything took has seen no delay, and no absence of one.
+        return Vec::new();
+    }
     let servers: Vec<_> = joined
         .connections
         .iter()
@@ -78,10 +81,10 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
         title: "Nothing is wrong with the lookups and connects seen here".into(),
         detail: format!(
             "The longest wait for a name service was {}{}.",
-            words::took(waited),
+            context.case.took(waited),
             connect.map_or_else(String::new, |t| format!(
                 ", the slowest server answered its SYN in {}",
-                words::took(t)
+                context.case.took(t)
             ))
         ),
         cost: None,

@@ -81,7 +81,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 } else {
                     tally::count_and_types(&left.retained, left.count)
                 },
-                time.map_or_else(String::new, |s| format!(" and cost {}", words::took(s)))
+                time.map_or_else(String::new, |s| format!(
+                    " and cost {}",
+                    context.case.took(s)
+                ))
             )
         })
         .collect();

@@ -47,13 +47,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
             severity: cost::severity(found.span, false),
             subject: found.subject,
             parties: parties::resolvers([t.resolver]),
-            title: format!("{name} took up to {} to answer", words::took(longest)),
+            title: format!("{name} took up to {} to answer", context.case.took(longest)),
             detail: format!(
                 "{} of {} answers took {} or more (median {}): {}.{}",
                 count,
                 t.in_time().count,
-                words::took(tally::SLOW),
-                words::took(times.median().unwrap_or(longest)),
+                context.case.took(tally::SLOW),
+                context.case.took(times.median().unwrap_or(longest)),
                 tally::names(&slow),
                 words::waited(found.span)
             ),

@@ -83,13 +83,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 "{name} did not let the client connect to its TCP port {}: {} in {}",
                 end.port,
                 words::counted(c.syns.len(), "SYN", "SYNs"),
-                words::took(lasted(context, c))
+                context.case.took(lasted(context, c))
             ),
             _ if !unanswered.is_empty() => format!(
                 "{name} took the TCP connection but answered none of {} over it",
                 words::queries(unanswered.len())
             ),
-            _ => format!("DNS over TCP with {name} took {}", words::took(span)),
+            _ => format!("DNS over TCP with {name} took {}", context.case.took(span)),
         };
         let why = failed
             .iter()
@@ -164,6 +164,7 @@ fn is_stuck(context: &Context, c: &Connection) -> bool {
 /// How long an attempt took, or has taken when the inputs end.
 fn lasted(context: &Context, c: &Connection) -> Span {
     let from = c.began();
-    let to = c.ended.unwrap_or_else(|| context.case.evidence.end());
+    let over = c.ended.or(from.filter(|_| c.outcome != Ending::Open));
+    let to = over.unwrap_or_else(|| context.case.evidence.end());
     from.map_or(Span::ZERO, |from| (to - from).max(Span::ZERO))
 }

@@ -110,17 +110,17 @@ fn draft(
             } else {
                 "let a connect wait for"
             };
-            format!("{to} {what} {}", words::took(time))
+            format!("{to} {what} {}", context.case.took(time))
         } else if never {
             format!(
                 "{to} answered none of {} in {}",
                 words::counted(x.syns.len(), "SYN", "SYNs"),
-                words::took(time)
+                context.case.took(time)
             )
         } else {
             format!(
                 "{to} answered the SYN only after {} and {}",
-                words::took(time),
+                context.case.took(time),
                 words::counted(again, "retransmission", "retransmissions")
             )
         },

@@ -67,7 +67,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             detail: if over_tcp {
                 format!(
                     "The client asked again over TCP and got on; that took {}.",
-                    words::took(found.span.unwrap_or_default())
+                    context.case.took(found.span.unwrap_or_default())
                 )
             } else if connected {
                 "A TCP connection to the resolver followed, but no question over it is to be seen.".into()

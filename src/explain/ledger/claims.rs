@@ -287,7 +287,10 @@ fn of_connections(
                 (
                     Kind::ResolverTcp,
                     OWN_LOOKUP,
-                    carried.or(other.ended).unwrap_or(to),
+                    carried
+                        .or(other.ended)
+                        .or(other.began().filter(|_| other.outcome != Ending::Open))
+                        .unwrap_or(to),
                 )
             }
             Role::Server if own && other.first_syn.is_none() => {
@@ -372,7 +375,7 @@ fn is_earlier(joined: &Joined, subject: Subject, other: &Connection) -> bool {
 fn failed_at(attempt: &Connection, to: Timestamp) -> Timestamp {
     match attempt.outcome {
         Ending::Refused | Ending::Unreachable | Ending::NoSyn | Ending::TimedOut => {
-            attempt.ended.unwrap_or(to)
+            attempt.ended.or(attempt.began()).unwrap_or(to)
         }
         Ending::Open | Ending::Connected => to,
     }

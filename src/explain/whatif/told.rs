@@ -95,6 +95,8 @@ fn in_words(whatif: &WhatIf, fit: &Fit) -> String {
 /// The best single change for an account.
 pub fn best(whatif: &WhatIf, account: &Account) -> Option<BestChange> {
     let best = whatif.best(account)?;
+    // What is left after a change must be known, too.
+    whatif.case.evidence.known(best.most)?;
     let models = best.models();
     let whose = if models.is_empty() {
         String::new()

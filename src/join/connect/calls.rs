@@ -4,7 +4,7 @@ use super::{Attempt, Ending};
 use crate::event::{Op, Outcome, What};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// What the calls say about an attempt whose end no packet shows.
 pub fn conclude(
@@ -22,14 +22,30 @@ pub fn conclude(
     let silent = evidence.shows_absence() && !sent;
     let exit = call.exited;
     let (outcome, ended) = match &call.outcome {
-        Outcome::Returned(_) => (Ending::Connected, exit.or(Some(this.opened))),
+        // Without an exit nothing says when it came up.
+        Outcome::Returned(_) => (Ending::Connected, exit),
         Outcome::Failed(error) if &**error == "EINPROGRESS" || &**error == "EINTR" => {
             return by_later_calls(evidence, this, later, connection, silent);
         }
-        Outcome::Failed(error) => (ending_of(error, silent), exit.or(Some(this.opened))),
+        Outcome::Failed(error) => {
+            let ended = exit.or_else(|| error_came(evidence, id, error));
+            (ending_of(error, silent), ended)
+        }
         Outcome::Unknown => (Ending::Open, None),
     };
     (connection.outcome, connection.ended, connection.ended_by) = (outcome, ended, Some(id));
+}
+
+/// When a call without a known exit failed: errors that the kernel gives after a wait came before the thread's next
+/// event; when others came, nobody can say.
+fn error_came(evidence: &Evidence, id: EventId, error: &str) -> Option<Timestamp> {
+    let waited = matches!(error, "ETIMEDOUT" | "EHOSTUNREACH");
+    let next = || crate::join::next_of_thread(evidence, id);
+    if waited && evidence.is_timed() {
+        next().map(|next| evidence.event(next).at)
+    } else {
+        None
+    }
 }
 
 /// A wait that timed out after this shows that the connection had not come up; shorter ones only look.

@@ -215,15 +215,24 @@ fn end_of(
         .connections_after(last.asker(), last.sent)
         .find(|used| !still_waits(queries, lookup, moves, *used, last.sent + evidence.patience))
         .map(|(at, _)| at);
-    let settled = last.sent + Span::millis(100) + evidence.tolerance;
+    // Without times the order of the calls is all there is.
+    let settled = if evidence.is_timed() {
+        last.sent + Span::millis(100) + evidence.tolerance
+    } else {
+        last.sent + Span(1)
+    };
     let moved = last.task.as_ref().and_then(|t| moves.next_of(t, settled));
     let next = [used, moved]
         .into_iter()
         .flatten()
         .min()
         .filter(|at| *at <= limit);
-    next.unwrap_or(last.sent + evidence.patience)
-        .min(evidence.end().max(last.sent))
+    let unseen = if evidence.is_timed() {
+        last.sent + evidence.patience
+    } else {
+        last.sent
+    };
+    next.unwrap_or(unseen).min(evidence.end().max(last.sent))
 }
 
 /// Whether a lookup goes on although its process has connected: another thread did, for another lookup. A thread of

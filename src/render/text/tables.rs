@@ -162,7 +162,7 @@ pub fn connections(
         let at = c
             .syn_s
             .or(c.called_s)
-            .map_or_else(String::new, |s| format!("at {s:.3} s"));
+            .map_or_else(String::new, |s| format!(" at {s:.3} s"));
         let took = c
             .connect_seconds
             .map_or_else(String::new, |s| format!(" in {}", seconds(s)));
@@ -179,7 +179,7 @@ pub fn connections(
             .as_ref()
             .map_or_else(String::new, |x| format!("  by {}", x.how));
         let line = format!(
-            "{} {} {at}: {}{took}{syns}{role}",
+            "{} {}{at}: {}{took}{syns}{role}",
             c.id,
             pad(&c.to, 24),
             words::outcome(c.outcome)

@@ -1,0 +1,284 @@
+//! strace logs as people paste them: without times, cut, redacted, of sockets that were opened before. Each small log is
+//! made here, and beside it stands what may be said about it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
+
+use presyn::input::progress::Progress;
+use presyn::pipeline::{self, Gathered, Settings};
+use presyn::render::text;
+use presyn::report::{Delay, FindingId, Report, Resolver};
+use presyn::session::inputs::{self, InputOptions};
+use presyn::source::strace_log;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const QUERY: &str = r#""\21\21\1\0\0\1\0\0\0\0\0\0\4host\4test\0\0\1\0\1", 27"#;
+const ANSWER: &str = r#""\21\21\201\200\0\1\0\1\0\0\0\0\4host\4test\0\0\1\0\1\300\f\0\1\0\1\0\0\1,\0\4\306\0063d\5", 2048"#;
+
+/// The report about a log.
+fn report(log: &str) -> Report {
+    let mut calls = Vec::new();
+    let read = strace_log::read_from("log", log.as_bytes(), 0, &Progress::default(), &mut |e| {
+        calls.push(e);
+    });
+    let gathered = Gathered {
+        traces: vec![(read.unwrap(), calls)],
+        ..Gathered::default()
+    };
+    pipeline::report(gathered, &Settings::default())
+}
+
+/// The text of a report, on one line.
+fn words(report: &Report) -> String {
+    let mut out = Vec::new();
+    text::write(report, text::Look::default(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn connect(fd: u32, address: &str, port: u16) -> String {
+    format!(
+        "connect({fd}, {{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr(\"{address}\")}}, 16)"
+    )
+}
+
+fn datagram(fd: u32) -> String {
+    format!("socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC|SOCK_NONBLOCK, IPPROTO_IP) = {fd}")
+}
+
+fn asked(fd: u32, resolver: &str) -> Vec<String> {
+    vec![
+        datagram(fd),
+        format!("{} = 0", connect(fd, resolver, 53)),
+        format!("sendto({fd}, {QUERY}, MSG_NOSIGNAL, NULL, 0) = 27"),
+    ]
+}
+
+fn answered(fd: u32, resolver: &str) -> Vec<String> {
+    vec![
+        format!("poll([{{fd={fd}, events=POLLIN}}], 1, 5000) = 1 ([{{fd={fd}, revents=POLLIN}}])"),
+        format!(
+            "recvfrom({fd}, {ANSWER}, 0, {{sa_family=AF_INET, sin_port=htons(53), \
+             sin_addr=inet_addr(\"{resolver}\")}}, [28->16]) = 43"
+        ),
+        format!("close({fd}) = 0"),
+    ]
+}
+
+fn in_vain(fd: u32, milliseconds: u32) -> String {
+    format!("poll([{{fd={fd}, events=POLLIN}}], 1, {milliseconds}) = 0 (Timeout)")
+}
+
+fn connected(address: &str) -> Vec<String> {
+    vec![
+        "socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 3".into(),
+        format!("{} = 0", connect(3, address, 80)),
+    ]
+}
+
+fn log(parts: &[Vec<String>]) -> String {
+    parts.concat().join("\n") + "\n"
+}
+
+/// The same log with a time before each line, `gap` seconds after a wait that timed out.
+fn timed(log: &str) -> String {
+    let mut micros = 36_000_000_000_u64;
+    let mut lines = String::new();
+    for line in log.lines() {
+        let seconds = micros / 1_000_000;
+        let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        lines += &format!("{h:02}:{m:02}:{s:02}.{:06} {line}\n", micros % 1_000_000);
+        let waited = line
+            .strip_suffix(") = 0 (Timeout)")
+            .and_then(|l| l.rsplit(' ').next()?.parse::<u64>().ok());
+        micros += waited.map_or(100, |ms| ms * 1000 + 200);
+    }
+    lines
+}
+
+fn resolver<'a>(report: &'a Report, address: &str) -> &'a Resolver {
+    report
+        .resolvers
+        .iter()
+        .find(|r| r.address == address)
+        .unwrap()
+}
+
+fn has(report: &Report, id: FindingId) -> bool {
+    report.findings.iter().any(|f| f.id == id)
+}
+
+fn near(value: Option<f64>, wanted: f64) -> bool {
+    value.is_some_and(|v| (v - wanted).abs() < 0.05)
+}
+
+fn two_tries() -> String {
+    log(&[
+        asked(3, "192.0.2.53"),
+        vec![in_vain(3, 3000)],
+        asked(4, "192.0.2.54"),
+        answered(4, "192.0.2.54"),
+        vec!["close(3) = 0".into()],
+        connected("198.51.100.5"),
+    ])
+}
+
+#[test]
+fn a_log_without_times_has_only_the_durations_that_its_calls_show() {
+    let report = report(&two_tries());
+    let delay: &Delay = &report.delays[0];
+    assert!(delay.at_least);
+    assert!(near(delay.since_first_query_s, 3.0), "{delay:?}");
+    assert!(near(resolver(&report, "192.0.2.53").waited_s, 3.0));
+    assert_eq!(resolver(&report, "192.0.2.54").waited_s, None);
+    assert_eq!(resolver(&report, "192.0.2.54").rtt_s.median, None);
+    let lookup = &report.lookups[0];
+    assert_eq!((lookup.began_s, &lookup.began), (None, &None));
+    assert!(lookup.queries.iter().all(|q| q.sent_s.is_none()));
+    assert_eq!(report.connections[0].called_s, None);
+    assert_eq!(report.connections[0].connect_seconds, None);
+    let words = words(&report);
+    assert!(words.contains("at least 3.00 s"), "{words}");
+    assert!(words.contains("-ttt -T"), "{words}");
+    assert!(
+        !words.contains(" 0 µs") && !words.contains(" 0 s"),
+        "{words}"
+    );
+}
+
+#[test]
+fn durations_of_calls_count_without_times_of_lines() {
+    let mut lines: Vec<String> = two_tries().lines().map(str::to_owned).collect();
+    for line in &mut lines {
+        let took = if line.contains("Timeout") {
+            3.002
+        } else {
+            0.25
+        };
+        *line += &format!(" <{took:.6}>");
+    }
+    let report = report(&(lines.join("\n") + "\n"));
+    assert!(near(report.connections[0].connect_seconds, 0.25));
+    assert!(resolver(&report, "192.0.2.53").waited_s > Some(3.0));
+}
+
+#[test]
+fn without_any_duration_nothing_is_known_to_have_taken_time() {
+    let text = log(&[
+        asked(3, "192.0.2.53"),
+        answered(3, "192.0.2.53"),
+        connected("198.51.100.5"),
+    ]);
+    let report = report(&text);
+    assert!(!has(&report, FindingId::NothingWrong));
+    assert_eq!(report.delays[0].since_start_s, None);
+    assert!(
+        report.summary[0].contains("not known"),
+        "{:?}",
+        report.summary
+    );
+    assert_eq!(report.best_change.map(|b| b.told), None);
+}
+
+#[test]
+fn a_connect_whose_end_no_line_shows_took_an_unknown_time() {
+    let report = report(&timed(&two_tries()));
+    assert_eq!(report.connections[0].connect_seconds, None);
+    assert!(!words(&report).contains(" 0 µs"));
+    assert!(near(report.delays[0].since_first_query_s, 3.0));
+}
+
+/// A log of threads: one waits while another works.
+#[test]
+fn waits_of_threads_overlap_in_a_log_without_times() {
+    let wait = |tid: u32, rest: &str| format!("[pid {tid}] {rest}");
+    let mut lines = Vec::new();
+    for (tid, fd, resolver) in [(7, 3, "192.0.2.53"), (8, 4, "192.0.2.54")] {
+        lines.extend(asked(fd, resolver).iter().map(|l| wait(tid, l)));
+        lines.push(wait(
+            tid,
+            &format!("poll([{{fd={fd}, events=POLLIN}}], 1, 5000 <unfinished ...>"),
+        ));
+    }
+    for tid in [7, 8] {
+        lines.push(wait(tid, "<... poll resumed>) = 0 (Timeout)"));
+    }
+    lines.push(wait(7, "close(3) = 0"));
+    lines.push(wait(8, "close(4) = 0"));
+    let report = report(&(lines.join("\n") + "\n"));
+    for address in ["192.0.2.53", "192.0.2.54"] {
+        assert!(
+            near(resolver(&report, address).waited_s, 5.0),
+            "{report:#?}"
+        );
+    }
+}
+
+/// Recorded cases with the times and durations taken out of their logs: the packets have the times.
+#[test]
+fn beside_a_capture_calls_take_the_times_of_their_packets() {
+    for case in [
+        "first-resolver-silent",
+        "overlapping-threads",
+        "zookeeper-three-silent",
+        "lossy-resolver",
+        "two-addresses-fallback",
+    ] {
+        let whole = read(&[&Path::new("captures").join(case)]);
+        let folder = without_times(case);
+        let bare = read(&[&folder]);
+        let figures = |r: &Report| -> Vec<(String, [Option<u64>; 4], i64)> {
+            let rows = r.resolvers.iter();
+            rows.map(|x| {
+                let waited = (x.waited_s.unwrap_or(0.0) * 10.0).round() as i64;
+                let counts = [x.queries, x.answered, x.unanswered, x.never_sent];
+                (x.address.clone(), counts, waited)
+            })
+            .collect()
+        };
+        assert_eq!(figures(&bare), figures(&whole), "{case}");
+        let delay = |r: &Report| r.delays[0].since_first_query_s.unwrap();
+        let (a, b) = (delay(&bare), delay(&whole));
+        assert!((a - b).abs() < 0.05, "{case}: {a} for {b}");
+        assert!(!has(&bare, FindingId::NothingWrong));
+    }
+}
+
+fn read(paths: &[&Path]) -> Report {
+    let paths: Vec<PathBuf> = paths.iter().map(|p| (*p).to_owned()).collect();
+    let gathered = inputs::gather(&paths, &InputOptions::default()).unwrap();
+    pipeline::report(gathered, &Settings::default())
+}
+
+/// A copy of a case whose log has no times.
+fn without_times(case: &str) -> PathBuf {
+    let from = Path::new("captures").join(case);
+    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("untimed-{case}"));
+    fs::create_dir_all(&to).unwrap();
+    for name in ["packets.pcap", "resolv.conf"] {
+        let _ = fs::remove_file(to.join(name));
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    let log = fs::read_to_string(from.join("syscalls.strace")).unwrap();
+    let bare = log.lines().map(|line| {
+        let mut words = line.split_whitespace();
+        let (tid, at) = (words.next().unwrap(), words.next().unwrap());
+        assert!(at.contains('.'), "{line}");
+        let rest = &line[line.find(at).unwrap() + at.len()..];
+        let rest = rest.trim_start();
+        let rest = match rest.rfind(" <") {
+            Some(n) if rest.ends_with('>') && rest[n + 2..].starts_with(char::is_numeric) => {
+                &rest[..n]
+            }
+            _ => rest,
+        };
+        format!("{tid} {rest}\n")
+    });
+    fs::write(to.join("syscalls.strace"), bare.collect::<String>()).unwrap();
+    to
+}
