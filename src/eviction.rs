@@ -7,6 +7,7 @@
 
 mod units;
 
+use crate::coverage::Trust;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::Event;
 use crate::explain::assemble::Limits;
@@ -80,6 +81,9 @@ impl Eviction {
             totals.copies += merge::remove_copies(events);
         }
         let surroundings = Surroundings {
+            // The capture goes on, whatever of it is still kept.
+            own_capture: true,
+            trust: Trust::Judged,
             captures: &[CaptureFacts::default()],
             traces: &[],
             dns_ports: &self.dns_ports,

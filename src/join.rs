@@ -26,6 +26,7 @@ pub mod service;
 pub mod socket;
 pub mod unsent;
 
+use crate::coverage::{Absence, Coverage};
 use crate::event::dns::{Question, Rcode};
 use crate::event::{Call, Event, Task, What};
 use crate::flow::{Endpoint, Transport};
@@ -45,6 +46,8 @@ pub struct Evidence<'a> {
     pub captures: &'a [CaptureFacts],
     /// The traces.
     pub traces: &'a [TraceFacts],
+    /// What both could have shown.
+    pub coverage: &'a Coverage,
     /// Ports that DNS servers listen on: 53 and what `--dns-port` adds.
     pub dns_ports: &'a [u16],
     /// How far a call's time may be off from a packet's: clock resolution and uncertainty together.
@@ -241,8 +244,6 @@ pub struct Asked {
     pub association: Option<AssociationId>,
     /// No message was seen at all: a connect to a resolver in a log without sends stands for it.
     pub implied: bool,
-    /// Whether it left the host.
-    pub departure: Departure,
 }
 
 impl Asked {
@@ -257,20 +258,45 @@ impl Asked {
     }
 }
 
+/// A query and whether it left the host.
+#[derive(Debug)]
+pub struct Sending {
+    /// As it was asked.
+    pub asked: Asked,
+    /// Whether it left.
+    pub departure: Departure,
+}
+
 /// Whether a query left the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// A packet went out, or must have: no capture would show it.
+    /// A packet went out, or may have: no capture would show it.
     Left,
-    /// A call sent it, but a capture that would show its packet has none.
-    NeverLeft {
-        /// The error that the host sent to itself instead, where that is how the query is known.
-        error: Option<Refusal>,
-    },
+    /// A call sent it, but a capture that would show its packet has none; or the host sent itself an error instead.
+    NeverLeft(Silence),
+}
+
+/// Why something is known not to have come, or not to have left.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// An error came instead: ICMP, or what the client's call returned.
+    Refused(Refusal),
+    /// An input that would have shown it does not.
+    Absent(Absence),
+}
+
+impl Silence {
+    /// The error that came instead.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(*refusal),
+            Self::Absent(_) => None,
+        }
+    }
 }
 
 /// A query and what became of it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Query {
     /// As it was asked; read through the query itself.
     pub asked: Asked,
@@ -289,22 +315,16 @@ impl Deref for Query {
 }
 
 /// What became of a query.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub enum State {
     /// Answered.
     Answered(Answer),
-    /// No answer, and one was due; perhaps an ICMP error said why.
-    Unanswered {
-        /// The ICMP error, or the error that the client's call returned.
-        refused: Option<Refusal>,
-    },
-    /// Nobody can say: the answer came from elsewhere, or the capture ended before one was due.
+    /// No answer, and one was due; perhaps an error said why.
+    Unanswered(Silence),
+    /// Nobody can say: the answer came from elsewhere, or no input would show it.
     Open,
     /// A call sent it, but no packet left the host.
-    NeverSent {
-        /// The ICMP error or neighbour search that shows why.
-        refused: Option<Refusal>,
-    },
+    NeverSent(Silence),
 }
 
 /// A response to a query, as it arrived.
@@ -376,15 +396,20 @@ impl Query {
 
     /// The error that came instead of an answer.
     pub fn refusal(&self) -> Option<Refusal> {
-        match self.state {
-            State::Unanswered { refused } | State::NeverSent { refused } => refused,
+        match &self.state {
+            State::Unanswered(silence) | State::NeverSent(silence) => silence.refusal(),
             _ => None,
         }
     }
 
+    /// Whether nothing at all came back although an answer was due.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.state, State::Unanswered(Silence::Absent(_)))
+    }
+
     /// Whether a packet went out, or must have (no capture to tell).
     pub fn on_wire(&self) -> bool {
-        !matches!(self.state, State::NeverSent { .. })
+        !matches!(self.state, State::NeverSent(_))
     }
 
     /// How long the client waited for it.

@@ -21,6 +21,7 @@
 //! | [`event`], [`input`], [`flow`], [`time`] | types: what happened, what is known about the inputs | no |
 //! | [`shell`] | words of the commands that are printed as advice | no |
 //! | [`clock`], [`merge`], [`intern`] | the trace's times laid on the capture's; one ordered stream; one copy of what repeats | no |
+//! | [`coverage`] | what each input could have shown; the witness of every negative claim | no |
 //! | [`join`] | who caused what: processes, sockets, queries, lookups, connection attempts | no |
 //! | [`timetable`] | how long stub resolvers wait, by arithmetic | no |
 //! | [`explain`] | the account before each connect, the findings, the first sentence; two reports compared | no |
@@ -48,6 +49,7 @@ pub mod bounded;
 pub mod case;
 pub mod cli;
 pub mod clock;
+pub mod coverage;
 pub mod decode;
 pub mod event;
 pub mod eviction;

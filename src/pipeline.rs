@@ -5,6 +5,7 @@ mod outside;
 pub mod retention;
 
 use crate::clock::{self, Given, Solution};
+use crate::coverage::{Coverage, Trust};
 use crate::decode::hosts::Hosts;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, What};
@@ -65,6 +66,8 @@ pub struct Settings {
     pub target: Option<Target>,
     /// How much the lists hold.
     pub limits: Limits,
+    /// How far absences are believed; as judged, but in proofs.
+    pub trust: Trust,
 }
 
 impl Default for Settings {
@@ -75,6 +78,7 @@ impl Default for Settings {
             pids: Vec::new(),
             target: None,
             limits: Limits::BOUNDED,
+            trust: Trust::Judged,
         }
     }
 }
@@ -159,6 +163,8 @@ pub fn with_case<T>(
     let surroundings = Surroundings {
         captures: &captures,
         traces: &facts,
+        own_capture: one_clock,
+        trust: settings.trust,
         dns_ports: &settings.dns_ports,
         // A capture and a trace of one host agree to within what a call takes.
         tolerance: if facts.is_empty() || captures.is_empty() {
@@ -183,6 +189,9 @@ pub fn with_case<T>(
 pub(crate) struct Surroundings<'a> {
     pub captures: &'a [CaptureFacts],
     pub traces: &'a [TraceFacts],
+    /// The capture is presyn's own: it shows all that the command's network namespace sent.
+    pub own_capture: bool,
+    pub trust: Trust,
     pub dns_ports: &'a [u16],
     pub tolerance: Span,
     pub asking: &'a Asking,
@@ -199,10 +208,14 @@ pub(crate) struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// Joins events, which are in order, and hands the case to whoever explains it.
     pub fn with_case<T>(&self, events: &[Event], explain: impl FnOnce(&Case) -> T) -> T {
+        let (own, ports) = (self.own_capture, self.dns_ports);
+        let coverage = Coverage::of(self.captures, self.traces, events, (own, ports));
+        let coverage = coverage.trusted(self.trust);
         let evidence = Evidence {
             events,
             captures: self.captures,
             traces: self.traces,
+            coverage: &coverage,
             dns_ports: self.dns_ports,
             tolerance: self.tolerance,
             search: &self.asking.search,

@@ -232,8 +232,8 @@ fn is_syn(event: &Event) -> bool {
 fn is_settled(q: &Query) -> bool {
     match &q.state {
         State::Answered(_) => true,
-        State::Unanswered { refused } => refused.is_some(),
-        State::Open | State::NeverSent { .. } => false,
+        State::Unanswered(silence) => silence.refusal().is_some(),
+        State::Open | State::NeverSent(_) => false,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Case, cite, evicted, finding, ledger, resolver, stack, verdict};
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
-use crate::join::{ConnectionId, LookupId, Query, State};
+use crate::join::{ConnectionId, LookupId, Query, Silence, State};
 use crate::report::{
     self, ConnectionOutcome, LookupKind, LookupOutcome, QueryState, Report, SubjectKind,
 };
@@ -273,10 +273,10 @@ fn state(q: &Query) -> QueryState {
     match &q.state {
         State::Answered(answer) if answer.late => QueryState::Late,
         State::Answered(_) => QueryState::Answered,
-        State::Unanswered { refused: Some(_) } => QueryState::Refused,
-        State::Unanswered { refused: None } => QueryState::Unanswered,
+        State::Unanswered(Silence::Refused(_)) => QueryState::Refused,
+        State::Unanswered(Silence::Absent(_)) => QueryState::Unanswered,
         State::Open => QueryState::Open,
-        State::NeverSent { .. } => QueryState::NeverSent,
+        State::NeverSent(_) => QueryState::NeverSent,
     }
 }
 

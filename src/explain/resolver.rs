@@ -100,9 +100,9 @@ pub fn count(queries: &[&Query]) -> Counts {
     for q in queries {
         this.never_sent += u64::from(!q.on_wire() && !q.implied);
         this.open += u64::from(q.state == State::Open);
-        if let State::Unanswered { refused } = q.state {
+        if let State::Unanswered(silence) = &q.state {
             this.unanswered += 1;
-            this.refused += u64::from(refused.is_some());
+            this.refused += u64::from(silence.refusal().is_some());
         }
         if let Some(answer) = q.answer() {
             this.answered += 1;

@@ -15,10 +15,11 @@ use super::socket::Sockets;
 use super::unsent;
 use super::{
     Asked, AssociationId, Cause, ConnectionId, Departure, EventId, Evidence, How, IdVec, Origin,
-    QueryId,
+    QueryId, Sending, Silence,
 };
+use crate::coverage::{Absence, Blind, Kind, Wanted};
 use crate::event::dns::{Message, Name, Question, RecordType};
-use crate::event::{Packet, Service, What};
+use crate::event::{Op, Packet, Service, What};
 use crate::flow::{Endpoint, FiveTuple};
 use crate::time::{Span, Timestamp};
 use matcher::{Matcher, Sender};
@@ -43,18 +44,21 @@ pub fn queries(
     sockets: &Sockets,
     sent: Vec<Sent>,
     attempts: &IdVec<ConnectionId, Attempt>,
-) -> IdVec<QueryId, Asked> {
+) -> IdVec<QueryId, Sending> {
     let matcher = Matcher::new(evidence, sockets, attempts, on_wire(evidence), sent);
     let matches = matcher.run(attempts);
-    let mut queries: Vec<Asked> = Vec::with_capacity(matches.packets.len());
+    let mut queries: Vec<Sending> = Vec::with_capacity(matches.packets.len());
     for (packet, sender) in matches.packets {
         // A plausible message between odd ports counts only where a call proves it.
         if !packet.candidate || sender.is_some() {
-            queries.push(from_packet(evidence, processes, sockets, &packet, sender));
+            queries.push(Sending {
+                asked: from_packet(evidence, processes, sockets, &packet, sender),
+                departure: Departure::Left,
+            });
         }
     }
     for (sent, local) in matches.unseen {
-        if sent.message.is_some() || !evidence.has_capture() || seen_by_capture(evidence, sent.at) {
+        if sent.message.is_some() || !evidence.has_capture() || captured(evidence, sent.at) {
             queries.push(from_call(evidence, processes, sockets, sent, local));
         }
     }
@@ -62,7 +66,8 @@ pub fn queries(
         let unsent = unsent::queries(evidence, &queries);
         queries.extend(unsent);
     }
-    queries.sort_by_key(|q| (q.sent, q.packet, q.cause.and_then(|c| c.call)));
+    queries
+        .sort_by_key(|Sending { asked: q, .. }| (q.sent, q.packet, q.cause.and_then(|c| c.call)));
     queries.into()
 }
 
@@ -124,7 +129,6 @@ fn from_packet(
         task: task.map(|t| processes.complete(&t)),
         association: sender.and_then(|s| s.association),
         implied: false,
-        departure: Departure::Left,
     }
 }
 
@@ -134,12 +138,15 @@ fn from_call(
     sockets: &Sockets,
     sent: Sent,
     local: Option<Endpoint>,
-) -> Asked {
+) -> Sending {
     let task = task_of(evidence, sockets, Some(sent.call), sent.association);
     let implied = sent.message.is_none();
-    let unseen = evidence.shows_absence() && seen_by_capture(evidence, sent.at);
+    let departure = match unseen(evidence, &sent, local) {
+        Ok(absence) => Departure::NeverLeft(Silence::Absent(absence)),
+        Err(_) => Departure::Left,
+    };
     let message = sent.message;
-    Asked {
+    let asked = Asked {
         id: message.as_ref().map(|m| m.id),
         edns: message.as_ref().filter(|m| m.complete).map(|m| m.edns),
         question: message
@@ -159,12 +166,8 @@ fn from_call(
         task: task.map(|t| processes.complete(&t)),
         association: sent.association,
         implied,
-        departure: if unseen {
-            Departure::NeverLeft { error: None }
-        } else {
-            Departure::Left
-        },
-    }
+    };
+    Sending { asked, departure }
 }
 
 /// A question that a log cut short, completed where only one ending is possible.
@@ -179,8 +182,23 @@ fn whole(question: Question) -> Question {
     }
 }
 
-/// Whether the capture would have shown a packet sent then.
-fn seen_by_capture(evidence: &Evidence, at: Timestamp) -> bool {
+/// Whether a capture would have shown the packet that a call sent.
+fn unseen(evidence: &Evidence, sent: &Sent, local: Option<Endpoint>) -> Result<Absence, Blind> {
+    let note = evidence.call(sent.call).and_then(|call| match &call.op {
+        Op::Send { fd, .. } | Op::Connect { fd, .. } => fd.note.as_ref(),
+        _ => None,
+    });
+    let wanted = Wanted {
+        kind: Kind::Query,
+        from: local.map(|l| l.ip),
+        to: Some(sent.resolver.ip),
+        netns: note.and_then(|n| n.netns),
+    };
+    evidence.coverage.would_show(wanted, sent.at, sent.at)
+}
+
+/// Whether a capture was running then, as far as its packets tell.
+fn captured(evidence: &Evidence, at: Timestamp) -> bool {
     evidence.captures.iter().any(|c| match (c.first, c.last) {
         (Some(first), Some(last)) => at >= first - CAPTURE_REACH && at <= last + CAPTURE_REACH,
         _ => false,

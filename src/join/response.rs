@@ -6,7 +6,8 @@ mod tests;
 use super::connect::refusal;
 use super::socket::Sockets;
 use super::{
-    Asked, AssociationId, Departure, EventId, Evidence, IdVec, QueryId, Received, Refusal,
+    Asked, AssociationId, Departure, EventId, Evidence, IdVec, QueryId, Received, Refusal, Sending,
+    Silence,
 };
 use crate::event::dns::{Message, Question};
 use crate::event::{Op, Outcome, Packet, Service, What};
@@ -56,10 +57,12 @@ fn by_port(q: &Exchange) -> (Option<u16>, Option<u16>) {
 }
 
 /// A query and what came back for it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Exchange {
     /// As it was asked; read through the exchange itself.
     pub asked: Asked,
+    /// Whether it left the host.
+    pub departure: Departure,
     /// What came back.
     pub reply: Reply,
 }
@@ -84,12 +87,17 @@ impl Deref for Exchange {
 }
 
 impl Exchange {
-    fn new(asked: Asked) -> Self {
-        let reply = match asked.departure {
-            Departure::NeverLeft { error: Some(error) } => Reply::Refused(error),
-            Departure::NeverLeft { error: None } | Departure::Left => Reply::None,
+    fn new(sending: Sending) -> Self {
+        let Sending { asked, departure } = sending;
+        let reply = match &departure {
+            Departure::NeverLeft(Silence::Refused(error)) => Reply::Refused(*error),
+            Departure::NeverLeft(Silence::Absent(_)) | Departure::Left => Reply::None,
         };
-        Self { asked, reply }
+        Self {
+            asked,
+            departure,
+            reply,
+        }
     }
 
     /// The response, if there is one.
@@ -119,7 +127,7 @@ impl Exchange {
 pub fn answer(
     evidence: &Evidence,
     sockets: &Sockets,
-    asked: IdVec<QueryId, Asked>,
+    asked: IdVec<QueryId, Sending>,
 ) -> (IdVec<QueryId, Exchange>, usize) {
     let mut exchanges: IdVec<QueryId, Exchange> = asked.into_iter().map(Exchange::new).collect();
     let queries = &mut exchanges;

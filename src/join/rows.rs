@@ -11,6 +11,7 @@
 //! Times are seconds. `call/TID` is another thread's call, `call/PID/TID` another process's.
 
 use super::{Evidence, Id, Joined, Query, State, join};
+use crate::coverage::Coverage;
 use crate::event::dns::{self, Name, Question, Rcode, RecordType};
 use crate::event::{
     Address, Call, Event, Fd, IcmpKind, Message, Op, Outcome, Packet, Place, Quote, Service,
@@ -28,6 +29,7 @@ pub struct Rows {
     captures: Vec<CaptureFacts>,
     traces: Vec<TraceFacts>,
     tolerance: Span,
+    coverage: Coverage,
 }
 
 impl Rows {
@@ -74,9 +76,12 @@ impl Rows {
             damaged: false,
         });
         let both = captures.is_some() && traces.is_some();
+        let captures: Vec<CaptureFacts> = captures.into_iter().collect();
+        let traces: Vec<TraceFacts> = traces.into_iter().collect();
         Self {
-            captures: captures.into_iter().collect(),
-            traces: traces.into_iter().collect(),
+            coverage: Coverage::of(&captures, &traces, &events, (true, &[53])),
+            captures,
+            traces,
             tolerance: if both { Span::millis(1) } else { Span::ZERO },
             events,
         }
@@ -88,6 +93,7 @@ impl Rows {
             events: &self.events,
             captures: &self.captures,
             traces: &self.traces,
+            coverage: &self.coverage,
             dns_ports: &[53],
             tolerance: self.tolerance,
             search: &[],
@@ -141,11 +147,11 @@ fn query(q: &Query) -> String {
     let state = match &q.state {
         State::Answered(a) if a.late => format!("late at {}", seconds(a.at)),
         State::Answered(a) => format!("answered at {}", seconds(a.at)),
-        State::Unanswered { refused } => refused.map_or("unanswered".into(), |r| {
+        State::Unanswered(silence) => silence.refusal().map_or("unanswered".into(), |r| {
             format!("refused at {}", seconds(r.at))
         }),
         State::Open => "open".into(),
-        State::NeverSent { .. } => "never sent".into(),
+        State::NeverSent(_) => "never sent".into(),
     };
     let (sent, until) = (seconds(q.sent), seconds(q.until));
     format!("{} {sent}-{until} {} {state}", q.question, q.resolver)

@@ -3,7 +3,7 @@
 
 use crate::event::{IcmpKind, Packet, Quote, What};
 use crate::flow::Transport;
-use crate::join::{Asked, Departure, EventId, Evidence, Id, Origin, Refusal};
+use crate::join::{Asked, Departure, EventId, Evidence, Id, Origin, Refusal, Sending, Silence};
 use crate::time::Span;
 use std::net::IpAddr;
 
@@ -40,15 +40,16 @@ pub fn search<'a>(
 }
 
 /// The queries that only such errors show, each sent when the search for its resolver began.
-pub fn queries(evidence: &Evidence, seen: &[Asked]) -> Vec<Asked> {
-    let mut list: Vec<Asked> = Vec::new();
+pub fn queries(evidence: &Evidence, seen: &[Sending]) -> Vec<Sending> {
+    let mut list: Vec<Sending> = Vec::new();
     for (event, quote) in errors(evidence) {
         let at = evidence.event(event).at;
         let flow = quote.flow;
         let (Some(question), Transport::Udp) = (&quote.question, flow.transport) else {
             continue;
         };
-        let known = |q: &Asked| {
+        let known = |sending: &Sending| {
+            let q = &sending.asked;
             q.client == Some(flow.src)
                 && q.resolver == flow.dst
                 && q.id == quote.dns_id
@@ -58,7 +59,7 @@ pub fn queries(evidence: &Evidence, seen: &[Asked]) -> Vec<Asked> {
         if !evidence.is_dns_port(flow.dst.port) || seen.iter().chain(&list).any(known) {
             continue;
         }
-        list.push(Asked {
+        let asked = Asked {
             question: question.clone(),
             id: quote.dns_id,
             edns: None,
@@ -75,13 +76,14 @@ pub fn queries(evidence: &Evidence, seen: &[Asked]) -> Vec<Asked> {
             process: None,
             association: None,
             implied: false,
-            departure: Departure::NeverLeft {
-                error: Some(Refusal {
-                    at,
-                    event,
-                    refused: false,
-                }),
-            },
+        };
+        list.push(Sending {
+            asked,
+            departure: Departure::NeverLeft(Silence::Refused(Refusal {
+                at,
+                event,
+                refused: false,
+            })),
         });
     }
     list

@@ -65,7 +65,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 q.transport == Transport::Tcp
                     && q.is_clients()
                     && q.resolver == end
-                    && matches!(q.state, State::Unanswered { .. })
+                    && matches!(q.state, State::Unanswered(_))
             })
             .collect();
         let charged = cost::of_parties(context, &[Kind::ResolverTcp], &[end]);

@@ -4,7 +4,7 @@ use crate::event::dns::{Name, Rcode, RecordType};
 use crate::explain::Case;
 use crate::explain::resolver;
 use crate::flow::{Endpoint, Transport};
-use crate::join::{EventId, Query, State};
+use crate::join::{EventId, Query, Silence, State};
 use crate::time::Span;
 use crate::totals::Outcomes;
 use crate::totals::times::Times;
@@ -188,7 +188,7 @@ impl<'a> Tally<'a> {
     pub fn silent(&self) -> Selection<'a> {
         let capture = self.case.evidence.has_capture();
         self.pick(self.evicted.silent, |q| {
-            q.state == State::Unanswered { refused: None }
+            q.is_silent()
                 && (q.packet.is_some() || !capture)
                 && q.waited() >= GAVE_UP
                 && !self.moved_on(q)
@@ -205,14 +205,14 @@ impl<'a> Tally<'a> {
     /// Never left, or the network said that the resolver cannot be reached.
     pub fn undelivered(&self) -> Selection<'a> {
         let on_wire = self.queries.iter().any(|q| q.packet.is_some());
-        self.pick(self.evicted.undelivered, |q| match q.state {
+        self.pick(self.evicted.undelivered, |q| match &q.state {
             // A connect alone may have been followed by no send at all: only an error, or a wait that
             // no packet accounts for, makes it a query.
-            State::NeverSent { refused: None } if q.implied => {
+            State::NeverSent(Silence::Absent(_)) if q.implied => {
                 !on_wire && q.waited() >= Span::seconds(1)
             }
-            State::NeverSent { refused: None } => true,
-            State::NeverSent { refused: Some(r) } | State::Unanswered { refused: Some(r) } => {
+            State::NeverSent(Silence::Absent(_)) => true,
+            State::NeverSent(Silence::Refused(r)) | State::Unanswered(Silence::Refused(r)) => {
                 !r.refused
             }
             _ => false,
@@ -265,7 +265,7 @@ impl<'a> Tally<'a> {
             if q.answer().is_some() {
                 *answered += 1;
                 answered_types.insert(kind);
-            } else if q.state == (State::Unanswered { refused: None }) {
+            } else if q.is_silent() {
                 silent.push(*q);
             }
         }

@@ -7,7 +7,9 @@ use crate::explain::Case;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::Lookup;
-use crate::join::{Asker, ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, State};
+use crate::join::{
+    Asker, ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, Silence, State,
+};
 use crate::time::{Span, Timestamp};
 
 /// A claim to a span of time.
@@ -186,11 +188,9 @@ fn kind_of(lookup: &Lookup, query: &Query) -> Kind {
         return Kind::ResolverTcp;
     }
     match &query.state {
-        State::Unanswered { refused: Some(why) } if why.refused => Kind::ResolverRefused,
-        State::NeverSent { .. } | State::Unanswered { refused: Some(_) } => {
-            Kind::ResolverUnreachable
-        }
-        State::Unanswered { refused: None } | State::Open => Kind::ResolverSilent,
+        State::Unanswered(Silence::Refused(why)) if why.refused => Kind::ResolverRefused,
+        State::NeverSent(_) | State::Unanswered(Silence::Refused(_)) => Kind::ResolverUnreachable,
+        State::Unanswered(Silence::Absent(_)) | State::Open => Kind::ResolverSilent,
         State::Answered(answer) if answer.late => Kind::ResolverSilent,
         State::Answered(answer) if answer.negative() && is_searched(lookup, query) => {
             Kind::SearchDomains

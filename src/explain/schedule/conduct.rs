@@ -4,7 +4,7 @@ use crate::event::dns::{Name, Rcode, RecordType};
 use crate::explain::Case;
 use crate::flow::Transport;
 use crate::join::lookup::Lookup;
-use crate::join::{LookupId, Query, State};
+use crate::join::{LookupId, Query, Silence, State};
 use crate::time::{Span, Timestamp};
 use crate::timetable::{Asked, Edge, Reply};
 use std::collections::HashMap;
@@ -138,8 +138,10 @@ fn reply_to(query: &Query, within: Option<(&Case, &Lookup)>) -> Option<Reply> {
             Reply::Answer(after(answer.at))
         }
         State::Answered(answer) => Reply::Failure(after(answer.at)),
-        State::Unanswered { refused: None } | State::NeverSent { refused: None } => Reply::Silent,
-        State::Unanswered { refused: Some(why) } | State::NeverSent { refused: Some(why) } => {
+        State::Unanswered(Silence::Absent(_)) | State::NeverSent(Silence::Absent(_)) => {
+            Reply::Silent
+        }
+        State::Unanswered(Silence::Refused(why)) | State::NeverSent(Silence::Refused(why)) => {
             Reply::Error(after(why.at))
         }
         State::Open => return None,

@@ -2,8 +2,8 @@
 
 use super::{Conduct, Plan, Scheduled, Setup, udp, waits};
 use crate::explain::Case;
+use crate::join::LookupId;
 use crate::join::lookup::Lookup;
-use crate::join::{LookupId, State};
 use crate::time::Span;
 use crate::timetable::{Edge, Stub};
 use std::net::IpAddr;
@@ -46,8 +46,7 @@ pub struct Fit {
 
 /// Whether some query of a lookup ran into a timeout: only then do its waits tell whose they are.
 pub fn timed_out(case: &Case, lookup: &Lookup) -> bool {
-    udp(case, lookup)
-        .any(|q| matches!(q.state, State::Unanswered { refused: None }) && q.waited() >= TIMED_OUT)
+    udp(case, lookup).any(|q| q.is_silent() && q.waited() >= TIMED_OUT)
 }
 
 /// Whether all name servers that a lookup asked are the setup's.

@@ -66,7 +66,7 @@ fn how_silent(case: &Case, line: &Line) -> Silence {
     };
     let late = all().filter(|q| q.answer().is_some_and(|a| a.late)).count();
     let unanswered = all()
-        .filter(|q| matches!(q.state, State::Unanswered { .. }))
+        .filter(|q| matches!(q.state, State::Unanswered(_)))
         .count();
     let answered: BTreeSet<_> = all()
         .filter(|q| q.answer().is_some_and(|a| !a.late))

@@ -1,6 +1,7 @@
 //! What became of an attempt, as the client's own calls tell.
 
 use super::{Attempt, Ending};
+use crate::coverage::{Kind, Wanted};
 use crate::event::{Op, Outcome, What};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
@@ -18,9 +19,23 @@ pub fn conclude(
         return;
     };
     let sent = connection.first_syn.is_some();
-    // Without a capture, or with a filtered one, nobody can say that no SYN left.
-    let silent = evidence.shows_absence() && !sent;
+    let note = match &call.op {
+        Op::Connect { fd, .. } => fd.note.as_ref(),
+        _ => None,
+    };
+    let wanted = Wanted {
+        kind: Kind::Syn,
+        from: this.local.map(|l| l.ip),
+        to: Some(connection.to.ip),
+        netns: note.and_then(|n| n.netns),
+    };
     let exit = call.exited;
+    let until = exit.unwrap_or(this.opened);
+    let silent = !sent
+        && evidence
+            .coverage
+            .would_show(wanted, this.opened, until)
+            .is_ok();
     let (outcome, ended) = match &call.outcome {
         // Without an exit nothing says when it came up.
         Outcome::Returned(_) => (Ending::Connected, exit),

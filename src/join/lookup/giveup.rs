@@ -1,12 +1,14 @@
 //! When the client stopped waiting for each query.
 
 use super::grouping::Group;
+use crate::coverage::{Absence, Blind, Kind, Patience, Wanted};
 use crate::event::{Call, Change, Op, Outcome, Task, What};
 use crate::flow::Transport;
 use crate::join::connect::{Attempt, Role};
 use crate::join::response::{Exchange, Reply};
 use crate::join::{
-    Answer, Asker, ConnectionId, Departure, Evidence, IdVec, LookupId, Query, QueryId, State,
+    Answer, Asked, Asker, ConnectionId, Departure, Evidence, IdVec, LookupId, Query, QueryId,
+    Silence, State,
 };
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
@@ -36,6 +38,13 @@ pub fn settle(
     settled.map(|(e, wait)| query(evidence, e, wait)).collect()
 }
 
+/// When a lookup was over, and whether something that the client did shows it.
+#[derive(Clone, Copy)]
+struct End {
+    at: Timestamp,
+    shown: bool,
+}
+
 /// Until when the client waited for a query, and why no longer.
 #[derive(Clone, Copy)]
 struct Wait {
@@ -52,6 +61,8 @@ enum Why {
     GaveUp,
     /// Another resolver asked in the same breath answered.
     Elsewhere,
+    /// The lookup's last wait timed out, or the client went on to something else.
+    MovedOn,
     /// Nothing more was seen of the lookup.
     Over,
 }
@@ -75,7 +86,7 @@ fn wait(
     queries: &IdVec<QueryId, Exchange>,
     lookup: &Group,
     position: usize,
-    end: Timestamp,
+    End { at: end, shown }: End,
 ) -> Wait {
     let this = &queries[lookup.queries[position]];
     let same =
@@ -92,10 +103,10 @@ fn wait(
         .unwrap_or(end)
         .min(end.max(this.sent))
         .max(this.sent);
-    let mut why = if gave_up.is_some() {
-        Why::GaveUp
-    } else {
-        Why::Over
+    let mut why = match gave_up {
+        Some(_) => Why::GaveUp,
+        None if shown => Why::MovedOn,
+        None => Why::Over,
     };
     // A call shows an answer when it returns, which is a little later than when the wait ended.
     let slack = if this.packet.is_none() {
@@ -138,24 +149,26 @@ fn same_name(a: &Exchange, b: &Exchange) -> bool {
 
 /// A query with all that is now known of it.
 fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
-    let Exchange { asked, reply } = exchange;
-    let state = match (reply, asked.departure) {
+    let Exchange {
+        asked,
+        departure,
+        reply,
+    } = exchange;
+    let state = match (reply, departure) {
         // The answer's packet and the call that ends the wait may be on two clocks.
         (Reply::Received(received), _) => State::Answered(Answer {
             late: received.at - wait.until > clock_slack(evidence),
             received,
         }),
-        (Reply::Refused(error), Departure::Left) => State::Unanswered {
-            refused: Some(error),
-        },
-        (Reply::Refused(error), Departure::NeverLeft { .. }) => State::NeverSent {
-            refused: Some(error),
-        },
-        (Reply::None, Departure::NeverLeft { .. }) => State::NeverSent { refused: None },
-        (Reply::None, Departure::Left) if is_open(evidence, wait.until - asked.sent, wait.why) => {
-            State::Open
+        (Reply::Refused(error), Departure::Left) => State::Unanswered(Silence::Refused(error)),
+        (Reply::Refused(error), Departure::NeverLeft(_)) => {
+            State::NeverSent(Silence::Refused(error))
         }
-        (Reply::None, Departure::Left) => State::Unanswered { refused: None },
+        (Reply::None, Departure::NeverLeft(silence)) => State::NeverSent(silence),
+        (Reply::None, Departure::Left) => match unanswered(evidence, &asked, wait) {
+            Ok(absence) => State::Unanswered(Silence::Absent(absence)),
+            Err(_) => State::Open,
+        },
     };
     Query {
         asked,
@@ -164,13 +177,41 @@ fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
     }
 }
 
+/// Whether the inputs show that a query got no answer: a capture that would hold it, else the client's own waiting.
+fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence, Blind> {
+    let waited = wait.until - asked.sent;
+    if is_open(evidence, waited, wait.why) {
+        return Err(Blind::TooShort);
+    }
+    let by_calls = || {
+        let gave_up = matches!(wait.why, Why::GaveUp | Why::MovedOn);
+        let patience = Patience { waited, gave_up };
+        let traced = asked.cause.is_some() || asked.packet.is_none();
+        let traced = traced.then(|| evidence.coverage.waited_in_vain(patience));
+        traced.unwrap_or(Err(Blind::NoWaits))
+    };
+    if asked.packet.is_none() {
+        return by_calls();
+    }
+    let wanted = Wanted {
+        kind: Kind::Response,
+        from: Some(asked.resolver.ip),
+        to: asked.client.map(|c| c.ip),
+        netns: None,
+    };
+    let shown = evidence.coverage.would_show(wanted, asked.sent, wait.until);
+    shown.or_else(|blind| by_calls().map_err(|_| blind))
+}
+
 /// Whether nobody can say what became of a query that nothing answered: whoever waited for as long as a stub resolver
 /// does has been left unanswered. Half a second is less than the shortest of their timeouts (1 s).
 fn is_open(evidence: &Evidence, waited: Span, why: Why) -> bool {
     match why {
         Why::Elsewhere => true,
-        Why::Over if !evidence.has_trace() => waited < evidence.patience - Span::millis(200),
-        Why::Over | Why::GaveUp | Why::Told => waited < Span::millis(500),
+        Why::MovedOn | Why::Over if !evidence.has_trace() => {
+            waited < evidence.patience - Span::millis(200)
+        }
+        Why::MovedOn | Why::Over | Why::GaveUp | Why::Told => waited < Span::millis(500),
     }
 }
 
@@ -187,9 +228,12 @@ fn end_of(
     queries: &IdVec<QueryId, Exchange>,
     lookup: &Group,
     moves: &Moves,
-) -> Timestamp {
+) -> End {
     let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else {
-        return lookup.began;
+        return End {
+            at: lookup.began,
+            shown: false,
+        };
     };
     let tcp = lookup
         .queries
@@ -208,7 +252,7 @@ fn end_of(
         .filter(|to| *to > last.sent)
         .min();
     if let Some(at) = timed_out {
-        return at;
+        return End { at, shown: true };
     }
     // The connection that used the answer, or whatever the task did next.
     let used = moves
@@ -232,7 +276,11 @@ fn end_of(
     } else {
         last.sent
     };
-    next.unwrap_or(unseen).min(evidence.end().max(last.sent))
+    let at = next.unwrap_or(unseen);
+    End {
+        at: at.min(evidence.end().max(last.sent)),
+        shown: next.is_some(),
+    }
 }
 
 /// Whether a lookup goes on although its process has connected: another thread did, for another lookup. A thread of

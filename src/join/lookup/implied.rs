@@ -7,7 +7,7 @@
 use super::grouping::Group;
 use crate::event::Task;
 use crate::join::response::{Exchange, Reply};
-use crate::join::{Asked, Evidence, Id, IdVec, LookupId, QueryId};
+use crate::join::{Asked, Departure, Evidence, Id, IdVec, LookupId, QueryId};
 use crate::time::{SECOND, Span, Timestamp};
 use crate::timetable::{self, Patience};
 
@@ -81,6 +81,7 @@ fn later_rounds(
                     sent: at,
                     ..query.asked.clone()
                 },
+                departure: Departure::Left,
                 reply: Reply::None,
             });
             at = at + *wait;

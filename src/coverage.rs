@@ -1,0 +1,273 @@
+//! What each input could have shown.
+//!
+//! Absence of evidence is not evidence of absence. Every negative claim asks [`Coverage::would_show`]: *had this packet
+//! been there, would an input hold it?* Only a yes gives an [`Absence`], the witness without which the claim cannot be
+//! written down; a no is [`Blind`], with its reason in words.
+//!
+//! Pure. Nothing outside this module makes an [`Absence`]:
+//!
+//! ```compile_fail
+//! let forged = presyn::coverage::Absence { witness: presyn::coverage::Witness::Trace };
+//! ```
+//! ```compile_fail
+//! let forged = presyn::coverage::Absence::default();
+//! ```
+//! ```compile_fail
+//! fn twice(witness: &presyn::coverage::Absence) -> presyn::coverage::Absence { witness.clone() }
+//! ```
+
+mod view;
+
+use crate::event::Event;
+use crate::input::{CaptureFacts, TraceFacts};
+use crate::time::{Span, Timestamp};
+use std::fmt;
+use std::net::IpAddr;
+use view::View;
+
+/// A packet that somebody looks for in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What kind of packet.
+    pub kind: Kind,
+    /// Who would have sent it, where that is known.
+    pub from: Option<IpAddr>,
+    /// To whom.
+    pub to: Option<IpAddr>,
+    /// Cookie of the network namespace of its socket, where a trace tells.
+    pub netns: Option<u64>,
+}
+
+/// Kinds of packet that negative claims are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A DNS query.
+    Query,
+    /// A DNS response, or the ICMP error instead of it.
+    Response,
+    /// A SYN.
+    Syn,
+    /// What answers a SYN: SYN-ACK, RST or an ICMP error.
+    SynAnswer,
+}
+
+impl Kind {
+    fn is_dns(self) -> bool {
+        matches!(self, Self::Query | Self::Response)
+    }
+}
+
+/// The witness of a negative claim: an input that would have shown what is not in it.
+///
+/// Made by [`Coverage`] alone; neither copied nor invented nor read from a file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Absence {
+    witness: Witness,
+}
+
+impl Absence {
+    /// Which input vouches for it.
+    pub fn witness(&self) -> Witness {
+        self.witness
+    }
+}
+
+/// The input that vouches for an absence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// A capture, by its position among the inputs.
+    Capture(u16),
+    /// The calls of a trace: the client waited, and nothing came.
+    Trace,
+}
+
+/// Why an absence proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blind {
+    /// There is no capture.
+    NoCapture,
+    /// The capture holds no DNS packet at all.
+    NoDns,
+    /// The capture holds no SYN at all.
+    NoSyns,
+    /// Nothing that was sent to this host is in the capture, although something must have come.
+    OneDirection(IpAddr),
+    /// The user's filter may have hidden it.
+    Filter(String),
+    /// Packets were dropped while capturing.
+    Dropped(u64),
+    /// Packets were captured and not kept, for want of space.
+    NotKept(u64),
+    /// The capture began later, or had ended before.
+    OtherTime,
+    /// The capture is damaged or cut off, and nothing after this is in it.
+    CutOff,
+    /// The socket is in another network namespace than the capture.
+    OtherNamespace,
+    /// Packets on the loopback interface are not in the capture.
+    Loopback,
+    /// Packets that may hold it could not be read: kind and number.
+    Unread(String, u64),
+    /// The trace shows no call that waits or receives, and the client did nothing that shows an end of its waiting.
+    NoWaits,
+    /// The client did not wait for as long as any stub resolver does.
+    TooShort,
+    /// Nothing may be concluded from any absence (see [`Trust::Nothing`]).
+    Untrusted,
+}
+
+impl fmt::Display for Blind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCapture => f.write_str("there is no capture"),
+            Self::NoDns => f.write_str("the capture holds no DNS packets"),
+            Self::NoSyns => f.write_str("the capture holds no SYNs"),
+            Self::OneDirection(to) => write!(f, "the capture lacks packets to {to}"),
+            Self::Filter(filter) => write!(f, "the filter '{filter}' may have hidden it"),
+            Self::Dropped(n) => write!(f, "{n} packets were dropped while capturing"),
+            Self::NotKept(n) => write!(f, "{n} packets were captured and not kept"),
+            Self::OtherTime => f.write_str("the capture does not cover that time"),
+            Self::CutOff => f.write_str("the capture is cut off before that time"),
+            Self::OtherNamespace => f.write_str("the socket is in another network namespace"),
+            Self::Loopback => f.write_str("the capture holds no packets of the loopback interface"),
+            Self::Unread(kind, n) => write!(f, "{n} packets ({kind}) could not be read"),
+            Self::NoWaits => f.write_str("the trace does not show how long the client waited"),
+            Self::TooShort => f.write_str("the client did not wait long enough"),
+            Self::Untrusted => f.write_str("absences are not trusted"),
+        }
+    }
+}
+
+/// How far absences are believed. Anything but [`Trust::Judged`] is for proofs that every negative claim asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// As the inputs allow.
+    #[default]
+    Judged,
+    /// Nothing is ever absent.
+    Nothing,
+    /// Whatever is not there was not there.
+    Everything,
+}
+
+/// What all inputs of a case could have shown.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    trust: Trust,
+    views: Vec<View>,
+    waits: bool,
+}
+
+/// How the time that a client spent on a query shows in its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How long it waited.
+    pub waited: Span,
+    /// It then did something that shows that it had given up: asked again, asked another, timed out.
+    pub gave_up: bool,
+}
+
+/// Half a second is less than the shortest timeout of a stub resolver (1 s).
+const SHORTEST_WAIT: Span = Span::millis(500);
+
+impl Coverage {
+    /// Looks through the inputs. `own` captures are presyn's own, of all that the command's network namespace sends.
+    pub fn of(
+        captures: &[CaptureFacts],
+        traces: &[TraceFacts],
+        events: &[Event],
+        (own, dns_ports): (bool, &[u16]),
+    ) -> Self {
+        let views = captures.iter().map(|facts| View::new(facts, own));
+        let mut views: Vec<View> = views.collect();
+        view::look(&mut views, events, dns_ports);
+        Self {
+            trust: Trust::Judged,
+            views,
+            waits: traces.iter().any(|t| t.sees.waits || t.sees.everything),
+        }
+    }
+
+    /// The same, believed to another degree.
+    #[must_use]
+    pub fn trusted(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// Whether a packet that no capture holds was not there.
+    ///
+    /// # Errors
+    /// Why nobody can tell: the reason of the capture that comes nearest.
+    pub fn would_show(
+        &self,
+        wanted: Wanted,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Absence, Blind> {
+        match self.trust {
+            Trust::Nothing => return Err(Blind::Untrusted),
+            Trust::Everything => return self.vouched(),
+            Trust::Judged => {}
+        }
+        let mut reason = Blind::NoCapture;
+        for view in &self.views {
+            match view.blind(wanted, from, until) {
+                None => {
+                    let witness = Witness::Capture(view.input);
+                    return Ok(Absence { witness });
+                }
+                Some(blind) => reason = blind,
+            }
+        }
+        Err(reason)
+    }
+
+    /// Whether a client's own calls show that no answer reached it.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn waited_in_vain(&self, patience: Patience) -> Result<Absence, Blind> {
+        let witness = Witness::Trace;
+        match self.trust {
+            Trust::Nothing => Err(Blind::Untrusted),
+            Trust::Everything => Ok(Absence { witness }),
+            Trust::Judged if patience.waited < SHORTEST_WAIT => Err(Blind::TooShort),
+            Trust::Judged if patience.gave_up || self.waits => Ok(Absence { witness }),
+            Trust::Judged => Err(Blind::NoWaits),
+        }
+    }
+
+    /// Whether nothing at all that could have delayed the client is hidden from the inputs between two moments.
+    ///
+    /// # Errors
+    /// What may be hidden.
+    pub fn shows_everything(&self, from: Timestamp, until: Timestamp) -> Result<Absence, Blind> {
+        match self.trust {
+            Trust::Nothing => return Err(Blind::Untrusted),
+            Trust::Everything => return self.vouched(),
+            Trust::Judged => {}
+        }
+        let holes = self.views.iter().find_map(|v| v.hole(from, until));
+        match (holes, self.views.first()) {
+            (Some(blind), _) => Err(blind),
+            (None, Some(view)) => Ok(Absence {
+                witness: Witness::Capture(view.input),
+            }),
+            (None, None) if self.waits => Ok(Absence {
+                witness: Witness::Trace,
+            }),
+            (None, None) => Err(Blind::NoWaits),
+        }
+    }
+
+    fn vouched(&self) -> Result<Absence, Blind> {
+        let witness = match self.views.first() {
+            Some(view) => Witness::Capture(view.input),
+            None => Witness::Trace,
+        };
+        Ok(Absence { witness })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use super::*;
+use crate::event::{Packet, Place, TcpFlags, What};
+use crate::flow::{Endpoint, FiveTuple, Transport};
+
+const CLIENT: [u8; 4] = [10, 0, 0, 1];
+const SERVER: [u8; 4] = [10, 0, 0, 2];
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::default() + Span::seconds(seconds)
+}
+
+fn segment(seconds: i64, from: [u8; 4], (syn, ack): (bool, bool), seq: u32) -> Event {
+    let end = |ip: [u8; 4]| Endpoint::new(ip.into(), if ip == CLIENT { 4000 } else { 80 });
+    let to = if from == CLIENT { SERVER } else { CLIENT };
+    let flags = TcpFlags {
+        syn,
+        ack,
+        ..TcpFlags::default()
+    };
+    Event {
+        at: at(seconds),
+        place: Place::default(),
+        what: What::Packet(Packet::Tcp {
+            flow: FiveTuple {
+                transport: Transport::Tcp,
+                src: end(from),
+                dst: end(to),
+            },
+            flags,
+            seq,
+            ack: 0,
+        }),
+    }
+}
+
+fn facts() -> CaptureFacts {
+    CaptureFacts {
+        first: Some(at(0)),
+        last: Some(at(100)),
+        ..CaptureFacts::default()
+    }
+}
+
+fn coverage(facts: CaptureFacts, events: &[Event]) -> Coverage {
+    Coverage::of(&[facts], &[], events, (false, &[53]))
+}
+
+fn answer() -> Wanted {
+    Wanted {
+        kind: Kind::SynAnswer,
+        from: Some(SERVER.into()),
+        to: Some(CLIENT.into()),
+        netns: None,
+    }
+}
+
+#[test]
+fn silence_counts_where_the_capture_would_have_shown_an_answer() {
+    let seen = coverage(facts(), &[segment(1, CLIENT, (true, false), 7)]);
+    let absence = seen.would_show(answer(), at(1), at(5));
+    assert_eq!(absence.map(|a| a.witness()), Ok(Witness::Capture(0)));
+    let query = Wanted {
+        kind: Kind::Query,
+        ..answer()
+    };
+    assert_eq!(seen.would_show(query, at(1), at(5)), Err(Blind::NoDns));
+    assert_eq!(
+        seen.would_show(answer(), at(200), at(205)),
+        Err(Blind::OtherTime)
+    );
+}
+
+#[test]
+fn a_capture_of_one_direction_is_deaf() {
+    let events = [
+        segment(1, CLIENT, (true, false), 7),
+        segment(2, CLIENT, (false, true), 8),
+    ];
+    let deaf = Err(Blind::OneDirection(CLIENT.into()));
+    let seen = coverage(facts(), &events);
+    assert_eq!(seen.would_show(answer(), at(1), at(5)), deaf);
+    // A SYN-ACK in it: the other direction is there.
+    let mut both = events.to_vec();
+    both.insert(1, segment(1, SERVER, (true, true), 9));
+    let seen = coverage(facts(), &both);
+    assert!(seen.would_show(answer(), at(1), at(5)).is_ok());
+}
+
+#[test]
+fn drops_filters_cuts_and_loopback_are_reasons() {
+    let events = [segment(1, CLIENT, (true, false), 7)];
+    let ask = |facts: CaptureFacts, wanted: Wanted| {
+        coverage(facts, &events).would_show(wanted, at(1), at(101))
+    };
+    let dropped = CaptureFacts {
+        dropped: Some(3),
+        ..facts()
+    };
+    assert_eq!(ask(dropped, answer()), Err(Blind::Dropped(3)));
+    let filter = CaptureFacts {
+        filter: Some("tcp".into()),
+        ..facts()
+    };
+    assert_eq!(ask(filter, answer()), Err(Blind::Filter("tcp".into())));
+    let damaged = CaptureFacts {
+        damaged: true,
+        ..facts()
+    };
+    assert_eq!(ask(damaged, answer()), Err(Blind::CutOff));
+    let local = Wanted {
+        from: Some([127, 0, 0, 53].into()),
+        ..answer()
+    };
+    assert_eq!(ask(facts(), local), Err(Blind::Loopback));
+}
+
+#[test]
+fn a_client_that_gave_up_vouches_for_its_wait() {
+    let nothing = Coverage::default();
+    let patience = |millis, gave_up| Patience {
+        waited: Span::millis(millis),
+        gave_up,
+    };
+    assert!(nothing.waited_in_vain(patience(5000, true)).is_ok());
+    let unknown = nothing.waited_in_vain(patience(5000, false));
+    assert_eq!(unknown, Err(Blind::NoWaits));
+    let short = nothing.waited_in_vain(patience(10, true));
+    assert_eq!(short, Err(Blind::TooShort));
+    let wary = nothing.trusted(Trust::Nothing);
+    assert_eq!(
+        wary.waited_in_vain(patience(5000, true)),
+        Err(Blind::Untrusted)
+    );
+}

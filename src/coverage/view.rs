@@ -1,0 +1,211 @@
+//! What one capture shows.
+
+use super::{Blind, Kind, Wanted};
+use crate::event::{Event, Packet, Service, What};
+use crate::flow::{FiveTuple, Transport};
+use crate::input::CaptureFacts;
+use crate::time::{Span, Timestamp};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+/// How far beyond a capture's first and last packet its silence still says something. A resolver that is absent from
+/// the link leaves a capture empty for as long as the client keeps asking it: 33 s with three of them and glibc's
+/// default timeouts.
+const REACH: Span = Span::seconds(40);
+
+/// How many hosts are remembered: what goes beyond is a flood, and nothing is claimed about its directions.
+const MAX_HOSTS: usize = 65_536;
+
+/// One capture.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    /// Its position among the inputs.
+    pub input: u16,
+    own: bool,
+    span: Option<(Timestamp, Timestamp)>,
+    filter: Option<String>,
+    dropped: u64,
+    not_kept: u64,
+    cut_off: bool,
+    cut_messages: u64,
+    unread: Option<(String, u64)>,
+    dns: bool,
+    syns: bool,
+    loopback: bool,
+    /// Hosts that something was sent to.
+    reached: HashSet<IpAddr>,
+    /// Hosts that acknowledged what is not in the capture.
+    unheard: HashSet<IpAddr>,
+    /// Addresses that somebody on the link looked for.
+    sought: HashSet<IpAddr>,
+}
+
+impl View {
+    pub fn new(facts: &CaptureFacts, own: bool) -> Self {
+        Self {
+            input: facts.input,
+            own,
+            span: facts.first.zip(facts.last),
+            filter: facts.filter.clone(),
+            dropped: facts.dropped.unwrap_or(0),
+            not_kept: facts.omitted.beyond.packets(),
+            cut_off: facts.damaged,
+            cut_messages: facts.cut_messages,
+            unread: facts.unread.iter().max_by_key(|(_, n)| *n).cloned(),
+            dns: false,
+            syns: false,
+            loopback: false,
+            reached: HashSet::new(),
+            unheard: HashSet::new(),
+            sought: HashSet::new(),
+        }
+    }
+
+    /// Why the lack of a packet in this capture proves nothing; `None`: it proves that there was none.
+    pub fn blind(&self, wanted: Wanted, from: Timestamp, until: Timestamp) -> Option<Blind> {
+        self.hole(from, until)
+            .or_else(|| self.other_place(wanted))
+            .or_else(|| self.other_kind(wanted))
+            .or_else(|| self.other_direction(wanted))
+    }
+
+    /// What may be missing of an interval, whatever it is.
+    pub fn hole(&self, from: Timestamp, until: Timestamp) -> Option<Blind> {
+        if let Some(filter) = &self.filter {
+            return Some(Blind::Filter(filter.clone()));
+        }
+        if self.dropped > 0 {
+            return Some(Blind::Dropped(self.dropped));
+        }
+        if self.not_kept > 0 {
+            return Some(Blind::NotKept(self.not_kept));
+        }
+        if let Some((kind, n)) = &self.unread {
+            return Some(Blind::Unread(kind.clone(), *n));
+        }
+        if self.cut_messages > 0 {
+            let kind = "DNS messages cut by the snapshot length";
+            return Some(Blind::Unread(kind.into(), self.cut_messages));
+        }
+        match self.span {
+            _ if self.own && !self.cut_off => None,
+            None => Some(Blind::OtherTime),
+            Some((_, last)) if self.cut_off && until > last => Some(Blind::CutOff),
+            Some((first, last)) if from < first - REACH || from > last + REACH => {
+                Some(Blind::OtherTime)
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn other_place(&self, wanted: Wanted) -> Option<Blind> {
+        let inside = [wanted.from, wanted.to].into_iter().flatten();
+        let inside = inside.fold(false, |yes, ip| yes || ip.is_loopback());
+        (inside && !self.loopback && !self.own).then_some(Blind::Loopback)
+    }
+
+    fn other_kind(&self, wanted: Wanted) -> Option<Blind> {
+        let sought = wanted.to.is_some_and(|ip| self.sought.contains(&ip));
+        if self.own || sought {
+            return None;
+        }
+        match wanted.kind.is_dns() {
+            true if !self.dns => Some(Blind::NoDns),
+            false if !self.syns => Some(Blind::NoSyns),
+            _ => None,
+        }
+    }
+
+    /// A capture that lacks what a host acknowledged holds one direction only, or is taken behind another path; unless
+    /// other packets to that host are in it, nothing to it can be said to be absent.
+    fn other_direction(&self, wanted: Wanted) -> Option<Blind> {
+        let answer = matches!(wanted.kind, Kind::Response | Kind::SynAnswer);
+        let to = wanted.to.filter(|_| answer)?;
+        let deaf = self.unheard.contains(&to) && !self.reached.contains(&to);
+        deaf.then_some(Blind::OneDirection(to))
+    }
+
+    fn packet(&mut self, packet: &Packet, dns_ports: &[u16]) {
+        match packet {
+            Packet::Dns { flow, service, .. } => {
+                let ports = [flow.src.port, flow.dst.port];
+                self.dns |= *service == Service::Unicast
+                    || ports.iter().any(|port| dns_ports.contains(port));
+                self.ends(flow);
+            }
+            Packet::Tcp { flow, flags, .. } => {
+                self.syns |= flags.syn;
+                self.ends(flow);
+            }
+            Packet::Icmp { to, quote, .. } => {
+                if let Some(quote) = quote {
+                    let dns = dns_ports.contains(&quote.flow.dst.port);
+                    self.dns |= dns;
+                    self.syns |= !dns && quote.flow.transport == Transport::Tcp;
+                    self.loopback |= quote.flow.src.ip.is_loopback();
+                }
+                remember(&mut self.reached, *to);
+            }
+            Packet::Neighbour { about, .. } => remember(&mut self.sought, *about),
+        }
+    }
+
+    fn ends(&mut self, flow: &FiveTuple) {
+        self.loopback |= flow.src.ip.is_loopback() || flow.dst.ip.is_loopback();
+        remember(&mut self.reached, flow.dst.ip);
+    }
+}
+
+fn remember(set: &mut HashSet<IpAddr>, host: IpAddr) {
+    if set.len() < MAX_HOSTS {
+        set.insert(host);
+    }
+}
+
+/// SYNs whose SYN-ACK is still to come, by flow: their sequence numbers.
+type Pending = HashMap<(u16, FiveTuple), u32>;
+
+/// Reads all packets into the views of their captures.
+pub(super) fn look(views: &mut [View], events: &[Event], dns_ports: &[u16]) {
+    let mut pending = Pending::new();
+    for event in events {
+        let What::Packet(packet) = &event.what else {
+            continue;
+        };
+        let input = event.place.input;
+        let Some(view) = views.iter_mut().find(|v| v.input == input) else {
+            continue;
+        };
+        view.packet(packet, dns_ports);
+        if let Some(host) = acknowledges_unseen(&mut pending, input, packet) {
+            remember(&mut view.unheard, host);
+        }
+    }
+}
+
+/// The host that acknowledges a SYN-ACK which the capture lacks: the client goes on with SYN + 1 (RFC 9293, section 3.5).
+fn acknowledges_unseen(pending: &mut Pending, input: u16, packet: &Packet) -> Option<IpAddr> {
+    let Packet::Tcp {
+        flow, flags, seq, ..
+    } = packet
+    else {
+        return None;
+    };
+    match (flags.syn, flags.ack) {
+        (true, false) => {
+            if pending.len() < MAX_HOSTS {
+                pending.insert((input, *flow), *seq);
+            }
+            None
+        }
+        (true, true) => {
+            pending.remove(&(input, flow.reversed()));
+            None
+        }
+        (false, true) if !flags.rst => {
+            let first = pending.remove(&(input, *flow))?;
+            (*seq == first.wrapping_add(1)).then_some(flow.src.ip)
+        }
+        (false, _) => None,
+    }
+}
