@@ -112,6 +112,12 @@ pub enum Blind {
     NoWaits,
     /// The client did not wait for as long as any stub resolver does.
     TooShort,
+    /// The trace has no times.
+    NoTimes,
+    /// Lines of the log with a `connect` in them could not be read.
+    UnreadCalls(u64),
+    /// Addresses in the log were made unreadable.
+    UnreadableAddresses(u64),
     /// Nothing may be concluded from any absence (see [`Trust::Nothing`]).
     Untrusted,
 }
@@ -133,6 +139,9 @@ impl fmt::Display for Blind {
             Self::Unread(kind, n) => write!(f, "{n} packets ({kind}) could not be read"),
             Self::NoWaits => f.write_str("the trace does not show how long the client waited"),
             Self::TooShort => f.write_str("the client did not wait long enough"),
+            Self::NoTimes => f.write_str("the trace has no times (strace -ttt would give them)"),
+            Self::UnreadCalls(n) => write!(f, "{n} lines with a connect could not be read"),
+            Self::UnreadableAddresses(n) => write!(f, "{n} addresses cannot be read"),
             Self::Untrusted => f.write_str("absences are not trusted"),
         }
     }
@@ -155,7 +164,10 @@ pub enum Trust {
 pub struct Coverage {
     trust: Trust,
     views: Vec<View>,
+    traced: bool,
     waits: bool,
+    /// What the traces hide, whatever it is.
+    unread: Option<Blind>,
 }
 
 /// How the time that a client spent on a query shows in its calls.
@@ -184,6 +196,8 @@ impl Coverage {
         Self {
             trust: Trust::Judged,
             views,
+            traced: !traces.is_empty(),
+            unread: traces.iter().find_map(unread),
             waits: traces.iter().any(|t| t.sees.waits || t.sees.everything),
         }
     }
@@ -247,7 +261,14 @@ impl Coverage {
             Trust::Everything => return self.vouched(),
             Trust::Judged => {}
         }
-        let holes = self.views.iter().find_map(|v| v.hole(from, until));
+        if let Some(unread) = &self.unread {
+            return Err(unread.clone());
+        }
+        let alone = !self.traced;
+        let holes = self.views.iter().find_map(|v| {
+            let no_dns = || v.lacks_dns().filter(|_| alone);
+            v.hole(from, until).or_else(no_dns)
+        });
         match (holes, self.views.first()) {
             (Some(blind), _) => Err(blind),
             (None, Some(view)) => Ok(Absence {
@@ -266,6 +287,19 @@ impl Coverage {
             None => Witness::Trace,
         };
         Ok(Absence { witness })
+    }
+}
+
+/// What a trace hides, whatever one looks for.
+fn unread(trace: &TraceFacts) -> Option<Blind> {
+    if !trace.clock.has_times() {
+        Some(Blind::NoTimes)
+    } else if trace.unread_connects > 0 {
+        Some(Blind::UnreadCalls(trace.unread_connects))
+    } else if trace.unreadable_addresses > 0 {
+        Some(Blind::UnreadableAddresses(trace.unreadable_addresses))
+    } else {
+        None
     }
 }
 

@@ -90,11 +90,6 @@ impl<'a> Evidence<'a> {
         !self.captures.is_empty()
     }
 
-    /// Whether a packet that is in no capture was not sent: a filter would hide it.
-    pub fn shows_absence(&self) -> bool {
-        self.captures.iter().any(|c| c.filter.is_none())
-    }
-
     /// Whether there is a trace at all.
     pub fn has_trace(&self) -> bool {
         !self.traces.is_empty()

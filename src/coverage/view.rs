@@ -98,6 +98,11 @@ impl View {
         }
     }
 
+    /// Whether it holds no DNS at all.
+    pub fn lacks_dns(&self) -> Option<Blind> {
+        (!self.dns && !self.own).then_some(Blind::NoDns)
+    }
+
     fn other_place(&self, wanted: Wanted) -> Option<Blind> {
         let inside = [wanted.from, wanted.to].into_iter().flatten();
         let inside = inside.fold(false, |yes, ip| yes || ip.is_loopback());
@@ -110,7 +115,7 @@ impl View {
             return None;
         }
         match wanted.kind.is_dns() {
-            true if !self.dns => Some(Blind::NoDns),
+            true => self.lacks_dns(),
             false if !self.syns => Some(Blind::NoSyns),
             _ => None,
         }

@@ -7,7 +7,9 @@ use super::finding::{Finding, page};
 use super::ledger::after_syn;
 use super::ledger::{Account, Kind, Line, Party, Subject};
 use super::words;
+use crate::coverage::Absence;
 use crate::event::dns::RecordType;
+use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::Outcome;
 use crate::time::Span;
@@ -68,13 +70,11 @@ fn first(case: &Case, account: &Account) -> String {
             let x = &case.joined.connections[c];
             let what = match x.first_syn {
                 Some(_) => format!("sent its SYN to {} after {total}", x.to),
-                None if !case.evidence.shows_absence() => {
-                    format!("called connect to {} after {total}", x.to)
-                }
-                None => format!(
+                None if x.outcome == Ending::NoSyn => format!(
                     "never got a SYN to {} out; its attempt ended after {total}",
                     x.to
                 ),
+                None => format!("called connect to {} after {total}", x.to),
             };
             format!(
                 "{who} {what}; {} of that it waited {culprit}.",
@@ -191,7 +191,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             x.to,
             case.took(took)
         )),
-        (Ending::TimedOut, _) if x.first_syn.is_some() => {
+        (Ending::TimedOut, _) if x.first_syn.is_some() && x.silence.is_some() => {
             Some(format!("Nothing answered {} to {}.", syns(x), x.to))
         }
         (Ending::Open, _) => unanswered_since(case, x).map(|waited| {
@@ -224,7 +224,8 @@ fn syns(x: &Connection) -> String {
 /// How long an attempt that was never concluded had waited when the inputs ended, if that is worth saying.
 fn unanswered_since(case: &Case, x: &Connection) -> Option<Span> {
     let end = x.ended.unwrap_or_else(|| case.evidence.end());
-    let waited = end - x.left().filter(|_| x.is_pending(&case.evidence))?;
+    let pending = x.is_pending(&case.evidence) && x.silence.is_some();
+    let waited = end - x.left().filter(|_| pending)?;
     (waited >= WORTH_SAYING).then_some(waited)
 }
 
@@ -260,7 +261,18 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                     "No wait that the capture shows explains the {total} before {who} sent its SYN to {to}."
                 )
             } else if x.first_syn.is_some() {
-                format!("Nothing held {who} up: its SYN to {to} left after {total}.")
+                match case
+                    .evidence
+                    .coverage
+                    .shows_everything(account.from, account.to)
+                {
+                    Ok(absence) => undelayed(who, to, &total, &absence),
+                    Err(blind) => {
+                        format!(
+                            "{who} sent its SYN to {to}; what it waited for before is not known: {blind}."
+                        )
+                    }
+                }
             } else if x.left().is_some() && slow.is_some() {
                 format!(
                     "The delay came after the connect to {to}, which {who} called after {total}: the server {server}."
@@ -269,12 +281,12 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 format!(
                     "{who} called connect to {to}; how long it waited before is not known, since the log has no times."
                 )
-            } else if !case.evidence.shows_absence() {
+            } else if x.outcome == Ending::NoSyn {
+                format!("{who} tried to connect to {to}, but no SYN ever left.")
+            } else {
                 format!(
                     "{who} called connect to {to} after {total}; no wait for a name service is in the trace."
                 )
-            } else {
-                format!("{who} tried to connect to {to}, but no SYN ever left.")
             }
         }
         Subject::Lookup(l) => {
@@ -292,6 +304,11 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             )
         }
     }
+}
+
+/// Says that nothing delayed a SYN; its witness is that the inputs would have shown what did.
+fn undelayed(who: &str, to: Endpoint, total: &str, _: &Absence) -> String {
+    format!("Nothing held {who} up: its SYN to {to} left after {total}.")
 }
 
 /// The task that connected or asked, or "the client".

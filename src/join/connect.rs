@@ -9,6 +9,7 @@ use super::{
     Asker, AssociationId, Cause, ConnectionId, EventId, Evidence, How, Id, IdVec, LookupId, Origin,
     ProcessId, Refusal,
 };
+use crate::coverage::{Absence, Blind, Kind, Patience, Wanted};
 use crate::event::{Outcome, SocketFamily, SocketStyle, Task};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
@@ -17,7 +18,7 @@ use std::ops::Deref;
 pub use syn::{LONGEST_GAP, SynFlow};
 
 /// One connection attempt of a stream socket.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Attempt {
     /// Where to, as the call says; without a trace, as the SYN says.
     pub to: Endpoint,
@@ -49,10 +50,13 @@ pub struct Attempt {
     pub ended_by: Option<EventId>,
     /// What caused the SYN.
     pub cause: Option<Cause>,
+    /// The witness of what did not happen: of an attempt that failed without a SYN that none left, of one that is open
+    /// or timed out that nothing answered it.
+    pub silence: Option<Absence>,
 }
 
 /// A connection attempt and the lookup that it belongs to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Connection {
     /// The attempt; read through the connection itself.
     pub attempt: Attempt,
@@ -262,7 +266,7 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
         _ if has_syn => true,
         _ if this.reconnected || peer.port == 0 => false,
         // It succeeded, and the capture would have shown its SYN.
-        _ if evidence.shows_absence() => false,
+        _ if syn_would_show(evidence, this, peer) => false,
         _ => {
             let later = &sockets.list.as_slice()[a.position() + 1..];
             !later
@@ -271,6 +275,20 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
                 .any(|s| s.process == this.process && s.peer == Some(peer))
         }
     }
+}
+
+/// Whether a capture would hold the SYN that a call of this socket sends.
+fn syn_would_show(evidence: &Evidence, this: &Association, peer: Endpoint) -> bool {
+    let wanted = Wanted {
+        kind: Kind::Syn,
+        from: this.local.map(|l| l.ip),
+        to: Some(peer.ip),
+        netns: None,
+    };
+    let shown = evidence
+        .coverage
+        .would_show(wanted, this.opened, this.opened);
+    shown.is_ok()
 }
 
 /// Whether the call's own result proves a stream socket.
@@ -315,6 +333,7 @@ fn of_call(
             how: How::Call,
             call: this.connect,
         }),
+        silence: None,
     };
     if let Some((flow, how)) = flow {
         connection.wire_to = Some(flow.server);
@@ -331,6 +350,9 @@ fn of_call(
     if connection.outcome == Ending::Open || connection.outcome == Ending::TimedOut {
         calls::conclude(evidence, this, sockets.calls(a), &mut connection);
     }
+    if matches!(connection.outcome, Ending::Open | Ending::TimedOut) {
+        connection.silence = silence(evidence, &connection).ok();
+    }
     connection
 }
 
@@ -343,14 +365,10 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
     };
     // Nobody answered, and no further SYN came when it was due: the client gave up before. Older systems wait 3 s
     // before the second one (RFC 1122), and a capture's end may hide one.
+    let due = flow.due;
     let given_up =
-        flow.ending == Ending::Open && evidence.end() > flow.due.max(flow.last + Span::seconds(4));
-    let (outcome, ended) = if given_up {
-        (Ending::TimedOut, Some(flow.due))
-    } else {
-        (flow.ending, flow.ended)
-    };
-    Attempt {
+        flow.ending == Ending::Open && evidence.end() > due.max(flow.last + Span::seconds(4));
+    let mut attempt = Attempt {
         to: flow.server,
         wire_to: Some(flow.server),
         from: Some(flow.client),
@@ -361,12 +379,44 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
         role: role(evidence, flow.server, origin),
         called: None,
         first_syn: Some(flow.first),
-        outcome,
-        ended,
+        outcome: flow.ending,
+        ended: flow.ended,
         ended_by: flow.ended_by,
         syns: flow.syns,
         cause: None,
+        silence: None,
+    };
+    if attempt.outcome == Ending::Open {
+        attempt.silence = silence(evidence, &attempt).ok();
     }
+    if given_up && attempt.silence.is_some() {
+        (attempt.outcome, attempt.ended) = (Ending::TimedOut, Some(due));
+    }
+    attempt
+}
+
+/// Whether the inputs show that nothing answered an attempt: a capture that would hold the answer, else the client's
+/// own waiting.
+fn silence(evidence: &Evidence, attempt: &Attempt) -> Result<Absence, Blind> {
+    let end = attempt.ended.unwrap_or(evidence.end());
+    let by_calls = || {
+        let waited = attempt.called.map_or(Span::ZERO, |at| end - at);
+        let gave_up = attempt.is_pending(evidence) || attempt.outcome == Ending::TimedOut;
+        let patience = Patience { waited, gave_up };
+        evidence.coverage.waited_in_vain(patience)
+    };
+    let Some(first) = attempt.first_syn else {
+        return by_calls();
+    };
+    let wanted = Wanted {
+        kind: Kind::SynAnswer,
+        from: Some(attempt.wire_to.unwrap_or(attempt.to).ip),
+        to: attempt.from.map(|f| f.ip),
+        netns: None,
+    };
+    let shown = evidence.coverage.would_show(wanted, first, end);
+    let own = attempt.called.is_some();
+    shown.or_else(|blind| if own { by_calls() } else { Err(blind) })
 }
 
 fn role(evidence: &Evidence, to: Endpoint, origin: Origin) -> Role {

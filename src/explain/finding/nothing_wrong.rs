@@ -1,6 +1,7 @@
 //! Nothing held the client up.
 
 use super::{Context, Draft, FindingId, Page, Severity};
+use crate::coverage::Absence;
 use crate::event::{IcmpKind, Packet, What};
 use crate::explain::ledger::after_syn;
 use crate::join::connect::{Ending, Role};
@@ -31,10 +32,6 @@ look at what follows the connect (TLS handshake, first response).",
 /// Says so when no other finding matters. Runs after all others.
 pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
     let joined = context.case.joined;
-    if !context.case.evidence.is_timed() {
-        // Whoever does not know how long anything took has seen no delay, and no absence of one.
-        return Vec::new();
-    }
     let servers: Vec<_> = joined
         .connections
         .iter()
@@ -66,6 +63,20 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
     {
         return Vec::new();
     }
+    let window = context.accounts.iter().map(|a| (a.from, a.to));
+    let (from, until) = window.fold(
+        (context.case.evidence.end(), context.case.started),
+        |(from, until), (a, b)| (from.min(a), until.max(b)),
+    );
+    let shown = context.case.evidence.coverage.shows_everything(from, until);
+    shown.map_or_else(|_| Vec::new(), |absence| vec![draft(context, &absence)])
+}
+
+/// The finding; its witness is that the inputs would have shown what delays a client.
+fn draft(context: &Context, _: &Absence) -> Draft {
+    let servers = context.case.joined.connections.iter();
+    let servers: Vec<_> = servers.filter(|x| x.role == Role::Server).collect();
+    let joined = context.case.joined;
     let waited = context
         .accounts
         .iter()
@@ -73,7 +84,7 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
         .max()
         .unwrap_or_default();
     let connect = servers.iter().filter_map(|x| after_syn(x)).max();
-    vec![Draft {
+    Draft {
         id: PAGE.id,
         severity: Severity::Info,
         subject: context.accounts.first().map(|a| a.subject),
@@ -100,5 +111,5 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
             .filter_map(|x| x.syns.first().copied())
             .take(super::tally::MAX_EVIDENCE)
             .collect(),
-    }]
+    }
 }

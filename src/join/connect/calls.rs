@@ -31,16 +31,16 @@ pub fn conclude(
     };
     let exit = call.exited;
     let until = exit.unwrap_or(this.opened);
-    let silent = !sent
-        && evidence
-            .coverage
-            .would_show(wanted, this.opened, until)
-            .is_ok();
+    let silence = evidence.coverage.would_show(wanted, this.opened, until);
+    let silence = silence.ok().filter(|_| !sent);
+    let silent = silence.is_some();
     let (outcome, ended) = match &call.outcome {
         // Without an exit nothing says when it came up.
         Outcome::Returned(_) => (Ending::Connected, exit),
         Outcome::Failed(error) if &**error == "EINPROGRESS" || &**error == "EINTR" => {
-            return by_later_calls(evidence, this, later, connection, silent);
+            by_later_calls(evidence, this, later, connection, silent);
+            connection.silence = silence.filter(|_| connection.outcome == Ending::NoSyn);
+            return;
         }
         Outcome::Failed(error) => {
             let ended = exit.or_else(|| error_came(evidence, id, error));
@@ -49,6 +49,7 @@ pub fn conclude(
         Outcome::Unknown => (Ending::Open, None),
     };
     (connection.outcome, connection.ended, connection.ended_by) = (outcome, ended, Some(id));
+    connection.silence = silence.filter(|_| outcome == Ending::NoSyn);
 }
 
 /// When a call without a known exit failed: errors that the kernel gives after a wait came before the thread's next
