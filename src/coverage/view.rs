@@ -104,8 +104,8 @@ impl View {
     }
 
     fn other_place(&self, wanted: Wanted) -> Option<Blind> {
-        let inside = [wanted.from, wanted.to].into_iter().flatten();
-        let inside = inside.fold(false, |yes, ip| yes || ip.is_loopback());
+        let mut ends = [wanted.from, wanted.to].into_iter().flatten();
+        let inside = ends.any(|ip| ip.is_loopback());
         (inside && !self.loopback && !self.own).then_some(Blind::Loopback)
     }
 
