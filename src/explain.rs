@@ -6,6 +6,7 @@
 pub mod assemble;
 pub mod cite;
 pub mod client;
+pub mod clients;
 pub mod comparison;
 pub mod evicted;
 pub mod finding;

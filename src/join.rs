@@ -33,6 +33,7 @@ use crate::flow::{Endpoint, Transport};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
 pub use id::{AssociationId, ConnectionId, EventId, Id, IdVec, LookupId, ProcessId, QueryId};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -430,6 +431,8 @@ pub struct Joined {
     pub services: Vec<service::ServiceWait>,
     /// Responses that answer no query of the case.
     pub unsolicited: usize,
+    /// The hosts that no trace shows and that looked something up.
+    pub askers: HashSet<IpAddr>,
 }
 
 /// Joins a case.
@@ -446,6 +449,8 @@ pub fn join(evidence: &Evidence) -> Joined {
         lookups,
         connections,
     } = lookup::find(evidence, exchanges, attempts);
+    let hosts = lookups.iter().filter(|l| l.process.is_none());
+    let askers = hosts.filter_map(|l| l.client).collect();
     Joined {
         processes,
         sockets,
@@ -454,5 +459,6 @@ pub fn join(evidence: &Evidence) -> Joined {
         connections,
         services,
         unsolicited,
+        askers,
     }
 }

@@ -90,6 +90,9 @@ pub struct Report {
     pub lookups: Vec<Lookup>,
     /// Stream sockets only: a UDP connect is never one.
     pub connections: Vec<Connection>,
+    /// The hosts that asked and connected, the slowest first, where there is no trace and more than one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<Client>,
     /// The account before each server connect, slowest first.
     pub delays: Vec<Delay>,
     /// Conclusions, in order of the seconds they cost.
@@ -167,6 +170,21 @@ pub struct Task {
     pub comm: Option<String>,
 }
 
+/// A host that asks and connects.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Client {
+    /// Its address.
+    pub address: String,
+    /// Attempts to reach a server.
+    pub connects: Option<u64>,
+    /// Lookups.
+    pub lookups: Option<u64>,
+    /// The longest account of it.
+    pub slowest_s: Option<f64>,
+    /// Its lookups and connection attempts that nothing answered.
+    pub lost: Option<u64>,
+}
+
 /// Everything done to resolve one name or address.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Lookup {
@@ -179,6 +197,9 @@ pub struct Lookup {
     pub kind: LookupKind,
     /// Who asked.
     pub tasks: Vec<Task>,
+    /// The address that asked, where a packet shows it.
+    #[serde(default)]
+    pub from: Option<String>,
     /// RFC 3339.
     pub began: Option<String>,
     /// Seconds since the start of the case.

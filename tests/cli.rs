@@ -300,7 +300,7 @@ fn schemas_describe_what_is_written() {
     assert_eq!(report["title"], "Report");
     let lines = schema("lines");
     let kinds: Vec<&Value> = lines["oneOf"].as_array().unwrap().iter().collect();
-    assert_eq!(kinds.len(), 6, "{lines}");
+    assert_eq!(kinds.len(), 7, "{lines}");
     let found = presyn(&["diff", CASE, "captures/ipv6", "--format", "json"])
         .output()
         .unwrap();

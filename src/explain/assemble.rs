@@ -1,5 +1,6 @@
 //! The report's plain types, made from what the join and the account say.
 
+use super::clients::{self, Client};
 use super::ledger::{Account, Index, Kind, Line, Subject, window};
 use super::whatif::{WhatIf, told};
 use super::{Case, cite, evicted, finding, ledger, resolver, stack, verdict};
@@ -12,6 +13,7 @@ use crate::report::{
 };
 use crate::time::{Span, Timestamp};
 use std::cmp::Reverse;
+use std::net::IpAddr;
 
 /// How many elements the bounded lists keep.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             .take(limits.list)
             .map(|(c, x)| connection(case, c, x))
             .collect(),
+        clients: hosts(case, &accounts, limits),
         delays: accounts.iter().map(|a| delay(case, a)).collect(),
         best_change: accounts.first().and_then(|a| told::best(&whatif, a)),
         findings: findings.into_iter().map(|f| f.report).collect(),
@@ -102,6 +105,27 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         },
         warnings: warnings(case, &index),
     }
+}
+
+/// The hosts that asked and connected, where packets alone show them and there are several.
+fn hosts(case: &Case, accounts: &[Account], limits: Limits) -> Vec<report::Client> {
+    if case.evidence.has_trace() {
+        return Vec::new();
+    }
+    let mut list: Vec<_> = clients::all(case, accounts).into_iter().collect();
+    if list.len() < 2 {
+        return Vec::new();
+    }
+    list.sort_by_key(|(address, client)| (Reverse(client.slowest), *address));
+    list.truncate(limits.list);
+    let row = |(address, client): (IpAddr, Client)| report::Client {
+        address: address.to_string(),
+        connects: Some(client.connects as u64),
+        lookups: Some(client.lookups as u64),
+        slowest_s: client.slowest.map(|s| cite::seconds(s.as_seconds())),
+        lost: Some(client.lost as u64),
+    };
+    list.into_iter().map(row).collect()
 }
 
 /// The accounts of the slowest subjects, slowest first, and how many others there are.
@@ -148,11 +172,12 @@ fn what_came_after(case: &Case, index: &Index, c: ConnectionId) -> Span {
         && later
             .iter()
             .take(16)
-            .any(|o| ledger::claims::same_story(case.joined, *o, this));
+            .any(|o| ledger::story::same_story(case.joined, *o, this));
     if retried {
         Span::ZERO
     } else {
-        ledger::after_syn(this).unwrap_or_default()
+        let pending = || verdict::unanswered_since(case, this);
+        ledger::after_syn(this).or_else(pending).unwrap_or_default()
     }
 }
 
@@ -223,6 +248,7 @@ fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report:
             LookupKind::Forward
         },
         tasks: lookup.tasks.iter().map(cite::task).collect(),
+        from: lookup.client.map(|client| client.to_string()),
         began: began.filter(|_| case.dated).map(|_| rfc3339(lookup.began)),
         began_s: began,
         seconds: cite::known(case, lookup.ended - lookup.began),

@@ -1,6 +1,7 @@
 //! The answer in a few sentences: what a colleague would say who has read both logs.
 
 mod silence;
+mod wire;
 
 use super::Case;
 use super::finding::{Finding, page};
@@ -23,8 +24,14 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
     let Some(account) = accounts.first() else {
         return vec![nothing(case)];
     };
-    let mut list = vec![capitalized(&first(case, account))];
-    list.extend(second(case, account));
+    let mut list = if case.evidence.has_trace() {
+        vec![capitalized(&first(case, account))]
+    } else {
+        wire::sentences(case, account)
+    };
+    if case.evidence.has_trace() {
+        list.extend(second(case, account));
+    }
     // What a table cannot say, right behind the first sentence.
     let said = findings.iter().filter(|f| page(f.draft.id).in_summary);
     let titles = said.map(|f| format!("{}.", f.draft.title));
@@ -222,7 +229,7 @@ fn syns(x: &Connection) -> String {
 }
 
 /// How long an attempt that was never concluded had waited when the inputs ended, if that is worth saying.
-fn unanswered_since(case: &Case, x: &Connection) -> Option<Span> {
+pub fn unanswered_since(case: &Case, x: &Connection) -> Option<Span> {
     let end = x.ended.unwrap_or_else(|| case.evidence.end());
     let pending = x.is_pending(&case.evidence) && x.silence.is_some();
     let waited = end - x.left().filter(|_| pending)?;

@@ -9,7 +9,7 @@ mod tests;
 use super::connect::{Attempt, Connection, Ending, Role};
 use super::response::Exchange;
 use super::{
-    ConnectionId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query, QueryId, State,
+    Asker, ConnectionId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query, QueryId, State,
 };
 use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
@@ -17,7 +17,7 @@ use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use giveup::Moves;
 use grouping::Group;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// One lookup.
@@ -31,6 +31,8 @@ pub struct Lookup {
     pub tasks: Vec<Task>,
     /// The asking process.
     pub process: Option<ProcessId>,
+    /// The address that its queries came from, where a packet shows it.
+    pub client: Option<IpAddr>,
     /// Its queries, in order of time.
     pub queries: Vec<QueryId>,
     /// First query.
@@ -62,6 +64,12 @@ impl Lookup {
     /// Whether it counts as the client's own, by its first query.
     pub fn is_clients(&self, joined: &Joined) -> bool {
         self.queries(joined).next().is_some_and(|q| q.is_clients())
+    }
+
+    /// Who asked.
+    pub fn asker(&self) -> Asker {
+        self.process
+            .map_or(Asker::Host(self.client), Asker::Process)
     }
 }
 
@@ -189,6 +197,7 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group) -> Lookup {
         reverse: group.reverse,
         tasks: group.tasks,
         process: group.process,
+        client: group.client,
         queries: group.queries,
         began: group.began,
         ended,
@@ -198,7 +207,7 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group) -> Lookup {
     }
 }
 
-/// A connection belongs to a lookup of its process that gave its address before: best one that was over
+/// A connection belongs to a lookup of its client that gave its address before: best one that was over
 /// by then, best one of the same task, of these the last. Else it belongs to a reverse lookup of its
 /// address. TCP to a resolver belongs to the lookup whose answer was cut.
 fn tie(
@@ -215,13 +224,14 @@ fn tie(
                 .push(l);
         }
     }
+    let askers: HashSet<IpAddr> = lookups.iter().filter_map(|l| l.client).collect();
     let lookup_of = |attempt: &Attempt| {
         let at = attempt.began()?;
         if attempt.role == Role::Resolver {
             return cut_short(queries, lookups, attempt, at);
         }
         match by_address.get(&attempt.to.ip) {
-            Some(list) => gave_address(lookups, list, attempt, at),
+            Some(list) => gave_address(lookups, &askers, list, attempt, at),
             None => just_before(queries, lookups, attempt, at),
         }
     };
@@ -237,28 +247,77 @@ fn tie(
 /// The best of the lookups that gave the address of a connection.
 fn gave_address(
     lookups: &IdVec<LookupId, Lookup>,
+    askers: &HashSet<IpAddr>,
     list: &[LookupId],
     attempt: &Attempt,
     at: Timestamp,
 ) -> Option<LookupId> {
     let begun = list.partition_point(|l| lookups[*l].began <= at);
     let task = attempt.task.as_ref().map(|t| t.tid);
-    list[..begun]
-        .iter()
-        .rev()
-        .take(MAX_LOOKED_AT)
-        .copied()
-        .filter(|l| same_client(&lookups[*l], attempt))
-        .max_by_key(|l| {
-            let lookup = &lookups[*l];
-            let same_task = lookup.tasks.iter().any(|t| Some(t.tid) == task);
-            (
-                lookup.reverse.is_none(),
-                lookup.ended <= at,
-                same_task,
-                lookup.began,
-            )
-        })
+    let candidates = || {
+        list[..begun]
+            .iter()
+            .rev()
+            .take(MAX_LOOKED_AT)
+            .map(|l| (*l, &lookups[*l]))
+    };
+    let best = |own: &dyn Fn(&Lookup) -> bool| {
+        let (l, _) = candidates()
+            .filter(|(_, l)| own(l))
+            .max_by_key(|(_, lookup)| {
+                let same_task = lookup.tasks.iter().any(|t| Some(t.tid) == task);
+                (
+                    lookup.reverse.is_none(),
+                    lookup.ended <= at,
+                    same_task,
+                    lookup.began,
+                )
+            })?;
+        Some(l)
+    };
+    best(&|lookup| same_client(lookup, attempt)).or_else(|| {
+        let other = other_address(askers, candidates().map(|(_, l)| l), attempt)?;
+        best(&|lookup| lookup.process == attempt.process && lookup.client == Some(other))
+    })
+}
+
+/// The other address of the host that connects, from which it may have asked: a host has addresses of both families, and
+/// asks a stub on itself from the loopback address. Only where no other client's lookup gave the address, and a host that
+/// asks from the address that it connects from is not believed to ask from another one as well.
+fn other_address<'l>(
+    askers: &HashSet<IpAddr>,
+    lookups: impl Iterator<Item = &'l Lookup>,
+    attempt: &Attempt,
+) -> Option<IpAddr> {
+    let from = attempt.from?.ip;
+    let mut clients = lookups.map(|l| l.client);
+    let (local, remote): (Vec<_>, Vec<_>) = clients
+        .by_ref()
+        .filter(|client| *client != Some(from))
+        .partition(|client| client.is_some_and(|c| c.is_loopback()));
+    let one = |list: &[Option<IpAddr>]| {
+        let first = list.first().copied().flatten()?;
+        list.iter().all(|c| *c == Some(first)).then_some(first)
+    };
+    match (one(&local), remote.is_empty()) {
+        (Some(local), true) => Some(local),
+        _ => one(&remote).filter(|other| {
+            local.is_empty() && may_be_one_host(*other, from) && !askers.contains(&from)
+        }),
+    }
+}
+
+/// Whether one interface may have both addresses: of two families, or two of IPv6 (RFC 4291 section 2.8, RFC 8981), of
+/// which one is link-local or both are in one subnet.
+fn may_be_one_host(a: IpAddr, b: IpAddr) -> bool {
+    match (a, b) {
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            a.is_unicast_link_local()
+                || b.is_unicast_link_local()
+                || a.segments()[..4] == b.segments()[..4]
+        }
+        _ => a.is_ipv4() != b.is_ipv4(),
+    }
 }
 
 /// How soon after its lookup a connect follows whose address the lookup must have given.
@@ -315,9 +374,10 @@ fn cut_short(
     before(lookups, at).find(|l| own(l) && asked(l))
 }
 
-/// Whether a lookup was made by the process (or, without a trace, from the host) that connects.
+/// Whether a lookup was made by the process (or, where no call shows either, from the address) that connects.
 fn same_client(lookup: &Lookup, attempt: &Attempt) -> bool {
     lookup.process == attempt.process
+        && (lookup.process.is_some() || lookup.client == attempt.from.map(|from| from.ip))
 }
 
 /// How a client asks, as far as it shows in one lookup.
@@ -333,6 +393,6 @@ pub fn parallel(queries: &IdVec<QueryId, Query>, lookup: &Lookup) -> bool {
     })
 }
 
-/// How long a lookup may be silent before a new query for the same name is a new lookup: the longest
-/// wait of any stub resolver measured (c-ares, about 15 s), and the resolver's TCP may hang longer.
+/// The longest that a lookup may be silent before a new query for the same name is a new lookup: a stub resolver may be told to
+/// wait for half a minute, and TCP to a resolver hangs as long.
 pub(crate) const SAME_LOOKUP: Span = Span::seconds(31);

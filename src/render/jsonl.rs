@@ -5,7 +5,7 @@
 
 use super::json;
 use crate::report::subjects::Subjects;
-use crate::report::{Connection, Delay, Finding, Omitted, Query, Report, Stack};
+use crate::report::{Client, Connection, Delay, Finding, Omitted, Query, Report, Stack};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -47,12 +47,16 @@ pub enum Record<'a> {
         lookup: &'a str,
         /// The name that the lookup was for.
         name: Option<&'a str>,
+        /// The address that asked.
+        from: Option<&'a str>,
         /// As in the report.
         #[serde(flatten)]
         query: &'a Query,
     },
     /// A connection attempt.
     Connection(&'a Connection),
+    /// A host that asked and connected, where there are several.
+    Client(&'a Client),
     /// An account.
     Delay {
         /// Where to, if it is a connection's.
@@ -90,12 +94,16 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
             put(Record::Query {
                 lookup: &lookup.id,
                 name: lookup.name.as_deref(),
+                from: lookup.from.as_deref(),
                 query,
             })?;
         }
     }
     for connection in &report.connections {
         put(Record::Connection(connection))?;
+    }
+    for client in &report.clients {
+        put(Record::Client(client))?;
     }
     let subjects = Subjects::new(report);
     for delay in &report.delays {

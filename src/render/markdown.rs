@@ -42,6 +42,9 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 /// Where the time went.
 fn account(report: &Report, delay: &Delay, out: &mut dyn Write) -> io::Result<()> {
+    if delay.entries.is_empty() {
+        return Ok(());
+    }
     let whole = delay.since_start_s;
     writeln!(out, "\n## {}\n", words::where_time_went(delay))?;
     let mut rows: Vec<Vec<String>> = delay

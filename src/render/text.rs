@@ -50,6 +50,9 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
     if !report.resolvers.is_empty() {
         tables::resolvers(report, &style, out)?;
     }
+    if !report.clients.is_empty() {
+        tables::clients(report, SHOWN, &style, out)?;
+    }
     if report.delays.len() > 1 {
         others::write(report, SHOWN, &style, out)?;
     }
@@ -65,6 +68,9 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
 
 /// Where the time went.
 fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    if delay.entries.is_empty() {
+        return Ok(());
+    }
     writeln!(out)?;
     let who = words::who(report, delay);
     let head = words::where_time_went(delay);

@@ -186,14 +186,20 @@ pub fn who(report: &Report, delay: &Delay) -> String {
             .iter()
             .find(|l| Some(&l.id) == delay.lookup.as_ref())
     };
-    let found = match &delay.connection {
+    let (task, host) = match &delay.connection {
         Some(id) => {
             let connection = report.connections.iter().find(|c| c.id == *id);
-            connection.and_then(|c| c.task.as_ref())
+            (
+                connection.and_then(|c| c.task.as_ref()),
+                connection.and_then(|c| c.from.clone()),
+            )
         }
-        None => lookup().and_then(|l| l.tasks.first()),
+        None => (
+            lookup().and_then(|l| l.tasks.first()),
+            lookup().and_then(|l| l.from.clone()),
+        ),
     };
-    found.map(task).unwrap_or_default()
+    task.map(self::task).or(host).unwrap_or_default()
 }
 
 /// A resolver's name: address, the port when it is not 53, the transport when it is not UDP.

@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties};
 use crate::explain::Case;
-use crate::explain::ledger::{Kind, Party, Subject, claims};
+use crate::explain::ledger::{Kind, Party, Subject, story};
 use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::ConnectionId;
@@ -59,7 +59,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 let o = &joined.connections[*o];
                 o.to != x.to
                     && gap(o, x).is_some_and(|g| g <= ONE_STORY)
-                    && claims::same_story(joined, c, o)
+                    && story::same_story(joined, c, o)
             })
             .collect();
         earlier.push(c);

@@ -1,6 +1,7 @@
 //! Who may own which moments of an account.
 
 use super::index::is_own;
+use super::story::same_story;
 use super::{Index, Kind, Party, Subject};
 use crate::event::What;
 use crate::explain::Case;
@@ -62,10 +63,7 @@ pub fn list(
 ) -> Vec<Claim> {
     let mut claims = Vec::new();
     let first = case.joined.lookups.partition_point(|l| l.began < from);
-    let own = match subject {
-        Subject::Lookup(l) => Some(l),
-        Subject::Connection(c) => case.joined.connections[c].lookup,
-    };
+    let own = index.own_lookup(case, subject);
     let end = case.joined.lookups.partition_point(|l| l.began <= to);
     let weighed = first..end.min(first.saturating_add(index.claims_each)).max(first);
     if weighed.end < end {
@@ -100,12 +98,10 @@ fn rank_of_lookup(
     if !lookup.queries.iter().any(|q| is_own(&joined.queries[*q])) {
         return None;
     }
-    let (own, task) = match subject {
-        Subject::Lookup(own) => (Some(own), None),
-        Subject::Connection(c) => (
-            joined.connections[c].lookup,
-            joined.connections[c].task.as_ref(),
-        ),
+    let own = index.own_lookup(case, subject);
+    let task = match subject {
+        Subject::Lookup(_) => None,
+        Subject::Connection(c) => joined.connections[c].task.as_ref(),
     };
     if own == Some(l)
         || own.is_some_and(|o| {
@@ -135,7 +131,7 @@ fn rank_of_lookup(
                 .map(|(first, _)| first)?;
             (lookup.ended <= born + Span::millis(100)).then_some(LED_TO)
         }
-        (Asker::Host(_), Asker::Host(_)) => Some(SAME_PROCESS),
+        // What else a host looked up was for some other program of it, as far as anybody knows.
         _ => None,
     }
 }
@@ -282,6 +278,12 @@ fn of_connections(
         let own = subject == Subject::Connection(c);
         let began = at(&c);
         let (kind, rank, end) = match other.role {
+            // Without a trace the other lookups of a host are another program's.
+            Role::Resolver
+                if other.process.is_none() && other.lookup != index.own_lookup(case, subject) =>
+            {
+                continue;
+            }
             Role::Resolver => {
                 let carried = last_answer(case, other);
                 (
@@ -341,31 +343,6 @@ fn last_answer(case: &Case, connection: &Connection) -> Option<Timestamp> {
         .filter(|q| q.transport == Transport::Tcp && q.client == connection.from)
         .map(|q| q.answer().map_or(q.until, |a| a.at))
         .max()
-}
-
-/// The next address, or the same one again, is tried as soon as an attempt has failed; clients that pause
-/// longer begin a story of their own.
-const NEXT_ATTEMPT: Span = Span::seconds(2);
-
-/// Whether a failed attempt belongs to the story of connection `c`: the same lookup gave both addresses, or
-/// both go to the same place.
-pub fn same_story(joined: &Joined, c: ConnectionId, other: &Connection) -> bool {
-    let this = &joined.connections[c];
-    if other.outcome == Ending::Connected {
-        return false;
-    }
-    let same_name = match (this.lookup, other.lookup) {
-        (Some(a), Some(b)) => {
-            a == b || joined.lookups[a].name.folded() == joined.lookups[b].name.folded()
-        }
-        _ => false,
-    };
-    let at = |c: &Connection| c.began().or(c.ended);
-    let soon = at(this)
-        .zip(other.ended.or(at(other)))
-        .is_some_and(|(a, b)| a - b <= NEXT_ATTEMPT);
-    let unnamed = this.lookup.is_none() || other.lookup.is_none();
-    same_name || soon && (this.to == other.to || unnamed && this.to.port == other.to.port)
 }
 
 fn is_earlier(joined: &Joined, subject: Subject, other: &Connection) -> bool {

@@ -1,18 +1,21 @@
 //! Lists to look things up by who did them.
 
-use super::Subject;
+use super::{Subject, story};
 use crate::event::{Op, Outcome, What};
 use crate::explain::Case;
 use crate::join::connect::Role;
+use crate::join::lookup::Outcome as LookupOutcome;
 use crate::join::{Asker, ConnectionId, EventId, LookupId, Query};
 use crate::time::{Span, Timestamp};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How many claims all accounts together weigh: some seconds of work.
 const ALL_CLAIMS: usize = 1_000_000;
 /// How many one account weighs at least: no client has as many lookups under way at once.
 const LEAST_CLAIMS: usize = 256;
+/// How many lookups of a host before the one that a connection used are looked at for earlier tries.
+const MAX_TRIES: usize = 64;
 
 /// What the accounts of all subjects look up.
 pub struct Index {
@@ -29,8 +32,12 @@ pub struct Index {
     /// Some account had more than that to weigh.
     pub cut: Cell<bool>,
     server_calls: HashMap<Asker, Timestamp>,
-    /// The last attempt of any host to reach a server.
-    last_of_hosts: Option<Timestamp>,
+    /// Connections to an address that an earlier one had used.
+    cached: HashSet<ConnectionId>,
+    /// Lookups that some connection used, and the failed tries before them.
+    used: HashSet<LookupId>,
+    /// The first of the tries that a host made until a lookup gave what was wanted.
+    first_tries: HashMap<LookupId, LookupId>,
 }
 
 impl Index {
@@ -44,7 +51,9 @@ impl Index {
             claims_each: ALL_CLAIMS,
             cut: Cell::new(false),
             server_calls: HashMap::new(),
-            last_of_hosts: None,
+            cached: story::cached(case.joined),
+            used: HashSet::new(),
+            first_tries: HashMap::new(),
         };
         for (c, connection) in case.joined.connections.entries() {
             let asker = connection.asker();
@@ -54,9 +63,6 @@ impl Index {
                 if let Some(at) = connection.began() {
                     let last = this.server_calls.entry(asker).or_insert(at);
                     *last = (*last).max(at);
-                    if matches!(asker, Asker::Host(_)) {
-                        this.last_of_hosts = this.last_of_hosts.max(Some(at));
-                    }
                 }
             }
         }
@@ -64,6 +70,7 @@ impl Index {
             let asker = this.asker_of_lookup(case, l);
             this.lookups.entry(asker).or_default().push(l);
         }
+        this.find_tries(case);
         for (id, event) in case.evidence.numbered() {
             let What::Call(call) = &event.what else {
                 continue;
@@ -79,6 +86,35 @@ impl Index {
             }
         }
         this
+    }
+
+    /// Finds the lookups that connections used, and the tries of the same name that went before them. A trace shows when a
+    /// program begins; without one the first try does.
+    fn find_tries(&mut self, case: &Case) {
+        let lookups = &case.joined.lookups;
+        let connections = case.joined.connections.ids();
+        let used = connections.filter_map(|c| self.own_lookup(case, Subject::Connection(c)));
+        self.used = used.collect();
+        let hosts = self.used.iter().copied();
+        let hosts: Vec<LookupId> = hosts.filter(|l| lookups[*l].process.is_none()).collect();
+        for lookup in hosts {
+            let list = self.lookups.get(&lookups[lookup].asker());
+            let list = list.map_or(&[][..], Vec::as_slice);
+            let before = &list[..list.partition_point(|l| *l < lookup)];
+            let mut first = lookup;
+            for &l in before.iter().rev().take(MAX_TRIES) {
+                let (this, next) = (&lookups[l], &lookups[first]);
+                let gap = next.began - this.ended;
+                let futile = this.reverse.is_some() || this.outcome != LookupOutcome::Answered;
+                let same = this.name.folded() == next.name.folded();
+                if same && futile && gap <= story::NEXT_ATTEMPT && self.used.insert(l) {
+                    first = l;
+                }
+            }
+            if first != lookup {
+                self.first_tries.insert(lookup, first);
+            }
+        }
     }
 
     /// Settles how many claims each of so many accounts weighs. In a storm of overlapping lookups all of them may claim
@@ -101,15 +137,36 @@ impl Index {
         }
     }
 
-    /// Whether this asker tried to reach a server at or after a moment. Without a trace a client may use
-    /// another source address for DNS than for the server, so any host counts.
-    pub fn server_after(&self, asker: Asker, at: Timestamp) -> bool {
+    /// The lookup that a subject waited for: a connection's own, unless an earlier connection had used it.
+    pub fn own_lookup(&self, case: &Case, subject: Subject) -> Option<LookupId> {
+        match subject {
+            Subject::Lookup(l) => Some(l),
+            Subject::Connection(c) => case.joined.connections[c]
+                .lookup
+                .filter(|_| !self.cached.contains(&c)),
+        }
+    }
+
+    /// Whether a connection went to an address that an earlier one had used.
+    pub fn is_cached(&self, c: ConnectionId) -> bool {
+        self.cached.contains(&c)
+    }
+
+    /// Where the lookups of one name began that followed each other until this one gave what was wanted.
+    pub fn first_try(&self, lookup: LookupId) -> LookupId {
+        self.first_tries.get(&lookup).copied().unwrap_or(lookup)
+    }
+
+    /// Whether a connect to a server followed a lookup: one of its process, and without a trace one that used it.
+    pub fn is_followed(&self, case: &Case, lookup: LookupId) -> bool {
+        let asker = case.joined.lookups[lookup].asker();
+        let began = case.joined.lookups[lookup].began;
         match asker {
             Asker::Process(_) => self
                 .server_calls
                 .get(&asker)
-                .is_some_and(|last| *last >= at),
-            Asker::Host(_) => self.last_of_hosts.is_some_and(|last| last >= at),
+                .is_some_and(|last| *last >= began),
+            Asker::Host(_) => self.used.contains(&lookup),
         }
     }
 

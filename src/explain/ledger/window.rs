@@ -1,6 +1,6 @@
 //! Where an account begins and ends.
 
-use super::claims::same_story;
+use super::story::same_story;
 use super::{Index, Subject};
 use crate::explain::Case;
 use crate::join::connect::{Connection, Role};
@@ -20,8 +20,7 @@ pub fn subjects(case: &Case, index: &Index) -> Vec<Subject> {
     for (l, lookup) in joined.lookups.entries() {
         let origin = lookup.queries.first().map(|q| joined.queries[*q].origin);
         let ours = matches!(origin, Some(Origin::Traced | Origin::Unknown));
-        let followed = index.server_after(index.asker_of_lookup(case, l), lookup.began);
-        if ours && !followed && case.target.is_none() {
+        if ours && !index.is_followed(case, l) && case.target.is_none() {
             list.push(Subject::Lookup(l));
         }
     }
@@ -36,9 +35,14 @@ fn is_subject(case: &Case, connection: &Connection) -> bool {
         })
 }
 
-/// The window of a subject. The first server connect of a case begins with the case; later ones begin
-/// where their own lookup began, else at their own call, so that a service's 400th connect is not
-/// charged with days.
+/// The window of a subject.
+///
+/// 1. It ends at the attempt's first SYN, or its failure; at the end of the lookup.
+/// 2. It begins at the beginning of the lookup that gave the address, unless an earlier connection had used that; else at
+///    the connect call, without a trace at the SYN itself.
+/// 3. An attempt that follows others of its story has their time as well.
+/// 4. Where a trace shows a command's start, its first server connect begins there. A capture shows no such thing: what was
+///    before the first packet of a connection is not known.
 pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp, Timestamp)> {
     let joined = case.joined;
     let (own, to, first) = match subject {
@@ -46,7 +50,8 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             let connection = &joined.connections[c];
             let to = connection.reached()?;
             let called = connection.called.unwrap_or(to).min(to);
-            let lookup = connection.lookup.map(|l| joined.lookups[l].began);
+            let lookup = index.own_lookup(case, subject);
+            let lookup = lookup.map(|l| joined.lookups[index.first_try(l)].began);
             let story = earlier_attempts(case, index, c).unwrap_or(called);
             let own = lookup.unwrap_or(story).min(story).min(called);
             (own, to, index.first_server == Some(c))
@@ -60,12 +65,19 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             )
         }
     };
-    let from = if first { case.started.min(own) } else { own };
+    let from = if first && case.evidence.has_trace() {
+        case.started.min(own)
+    } else {
+        own
+    };
     Some((from, to.max(from)))
 }
 
 /// When the first failed attempt of the same story began: a fallback's account tells of what failed.
 fn earlier_attempts(case: &Case, index: &Index, c: ConnectionId) -> Option<Timestamp> {
+    if index.is_cached(c) {
+        return None;
+    }
     let connections = &case.joined.connections;
     let list = index
         .connections

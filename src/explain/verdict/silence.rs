@@ -13,6 +13,7 @@ enum Silence {
     OneType(RecordType),
     Late,
     Some,
+    Open,
 }
 
 /// Whom the client waited for in vain, each with its kind of silence.
@@ -52,6 +53,7 @@ fn clause(how: Silence, names: &[String]) -> String {
         Silence::OneType(kind) => format!("{who}, which answers other questions but not {kind}"),
         Silence::Late => format!("{who}, which answered too late"),
         Silence::Some => format!("{who}, which left some queries unanswered"),
+        Silence::Open => format!("{who}, which had not answered when the inputs end"),
     }
 }
 
@@ -72,7 +74,9 @@ fn how_silent(case: &Case, line: &Line) -> Silence {
         .filter(|q| q.answer().is_some_and(|a| !a.late))
         .map(|q| q.question.kind)
         .collect();
+    let mut own = line.queries.iter().map(|q| &case.joined.queries[*q]);
     match one_type(case, line) {
+        _ if own.all(|q| q.state == State::Open) => Silence::Open,
         _ if answered.is_empty() && late == 0 => Silence::Never,
         _ if answered.is_empty() => Silence::Late,
         Some(kind) if !answered.contains(&Some(kind)) && late == 0 => Silence::OneType(kind),

@@ -12,6 +12,7 @@ use crate::join::{
 };
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// Queries sent within this are one batch: A and AAAA of one `sendmmsg`, or one question to all
 /// resolvers (musl). No stub resolver's timeout is shorter.
@@ -30,19 +31,12 @@ pub fn settle(
     for group in groups {
         let end = end_of(evidence, &exchanges, group, moves);
         let of_group = group.queries.iter().enumerate();
-        waits.extend(of_group.map(|(n, q)| (*q, wait(&exchanges, group, n, end))));
+        waits.extend(of_group.map(|(n, q)| (*q, wait(&exchanges, group, n, end, moves))));
     }
     waits.sort_unstable_by_key(|(q, _)| *q);
     let waits = waits.into_iter().map(|(_, wait)| wait);
     let settled = exchanges.into_iter().zip(waits);
     settled.map(|(e, wait)| query(evidence, e, wait)).collect()
-}
-
-/// When a lookup was over, and whether something that the client did shows it.
-#[derive(Clone, Copy)]
-struct End {
-    at: Timestamp,
-    shown: bool,
 }
 
 /// Until when the client waited for a query, and why no longer.
@@ -63,6 +57,8 @@ enum Why {
     Elsewhere,
     /// The lookup's last wait timed out, or the client went on to something else.
     MovedOn,
+    /// The client connected to an address of another answer of the lookup.
+    Used,
     /// Nothing more was seen of the lookup.
     Over,
 }
@@ -70,15 +66,19 @@ enum Why {
 /// What a call that received an answer may take between its poll and its return.
 const READING: Span = Span::millis(5);
 
-/// Whether two queries went out in one breath: one question to all resolvers at once (musl), from one
-/// socket. A client that turns to another resolver on another socket has given up on the first, however
-/// soon (an ICMP refusal costs it less than a millisecond).
+/// Whether two queries, `a` before `b`, are a race: one question to all resolvers at once (musl, dnsmasq with all-servers),
+/// of which the first answer wins. A client that has an answer or an error to the first one turns to the next resolver,
+/// however soon (an ICMP refusal costs it less than a millisecond).
 fn in_one_breath(a: &Exchange, b: &Exchange) -> bool {
     let same_socket = match (a.client, b.client) {
         (Some(a), Some(b)) => a == b,
         _ => a.association == b.association,
     };
-    (a.sent - b.sent).abs() <= TOGETHER && (same_socket || a.resolver == b.resolver)
+    let on_wire = a.packet.is_some() && b.packet.is_some();
+    let over = [a.answer().map(|r| r.at), a.refusal().map(|r| r.at)];
+    let over = over.into_iter().flatten().any(|at| at <= b.sent);
+    (a.sent - b.sent).abs() <= TOGETHER
+        && (same_socket || a.resolver == b.resolver || on_wire && !over)
 }
 
 /// When the client stopped waiting for one query, and why.
@@ -86,7 +86,8 @@ fn wait(
     queries: &IdVec<QueryId, Exchange>,
     lookup: &Group,
     position: usize,
-    End { at: end, shown }: End,
+    end: End,
+    moves: &Moves,
 ) -> Wait {
     let this = &queries[lookup.queries[position]];
     let same =
@@ -99,15 +100,23 @@ fn wait(
     // A client that turns to another name is through with this one.
     let moved_on = later().find(|o| !same_name(this, o)).map(|o| o.sent);
     let gave_up = [replaced, moved_on].into_iter().flatten().min();
+    let gave_up = gave_up.filter(|at| !is_accepted(queries, lookup, this, *at, moves));
     let mut until = gave_up
-        .unwrap_or(end)
-        .min(end.max(this.sent))
+        .unwrap_or(end.at)
+        .min(end.at.max(this.sent))
         .max(this.sent);
     let mut why = match gave_up {
         Some(_) => Why::GaveUp,
-        None if shown => Why::MovedOn,
-        None => Why::Over,
+        None => end.why,
     };
+    // No call shows that a host stopped waiting when nothing else happened: it takes what comes in time.
+    if this.process.is_none()
+        && why == Why::Over
+        && let Some(at) = this.answer().map(|a| a.at)
+        && at - this.sent <= patience_limit(this.transport)
+    {
+        until = until.max(at);
+    }
     // A call shows an answer when it returns, which is a little later than when the wait ended.
     let slack = if this.packet.is_none() {
         READING
@@ -121,11 +130,18 @@ fn wait(
     let refused = this
         .refusal()
         .map(|r| r.at)
-        .filter(|at| this.departure == Departure::Left && *at < until);
+        .filter(|at| (this.departure == Departure::Left || this.process.is_none()) && *at < until);
     let all = lookup.of(queries);
     let elsewhere = all
         .filter(same)
-        .filter(|o| in_one_breath(this, o) && o.resolver != this.resolver)
+        .filter(|o| {
+            let (a, b) = if o.sent < this.sent {
+                (*o, this)
+            } else {
+                (this, *o)
+            };
+            in_one_breath(a, b) && o.resolver != this.resolver
+        })
         .filter_map(|o| o.answer().filter(|a| a.usable()).map(|a| a.at))
         .min()
         .filter(|at| *at < until);
@@ -157,7 +173,9 @@ fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
     let state = match (reply, departure) {
         // The answer's packet and the call that ends the wait may be on two clocks.
         (Reply::Received(received), _) => State::Answered(Answer {
-            late: received.at - wait.until > clock_slack(evidence),
+            // The loser of a race, and what comes when another answer was used, are not late.
+            late: !matches!(wait.why, Why::Elsewhere | Why::Used)
+                && received.at - wait.until > clock_slack(evidence),
             received,
         }),
         (Reply::Refused(error), Departure::Left) => State::Unanswered(Silence::Refused(error)),
@@ -208,10 +226,12 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
 fn is_open(evidence: &Evidence, waited: Span, why: Why) -> bool {
     match why {
         Why::Elsewhere => true,
-        Why::MovedOn | Why::Over if !evidence.has_trace() => {
+        Why::MovedOn | Why::Over | Why::Used if !evidence.has_trace() => {
             waited < evidence.patience - Span::millis(200)
         }
-        Why::MovedOn | Why::Over | Why::GaveUp | Why::Told => waited < Span::millis(500),
+        Why::MovedOn | Why::Over | Why::Used | Why::GaveUp | Why::Told => {
+            waited < Span::millis(500)
+        }
     }
 }
 
@@ -219,6 +239,14 @@ fn is_open(evidence: &Evidence, waited: Span, why: Why) -> bool {
 /// waits end with packets too.
 fn clock_slack(evidence: &Evidence) -> Span {
     evidence.tolerance.min(Span::millis(20))
+}
+
+/// When a lookup was over.
+#[derive(Clone, Copy)]
+struct End {
+    at: Timestamp,
+    /// How that is known: [`Why::MovedOn`], [`Why::Used`] or [`Why::Over`].
+    why: Why,
 }
 
 /// When a lookup was over: everything answered, else the client's last wait timed out, else its next
@@ -229,17 +257,15 @@ fn end_of(
     lookup: &Group,
     moves: &Moves,
 ) -> End {
+    let ended = |at, why| End { at, why };
     let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else {
-        return End {
-            at: lookup.began,
-            shown: false,
-        };
+        return ended(lookup.began, Why::Over);
     };
     let tcp = lookup
         .queries
         .iter()
         .any(|q| queries[*q].transport == Transport::Tcp);
-    let limit = last.sent + if tcp { TCP_PATIENCE } else { UDP_PATIENCE };
+    let limit = last.sent + patience_limit(if tcp { Transport::Tcp } else { Transport::Udp });
     // The client's own wait call says best when it gave up.
     let since = last.sent - TOGETHER;
     let waits = lookup.tasks.iter().filter_map(|t| {
@@ -252,13 +278,24 @@ fn end_of(
         .filter(|to| *to > last.sent)
         .min();
     if let Some(at) = timed_out {
-        return End { at, shown: true };
+        return ended(at, Why::MovedOn);
     }
+    let ends_with_inputs = evidence.end().max(last.sent);
     // The connection that used the answer, or whatever the task did next.
+    if lookup.process.is_none() {
+        let used = moves
+            .connections_after(last.asker(), last.sent)
+            .find(|used| gave(queries, lookup, used))
+            .map(|used| used.at)
+            .filter(|at| *at <= limit);
+        let at = used.unwrap_or(last.sent + evidence.patience);
+        let why = used.map_or(Why::Over, |_| Why::Used);
+        return ended(at.min(ends_with_inputs), why);
+    }
     let used = moves
         .connections_after(last.asker(), last.sent)
-        .find(|used| !still_waits(queries, lookup, moves, *used, last.sent + evidence.patience))
-        .map(|(at, _)| at);
+        .find(|used| !still_waits(queries, lookup, moves, used, last.sent + evidence.patience))
+        .map(|used| used.at);
     // Without times the order of the calls is all there is.
     let settled = if evidence.is_timed() {
         last.sent + Span::millis(100) + evidence.tolerance
@@ -276,11 +313,50 @@ fn end_of(
     } else {
         last.sent
     };
-    let at = next.unwrap_or(unseen);
-    End {
-        at: at.min(evidence.end().max(last.sent)),
-        shown: next.is_some(),
+    let why = next.map_or(Why::Over, |_| Why::MovedOn);
+    ended(next.unwrap_or(unseen).min(ends_with_inputs), why)
+}
+
+/// The longest that a client waits for one query.
+fn patience_limit(transport: Transport) -> Span {
+    match transport {
+        Transport::Udp => UDP_PATIENCE,
+        Transport::Tcp => TCP_PATIENCE,
     }
+}
+
+/// Whether a host connected to an address that an answer of a lookup had given by then. Without a trace nothing else that
+/// a host does shows that a lookup of it is over: it may be another program's doing.
+fn gave(queries: &IdVec<QueryId, Exchange>, lookup: &Group, used: &Connect) -> bool {
+    let answers = lookup.of(queries).filter_map(|q| q.answer());
+    { answers }.any(|a| a.at <= used.at && a.addresses.contains(&used.to))
+}
+
+/// How soon a client connects to an address that it has been given.
+const AT_ONCE: Span = Span::seconds(1);
+
+/// Whether a host took an answer although it had asked once more before it came: it asked no more after it, nothing else
+/// had answered by then, and it connected to an address of the answer at once. A client may listen to all that it has
+/// asked (Windows, systems that ask the next resolver after a second).
+fn is_accepted(
+    queries: &IdVec<QueryId, Exchange>,
+    lookup: &Group,
+    this: &Exchange,
+    gave_up: Timestamp,
+    moves: &Moves,
+) -> bool {
+    let Some(own) = this.answer().filter(|a| a.at > gave_up && a.usable()) else {
+        return false;
+    };
+    let alike = |o: &&Exchange| o.question.kind == this.question.kind && same_name(this, o);
+    let mut others = lookup.of(queries).filter(alike);
+    let told = |o: &Exchange| o.answer().is_some_and(|a| a.usable() && a.at < own.at);
+    this.process.is_none()
+        && !others.any(|o| o.sent > own.at || told(o))
+        && moves
+            .connections_after(this.asker(), own.at)
+            .take_while(|used| used.at - own.at <= AT_ONCE)
+            .any(|used| own.addresses.contains(&used.to))
 }
 
 /// Whether a lookup goes on although its process has connected: another thread did, for another lookup. A thread of
@@ -289,7 +365,7 @@ fn still_waits(
     queries: &IdVec<QueryId, Exchange>,
     lookup: &Group,
     moves: &Moves,
-    (at, by): (Timestamp, Option<u32>),
+    &Connect { at, by, .. }: &Connect,
     in_time: Timestamp,
 ) -> bool {
     let own = |tid: Option<u32>| lookup.tasks.iter().any(|t| t.tid == tid);
@@ -322,8 +398,17 @@ pub struct Moves {
     waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
     /// Times of calls that show a thread doing something else, and of ends, by thread.
     calls: HashMap<Option<u32>, Vec<Timestamp>>,
-    /// Connects to servers, and the threads that made them.
-    connections: HashMap<Asker, Vec<(Timestamp, Option<u32>)>>,
+    /// Connects to servers.
+    connections: HashMap<Asker, Vec<Connect>>,
+}
+
+/// A connect to a server.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Connect {
+    at: Timestamp,
+    /// The thread that made it.
+    by: Option<u32>,
+    to: IpAddr,
 }
 
 impl Moves {
@@ -350,7 +435,11 @@ impl Moves {
                 this.connections
                     .entry(c.asker())
                     .or_default()
-                    .push((at, c.task.as_ref().and_then(|t| t.tid)));
+                    .push(Connect {
+                        at,
+                        by: c.task.as_ref().and_then(|t| t.tid),
+                        to: c.to.ip,
+                    });
             }
         }
         for list in this.connections.values_mut() {
@@ -386,14 +475,10 @@ impl Moves {
     }
 
     /// The connects after a moment, the next few of them: more than that are no lookup's own.
-    fn connections_after(
-        &self,
-        asker: Asker,
-        at: Timestamp,
-    ) -> impl Iterator<Item = (Timestamp, Option<u32>)> {
+    fn connections_after(&self, asker: Asker, at: Timestamp) -> impl Iterator<Item = &Connect> {
         let list = self.connections.get(&asker).map_or(&[][..], Vec::as_slice);
-        let start = list.partition_point(|(t, _)| *t < at);
-        list[start..].iter().take(MAX_CONNECTS).copied()
+        let start = list.partition_point(|connect| connect.at < at);
+        list[start..].iter().take(MAX_CONNECTS)
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Group {
     pub tasks: Vec<Task>,
     /// The asking process.
     pub process: Option<ProcessId>,
+    /// The address that the queries came from, where a packet shows it.
+    pub client: Option<IpAddr>,
     /// In order of time.
     pub queries: Vec<QueryId>,
     /// The first query.
@@ -51,6 +53,8 @@ struct Draft {
     /// The name asked last, folded.
     current: Name,
     last: Timestamp,
+    /// It may go on over TCP.
+    over_tcp: bool,
 }
 
 /// A lookup with more queries than this is a storm; the next query begins another one.
@@ -74,7 +78,7 @@ pub fn group(evidence: &Evidence, queries: &IdVec<QueryId, Exchange>) -> IdVec<L
         let last = recent.entry(asker).or_default();
         let fits = |d: &usize| {
             let draft = &done[*d];
-            query.sent - draft.last <= SAME_LOOKUP
+            query.sent - draft.last <= longest_pause(evidence, draft, query)
                 && draft.group.queries.len() < MAX_QUERIES
                 && joins(evidence, queries, draft, query, &name)
         };
@@ -103,6 +107,17 @@ pub fn group(evidence: &Evidence, queries: &IdVec<QueryId, Exchange>) -> IdVec<L
     groups.into()
 }
 
+/// How long after its last packet a lookup may go on: the longest wait of the stub resolver and a tenth, and 15 s where
+/// that is not known (c-ares waits as long, measured). TCP to a resolver hangs longer.
+fn longest_pause(evidence: &Evidence, draft: &Draft, query: &Exchange) -> Span {
+    if query.transport == Transport::Tcp || draft.over_tcp {
+        return SAME_LOOKUP;
+    }
+    let patience = evidence.patience.0;
+    let longest = Span(patience.saturating_add(patience / 10));
+    longest.clamp(Span::seconds(15), SAME_LOOKUP)
+}
+
 fn begin(query: &Exchange, name: &Name) -> Draft {
     Draft {
         group: Group {
@@ -110,12 +125,14 @@ fn begin(query: &Exchange, name: &Name) -> Draft {
             reverse: query.question.name.reverse_of(),
             tasks: Vec::new(),
             process: query.process,
+            client: query.client.map(|client| client.ip),
             queries: Vec::new(),
             began: query.sent,
             searched: Vec::new(),
         },
         current: name.clone(),
         last: query.sent,
+        over_tcp: false,
     }
 }
 
@@ -128,6 +145,8 @@ fn add(draft: &mut Draft, queries: &IdVec<QueryId, Exchange>, i: QueryId, name: 
     {
         group.tasks.push(task.clone());
     }
+    draft.over_tcp |=
+        query.transport == Transport::Tcp || query.answer().is_some_and(|a| a.truncated);
     draft.last = query.sent.max(query.answer().map_or(query.sent, |a| a.at));
     if name != draft.current {
         if unknown(&draft.current) {

@@ -148,3 +148,109 @@ fn a_connect_belongs_to_the_last_lookup_that_gave_its_address() {
     };
     assert_eq!((of(0), of(1)), (Some("b.example".into()), None));
 }
+
+/// The name of the lookup that each connection belongs to.
+fn tied(text: &str, expected: &[Option<&str>]) {
+    let joined = Rows::read(text).join();
+    let names = joined.connections.iter().map(|c| {
+        let lookup = c.lookup?;
+        Some(joined.lookups[lookup].name.to_string())
+    });
+    let names: Vec<Option<String>> = names.collect();
+    let names: Vec<Option<&str>> = names.iter().map(Option::as_deref).collect();
+    assert_eq!(names, expected, "{text}");
+}
+
+#[test]
+fn a_connection_belongs_to_a_lookup_of_its_own_host() {
+    let lookup = "0.000 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example
+                  0.010 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example 10.9.9.9\n";
+    let syn = |from: &str| format!("{lookup} 0.020 packet {from} 10.9.9.9:80 syn 1");
+    tied(&syn("10.0.0.1:5000"), &[Some("a.example")]);
+    tied(&syn("10.0.0.2:5000"), &[None]);
+    // The host's address of the other family, unless that asks as well.
+    let six = |answer: &str| {
+        format!(
+            "0.000 packet 10.0.0.1:4000 10.0.1.93:53 query 7 AAAA a.example
+             0.010 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 AAAA a.example fd00::9
+             0.020 packet [fd00::1]:5000 [fd00::9]:80 syn 1
+             {answer}"
+        )
+    };
+    tied(&six(""), &[Some("a.example")]);
+    let asks = "0.015 packet [fd00::1]:4000 [fd00::53]:53 query 9 A b.example";
+    tied(&six(asks), &[None]);
+    // A stub on the host itself.
+    let stub = lookup
+        .replace("10.0.0.1:", "127.0.0.1:")
+        .replace("10.0.1.93", "127.0.0.53");
+    tied(
+        &format!("{stub} 0.020 packet 10.0.0.1:5000 10.9.9.9:80 syn 1"),
+        &[Some("a.example")],
+    );
+}
+
+#[test]
+fn another_programs_syn_ends_no_lookup() {
+    let rows = "0.000 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example
+                0.001 packet 10.0.0.1:4001 10.0.1.93:53 query 8 A b.example
+                0.020 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example 10.9.9.9
+                0.021 packet 10.0.0.1:5000 10.9.9.9:80 syn 1
+                0.060 packet 10.0.1.93:53 10.0.0.1:4001 answer 8 A b.example 10.9.9.8";
+    let joined = Rows::read(rows).join();
+    assert!(
+        joined
+            .queries
+            .iter()
+            .all(|q| q.answer().is_some_and(|a| !a.late))
+    );
+    // Only a connect to what the lookup itself gave shows that it waits no more.
+    let rows = "0.000 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example
+                0.001 packet 10.0.0.1:4000 10.0.1.93:53 query 8 AAAA a.example
+                0.020 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example 10.9.9.9
+                0.040 packet 10.0.0.1:5000 10.9.9.9:80 syn 1
+                9.000 packet 10.0.1.9:53 10.0.0.9:4009 answer 9 A z.example";
+    lookups(rows, &["a.example 0-0.04 answered 2"]);
+}
+
+#[test]
+fn the_loser_of_a_race_is_not_late() {
+    let rows = "0.0000 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example
+                0.0001 packet 10.0.0.1:4001 10.0.1.95:53 query 7 A a.example
+                0.0100 packet 10.0.1.95:53 10.0.0.1:4001 answer 7 A a.example 10.9.9.9
+                0.0190 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example 10.9.9.9";
+    let late = |text: &str| -> Vec<bool> {
+        let joined = Rows::read(text).join();
+        joined
+            .queries
+            .iter()
+            .map(|q| q.answer().is_some_and(|a| a.late))
+            .collect()
+    };
+    assert_eq!(late(rows), [false, false]);
+    // The next resolver after five seconds: the first one's answer came too late.
+    let turned = rows
+        .replace("0.0001", "5.0000")
+        .replace("0.0100", "5.0100")
+        .replace("0.0190", "6.0");
+    assert_eq!(late(&turned), [true, false]);
+    // Unless the client still takes it.
+    let taken = "0.0 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example
+                 1.0 packet 10.0.0.1:4001 10.0.1.95:53 query 8 A a.example
+                 1.3 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example 10.9.9.9
+                 1.4 packet 10.0.0.1:5000 10.9.9.9:80 syn 1";
+    assert_eq!(late(taken), [false, false]);
+}
+
+#[test]
+fn a_name_asked_long_after_its_last_query_is_looked_up_again() {
+    let twice = |gap: f64| {
+        let rows = [
+            asked(0.0, 4000, "10.0.1.93", "7 A a.example", None),
+            asked(gap, 4000, "10.0.1.93", "7 A a.example", Some("10.9.9.9")),
+            LATER.into(),
+        ];
+        Rows::read(&rows.concat()).lookups().len()
+    };
+    assert_eq!((twice(14.0), twice(17.0)), (1, 2));
+}

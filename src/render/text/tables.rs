@@ -69,6 +69,36 @@ pub fn resolvers(report: &Report, style: &Style, out: &mut dyn Write) -> io::Res
     Ok(())
 }
 
+/// The hosts that asked and connected.
+pub fn clients(
+    report: &Report,
+    shown: usize,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let head = format!(
+        "{} {:>9} {:>9} {:>9} {:>9}",
+        pad("Client", 30),
+        "Lookups",
+        "Connects",
+        "Slowest",
+        "Lost"
+    );
+    writeln!(out, "\n{}", style.head(&head))?;
+    for client in report.clients.iter().take(shown) {
+        writeln!(
+            out,
+            "{} {:>9} {:>9} {:>9} {:>9}",
+            pad(&fit(&escape(&client.address), 30), 30),
+            words::known_count(client.lookups),
+            words::known_count(client.connects),
+            words::known_seconds(client.slowest_s),
+            words::known_count(client.lost)
+        )?;
+    }
+    more(report.clients.len().saturating_sub(shown), out)
+}
+
 /// Every lookup and what became of its queries.
 pub fn lookups(
     report: &Report,
@@ -78,7 +108,9 @@ pub fn lookups(
 ) -> io::Result<()> {
     writeln!(out, "\n{}", style.head("Lookups"))?;
     for l in report.lookups.iter().take(shown) {
-        let who = l.tasks.first().map(task).unwrap_or_default();
+        let who = l.tasks.first().map(task);
+        let host = || l.from.clone().filter(|_| report.clients.len() > 1);
+        let who = who.or_else(host).unwrap_or_default();
         let client = l.client.map_or_else(String::new, |c| format!(", {c}"));
         let head = format!(
             "{} {} {} in {}{client}",

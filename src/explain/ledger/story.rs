@@ -1,0 +1,100 @@
+//! Attempts that belong together: a client that goes from one address of a name to the next.
+//!
+//! A lookup serves the first story after it. Later connects to its address found it in a cache and waited for nothing.
+
+use crate::join::connect::{Connection, Ending, Role};
+use crate::join::{ConnectionId, Joined, LookupId};
+use crate::time::{Span, Timestamp};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+/// The next address, or the same one again, is tried as soon as an attempt has failed; clients that pause
+/// longer begin a story of their own.
+pub const NEXT_ATTEMPT: Span = Span::seconds(2);
+
+/// Whether a failed attempt belongs to the story of connection `c`:
+///
+/// 1. one lookup gave both addresses, or two lookups of one name that followed each other;
+/// 2. both go to the same place, one soon after the other;
+/// 3. a process whose lookups no input shows goes to the same port of another address: the addresses of one call.
+pub fn same_story(joined: &Joined, c: ConnectionId, other: &Connection) -> bool {
+    let this = &joined.connections[c];
+    if other.outcome == Ending::Connected {
+        return false;
+    }
+    let at = |c: &Connection| c.began().or(c.ended);
+    let soon = at(this)
+        .zip(other.ended.or(at(other)))
+        .is_some_and(|(a, b)| a - b <= NEXT_ATTEMPT);
+    match (this.lookup, other.lookup) {
+        (Some(a), Some(b)) if a == b => return true,
+        (Some(a), Some(b)) if soon && same_name(joined, a, b) => return true,
+        _ => {}
+    }
+    let unnamed = this.lookup.is_none() && other.lookup.is_none() && this.process.is_some();
+    soon && (this.to == other.to || unnamed && this.to.port == other.to.port)
+}
+
+fn same_name(joined: &Joined, a: LookupId, b: LookupId) -> bool {
+    joined.lookups[a].name.folded() == joined.lookups[b].name.folded()
+}
+
+/// The attempts so far to reach what one lookup gave.
+struct Story {
+    /// When the first of them was connected.
+    connected: Option<Timestamp>,
+    /// When the last of them ended, or began.
+    last: Timestamp,
+    tried: Vec<IpAddr>,
+}
+
+impl Story {
+    /// Whether an attempt belongs to it: it began before another one had connected, and tries another address or
+    /// tries again at once.
+    fn takes(&self, x: &Connection, began: Timestamp) -> bool {
+        match self.connected {
+            Some(connected) => began < connected,
+            None => !self.tried.contains(&x.to.ip) || began - self.last <= NEXT_ATTEMPT,
+        }
+    }
+
+    fn add(&mut self, x: &Connection, began: Timestamp) {
+        if x.outcome == Ending::Connected {
+            self.connected = self.connected.or(x.ended).or(Some(began));
+        }
+        self.last = self.last.max(x.ended.unwrap_or(began));
+        if !self.tried.contains(&x.to.ip) {
+            self.tried.push(x.to.ip);
+        }
+    }
+}
+
+/// The connections that did not wait for their lookup: it had served an earlier story. Where no trace shows what a host
+/// did, one that came long after its lookup used what that host knew already.
+pub fn cached(joined: &Joined) -> HashSet<ConnectionId> {
+    let mut stories: HashMap<LookupId, Story> = HashMap::new();
+    let mut cached = HashSet::new();
+    for (c, x) in joined.connections.entries() {
+        let (Some(lookup), Some(began)) = (x.lookup, x.began()) else {
+            continue;
+        };
+        if x.role != Role::Server {
+            continue;
+        }
+        if x.process.is_none() && began - joined.lookups[lookup].ended > NEXT_ATTEMPT {
+            cached.insert(c);
+            continue;
+        }
+        let story = stories.entry(lookup).or_insert_with(|| Story {
+            connected: None,
+            last: began,
+            tried: Vec::new(),
+        });
+        if story.takes(x, began) {
+            story.add(x, began);
+        } else {
+            cached.insert(c);
+        }
+    }
+    cached
+}

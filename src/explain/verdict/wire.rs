@@ -1,0 +1,263 @@
+//! The answer where packets are all there is: who asked and connected is a host, and what was before the first packet of
+//! a connection is not known.
+
+use super::{
+    Account, Case, Subject, WORTH_SAYING, culprit, ranked, share, unanswered_since, unexplained,
+};
+use crate::coverage::{Kind, Wanted};
+use crate::explain::ledger::{Line, after_syn};
+use crate::explain::{clients, words};
+use crate::join::connect::{Connection, Ending};
+use crate::join::lookup::{Lookup, Outcome};
+use crate::join::{Query, State};
+use crate::time::{Span, Timestamp};
+
+/// The sentences about the worst that the capture shows.
+pub fn sentences(case: &Case, account: &Account) -> Vec<String> {
+    let mut list = match account.subject {
+        Subject::Connection(c) => connection(case, account, &case.joined.connections[c]),
+        Subject::Lookup(l) => vec![lookup(case, account, &case.joined.lookups[l])],
+    };
+    let waits = ranked(account);
+    if let Some(worst) = waits.first() {
+        let others: Vec<String> = waits
+            .iter()
+            .filter(|l| l.kind != worst.kind)
+            .take(3)
+            .map(|l| format!("{} {}", words::took(l.span), culprit(case, &[l])))
+            .collect();
+        if !others.is_empty() {
+            list.insert(1, format!("It also waited {}.", words::list(&others)));
+        }
+    }
+    list
+}
+
+/// The address that connected or asked.
+fn client(case: &Case, account: &Account) -> String {
+    let address = match account.subject {
+        Subject::Connection(c) => case.joined.connections[c].from.map(|from| from.ip),
+        Subject::Lookup(l) => case.joined.lookups[l].client,
+    };
+    address.map_or_else(|| "the client".into(), |address| address.to_string())
+}
+
+/// What was waited for longest, and how long in all.
+fn longest_wait(case: &Case, account: &Account) -> Option<String> {
+    let waits = ranked(account);
+    let worst = waits.first()?;
+    let same: Vec<&Line> = account
+        .lines
+        .iter()
+        .filter(|l| l.kind == worst.kind && l.span >= WORTH_SAYING)
+        .collect();
+    let time: Span = same.iter().map(|l| l.span).sum();
+    Some(format!(
+        "{} of that it waited {}",
+        share(case, time, account.total()),
+        culprit(case, &same)
+    ))
+}
+
+fn connection(case: &Case, account: &Account, x: &Connection) -> Vec<String> {
+    let before = before(case, account, x);
+    let Some(after) = after(case, x) else {
+        return vec![before];
+    };
+    let waited = account.total() >= WORTH_SAYING;
+    if !waited && is_bad(case, x) {
+        vec![after, before]
+    } else {
+        vec![before, after]
+    }
+}
+
+/// Whether what came after the SYN is the first thing to say.
+fn is_bad(case: &Case, x: &Connection) -> bool {
+    let slow = after_syn(x).is_some_and(|took| took >= WORTH_SAYING);
+    match x.outcome {
+        Ending::Connected => slow,
+        Ending::Open => unanswered_since(case, x).is_some(),
+        _ => true,
+    }
+}
+
+/// What was before the SYN, as far as the capture shows it.
+fn before(case: &Case, account: &Account, x: &Connection) -> String {
+    let (who, to) = (client(case, account), x.to);
+    let total = words::took(account.total());
+    let own = x.lookup.map(|l| &case.joined.lookups[l]);
+    let began = own.filter(|l| l.began >= account.from);
+    if clients::is_inbound(case, x) {
+        return format!(
+            "The capture was taken on the side of the server {}: nothing before the SYN of {who} to {to} can be seen.",
+            to.ip
+        );
+    }
+    match (own, began) {
+        (_, Some(lookup)) => {
+            let name = words::spoken_name(lookup);
+            let rest = unexplained(account);
+            let why = longest_wait(case, account).unwrap_or_else(|| {
+                if rest >= WORTH_SAYING {
+                    format!(
+                        "the capture does not show what it waited for in {} of that",
+                        words::took(rest)
+                    )
+                } else {
+                    String::new()
+                }
+            });
+            let why = if why.is_empty() {
+                why
+            } else {
+                format!("; {why}")
+            };
+            format!("{who} sent its SYN to {to} {total} after its first query for {name}{why}.")
+        }
+        (Some(lookup), None) => {
+            let ago = x.first_syn.map_or(Span::ZERO, |at| at - lookup.ended);
+            format!(
+                "{who} had the address of {to} from its lookup of {}, {} before this SYN.",
+                words::spoken_name(lookup),
+                words::took(ago)
+            )
+        }
+        (None, None) => match longest_wait(case, account) {
+            Some(why) => {
+                format!("{who} sent its SYN to {to} {total} after its first attempt; {why}.")
+            }
+            None => format!(
+                "Nothing before the SYN of {who} to {to} is known: {}.",
+                no_lookup(case, account, x)
+            ),
+        },
+    }
+}
+
+/// Why no lookup stands before a connection.
+fn no_lookup(case: &Case, account: &Account, x: &Connection) -> String {
+    let wanted = Wanted {
+        kind: Kind::Query,
+        from: x.from.map(|from| from.ip),
+        to: None,
+        netns: None,
+    };
+    match case
+        .evidence
+        .coverage
+        .would_show(wanted, account.from, account.to)
+    {
+        Ok(_) => "the capture holds no lookup that gave this address".into(),
+        Err(blind) => blind.to_string(),
+    }
+}
+
+/// What came after the SYN.
+fn after(case: &Case, x: &Connection) -> Option<String> {
+    let again = x.syns.len().saturating_sub(1);
+    let repeats = match again {
+        0 => String::new(),
+        n => format!(
+            ", after {}",
+            words::counted(n, "retransmission", "retransmissions")
+        ),
+    };
+    let (to, who) = (x.to, x.from.map(|from| from.ip.to_string()));
+    let of = who.map_or_else(String::new, |who| format!(" of {who}"));
+    let syns = words::counted(x.syns.len(), "SYN", "SYNs");
+    match x.outcome {
+        Ending::Connected => {
+            let took = words::took(after_syn(x)?);
+            Some(format!("{to} answered the SYN{of} in {took}{repeats}."))
+        }
+        Ending::Refused => Some(format!(
+            "{to} refused the connection{of} {} after the SYN{repeats}.",
+            words::took(after_syn(x)?)
+        )),
+        Ending::Unreachable => Some(format!(
+            "The network reported {to} unreachable {} after the SYN{of}{repeats}.",
+            words::took(after_syn(x)?)
+        )),
+        // Only a capture that would have shown an answer can say that there was none.
+        Ending::TimedOut | Ending::Open if x.silence.is_none() => None,
+        Ending::TimedOut | Ending::Open => {
+            let seen = case.evidence.end() - x.first_syn?;
+            (seen >= WORTH_SAYING).then(|| {
+                let tried = last_syn(case, x)? - x.first_syn?;
+                Some(if again == 0 {
+                    format!("Nothing answered the SYN{of} to {to}; the capture goes on for {} after it.", words::took(seen))
+                } else {
+                    format!("Nothing answered {syns}{of} to {to}, sent over {}.", words::took(tried))
+                })
+            })?
+        }
+        Ending::NoSyn => None,
+    }
+}
+
+fn last_syn(case: &Case, x: &Connection) -> Option<Timestamp> {
+    x.syns.last().map(|e| case.evidence.event(*e).at)
+}
+
+/// A lookup that no connection used.
+fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
+    let (who, name) = (client(case, account), words::spoken_name(lookup));
+    let took = words::took(lookup.ended - lookup.began);
+    let why = || longest_wait(case, account).map_or_else(String::new, |why| format!("; {why}"));
+    match lookup.outcome {
+        Outcome::Answered => {
+            format!(
+                "{who} looked up {name} and was answered after {took}{}.",
+                why()
+            )
+        }
+        Outcome::Negative => format!(
+            "{who} looked up {name} and was told after {took} that there is no such name or record{}.",
+            why()
+        ),
+        Outcome::Open => format!(
+            "{who}'s lookup of {name} was still open when the capture ended, {took} after its first query to {}.",
+            asked(case, lookup)
+        ),
+        Outcome::Failed => failed(case, lookup, &who, &name),
+    }
+}
+
+/// The resolvers that a lookup asked.
+fn asked(case: &Case, lookup: &Lookup) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for query in lookup.queries(case.joined) {
+        let name = words::resolver(query.resolver);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let noun = if names.len() == 1 {
+        "name server"
+    } else {
+        "name servers"
+    };
+    format!("{noun} {}", words::list(&names))
+}
+
+fn failed(case: &Case, lookup: &Lookup, who: &str, name: &str) -> String {
+    let queries: Vec<&Query> = lookup.queries(case.joined).collect();
+    let last = queries.last().map_or(lookup.began, |q| q.sent);
+    let over = match queries.len() {
+        1 => "1 query".into(),
+        n => format!("{n} queries over {}", words::took(last - lookup.began)),
+    };
+    let answered = queries
+        .iter()
+        .any(|q| matches!(q.state, State::Answered(_)));
+    let what = if answered {
+        "got no usable answer"
+    } else {
+        "was not answered"
+    };
+    format!(
+        "{who}'s lookup of {name} {what}: {over} to {}.",
+        asked(case, lookup)
+    )
+}

@@ -1,0 +1,258 @@
+//! What a capture alone shows, and what it does not: who the client is, where an account begins, what ends a lookup, how a
+//! connection attempt went. Packets are rows of text; times are seconds.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
+use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
+use presyn::flow::{Endpoint, FiveTuple, Transport};
+use presyn::input::CaptureFacts;
+use presyn::pipeline::{Gathered, Settings, report};
+use presyn::report::Report;
+use presyn::time::{Span, Timestamp};
+use std::net::SocketAddr;
+
+fn at(seconds: &str) -> Timestamp {
+    let seconds: f64 = seconds.parse().unwrap();
+    #[allow(clippy::cast_possible_truncation, reason = "seconds of a test")]
+    let nanos = (seconds * 1e9).round() as i64;
+    Timestamp::new(1_795_000_000, 0) + Span(nanos)
+}
+
+fn end(text: &str) -> Endpoint {
+    text.parse::<SocketAddr>().unwrap().into()
+}
+
+/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS|nxdomain|nodata]` or
+/// `TIME SRC DST syn|synack|ack|rst|fin SEQ [ACK]`.
+fn packet(row: &str) -> (Timestamp, Packet) {
+    let words: Vec<&str> = row.split_whitespace().collect();
+    let [time, src, dst, what, number, rest @ ..] = &*words else {
+        panic!("{row}");
+    };
+    let flow = |transport| FiveTuple {
+        transport,
+        src: end(src),
+        dst: end(dst),
+    };
+    let number: u32 = number.parse().unwrap();
+    let packet = match *what {
+        "query" | "answer" => Packet::Dns {
+            flow: flow(Transport::Udp),
+            service: Service::Unicast,
+            message: Box::new(message(number, *what == "answer", rest)),
+        },
+        tcp => Packet::Tcp {
+            flow: flow(Transport::Tcp),
+            flags: TcpFlags {
+                syn: tcp.starts_with("syn"),
+                ack: tcp.ends_with("ack") || tcp == "fin",
+                rst: tcp == "rst",
+                fin: tcp == "fin",
+            },
+            seq: number,
+            ack: rest.first().map_or(0, |ack| ack.parse().unwrap()),
+        },
+    };
+    (at(time), packet)
+}
+
+fn message(id: u32, response: bool, rest: &[&str]) -> Message {
+    let said = rest.get(2).copied();
+    let address = said.and_then(|word| word.parse().ok());
+    Message {
+        id: u16::try_from(id).unwrap(),
+        response,
+        opcode: 0,
+        truncated: false,
+        rcode: match said {
+            Some("nxdomain") => Rcode::NXDOMAIN,
+            Some("servfail") => Rcode::SERVFAIL,
+            _ => Rcode::NOERROR,
+        },
+        question: Some(Question {
+            name: Name(rest[1].into()),
+            kind: Some(match rest[0] {
+                "A" => RecordType::A,
+                "AAAA" => RecordType::AAAA,
+                "PTR" => RecordType::PTR,
+                other => RecordType(other.parse().unwrap()),
+            }),
+            cut: false,
+        }),
+        answers: u16::from(address.is_some()),
+        addresses: address.into_iter().collect(),
+        edns: false,
+        complete: true,
+    }
+}
+
+/// The report about a capture of these packets; it goes on for a minute after the last one where `goes_on` says so.
+fn of(rows: &str, goes_on: bool) -> Report {
+    let mut packets: Vec<Event> = Vec::new();
+    let rows = rows.lines().map(str::trim).filter(|row| !row.is_empty());
+    for (at, packet) in rows.map(packet) {
+        let number = packets.len() as u64 + 1;
+        packets.push(Event {
+            at,
+            place: Place { input: 0, number },
+            what: What::Packet(packet),
+        });
+    }
+    let last = packets.last().unwrap().at;
+    if goes_on {
+        let number = packets.len() as u64 + 1;
+        let about = [10, 0, 0, 254].into();
+        packets.push(Event {
+            at: last + Span::seconds(60),
+            place: Place { input: 0, number },
+            what: What::Packet(Packet::Neighbour { about, reply: true }),
+        });
+    }
+    let facts = CaptureFacts {
+        path: "packets.pcap".into(),
+        packets: packets.len() as u64,
+        first: packets.first().map(|e| e.at),
+        last: packets.last().map(|e| e.at),
+        ..CaptureFacts::default()
+    };
+    let gathered = Gathered {
+        captures: vec![facts],
+        packets,
+        ..Gathered::default()
+    };
+    report(gathered, &Settings::default())
+}
+
+/// The longest account of connections to a place.
+fn longest(report: &Report, to: &str) -> f64 {
+    let ids: Vec<&str> = report
+        .connections
+        .iter()
+        .filter(|c| c.to == to)
+        .map(|c| &*c.id)
+        .collect();
+    let own = report.delays.iter().filter(|d| {
+        let id = d.connection.as_deref();
+        id.is_some_and(|id| ids.contains(&id))
+    });
+    own.filter_map(|d| d.since_start_s).fold(0.0, f64::max)
+}
+
+fn first(report: &Report) -> &str {
+    &report.summary[0]
+}
+
+/// One lookup that took 10 ms.
+const QUICK: &str = "0.000 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+                     0.010 10.0.0.53:53 10.0.0.1:4000 answer 1 A a.example 10.9.9.1\n";
+
+#[test]
+fn an_account_begins_at_the_connections_own_lookup() {
+    // What another program of the host looked up minutes before is nothing to it.
+    let idle = format!(
+        "{QUICK}
+         400.00 10.0.0.1:4001 10.0.0.53:53 query 2 A b.example
+         400.03 10.0.0.53:53 10.0.0.1:4001 answer 2 A b.example 10.9.9.2
+         400.04 10.0.0.1:5000 10.9.9.2:443 syn 1
+         400.05 10.9.9.2:443 10.0.0.1:5000 synack 9 2"
+    );
+    let report = of(&idle, true);
+    assert!((0.03..0.05).contains(&longest(&report, "10.9.9.2:443")));
+    assert!(first(&report).contains("40.0 ms after its first query for b.example"));
+    // Without a lookup nothing is known.
+    let bare = "5.0 10.0.0.1:5000 10.9.9.2:443 syn 1
+                5.1 10.9.9.2:443 10.0.0.1:5000 synack 9 2";
+    let report = of(bare, true);
+    assert!(longest(&report, "10.9.9.2:443") == 0.0);
+    let said = report.summary.concat();
+    assert!(
+        said.contains("Nothing before the SYN of 10.0.0.1"),
+        "{said}"
+    );
+    // Two lookups of one name, one after the other, are one effort.
+    let retried = "0.0 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+                   0.1 10.0.0.53:53 10.0.0.1:4000 answer 1 A a.example servfail
+                   0.8 10.0.0.1:4001 10.0.0.53:53 query 2 A a.example
+                   0.9 10.0.0.53:53 10.0.0.1:4001 answer 2 A a.example 10.9.9.1
+                   1.0 10.0.0.1:5000 10.9.9.1:443 syn 1
+                   1.1 10.9.9.1:443 10.0.0.1:5000 synack 9 2";
+    assert!((0.99..1.01).contains(&longest(&of(retried, true), "10.9.9.1:443")));
+}
+
+#[test]
+fn a_lookup_serves_the_first_connection_after_it() {
+    let slow = "0.0 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+                5.0 10.0.0.1:4001 10.0.0.54:53 query 1 A a.example
+                5.1 10.0.0.54:53 10.0.0.1:4001 answer 1 A a.example 10.9.9.1\n";
+    let connect = |at: f64, port: u16| {
+        let back = at + 0.01;
+        format!(
+            "{at} 10.0.0.1:{port} 10.9.9.1:443 syn 1
+             {back} 10.9.9.1:443 10.0.0.1:{port} synack 9 2\n"
+        )
+    };
+    let report = of(
+        &format!("{slow}{}{}", connect(5.11, 5000), connect(9.0, 5001)),
+        true,
+    );
+    let mut delays: Vec<f64> = report
+        .delays
+        .iter()
+        .filter_map(|d| d.since_start_s)
+        .collect();
+    delays.sort_by(f64::total_cmp);
+    assert_eq!(delays, [0.0, 5.11]);
+    // One that comes long after it waited for nothing; the lookup stands by itself.
+    let report = of(&format!("{slow}{}", connect(60.0, 5000)), true);
+    assert!(longest(&report, "10.9.9.1:443") == 0.0);
+    assert!(first(&report).contains("looked up a.example and was answered after 5.10 s"));
+}
+
+#[test]
+fn each_client_has_its_own_lookups() {
+    let two = "0.0 10.20.0.7:4000 10.0.0.53:53 query 1 A a.example
+               4.9 10.20.0.8:4000 10.0.0.53:53 query 2 A a.example
+               4.901 10.0.0.53:53 10.20.0.8:4000 answer 2 A a.example 10.9.9.1
+               4.902 10.20.0.8:5000 10.9.9.1:443 syn 1
+               4.903 10.9.9.1:443 10.20.0.8:5000 synack 9 2
+               5.0 10.20.0.7:4001 10.0.0.54:53 query 1 A a.example
+               5.001 10.0.0.54:53 10.20.0.7:4001 answer 1 A a.example 10.9.9.1
+               5.002 10.20.0.7:5000 10.9.9.1:443 syn 1
+               5.003 10.9.9.1:443 10.20.0.7:5000 synack 9 2";
+    let report = of(two, true);
+    assert!(first(&report).starts_with("10.20.0.7 sent its SYN to 10.9.9.1:443 5.00 s after"));
+    let rows = report.clients.iter();
+    let rows: Vec<_> = rows
+        .map(|c| (&*c.address, c.lookups, c.connects, c.slowest_s))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("10.20.0.7", Some(1), Some(1), Some(5.002)),
+            ("10.20.0.8", Some(1), Some(1), Some(0.002)),
+        ]
+    );
+    // A stranger that connects to the host that asks has not waited for that host's lookups, and is no client.
+    let inbound = format!(
+        "{QUICK}
+         0.02 203.0.113.7:2330 10.0.0.1:22 syn 1
+         0.03 10.0.0.1:22 203.0.113.7:2330 synack 9 2"
+    );
+    let report = of(&inbound, true);
+    assert!(longest(&report, "10.0.0.1:22") == 0.0);
+    assert!(report.clients.is_empty());
+    let said = report.summary.concat();
+    assert!(!said.contains("203.0.113.7 sent"), "{said}");
+}
+
+#[test]
+fn what_the_end_of_the_capture_cut_is_open() {
+    let rows = "0.0 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+                0.4 10.0.0.1:5000 10.9.9.1:443 syn 1";
+    let report = of(rows, false);
+    assert_eq!(report.resolvers[0].open, Some(1));
+    let said = report.summary.concat();
+    assert!(said.contains("still open when the capture ended"), "{said}");
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
