@@ -156,6 +156,9 @@ pub struct Run {
     /// Replace the case in an existing folder.
     #[arg(long, requires = "save")]
     pub force: bool,
+    /// Keep the packets of all processes of the host. Without, only those of the command's and what explains them.
+    #[arg(long, conflicts_with = "no_capture")]
+    pub others: bool,
     /// Store arguments and environment as they are. Without, what looks like a password, a token or a key is masked.
     #[arg(long)]
     pub keep_arguments: bool,

@@ -11,6 +11,7 @@ pub mod comparison;
 pub mod evicted;
 pub mod finding;
 pub mod ledger;
+mod left_out;
 pub mod resolver;
 pub mod schedule;
 pub mod stack;

@@ -53,6 +53,17 @@ pub struct CaptureFacts {
     pub omitted: Omitted,
 }
 
+impl CaptureFacts {
+    /// Takes note of what was dropped. It was seen all the same: the capture reaches from its first packet to its last.
+    pub fn omit(&mut self, omitted: &Omitted) {
+        if let Some((first, last)) = omitted.span() {
+            self.first = Some(self.first.map_or(first, |own| own.min(first)));
+            self.last = Some(self.last.map_or(last, |own| own.max(last)));
+        }
+        self.omitted = omitted.clone();
+    }
+}
+
 /// A kind of packet, where dropped ones are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,14 +123,40 @@ pub struct Omitted {
     pub foreign: Kinds,
     /// Those for which there was no space: they may be the traced processes' own.
     pub beyond: Kinds,
-    /// Those of either that were judged sooner than a call may be reported, for want of space.
+    /// Those of the others that were dropped sooner than a call may be reported, for want of space.
     pub hurried: u64,
 }
 
 impl Omitted {
     /// Whether nothing was dropped.
     pub fn is_empty(&self) -> bool {
-        self.foreign.0.is_empty() && self.beyond.0.is_empty() && self.hurried == 0
+        self.foreign.0.is_empty() && self.shows_own()
+    }
+
+    /// Whether no packet of a traced process can be among what was dropped.
+    pub fn shows_own(&self) -> bool {
+        self.beyond.0.is_empty() && self.hurried == 0
+    }
+
+    /// Those that may be a traced process's. When the hurried ones came is not known but by all of the foreign ones.
+    pub fn perhaps_own(&self) -> Option<Counted> {
+        if self.shows_own() {
+            return None;
+        }
+        let hurried = self.foreign.0.values().filter(|_| self.hurried > 0);
+        let counted: Vec<&Counted> = self.beyond.0.values().chain(hurried).collect();
+        Some(Counted {
+            packets: self.beyond.packets() + self.hurried,
+            first: counted.iter().map(|c| c.first).min()?,
+            last: counted.iter().map(|c| c.last).max()?,
+        })
+    }
+
+    /// From the first of the dropped packets to the last.
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        let counted = || self.foreign.0.values().chain(self.beyond.0.values());
+        let first = counted().map(|c| c.first).min()?;
+        Some((first, counted().map(|c| c.last).max()?))
     }
 }
 

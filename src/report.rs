@@ -35,15 +35,15 @@ mod timetable;
 mod vocabulary;
 pub mod whatif;
 
-pub use inputs::{Capture, Clock, Inputs, ResolverConfig, Trace};
+pub use inputs::{Capture, Clock, Inputs, LeftOut, ResolverConfig, Trace};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 pub use timetable::{BestChange, Timetable, TimetableWait};
 pub use vocabulary::{
-    CauseKind, ConnectionOutcome, EntryKind, FindingId, LookupKind, LookupOutcome, Model, Origin,
-    PartyRole, QueryState, Role, Severity, StackCut, StubResolver, SubjectKind, TraceWriter,
-    Transport,
+    CauseKind, ConnectionOutcome, EntryKind, FindingId, LeftOutWhy, LookupKind, LookupOutcome,
+    Model, Origin, PacketKind, PartyRole, QueryState, Role, Severity, StackCut, StubResolver,
+    SubjectKind, TraceWriter, Transport,
 };
 
 /// Version of the contract; a change that breaks a reader raises the number.

@@ -162,7 +162,7 @@ fn what_is_stored_can_be_read_while_it_grows() {
         ..Settings::default()
     };
     let live = Live::open(&settings).unwrap();
-    let mut writer = PcapWriter::new(file.reopen().unwrap(), live.link(), &[]);
+    let mut writer = PcapWriter::new(file.reopen().unwrap(), live.link());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {

@@ -5,7 +5,7 @@ use crate::append::Loss;
 use crate::bounded;
 use crate::event::{Event, Op, What};
 use crate::input::progress::Progress;
-use crate::input::{Sees, TraceClock, TraceFacts};
+use crate::input::{Omitted, Sees, TraceClock, TraceFacts};
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,6 +86,9 @@ pub struct Footer {
     /// What the case lacks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// Packets that were captured and dropped again.
+    #[serde(default, skip_serializing_if = "Omitted::is_empty")]
+    pub omitted: Omitted,
 }
 
 /// What a file of the case lacks: the disk was full, for example.

@@ -120,6 +120,7 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
             launch,
             capture,
             save: args.save.clone().map(|folder| (folder, args.force)),
+            others: args.others,
             keep_arguments: args.keep_arguments,
         },
     ))

@@ -3,7 +3,7 @@
 use super::{Blind, Kind, Wanted};
 use crate::event::{Event, Packet, Service, What};
 use crate::flow::{FiveTuple, Transport};
-use crate::input::CaptureFacts;
+use crate::input::{CaptureFacts, Counted};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ pub(super) struct View {
     span: Option<(Timestamp, Timestamp)>,
     filter: Option<String>,
     dropped: u64,
-    not_kept: u64,
+    not_kept: Option<Counted>,
     cut_off: bool,
     cut_messages: u64,
     unread: Option<(String, u64)>,
@@ -48,7 +48,7 @@ impl View {
             span: facts.first.zip(facts.last),
             filter: facts.filter.clone(),
             dropped: facts.dropped.unwrap_or(0),
-            not_kept: facts.omitted.beyond.packets(),
+            not_kept: facts.omitted.perhaps_own(),
             cut_off: facts.damaged,
             cut_messages: facts.cut_messages,
             unread: facts.unread.iter().max_by_key(|(_, n)| *n).cloned(),
@@ -77,8 +77,11 @@ impl View {
         if self.dropped > 0 {
             return Some(Blind::Dropped(self.dropped));
         }
-        if self.not_kept > 0 {
-            return Some(Blind::NotKept(self.not_kept));
+        if let Some(lacks) = &self.not_kept
+            && from <= lacks.last
+            && until >= lacks.first
+        {
+            return Some(Blind::NotKept(lacks.packets));
         }
         if let Some((kind, n)) = &self.unread {
             return Some(Blind::Unread(kind.clone(), *n));

@@ -24,7 +24,7 @@ const REMEMBERED: usize = 4096;
 pub const ROUTER: Span = Span::millis(500);
 
 /// Remembers the packets of the last moments.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Duplicates {
     seen: HashMap<(u64, usize), Sight>,
     order: VecDeque<((u64, usize), Timestamp)>,

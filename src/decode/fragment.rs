@@ -48,14 +48,14 @@ pub struct Fragment<'a> {
 }
 
 /// The datagrams that are not whole yet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fragments {
     waiting: HashMap<Key, Datagram>,
     held: usize,
     given_up: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Datagram {
     since: Timestamp,
     buffer: IpDefragBuf,

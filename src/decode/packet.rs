@@ -5,6 +5,7 @@
 mod icmp;
 mod ip;
 mod link;
+mod outline;
 mod trim;
 mod tunnel;
 
@@ -18,6 +19,7 @@ use crate::time::Timestamp;
 use etherparse::{TcpHeaderSlice, UdpSlice};
 use ip::{IpPacket, protocol};
 use link::Layer;
+pub use outline::{Outline, outline};
 use std::collections::BTreeMap;
 pub use trim::trimmed_length;
 
@@ -72,7 +74,7 @@ pub struct Counters {
 }
 
 /// Turns frames into packets that matter. Frames must come in the order of the capture.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoder {
     ports: Vec<u16>,
     counters: Counters,
@@ -131,6 +133,14 @@ impl Decoder {
             return;
         }
         self.layer(frame.at, layer, 0, sink);
+    }
+
+    /// Decodes one frame by itself: copies are not taken out, and nothing is put together from several frames.
+    pub fn decode_alone(&mut self, frame: Frame<'_>, sink: &mut Sink<'_>) {
+        if let Some(opened) = link::open(frame.link, frame.data) {
+            self.layer(frame.at, opened.layer, 0, sink);
+        }
+        (self.fragments, self.streams) = (Fragments::default(), Streams::default());
     }
 
     /// Whether packets on this port are looked at whatever they are.

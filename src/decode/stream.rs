@@ -49,7 +49,7 @@ pub enum Piece<'a> {
 }
 
 /// All directions that are followed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Streams {
     directions: HashMap<FiveTuple, Direction>,
     held: usize,
@@ -58,7 +58,7 @@ pub struct Streams {
 }
 
 /// One direction of one connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Direction {
     /// Sequence number of the SYN, where it was captured.
     start: Option<u32>,

@@ -3,7 +3,7 @@
 use super::clients::{self, Client};
 use super::ledger::{Account, Index, Kind, Line, Subject, window};
 use super::whatif::{WhatIf, told};
-use super::{Case, cite, evicted, finding, ledger, resolver, stack, verdict};
+use super::{Case, cite, evicted, finding, ledger, left_out, resolver, stack, verdict};
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
@@ -198,6 +198,8 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
                 packets: c.packets,
                 undecodable: c.undecodable,
                 dropped: c.dropped,
+                left_out: left_out::rows(case, c),
+                left_out_early: Some(c.omitted.hurried).filter(|n| *n > 0),
             })
             .collect(),
         traces: evidence

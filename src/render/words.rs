@@ -7,8 +7,8 @@ use super::safe::escape;
 use crate::explain::comparison::PartKind;
 use crate::report::subjects::Subjects;
 use crate::report::{
-    Caller, ConnectionOutcome, Delay, Entry, Origin, QueryState, Report, Resolver, Task,
-    TraceWriter, Transport,
+    Caller, Capture, ConnectionOutcome, Delay, Entry, LeftOutWhy, Origin, PacketKind, QueryState,
+    Report, Resolver, Task, TraceWriter, Transport,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -348,6 +348,31 @@ pub fn what_if(report: &Report) -> Vec<String> {
         .collect()
 }
 
+/// The line about packets that a live run did not keep, for one reason.
+fn left_out(capture: &Capture, why: LeftOutWhy, whose: &str) -> Option<String> {
+    let rows = || capture.left_out.iter().filter(|row| row.why == why);
+    let first = rows().map(|row| row.first_s).reduce(f64::min)?;
+    let last = rows().map(|row| row.last_s).reduce(f64::max)?;
+    let kinds: Vec<String> = rows()
+        .map(|row| {
+            let (one, more) = match row.kind {
+                PacketKind::Query => ("query", "queries"),
+                PacketKind::Response => ("response", "responses"),
+                PacketKind::Syn => ("SYN", "SYNs"),
+                PacketKind::TcpOther => ("other TCP segment", "other TCP segments"),
+                PacketKind::Other => ("other packet", "other packets"),
+            };
+            let word = if row.packets == 1 { one } else { more };
+            format!("{} {word}", row.packets)
+        })
+        .collect();
+    Some(format!(
+        "{}: not kept {whose}: {}, from {first:.1} s to {last:.1} s",
+        escape(&capture.path),
+        kinds.join(", ")
+    ))
+}
+
 /// What was read and how the clocks were laid together, a line each.
 pub fn inputs(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
@@ -363,6 +388,8 @@ pub fn inputs(report: &Report) -> Vec<String> {
             escape(&c.path),
             c.packets
         ));
+        lines.extend(left_out(c, LeftOutWhy::OtherProcess, "of other processes"));
+        lines.extend(left_out(c, LeftOutWhy::NoRoom, "for want of room"));
     }
     for t in &report.inputs.traces {
         // presyn's own traces name presyn where a log names strace's options.

@@ -1,6 +1,6 @@
 //! What the report says about its inputs.
 
-use super::TraceWriter;
+use super::{LeftOutWhy, PacketKind, TraceWriter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,28 @@ pub struct Capture {
     pub undecodable: u64,
     /// Packets dropped while capturing; `null` when the file does not say.
     pub dropped: Option<u64>,
+    /// Packets that the live run captured and did not keep. Absent where it kept all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// How many of them were left out sooner than 2 s after they came, for want of room: the call that sent them may have
+    /// been reported later. Absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out_early: Option<u64>,
+}
+
+/// Packets of one kind that a live run captured and did not keep.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// Why.
+    pub why: LeftOutWhy,
+    /// Of which kind.
+    pub kind: PacketKind,
+    /// How many.
+    pub packets: u64,
+    /// When the first of them came.
+    pub first_s: f64,
+    /// When the last of them came.
+    pub last_s: f64,
 }
 
 /// A trace that was read.

@@ -288,3 +288,29 @@ open_enum! {
         NothingWrong = "nothing-wrong",
     }
 }
+
+open_enum! {
+    /// Why a live run did not keep a packet.
+    LeftOutWhy {
+        /// No socket of the traced processes explains it: it is another process's.
+        OtherProcess = "other-process",
+        /// There was no room for it: it may be anybody's.
+        NoRoom = "no-room",
+    }
+}
+
+open_enum! {
+    /// A kind of packet.
+    PacketKind {
+        /// A DNS query.
+        Query = "query",
+        /// A DNS response.
+        Response = "response",
+        /// A SYN.
+        Syn = "syn",
+        /// A TCP segment that answers a SYN or ends a connection.
+        TcpOther = "tcp-other",
+        /// Anything else.
+        Other = "other",
+    }
+}

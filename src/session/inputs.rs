@@ -317,6 +317,7 @@ fn own(mut trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
     let footer = trace.footer.unwrap_or_default();
     if let [capture] = &mut gathered.captures[..] {
         capture.dropped = capture.dropped.or(footer.dropped);
+        capture.omit(&footer.omitted);
         capture.damaged |= footer.capture_ended.is_some();
         capture.warnings.extend(footer.capture_ended);
     }

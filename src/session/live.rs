@@ -44,6 +44,8 @@ pub struct Plan {
     pub capture: Option<CaptureSettings>,
     /// The case folder, and whether it may exist.
     pub save: Option<(PathBuf, bool)>,
+    /// Keep the packets of all processes, not of the command's alone.
+    pub others: bool,
     /// Store the command's arguments and environment as they are, secrets among them.
     pub keep_arguments: bool,
 }
@@ -107,12 +109,14 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         launch,
         capture,
         save,
+        others,
         keep_arguments,
     } = plan;
     let job = Job {
         folder: save.as_ref().map(|(folder, _)| folder.clone()),
         capture: capture.is_some(),
         trace: launch.trace,
+        others,
         dns_ports: launch.dns_ports.clone(),
     };
     let (user, traced) = (launch.user.clone(), launch.trace);

@@ -7,6 +7,7 @@
 mod clients;
 mod command;
 mod folder;
+mod foreign;
 mod lab;
 mod same;
 mod stacks;

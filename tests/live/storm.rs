@@ -8,24 +8,31 @@ use tempfile::TempDir;
 /// Nobody listens there.
 const PORT: &str = "9";
 
+/// A program of this folder; `None`, said loudly, without a compiler.
+pub fn compiled(name: &str, folder: &TempDir) -> Option<String> {
+    let program = folder.path().join(name);
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live");
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-pthread", "-o"]).arg(&program);
+    cc.arg(sources.join(name).with_extension("c"));
+    if !cc.status().is_ok_and(|s| s.success()) {
+        let said = "SKIPPED: no C compiler here\n";
+        // Not eprintln: the test harness swallows what passing tests print.
+        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
+        return None;
+    }
+    Some(program.to_str().unwrap().to_owned())
+}
+
 fn storm(threads: &str, connects: usize) {
     let Some(lab) = Lab::up("nothing-wrong") else {
         return;
     };
     let folder = TempDir::new().unwrap();
-    let program = folder.path().join("storm");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/storm.c");
-    let mut cc = Command::new("cc");
-    cc.args(["-O2", "-pthread", "-o"]).arg(&program).arg(source);
-    let built = cc.status();
-    if !built.is_ok_and(|s| s.success()) {
-        let said = "SKIPPED: no C compiler here\n";
-        // Not eprintln: the test harness swallows what passing tests print.
-        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
+    let Some(program) = compiled("storm", &folder) else {
         return;
-    }
-    let program = program.to_str().unwrap();
-    let client = [program, PORT, threads, &connects.to_string()];
+    };
+    let client = [&program, PORT, threads, &connects.to_string()];
     let ran = lab.run_with(&[], &[], &client);
     assert_eq!(ran.status(), Some(0), "{}", ran.stderr());
     ran.assert_reads_back();

@@ -83,6 +83,31 @@ pub fn gaps(case: &Case) -> Vec<Gap> {
                 evidence: Vec::new(),
             });
         }
+        let beyond = capture.omitted.beyond.packets();
+        if beyond > 0 {
+            list.push(Gap {
+                words: format!(
+                    "{} of {} found no room, and some of them may be the client's",
+                    words::counted(
+                        usize::try_from(beyond).unwrap_or(usize::MAX),
+                        "packet",
+                        "packets"
+                    ),
+                    capture.path
+                ),
+                evidence: Vec::new(),
+            });
+        }
+        let hurried = capture.omitted.hurried;
+        if hurried > 0 {
+            list.push(Gap {
+                words: format!(
+                    "so many packets came to {} that {hurried} were dropped before the call that sent them could be reported",
+                    capture.path
+                ),
+                evidence: Vec::new(),
+            });
+        }
         if capture.damaged {
             list.push(Gap {
                 words: format!("{} is damaged or cut off", capture.path),

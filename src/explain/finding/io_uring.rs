@@ -3,6 +3,7 @@
 use super::{Context, Draft, FindingId, Page, Severity, parties, tally};
 use crate::event::{Op, What};
 use crate::explain::words;
+use crate::input::Kind;
 use crate::join::EventId;
 use crate::join::Origin;
 use crate::join::connect::Role;
@@ -65,6 +66,11 @@ pub fn find(context: &Context) -> Vec<Draft> {
                     .is_some_and(|f| own.is_empty() || own.contains(&f.ip))
         })
         .collect();
+    let captures = case.evidence.captures.iter();
+    let dropped: u64 = captures
+        .filter_map(|c| c.omitted.beyond.0.get(&Kind::Syn))
+        .map(|c| c.packets)
+        .sum();
     let mut seen = HashSet::new();
     let to: Vec<String> = loose
         .iter()
@@ -80,7 +86,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     );
     vec![Draft {
         id: PAGE.id,
-        severity: if loose.is_empty() {
+        severity: if loose.is_empty() && dropped == 0 {
             Severity::Info
         } else {
             Severity::Low
@@ -88,7 +94,18 @@ pub fn find(context: &Context) -> Vec<Draft> {
         subject: None,
         parties: parties::servers(loose.iter().map(|x| x.to)),
         title: "The program uses io_uring: its connects may not show as calls".into(),
-        detail: if loose.is_empty() {
+        detail: if dropped > 0 {
+            format!(
+                "{} that no call caused found no room in the capture; some may be its own.",
+                words::counted(
+                    usize::try_from(dropped).unwrap_or(usize::MAX),
+                    "SYN",
+                    "SYNs"
+                )
+            )
+        } else if !case.evidence.has_capture() {
+            "There is no capture that would show them.".into()
+        } else if loose.is_empty() {
             "No SYN of this host lacks a call, so nothing seems to be missing.".into()
         } else {
             format!(

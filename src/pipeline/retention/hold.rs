@@ -1,19 +1,22 @@
-//! Holds back what no call explains yet.
+//! Holds frames back until the calls that explain them would have been reported.
+//!
+//! Frames leave in the order in which they came, for what reads them puts together fragments and streams, and takes out
+//! copies: what stays waits behind what is not decided yet.
 
-use super::{Key, Retention};
+use super::{Key, Retention, SAME_TIME};
 use crate::time::{Span, Timestamp};
 use std::collections::VecDeque;
 
 /// A call is reported when it returns, or as one that has not returned some ten times a second: by then it is known.
 pub const HELD: Span = Span::seconds(2);
-/// So many packets are held at most, some 50 MB with what is stored of each. A storm of more than 150,000 a second is
-/// held for less time, and that is said.
-const MOST: usize = 300_000;
-/// After news of the trace so few are looked at again at once; others have their turn when their time is up.
-const FEW: usize = 4_096;
+/// So many frames are held at most, some 50 MB with what is stored of each. A storm of more than 150,000 a second is
+/// held for less time: no matter, if all calls of the time were reported, and otherwise counted.
+pub(super) const MOST: usize = 300_000;
+/// An empty hold gives back the memory of more than so many frames.
+const USUAL: usize = 4_096;
 
 /// A frame as it is stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Held {
     /// When it was captured.
     pub at: Timestamp,
@@ -23,8 +26,17 @@ pub struct Held {
     pub original_length: u32,
     length: u32,
     key: Key,
-    /// It was delivered.
-    gone: bool,
+    /// Further messages in it.
+    more: Box<[Key]>,
+}
+
+impl Held {
+    fn keys(&self) -> Vec<Key> {
+        let mut keys = Vec::with_capacity(1 + self.more.len());
+        keys.push(self.key);
+        keys.extend(&self.more);
+        keys
+    }
 }
 
 /// Frames that wait for their call.
@@ -33,8 +45,11 @@ pub struct Hold {
     rule: Retention,
     frames: VecDeque<Held>,
     bytes: VecDeque<u8>,
-    news: bool,
-    /// Judged before their time.
+    /// The one that is delivered.
+    taken: Vec<u8>,
+    /// Every call that began before was reported.
+    reported: Timestamp,
+    /// Dropped before their calls would have been reported.
     hurried: u64,
 }
 
@@ -49,94 +64,105 @@ impl Hold {
 
     /// The rule, to learn from the trace.
     pub fn rule(&mut self) -> &mut Retention {
-        self.news = true;
         &mut self.rule
     }
 
-    /// What was dropped, the packets that were judged before their time among it.
+    /// Every call that began before was reported, as an event or as one that has not returned.
+    pub fn reported_until(&mut self, now: Timestamp) {
+        self.reported = now;
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// What was dropped, and how many packets were dropped before their calls would have been reported.
     pub fn omitted(&self) -> crate::input::Omitted {
         let mut omitted = self.rule.omitted().clone();
         omitted.hurried = self.hurried;
         omitted
     }
 
-    /// Takes a frame. Whether it stays at once; otherwise it is held.
+    /// Takes a frame and what is in it ([`super::classify`]).
     pub fn frame(
         &mut self,
         at: Timestamp,
         interface: Option<u32>,
         original_length: u32,
-        data: &[u8],
-        keys: &[Key],
-    ) -> bool {
-        // A frame with several messages stays for any of them; all are looked at, for each may tell something.
-        let explained = keys
-            .iter()
-            .filter(|key| self.rule.explains(key, at))
-            .count();
-        if explained > 0 {
-            return true;
+        (data, keys): (&[u8], &[Key]),
+    ) {
+        // Doubling would cost as much again as the frames.
+        if self.frames.len() == self.frames.capacity() {
+            self.frames.reserve_exact(64 + self.frames.len() / 4);
+        }
+        if self.bytes.capacity() - self.bytes.len() < data.len() {
+            self.bytes
+                .reserve_exact(data.len() + 4_096 + self.bytes.len() / 4);
         }
         self.bytes.extend(data);
+        let (first, more) = keys.split_first().unwrap_or((&Key::Other, &[]));
         self.frames.push_back(Held {
             at,
             interface,
             original_length,
             length: u32::try_from(data.len()).unwrap_or(0),
-            key: keys.first().copied().unwrap_or(Key::Other),
-            gone: false,
+            key: *first,
+            more: more.into(),
         });
-        false
     }
 
-    /// Delivers what stays of the frames whose time is up, and of the others what new calls explain.
+    /// Delivers what stays of the frames that can be decided: those that are explained, and those whose time is up.
     pub fn release(&mut self, now: Timestamp, keep: &mut dyn FnMut(&Held, &[u8])) {
         while let Some(first) = self.frames.front() {
-            let due = now - first.at >= HELD;
+            let due = now - first.at >= HELD || self.rule.wants_all();
             if !due && self.frames.len() <= MOST {
-                break;
+                if !self.rule.explain(&first.keys(), first.at) {
+                    return;
+                }
+                self.take_first(true, keep);
+                continue;
             }
-            self.hurried += u64::from(!due && !first.gone);
-            self.judge_first(keep);
+            let stays = self.rule.keeps(&first.keys(), first.at);
+            let unreported = first.at + SAME_TIME > self.reported;
+            self.hurried += u64::from(!due && !stays && unreported);
+            self.take_first(stays, keep);
         }
-        if std::mem::take(&mut self.news) && self.frames.len() <= FEW {
-            self.look_again(keep);
+        if self.frames.capacity() > USUAL {
+            (self.frames, self.bytes) = (VecDeque::new(), VecDeque::new());
         }
     }
 
-    /// Delivers whatever is explained now, however much there is to look at.
-    pub fn look_again(&mut self, keep: &mut dyn FnMut(&Held, &[u8])) {
+    /// Shows what is explained now of the frames that still wait.
+    pub fn look(&mut self, show: &mut dyn FnMut(&Held, &[u8])) {
+        let bytes = self.bytes.make_contiguous();
         let mut start = 0;
-        for n in 0..self.frames.len() {
-            let frame = self.frames[n];
+        for frame in &self.frames {
             let end = start + frame.length as usize;
-            if !frame.gone && self.rule.explains(&frame.key, frame.at) {
-                self.frames[n].gone = true;
-                let bytes: Vec<u8> = self.bytes.range(start..end).copied().collect();
-                keep(&frame, &bytes);
+            if self.rule.explain(&frame.keys(), frame.at) {
+                show(frame, &bytes[start..end]);
             }
             start = end;
         }
     }
 
-    /// Delivers or drops everything: the run is over.
+    /// Delivers or drops everything: nothing will be reported any more.
     pub fn finish(&mut self, keep: &mut dyn FnMut(&Held, &[u8])) {
-        while !self.frames.is_empty() {
-            self.judge_first(keep);
+        while let Some(first) = self.frames.front() {
+            let stays = self.rule.keeps(&first.keys(), first.at);
+            self.take_first(stays, keep);
         }
     }
 
-    fn judge_first(&mut self, keep: &mut dyn FnMut(&Held, &[u8])) {
+    fn take_first(&mut self, stays: bool, keep: &mut dyn FnMut(&Held, &[u8])) {
         let Some(frame) = self.frames.pop_front() else {
             return;
         };
-        let bytes: Vec<u8> = self.bytes.drain(..frame.length as usize).collect();
-        if frame.gone {
-            return;
-        }
-        let (key, at) = (&frame.key, frame.at);
-        if self.rule.explains(key, at) || self.rule.settle(key, at) {
-            keep(&frame, &bytes);
+        let bytes = self.bytes.drain(..frame.length as usize);
+        if stays {
+            self.taken.clear();
+            self.taken.extend(bytes);
+            keep(&frame, &self.taken);
         }
     }
 }

@@ -9,13 +9,17 @@ use super::{Listener, named};
 use crate::case::jsonl::{self, Footer, Gap, Missing};
 use crate::case::writer::EventWriter;
 use crate::case::{PACKETS, TRACE};
-use crate::decode::packet::trimmed_length;
-use crate::event::Event;
+use crate::decode::packet::{self, trimmed_length};
+use crate::event::{Event, Place, What};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::intern::Interner;
 use crate::pipeline::Gathered;
+use crate::pipeline::retention::Retention;
+use crate::pipeline::retention::classify::Classifier;
+use crate::pipeline::retention::hold::{HELD, Held, Hold};
 use crate::source::capture::{Frame, pcap_writer::PcapWriter};
 use crate::source::capture_file::Reading;
+use crate::time::{Span, Timestamp};
 use crate::totals::Totals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
@@ -33,9 +37,15 @@ pub struct Job {
     pub capture: bool,
     /// Calls are traced.
     pub trace: bool,
+    /// Packets of all processes are kept.
+    pub others: bool,
     /// Ports that carry DNS.
     pub dns_ports: Vec<u16>,
 }
+
+/// [`HELD`] for poll(2).
+const HELD_MILLIS: u16 = 2_000;
+const _: () = assert!(HELD.0 == Span::millis(HELD_MILLIS as i64).0);
 
 /// How long the capture may be behind the tracer: two of its timeouts, and the forwarder's pause.
 const CAPTURE_BEHIND: Duration = Duration::from_millis(40);
@@ -54,7 +64,7 @@ pub fn run(
         ..CaptureFacts::default()
     };
     let mut recorder = Recorder::new(job, listener, &packets, files);
-    recorder.capture = Some(Reading::live(facts, &job.dns_ports, &mut push));
+    recorder.kept.capture = Some(Reading::live(facts, &job.dns_ports, &mut push));
     let mut records = Records::default();
     loop {
         match records.next() {
@@ -83,14 +93,15 @@ pub fn run(
 struct Recorder<'a> {
     job: &'a Job,
     listener: &'a mut dyn Listener,
-    /// Packets so far, and what decodes them.
-    packets: &'a RefCell<Vec<Event>>,
-    capture: Option<Reading<'a>>,
+    /// What waits until it is known whose it is.
+    hold: Hold,
+    classifier: Classifier,
+    kept: Kept<'a>,
+    /// What time it was when the latest record was made.
+    now: Timestamp,
     dropped: Option<u64>,
     /// Where frames are stored.
     stored: Option<File>,
-    pcap: Option<PcapWriter>,
-    unflushed: bool,
     /// Traced events so far.
     events: Vec<Event>,
     shared: Interner,
@@ -112,6 +123,50 @@ struct Recorder<'a> {
     failed: bool,
 }
 
+/// Frames that stay: in memory for the report, and in the case.
+struct Kept<'a> {
+    link: i32,
+    /// Packets so far, and what decodes them.
+    packets: &'a RefCell<Vec<Event>>,
+    capture: Option<Reading<'a>>,
+    pcap: Option<PcapWriter>,
+    unflushed: bool,
+}
+
+impl Kept<'_> {
+    /// Takes one, trimmed to what is stored, so that the case reads back the same.
+    fn frame(&mut self, held: &Held, data: &[u8]) {
+        let frame = Frame {
+            at: held.at,
+            link: self.link,
+            interface: held.interface,
+            data,
+            original_length: held.original_length,
+        };
+        if let Some(capture) = &mut self.capture {
+            capture.frame(
+                frame.at,
+                frame.link,
+                frame.interface,
+                frame.data,
+                frame.original_length,
+            );
+        }
+        if let Some(pcap) = &mut self.pcap {
+            self.unflushed = true;
+            pcap.write(&frame);
+        }
+    }
+
+    fn flush(&mut self) {
+        if std::mem::take(&mut self.unflushed)
+            && let Some(pcap) = &mut self.pcap
+        {
+            pcap.flush();
+        }
+    }
+}
+
 impl<'a> Recorder<'a> {
     fn new(
         job: &'a Job,
@@ -124,12 +179,18 @@ impl<'a> Recorder<'a> {
         Self {
             job,
             listener,
-            packets,
-            capture: None,
+            hold: Hold::new(Retention::new(job.others || !job.trace)),
+            classifier: Classifier::new(&job.dns_ports),
+            kept: Kept {
+                link: 0,
+                packets,
+                capture: None,
+                pcap: None,
+                unflushed: false,
+            },
+            now: Timestamp::default(),
             dropped: None,
             stored,
-            pcap: None,
-            unflushed: false,
             events: Vec::new(),
             shared: Interner::default(),
             trace: jsonl::facts(&path, u16::from(job.capture)),
@@ -161,7 +222,15 @@ impl<'a> Recorder<'a> {
             }
             Message::Frame(frame) => self.frame(&frame),
             Message::Event(event) => self.event(*event),
-            Message::Waiting(Waiting { now, open }) => {
+            Message::Waiting(Waiting { now, all, open }) => {
+                self.now = now;
+                for (_, since, op) in &open {
+                    self.hold.rule().note_open(op, *since, now);
+                }
+                if all {
+                    self.hold.reported_until(now);
+                }
+                self.release();
                 let open = open.iter().map(|(task, since, op)| (task, *since, op));
                 for line in self.progress.tick(now, open) {
                     self.listener.line(&line);
@@ -170,7 +239,7 @@ impl<'a> Recorder<'a> {
             Message::Gap(gap) => self.gap(gap),
             Message::Captured(Captured { dropped, error }) => {
                 self.dropped = dropped;
-                if let (Some(capture), Some(error)) = (&mut self.capture, error) {
+                if let (Some(capture), Some(error)) = (&mut self.kept.capture, error) {
                     capture.facts.damaged = true;
                     capture.facts.warnings.push(error.clone());
                     self.capture_ended = Some(error);
@@ -189,28 +258,40 @@ impl<'a> Recorder<'a> {
             }
         }
         if let (Some(link), Some(file)) = (begin.link, self.stored.take()) {
-            self.pcap = Some(PcapWriter::new(file, link, &self.job.dns_ports));
+            self.kept.pcap = Some(PcapWriter::new(file, link));
         }
         self.begin = Some(begin);
     }
 
     fn frame(&mut self, frame: &Frame<'_>) {
-        let Some(capture) = &mut self.capture else {
-            return;
-        };
-        // What is decoded is what is stored, so that the case reads back the same.
-        let kept = trimmed_length(frame.link, frame.data, &self.job.dns_ports);
-        capture.frame(
-            frame.at,
-            frame.link,
-            frame.interface,
-            &frame.data[..kept],
-            frame.original_length,
-        );
-        if let Some(pcap) = &mut self.pcap {
-            self.unflushed = true;
-            pcap.write(frame);
-        }
+        let length = trimmed_length(frame.link, frame.data, &self.job.dns_ports);
+        let data = &frame.data[..length];
+        self.now = frame.at;
+        self.kept.link = frame.link;
+        let keys = self.classifier.keys(packet::Frame {
+            at: frame.at,
+            link: frame.link,
+            interface: frame.interface,
+            data,
+            original_length: frame.original_length,
+        });
+        let (interface, length) = (frame.interface, frame.original_length);
+        self.hold.frame(frame.at, interface, length, (data, keys));
+        self.release();
+    }
+
+    /// Keeps or drops what can be decided now.
+    fn release(&mut self) {
+        let kept = &mut self.kept;
+        self.hold
+            .release(self.now, &mut |held, data| kept.frame(held, data));
+    }
+
+    /// Keeps or drops everything: no call will be reported any more.
+    fn release_all(&mut self) {
+        let kept = &mut self.kept;
+        self.hold.finish(&mut |held, data| kept.frame(held, data));
+        kept.flush();
     }
 
     fn event(&mut self, mut event: Event) {
@@ -223,11 +304,16 @@ impl<'a> Recorder<'a> {
             self.listener.line(&line);
         }
         self.listener.event(&event);
+        self.hold.rule().note(&event);
+        self.release();
         self.events.push(event);
     }
 
     fn gap(&mut self, gap: Gap) {
         self.gaps.push(gap);
+        if gap.events > 0 {
+            self.hold.rule().calls_are_missing();
+        }
         jsonl::note_gap(&mut self.trace, &gap);
         if let Some(writer) = &self.writer {
             writer.gap(gap);
@@ -236,14 +322,14 @@ impl<'a> Recorder<'a> {
 
     /// Until there is more to read. What is stored so far is in the files before.
     fn wait(&mut self, stream: &File) {
-        let readable = |timeout| {
+        let readable = |timeout: PollTimeout| {
             let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
             poll(&mut fds, timeout) == Ok(1)
         };
         if readable(PollTimeout::ZERO) && self.due.is_none() {
             return;
         }
-        self.flush();
+        self.kept.flush();
         while let Some(due) = self.due {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -253,25 +339,45 @@ impl<'a> Recorder<'a> {
                 return;
             }
         }
-    }
-
-    fn flush(&mut self) {
-        if std::mem::take(&mut self.unflushed)
-            && let Some(pcap) = &mut self.pcap
-        {
-            pcap.flush();
+        if !self.hold.is_empty() && !readable(HELD_MILLIS.into()) {
+            self.release_all();
         }
     }
 
     /// The command has ended, others run on.
     fn report_now(&mut self) {
         let mut captures = Vec::new();
-        if self.job.capture
-            && let Some(capture) = &self.capture
-        {
-            captures.push(capture.facts.clone());
+        let mut packets = self.kept.packets.borrow().clone();
+        if let Some(capture) = self.kept.capture.as_ref().filter(|_| self.job.capture) {
+            let mut facts = capture.facts.clone();
+            facts.omit(&self.hold.omitted());
+            // What still waits is shown as far as it is known, and waits on.
+            let mut decoder = capture.decoder.clone();
+            let link = self.kept.link;
+            self.hold.look(&mut |held, data| {
+                facts.packets += 1;
+                facts.last = facts.last.max(Some(held.at));
+                let place = Place {
+                    input: facts.input,
+                    number: facts.packets,
+                };
+                let frame = packet::Frame {
+                    at: held.at,
+                    link,
+                    interface: held.interface,
+                    data,
+                    original_length: held.original_length,
+                };
+                decoder.decode(frame, &mut |packet| {
+                    packets.push(Event {
+                        at: held.at,
+                        place,
+                        what: What::Packet(packet),
+                    });
+                });
+            });
+            captures.push(facts);
         }
-        let packets = self.packets.borrow().clone();
         let gathered = self.gathered(captures, packets, self.events.clone());
         self.reported = true;
         self.failed |= !self.listener.report(gathered);
@@ -307,7 +413,7 @@ impl<'a> Recorder<'a> {
 
     /// The tracing process is gone, or cannot be understood: what came so far is stored, and nothing is reported.
     fn broke_off(mut self) -> u8 {
-        self.flush();
+        self.release_all();
         if let Some(writer) = self.writer.take() {
             let missing = writer.end(None);
             self.incomplete(&missing);
@@ -316,19 +422,22 @@ impl<'a> Recorder<'a> {
     }
 
     fn end(mut self, footer: &Footer) -> u8 {
-        self.flush();
+        self.release_all();
+        let omitted = self.hold.omitted();
         jsonl::note_remarks(&mut self.trace, footer);
-        let packets_lost = self.pcap.take().and_then(|mut pcap| {
+        let packets_lost = self.kept.pcap.take().and_then(|mut pcap| {
             pcap.flush();
             pcap.loss().map(|loss| Missing::new(PACKETS, loss))
         });
         let lost: u64 = self.gaps.iter().map(|gap| gap.packets).sum();
         let dropped = self.dropped.map(|dropped| dropped + lost);
-        let capture = self.capture.take().filter(|_| self.job.capture);
+        let capture = self.kept.capture.take().filter(|_| self.job.capture);
         let captures: Vec<CaptureFacts> = capture
-            .map(|reading| CaptureFacts {
-                dropped,
-                ..reading.finish()
+            .map(|reading| {
+                let mut facts = reading.finish();
+                facts.dropped = dropped;
+                facts.omit(&omitted);
+                facts
             })
             .into_iter()
             .collect();
@@ -337,13 +446,14 @@ impl<'a> Recorder<'a> {
                 dropped: captures.first().and_then(|c| c.dropped),
                 capture_ended: self.capture_ended.take(),
                 missing: packets_lost.into_iter().collect(),
+                omitted,
                 ..footer.clone()
             };
             let missing = writer.end(Some(&footer));
             self.incomplete(&missing);
         }
         if !self.reported {
-            let packets = std::mem::take(&mut *self.packets.borrow_mut());
+            let packets = std::mem::take(&mut *self.kept.packets.borrow_mut());
             let events = std::mem::take(&mut self.events);
             let gathered = self.gathered(captures, packets, events);
             self.failed |= !self.listener.report(gathered);

@@ -74,6 +74,8 @@ pub struct Begin {
 pub struct Waiting {
     /// When they were looked at.
     pub now: Timestamp,
+    /// They are all that there are: every call that began before either was reported or is here.
+    pub all: bool,
     /// Who waits, since when, for what.
     pub open: Vec<(Task, Timestamp, Op)>,
 }

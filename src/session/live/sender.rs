@@ -27,8 +27,6 @@ pub struct Sender<'a> {
     input: u16,
     /// The command has ended and others run on.
     root_ended: bool,
-    /// The last tick had open calls.
-    waited: bool,
     /// The loss of the analysis process was reported.
     lost: bool,
     /// How often each process was asked for its CPU time.
@@ -51,7 +49,6 @@ impl<'a> Sender<'a> {
             listener,
             input,
             root_ended: false,
-            waited: false,
             lost: false,
             cpu_asked: HashMap::new(),
             remarks: Vec::new(),
@@ -129,17 +126,15 @@ impl Observer for Sender<'_> {
 
     fn tick(&mut self, tick: &Tick) -> Next {
         self.report_loss();
-        // One without open calls ends the waits of the one before.
-        if self.waited || !tick.open.is_empty() {
-            let open = tick.open.iter().take(MAX_WAITING);
-            self.outbox.waiting(Waiting {
-                now: tick.now,
-                open: open
-                    .map(|c| (c.task.clone(), c.since, c.op.clone()))
-                    .collect(),
-            });
-        }
-        self.waited = !tick.open.is_empty();
+        // One without open calls ends the waits of the one before, and says that no call is still to be reported.
+        let open = tick.open.iter().take(MAX_WAITING);
+        self.outbox.waiting(Waiting {
+            now: tick.now,
+            all: tick.open.len() <= MAX_WAITING,
+            open: open
+                .map(|c| (c.task.clone(), c.since, c.op.clone()))
+                .collect(),
+        });
         // The first Ctrl-C is the command's; once that has ended, the next ends the survivors.
         if self.root_ended && tick.interrupts > 0 {
             Next::Stop

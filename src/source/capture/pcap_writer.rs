@@ -3,7 +3,6 @@
 
 use super::Frame;
 use crate::append::{Appender, Loss};
-use crate::decode::packet::trimmed_length;
 use crate::time::SECOND;
 use crate::time::Timestamp;
 use std::fs::File;
@@ -19,12 +18,11 @@ const SNAPLEN: u32 = 262_144;
 #[derive(Debug)]
 pub struct PcapWriter {
     to: Appender,
-    ports: Vec<u16>,
 }
 
 impl PcapWriter {
-    /// Begins a file. All frames must have this link type; `ports` carry DNS beside the well-known ones.
-    pub fn new(file: File, link: i32, ports: &[u16]) -> Self {
+    /// Begins a file. All frames must have this link type.
+    pub fn new(file: File, link: i32) -> Self {
         let mut to = Appender::new(file, 0);
         to.push(Timestamp::default(), |out| {
             out.extend(MAGIC.to_ne_bytes());
@@ -36,22 +34,18 @@ impl PcapWriter {
             Ok(())
         });
         to.flush();
-        Self {
-            to,
-            ports: ports.to_vec(),
-        }
+        Self { to }
     }
 
-    /// Adds a frame, as much of it as is to be stored.
+    /// Adds a frame, trimmed to what is to be stored.
     pub fn write(&mut self, frame: &Frame<'_>) {
-        let kept = trimmed_length(frame.link, frame.data, &self.ports);
         let seconds = u32::try_from(frame.at.0.div_euclid(SECOND)).unwrap_or(0);
         let nanos = u32::try_from(frame.at.0.rem_euclid(SECOND)).unwrap_or(0);
-        let length = u32::try_from(kept).unwrap_or(SNAPLEN);
+        let length = u32::try_from(frame.data.len()).unwrap_or(SNAPLEN);
         let header = [seconds, nanos, length, frame.original_length];
         self.to.push(frame.at, |out| {
             out.extend(header.map(u32::to_ne_bytes).concat());
-            out.extend(&frame.data[..kept]);
+            out.extend(frame.data);
             Ok(())
         });
     }
@@ -74,8 +68,8 @@ mod tests {
     #[test]
     fn libpcap_reads_it_back() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut writer = PcapWriter::new(file.reopen().unwrap(), 101, &[]);
-        let mut data = vec![0u8; 300];
+        let mut writer = PcapWriter::new(file.reopen().unwrap(), 101);
+        let mut data = vec![0u8; 40];
         (data[0], data[9], data[32]) = (0x45, 6, 5 << 4);
         let frame = Frame {
             at: Timestamp(1_700_000_000_123_456_789),

@@ -1,0 +1,28 @@
+//! What a live run captured and did not keep, for the report.
+
+use super::{Case, cite};
+use crate::input::{CaptureFacts, Counted, Kind};
+use crate::report::{LeftOut, LeftOutWhy, PacketKind};
+
+/// What a live run did not keep, by kind.
+pub fn rows(case: &Case, capture: &CaptureFacts) -> Vec<LeftOut> {
+    let omitted = &capture.omitted;
+    let foreign = omitted.foreign.0.iter();
+    let foreign = foreign.map(|entry| (LeftOutWhy::OtherProcess, entry));
+    let beyond = omitted.beyond.0.iter();
+    let beyond = beyond.map(|entry| (LeftOutWhy::NoRoom, entry));
+    let row = |(why, (kind, counted)): (LeftOutWhy, (&Kind, &Counted))| LeftOut {
+        why,
+        kind: match kind {
+            Kind::Query => PacketKind::Query,
+            Kind::Response => PacketKind::Response,
+            Kind::Syn => PacketKind::Syn,
+            Kind::Reply => PacketKind::TcpOther,
+            Kind::Other => PacketKind::Other,
+        },
+        packets: counted.packets,
+        first_s: cite::since(case, counted.first),
+        last_s: cite::since(case, counted.last),
+    };
+    foreign.chain(beyond).map(row).collect()
+}
