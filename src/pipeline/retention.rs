@@ -223,6 +223,15 @@ impl Retention {
             // The end of a call that was open.
             place.at = place.at.max(at + REPORTED_AGAIN);
         }
+        if let Op::Connect {
+            to: Address::Unix(path),
+            ..
+        } = &call.op
+            && service::name_of(path).is_some()
+            && call.outcome.value().is_some()
+        {
+            self.service_until = Some(at + SERVICE_WAIT);
+        }
     }
 
     /// Learns from a call that has not returned.
@@ -251,12 +260,6 @@ impl Retention {
             } => {
                 let since = Some(began);
                 self.talks(fd, Some(*to), Seen { since, at });
-            }
-            Op::Connect {
-                to: Address::Unix(path),
-                ..
-            } if service::name_of(path).is_some() => {
-                self.service_until = Some(at + SERVICE_WAIT);
             }
             Op::Bind {
                 fd,

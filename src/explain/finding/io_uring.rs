@@ -56,16 +56,17 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 .filter_map(|q| q.client.map(|c| c.ip)),
         )
         .collect();
-    let loose: Vec<_> = case
-        .joined
-        .connections
-        .iter()
-        .filter(|x| {
-            x.role == Role::Other
-                && x.from
-                    .is_some_and(|f| own.is_empty() || own.contains(&f.ip))
-        })
-        .collect();
+    let uncaused = case.joined.connections.iter();
+    let uncaused = uncaused.filter(|x| x.role == Role::Other);
+    let (mut loose, elsewhere): (Vec<_>, Vec<_>) = uncaused.partition(|x| {
+        x.from
+            .is_some_and(|f| own.is_empty() || own.contains(&f.ip))
+    });
+    // A host has several addresses, and the trace may show one of them only.
+    let certain = !loose.is_empty();
+    if !certain {
+        loose = elsewhere;
+    }
     let captures = case.evidence.captures.iter();
     let dropped: u64 = captures
         .filter_map(|c| c.omitted.beyond.0.get(&Kind::Syn))
@@ -106,11 +107,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
         } else if !case.evidence.has_capture() {
             "There is no capture that would show them.".into()
         } else if loose.is_empty() {
-            "No SYN of this host lacks a call, so nothing seems to be missing.".into()
+            "No SYN to a server lacks a call, so nothing seems to be missing.".into()
         } else {
             format!(
-                "{} of this host, to {}, {} no call; they may be its own.",
+                "{} {}, to {}, {} no call; they may be its own.",
                 words::counted(loose.len(), "SYN", "SYNs"),
+                if certain {
+                    "of this host"
+                } else {
+                    "from an address that no traced socket has"
+                },
                 words::list(&to),
                 if loose.len() == 1 { "has" } else { "have" }
             )

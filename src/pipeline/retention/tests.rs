@@ -272,6 +272,30 @@ fn what_strangers_send_too_is_bounded() {
     }
 }
 
+/// Every lookup of the C library tries nscd first, which is hardly anywhere.
+#[test]
+fn a_name_service_that_is_not_there_asks_nobody() {
+    for (outcome, asks) in [
+        (Outcome::Failed("ENOENT".into()), false),
+        (Outcome::Returned(0), true),
+    ] {
+        let mut event = call(
+            Op::Connect {
+                fd: Fd::bare(3),
+                to: Address::Unix("/var/run/nscd/socket".into()),
+            },
+            1,
+        );
+        if let What::Call(call) = &mut event.what {
+            call.outcome = outcome;
+        }
+        let mut rule = Retention::default();
+        rule.note(&event);
+        let upstream = query(end(4, 5), end(53, 53), 1);
+        assert_eq!(explains(&mut rule, &upstream, 10), asks);
+    }
+}
+
 #[test]
 fn calls_are_missing_for_several_reasons() {
     let outside = |outcome| {
