@@ -139,7 +139,14 @@ fn standard_error_closed_or_read_for_one_line() {
         let status = fs::read_to_string(place.0.path().join("status")).unwrap();
         assert_eq!(status, "7\n", "{redirection}");
         assert!(place.0.path().join("mark").exists(), "{redirection}");
+        if redirection == "2>&-" {
+            place.assert_one_report("127.0.0.1:9");
+        }
     }
+    // Who sends it to /dev/null wants none.
+    let place = Place::new();
+    place.shell("\"$PRESYN\" run --no-capture -- bash -c \"$CLIENT\" 2>/dev/null; true");
+    assert!(place.reports().is_empty());
 }
 
 fn wait_for(what: &str, done: impl Fn() -> bool) {

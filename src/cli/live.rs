@@ -143,8 +143,8 @@ impl Terminal<'_> {
     fn to_standard_error(&self, report: &[u8]) -> bool {
         let stderr = io::stderr();
         let mut out = stderr.lock();
-        // The standard library takes a closed descriptor for success; no flush is needed.
-        if out.write_all(report).is_ok() {
+        // A closed descriptor is `/dev/null` by now, and takes everything; no flush is needed.
+        if tracer::started_with(libc::STDERR_FILENO) && out.write_all(report).is_ok() {
             return true;
         }
         let saved = self.spare.as_ref().map(|mut spare| spare.write_all(report));

@@ -41,6 +41,11 @@ pub use status::{Exit, signal_name};
 use std::ffi::OsString;
 pub use substitute::{LONGEST as LONGEST_RESOLV_CONF, ResolvConf};
 
+/// Whether presyn was started with this descriptor open: Rust's runtime opens `/dev/null` on closed ones.
+pub fn started_with(descriptor: std::os::fd::RawFd) -> bool {
+    snapshot::Snapshot::at_start().had(descriptor)
+}
+
 /// What to run, and how.
 #[derive(Clone, Debug)]
 pub struct Launch {

@@ -75,6 +75,11 @@ impl Snapshot {
         }
     }
 
+    /// Whether this descriptor was open.
+    pub fn had(&self, descriptor: RawFd) -> bool {
+        self.descriptors.binary_search(&descriptor).is_ok()
+    }
+
     /// What a child does between fork and exec to be as presyn was started, but for the descriptors in `spared`. It is
     /// made before the fork, where memory may be allocated.
     pub fn restoration(&'static self, spared: &[RawFd]) -> Restoration {
