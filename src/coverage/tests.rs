@@ -132,3 +132,26 @@ fn a_client_that_gave_up_vouches_for_its_wait() {
         Err(Blind::Untrusted)
     );
 }
+
+/// What a live run had no room for may be the client's, at the time when it came.
+#[test]
+fn packets_without_room_prove_nothing_while_they_came() {
+    use crate::input::{Kind as Dropped, Omitted};
+    let seen = |omitted: Omitted| {
+        let mut facts = facts();
+        facts.omit(&omitted);
+        let events = [segment(1, CLIENT, (true, false), 7)];
+        let coverage = Coverage::of(&[facts], &[], &events, (true, &[53]));
+        [(10, 15), (15, 25), (25, 30), (35, 40)]
+            .map(|(from, until)| coverage.would_show(answer(), at(from), at(until)).is_ok())
+    };
+    let mut omitted = Omitted::default();
+    omitted.foreign.add(Dropped::Syn, at(20));
+    omitted.foreign.add(Dropped::Syn, at(30));
+    assert_eq!(seen(omitted.clone()), [true; 4], "another process's");
+    let mut beyond = omitted.clone();
+    beyond.beyond.add(Dropped::Syn, at(20));
+    assert_eq!(seen(beyond), [true, false, true, true]);
+    omitted.hurried = 1;
+    assert_eq!(seen(omitted), [true, false, false, true]);
+}
