@@ -481,9 +481,10 @@ impl Retention {
     }
 
     fn explains_neighbour(&mut self, about: IpAddr) -> bool {
-        let most = match self.peers.contains(&about) {
-            true => MAX_PER_PEER,
-            false => MAX_PER_NEIGHBOUR,
+        let most = if self.peers.contains(&about) {
+            MAX_PER_PEER
+        } else {
+            MAX_PER_NEIGHBOUR
         };
         let in_all = most == MAX_PER_PEER || self.kept_of_neighbours < MAX_NEIGHBOURS;
         if !in_all || self.neighbours.len() >= MAX_KNOWN && !self.neighbours.contains_key(&about) {
