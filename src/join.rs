@@ -319,6 +319,8 @@ pub enum State {
     Unanswered(Silence),
     /// Nobody can say: the answer came from elsewhere, or no input would show it.
     Open,
+    /// Its socket became readable, so that an answer or an error had come; no call of the trace shows which.
+    Unseen,
     /// A call sent it, but no packet left the host.
     NeverSent(Silence),
 }
@@ -390,6 +392,11 @@ impl Query {
         }
     }
 
+    /// Whether the inputs do not show what came of it.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open | State::Unseen)
+    }
+
     /// The error that came instead of an answer.
     pub fn refusal(&self) -> Option<Refusal> {
         match &self.state {
@@ -448,7 +455,7 @@ pub fn join(evidence: &Evidence) -> Joined {
         queries,
         lookups,
         connections,
-    } = lookup::find(evidence, exchanges, attempts);
+    } = lookup::find(evidence, &sockets, exchanges, attempts);
     let hosts = lookups.iter().filter(|l| l.process.is_none());
     let askers = hosts.filter_map(|l| l.client).collect();
     Joined {

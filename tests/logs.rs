@@ -11,7 +11,7 @@
 use presyn::input::progress::Progress;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::text;
-use presyn::report::{Delay, FindingId, Report, Resolver};
+use presyn::report::{Delay, FindingId, LookupOutcome, Report, Resolver};
 use presyn::session::inputs::{self, InputOptions};
 use presyn::source::strace_log;
 use std::fs;
@@ -281,4 +281,123 @@ fn without_times(case: &str) -> PathBuf {
     });
     fs::write(to.join("syscalls.strace"), bare.collect::<String>()).unwrap();
     to
+}
+
+fn outcome(report: &Report) -> Option<LookupOutcome> {
+    report.lookups[0].outcome
+}
+
+#[test]
+fn a_lookup_that_the_log_cuts_is_open() {
+    let parts = [
+        asked(3, "192.0.2.53"),
+        vec![in_vain(3, 3000)],
+        asked(4, "192.0.2.54"),
+    ];
+    for lines in 1..=parts.len() {
+        let report = report(&timed(&log(&parts[..lines])));
+        assert_eq!(outcome(&report), Some(LookupOutcome::Open), "{lines}");
+        let words = words(&report);
+        assert!(
+            !words.contains("gave up") && !words.contains("failed"),
+            "{words}"
+        );
+        assert!(!has(&report, FindingId::NeverConnected));
+        assert!(!has(&report, FindingId::NothingWrong));
+    }
+}
+
+#[test]
+fn a_lookup_whose_client_went_on_has_failed() {
+    let parts = [
+        asked(3, "192.0.2.53"),
+        vec![
+            in_vain(3, 3000),
+            "close(3) = 0".into(),
+            "+++ exited with 6 +++".into(),
+        ],
+    ];
+    let report = report(&timed(&log(&parts)));
+    assert_eq!(outcome(&report), Some(LookupOutcome::Failed));
+    assert!(words(&report).contains("gave up"));
+}
+
+#[test]
+fn a_signal_that_ended_the_client_is_named() {
+    let parts = [
+        asked(3, "192.0.2.53"),
+        vec![
+            "poll([{fd=3, events=POLLIN}], 1, 5000) = ? ERESTART_RESTARTBLOCK (Interrupted by signal)"
+                .into(),
+        ],
+    ];
+    let mut text = timed(&log(&parts));
+    text +=
+        "10:00:02.500000 --- SIGTERM {si_signo=SIGTERM, si_code=SI_USER, si_pid=9, si_uid=0} ---\n";
+    text += "10:00:02.500100 +++ killed by SIGTERM +++\n";
+    let report = report(&text);
+    assert_eq!(outcome(&report), Some(LookupOutcome::Open));
+    assert_eq!(resolver(&report, "192.0.2.53").unanswered, Some(0));
+    let words = words(&report);
+    assert!(words.contains("ended by SIGTERM after 2.50 s"), "{words}");
+    assert!(
+        !words.contains("gave up") && !words.contains("never answered"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_wait_belongs_to_the_descriptor_in_it() {
+    let other = vec![
+        "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) = 9".into(),
+        datagram(3),
+        format!("{} = 0", connect(3, "192.0.2.53", 53)),
+        "poll([{fd=3, events=POLLIN}], 1, 5000) = 1 ([{fd=3, revents=POLLIN}])".into(),
+        in_vain(9, 1000),
+        in_vain(9, 1000),
+    ];
+    let report = report(&timed(&log(&[other])));
+    let row = resolver(&report, "192.0.2.53");
+    assert_eq!((row.unanswered, row.open), (Some(0), Some(1)));
+    assert!(row.waited_s < Some(0.1), "{row:?}");
+    assert!(!has(&report, FindingId::ResolverSilent));
+    assert!(!words(&report).contains("silent"));
+}
+
+#[test]
+fn a_socket_that_could_be_written_to_has_not_been_answered() {
+    let parts = [
+        vec![
+            datagram(3),
+            format!("{} = 0", connect(3, "192.0.2.53", 53)),
+            "poll([{fd=3, events=POLLOUT}], 1, 5000) = 1 ([{fd=3, revents=POLLOUT}])".into(),
+        ],
+        vec![in_vain(3, 5000), "close(3) = 0".into()],
+    ];
+    let report = report(&timed(&log(&parts)));
+    assert_eq!(resolver(&report, "192.0.2.53").unanswered, Some(1));
+}
+
+#[test]
+fn a_change_never_makes_a_cut_lookup_shorter_than_its_first_wait() {
+    let part = |id: &str, kind: &str| {
+        let payload = format!(r"\21{id}\1\0\0\1\0\0\0\0\0\0\4host\4test\0\0{kind}\0\1");
+        format!(
+            "{{msg_hdr={{msg_name=NULL, msg_namelen=0, msg_iov=[{{iov_base=\"{payload}\", iov_len=27}}], \
+             msg_iovlen=1, msg_controllen=0, msg_flags=0}}, msg_len=27}}"
+        )
+    };
+    let lines = vec![
+        datagram(3),
+        format!("{} = 0", connect(3, "192.0.2.53", 53)),
+        format!(
+            "sendmmsg(3, [{}, {}], 2, MSG_NOSIGNAL) = 2",
+            part(r"\21", r"\1"),
+            part(r"\22", r"\34")
+        ),
+        in_vain(3, 5000),
+    ];
+    let report = report(&timed(&log(&[lines])));
+    let best = report.best_change.unwrap();
+    assert!((1.0..=2.1).contains(&best.least_s), "{best:?}");
 }

@@ -247,7 +247,7 @@ pub enum Op {
     Wait {
         /// The descriptors waited for; empty for epoll, whose set the call does not name.
         fds: Vec<Fd>,
-        /// Descriptors reported ready.
+        /// Descriptors reported ready to be read, or in error.
         ready: Vec<i32>,
         /// The timeout asked for; `None` is for ever.
         timeout: Option<Span>,

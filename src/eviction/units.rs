@@ -233,7 +233,7 @@ fn is_settled(q: &Query) -> bool {
     match &q.state {
         State::Answered(_) => true,
         State::Unanswered(silence) => silence.refusal().is_some(),
-        State::Open | State::NeverSent(_) => false,
+        State::Open | State::Unseen | State::NeverSent(_) => false,
     }
 }
 
@@ -246,7 +246,7 @@ fn kind_of_lookup(joined: &Joined, lookup: &Lookup) -> u64 {
         (q.resolver, q.transport, q.question.kind).hash(&mut hasher);
         let answer = q.answer().map(|a| (a.rcode, a.truncated, a.late));
         let refusal = q.refusal().map(|r| r.refused);
-        (answer, refusal, q.state == State::Open).hash(&mut hasher);
+        (answer, refusal, q.is_open()).hash(&mut hasher);
     }
     hasher.finish()
 }

@@ -303,7 +303,7 @@ fn state(q: &Query) -> QueryState {
         State::Answered(_) => QueryState::Answered,
         State::Unanswered(Silence::Refused(_)) => QueryState::Refused,
         State::Unanswered(Silence::Absent(_)) => QueryState::Unanswered,
-        State::Open => QueryState::Open,
+        State::Open | State::Unseen => QueryState::Open,
         State::NeverSent(_) => QueryState::NeverSent,
     }
 }

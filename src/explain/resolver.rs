@@ -99,7 +99,7 @@ pub fn count(queries: &[&Query]) -> Counts {
     let mut sent: Vec<&Query> = Vec::new();
     for q in queries {
         this.never_sent += u64::from(!q.on_wire() && !q.implied);
-        this.open += u64::from(q.state == State::Open);
+        this.open += u64::from(q.is_open());
         if let State::Unanswered(silence) = &q.state {
             this.unanswered += 1;
             this.refused += u64::from(silence.refusal().is_some());

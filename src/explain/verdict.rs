@@ -10,9 +10,11 @@ use super::ledger::{Account, Kind, Line, Party, Subject};
 use super::words;
 use crate::coverage::Absence;
 use crate::event::dns::RecordType;
+use crate::event::{Change, What};
 use crate::flow::Endpoint;
+use crate::join::EventId;
 use crate::join::connect::{Connection, Ending};
-use crate::join::lookup::Outcome;
+use crate::join::lookup::{Lookup, Outcome, Stop};
 use crate::time::Span;
 use std::collections::BTreeSet;
 
@@ -90,17 +92,38 @@ fn first(case: &Case, account: &Account) -> String {
         }
         Subject::Lookup(l) => {
             let lookup = &case.joined.lookups[l];
-            let end = match lookup.outcome {
-                Outcome::Answered => "got its answer",
-                Outcome::Negative => "was told that there is no such name",
-                Outcome::Failed | Outcome::Open => "gave up",
-            };
             format!(
-                "{who} looked up {} and {end} after {total}; {} of that it waited {culprit}.",
+                "{who} looked up {} and {} after {total}; {} of that it waited {culprit}.",
                 words::spoken_name(lookup),
+                end_of_lookup(case, lookup),
                 share(case, time, account.total())
             )
         }
+    }
+}
+
+/// How a lookup ended, to be followed by the time it took.
+fn end_of_lookup(case: &Case, lookup: &Lookup) -> String {
+    match (lookup.outcome, lookup.stop) {
+        (Outcome::Answered, _) => "got its answer".into(),
+        (Outcome::Negative, _) => "was told that there is no such name".into(),
+        (_, Stop::Signal(by)) => format!("was ended by {}", signal(case, by)),
+        (_, Stop::Trace) => "still had no answer when the trace ended,".into(),
+        (Outcome::Failed | Outcome::Open, Stop::Client) if case.evidence.has_trace() => {
+            "gave up".into()
+        }
+        (Outcome::Failed | Outcome::Open, Stop::Client) => "had no answer".into(),
+    }
+}
+
+/// The signal that ended a client.
+fn signal(case: &Case, event: EventId) -> String {
+    match &case.evidence.event(event).what {
+        What::Life(life) => match &life.change {
+            Change::Killed(name) | Change::Signal(name) => name.clone(),
+            _ => "a signal".into(),
+        },
+        _ => "a signal".into(),
     }
 }
 
@@ -298,11 +321,14 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
         }
         Subject::Lookup(l) => {
             let lookup = &case.joined.lookups[l];
-            let how = match lookup.outcome {
-                Outcome::Answered => "was answered",
-                Outcome::Negative => "was denied: there is no such name",
-                Outcome::Failed => "failed",
-                Outcome::Open => "was still open at the end",
+            let how = match (lookup.outcome, lookup.stop) {
+                (Outcome::Answered, _) => "was answered".into(),
+                (Outcome::Negative, _) => "was denied: there is no such name".into(),
+                (Outcome::Failed, _) => "failed".into(),
+                (Outcome::Open, Stop::Signal(by)) => {
+                    format!("was cut short by {}", signal(case, by))
+                }
+                (Outcome::Open, _) => "was still open at the end".into(),
             };
             format!(
                 "{who}'s lookup of {} {how} after {}; no connection followed.",

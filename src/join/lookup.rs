@@ -8,8 +8,9 @@ mod tests;
 
 use super::connect::{Attempt, Connection, Ending, Role};
 use super::response::Exchange;
+use super::socket::Sockets;
 use super::{
-    Asker, ConnectionId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query, QueryId, State,
+    Asker, ConnectionId, EventId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query, QueryId,
 };
 use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
@@ -43,6 +44,8 @@ pub struct Lookup {
     pub addresses: Vec<IpAddr>,
     /// What came of it.
     pub outcome: Outcome,
+    /// What ended it, where no answer did.
+    pub stop: Stop,
     /// Other names of the search list that were tried.
     pub searched: Vec<Name>,
 }
@@ -86,6 +89,17 @@ pub enum Outcome {
     Open,
 }
 
+/// What ended a lookup that has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The client: it did something else, or ended by itself. Without a trace it is taken to be so.
+    Client,
+    /// A signal ended the client.
+    Signal(EventId),
+    /// The trace ends before the lookup does.
+    Trace,
+}
+
 /// What the last steps of the join make.
 pub struct Found {
     /// Every query, in order of time.
@@ -100,22 +114,26 @@ pub struct Found {
 /// connections to the lookup that gave their address.
 pub fn find(
     evidence: &Evidence,
+    sockets: &Sockets,
     mut exchanges: IdVec<QueryId, Exchange>,
     attempts: IdVec<ConnectionId, Attempt>,
 ) -> Found {
     let mut groups = grouping::group(evidence, &exchanges);
     // Without a lookup nobody asks what threads did next.
     let moves = if groups.is_empty() {
-        Moves::default()
+        Moves::none(sockets)
     } else {
-        Moves::new(evidence, &attempts)
+        Moves::new(evidence, sockets, &attempts)
     };
     if !evidence.has_capture() {
-        let next = |task: &Task, at| moves.next_of(task, at);
+        let next = |task: &Task, at| moves.next_of(task, at).map(|(at, _)| at);
         implied::complete(evidence, &mut exchanges, &mut groups, next);
     }
-    let queries = giveup::settle(evidence, exchanges, &groups, &moves);
-    let lookups = groups.into_iter().map(|g| conclude(&queries, g)).collect();
+    let (queries, stops) = giveup::settle(evidence, exchanges, &groups, &moves);
+    let lookups = groups.into_iter().zip(stops);
+    let lookups = lookups
+        .map(|(g, stop)| conclude(&queries, g, stop))
+        .collect();
     let connections = tie(&queries, &lookups, attempts);
     let lookups = with_tcp(evidence, lookups, &connections);
     Found {
@@ -158,7 +176,7 @@ fn with_tcp(
 }
 
 /// The lookup that a group of queries was.
-fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group) -> Lookup {
+fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lookup {
     // Most hold one or two, and a list that grew holds room for four.
     group.queries.shrink_to_fit();
     let of = || group.queries.iter().map(|q| &queries[*q]);
@@ -187,7 +205,7 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group) -> Lookup {
         Outcome::Answered
     } else if heard().any(|a| a.negative()) && !unanswered {
         Outcome::Negative
-    } else if of().any(|q| q.state == State::Open) {
+    } else if of().any(Query::is_open) || stop != Stop::Client {
         Outcome::Open
     } else {
         Outcome::Failed
@@ -203,6 +221,7 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group) -> Lookup {
         ended,
         addresses,
         outcome,
+        stop,
         searched: group.searched,
     }
 }

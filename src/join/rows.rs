@@ -151,6 +151,7 @@ fn query(q: &Query) -> String {
             format!("refused at {}", seconds(r.at))
         }),
         State::Open => "open".into(),
+        State::Unseen => "unseen".into(),
         State::NeverSent(_) => "never sent".into(),
     };
     let (sent, until) = (seconds(q.sent), seconds(q.until));

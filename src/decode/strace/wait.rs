@@ -78,10 +78,14 @@ fn returned(result: &[u8]) -> Vec<i32> {
     let Some(at) = lex::find(result, b"([") else {
         return Vec::new();
     };
-    polled(&result[at + 1..])
-        .into_iter()
-        .map(|fd| fd.number)
-        .collect()
+    let items = lex::inside(&result[at + 1..]);
+    let readable = items.iter().filter(|item| {
+        let fields = lex::inside(item);
+        lex::field(&fields, b"revents").is_none_or(|events| events != b"POLLOUT")
+    });
+    let fd = |item: &&[u8]| lex::field(&lex::inside(item), b"fd").and_then(descriptor::fd);
+    let ready = readable.filter_map(fd).map(|fd| fd.number);
+    ready.take(MAX_FDS).collect()
 }
 
 /// `[3<TCP:[…]> 4]`, `[3 4]`; with annotations that hold blanks.
@@ -111,8 +115,9 @@ fn selected(result: &[u8]) -> Vec<i32> {
     let mut ready = Vec::new();
     let mut rest = result;
     while let Some(at) = rest.iter().position(|b| *b == b'[') {
+        let writable = rest[..at].ends_with(b"out ");
         for fd in set_of(&rest[at..]) {
-            if !ready.contains(&fd.number) {
+            if !writable && !ready.contains(&fd.number) {
                 ready.push(fd.number);
             }
         }
@@ -216,7 +221,7 @@ mod tests {
                 "8, [3<TCP:[1.1.1.1:1->2.2.2.2:2]> 7], [7], NULL, {tv_sec=1, tv_usec=5})",
                 "2 (in [3], out [7], left {tv_sec=0, tv_usec=1})"
             ),
-            (vec![3, 7], vec![3, 7], Some(Span(1_000_005_000)))
+            (vec![3, 7], vec![3], Some(Span(1_000_005_000)))
         );
         assert_eq!(
             wait(Kind::Select, "1, [0], NULL, NULL, {900, 0})", "0 (Timeout)").2,

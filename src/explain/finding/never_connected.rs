@@ -5,7 +5,7 @@ use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
 use crate::join::connect::{Ending, Role};
-use crate::join::lookup::{Lookup, Outcome};
+use crate::join::lookup::{Lookup, Outcome, Stop};
 use crate::time::Timestamp;
 use std::collections::HashSet;
 
@@ -54,7 +54,8 @@ fn lookups(context: &Context) -> Vec<Draft> {
         let (said, severity) = match lookup.outcome {
             Outcome::Failed => ("failed", Severity::High),
             Outcome::Negative => ("found nothing", Severity::Medium),
-            // Nobody can say how it went on.
+            // A signal, or the end of the trace, ended it: nobody can say how it would have gone on.
+            Outcome::Open if lookup.stop != Stop::Client => continue,
             Outcome::Open if case.evidence.has_trace() => ("came to no end", Severity::Low),
             Outcome::Open | Outcome::Answered => continue,
         };
@@ -73,9 +74,14 @@ fn lookups(context: &Context) -> Vec<Draft> {
                 spoken_name(lookup)
             ),
             detail: format!(
-                "{} went out in {}; then the client gave up.",
+                "{} went out in {}{}.",
                 words::queries(lookup.queries.len()),
-                context.case.took(ended(context, lookup) - lookup.began)
+                context.case.took(ended(context, lookup) - lookup.began),
+                if case.evidence.has_trace() {
+                    "; then the client gave up"
+                } else {
+                    ""
+                }
             ),
             // What cost the time has its own finding.
             cost: None,

@@ -191,7 +191,7 @@ fn kind_of(lookup: &Lookup, query: &Query) -> Kind {
         State::Answered(answer) if answer.negative() && is_searched(lookup, query) => {
             Kind::SearchDomains
         }
-        State::Answered(_) => Kind::ResolverAnswer,
+        State::Answered(_) | State::Unseen => Kind::ResolverAnswer,
     }
 }
 

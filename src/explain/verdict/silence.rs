@@ -3,7 +3,7 @@
 use super::{Case, Line, Party, count, one_type, party};
 use crate::event::dns::RecordType;
 use crate::explain::words;
-use crate::join::State;
+use crate::join::{Query, State};
 use std::collections::BTreeSet;
 
 /// How a resolver was silent.
@@ -53,7 +53,7 @@ fn clause(how: Silence, names: &[String]) -> String {
         Silence::OneType(kind) => format!("{who}, which answers other questions but not {kind}"),
         Silence::Late => format!("{who}, which answered too late"),
         Silence::Some => format!("{who}, which left some queries unanswered"),
-        Silence::Open => format!("{who}, which had not answered when the inputs end"),
+        Silence::Open => format!("{who}, which had not answered by then"),
     }
 }
 
@@ -76,7 +76,7 @@ fn how_silent(case: &Case, line: &Line) -> Silence {
         .collect();
     let mut own = line.queries.iter().map(|q| &case.joined.queries[*q]);
     match one_type(case, line) {
-        _ if own.all(|q| q.state == State::Open) => Silence::Open,
+        _ if own.all(Query::is_open) => Silence::Open,
         _ if answered.is_empty() && late == 0 => Silence::Never,
         _ if answered.is_empty() => Silence::Late,
         Some(kind) if !answered.contains(&Some(kind)) && late == 0 => Silence::OneType(kind),

@@ -1,17 +1,19 @@
 //! When the client stopped waiting for each query.
 
+use super::Stop;
 use super::grouping::Group;
 use crate::coverage::{Absence, Blind, Kind, Patience, Wanted};
 use crate::event::{Call, Change, Op, Outcome, Task, What};
 use crate::flow::Transport;
 use crate::join::connect::{Attempt, Role};
 use crate::join::response::{Exchange, Reply};
+use crate::join::socket::Sockets;
 use crate::join::{
-    Answer, Asked, Asker, ConnectionId, Departure, Evidence, IdVec, LookupId, Query, QueryId,
-    Silence, State,
+    Answer, Asked, Asker, AssociationId, ConnectionId, Departure, EventId, Evidence, IdVec,
+    LookupId, Query, QueryId, Silence, State, next_of_thread,
 };
 use crate::time::{Span, Timestamp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// Queries sent within this are one batch: A and AAAA of one `sendmmsg`, or one question to all
@@ -26,17 +28,23 @@ pub fn settle(
     exchanges: IdVec<QueryId, Exchange>,
     groups: &IdVec<LookupId, Group>,
     moves: &Moves,
-) -> IdVec<QueryId, Query> {
+) -> (IdVec<QueryId, Query>, Vec<Stop>) {
     let mut waits: Vec<(QueryId, Wait)> = Vec::with_capacity(exchanges.len());
+    let mut stops = Vec::with_capacity(groups.len());
     for group in groups {
         let end = end_of(evidence, &exchanges, group, moves);
         let of_group = group.queries.iter().enumerate();
-        waits.extend(of_group.map(|(n, q)| (*q, wait(&exchanges, group, n, end, moves))));
+        waits.extend(of_group.map(|(n, q)| {
+            let wait = wait(&exchanges, group, n, end, moves);
+            (*q, moves.read_unseen(evidence, &exchanges[*q], wait))
+        }));
+        stops.push(end.stop);
     }
     waits.sort_unstable_by_key(|(q, _)| *q);
     let waits = waits.into_iter().map(|(_, wait)| wait);
     let settled = exchanges.into_iter().zip(waits);
-    settled.map(|(e, wait)| query(evidence, e, wait)).collect()
+    let queries = settled.map(|(e, wait)| query(evidence, e, wait)).collect();
+    (queries, stops)
 }
 
 /// Until when the client waited for a query, and why no longer.
@@ -61,6 +69,10 @@ enum Why {
     Used,
     /// Nothing more was seen of the lookup.
     Over,
+    /// A signal ended the client meanwhile, or the trace ends.
+    CutShort,
+    /// Its socket became readable, but no call shows what was read.
+    Unseen,
 }
 
 /// What a call that received an answer may take between its poll and its return.
@@ -185,6 +197,7 @@ fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
         (Reply::None, Departure::NeverLeft(silence)) => State::NeverSent(silence),
         (Reply::None, Departure::Left) => match unanswered(evidence, &asked, wait) {
             Ok(absence) => State::Unanswered(Silence::Absent(absence)),
+            Err(_) if wait.why == Why::Unseen => State::Unseen,
             Err(_) => State::Open,
         },
     };
@@ -225,7 +238,8 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
 /// does has been left unanswered. Half a second is less than the shortest of their timeouts (1 s).
 fn is_open(evidence: &Evidence, waited: Span, why: Why) -> bool {
     match why {
-        Why::Elsewhere => true,
+        Why::Elsewhere | Why::Unseen => true,
+        Why::CutShort => waited < evidence.patience - Span::millis(200),
         Why::MovedOn | Why::Over | Why::Used if !evidence.has_trace() => {
             waited < evidence.patience - Span::millis(200)
         }
@@ -245,8 +259,10 @@ fn clock_slack(evidence: &Evidence) -> Span {
 #[derive(Clone, Copy)]
 struct End {
     at: Timestamp,
-    /// How that is known: [`Why::MovedOn`], [`Why::Used`] or [`Why::Over`].
+    /// How that is known: [`Why::MovedOn`], [`Why::Used`], [`Why::CutShort`] or [`Why::Over`].
     why: Why,
+    /// What ended it.
+    stop: Stop,
 }
 
 /// When a lookup was over: everything answered, else the client's last wait timed out, else its next
@@ -257,7 +273,11 @@ fn end_of(
     lookup: &Group,
     moves: &Moves,
 ) -> End {
-    let ended = |at, why| End { at, why };
+    let ended = |at, why| End {
+        at,
+        why,
+        stop: Stop::Client,
+    };
     let Some(last) = lookup.queries.last().map(|q| &queries[*q]) else {
         return ended(lookup.began, Why::Over);
     };
@@ -267,18 +287,11 @@ fn end_of(
         .any(|q| queries[*q].transport == Transport::Tcp);
     let limit = last.sent + patience_limit(if tcp { Transport::Tcp } else { Transport::Udp });
     // The client's own wait call says best when it gave up.
-    let since = last.sent - TOGETHER;
-    let waits = lookup.tasks.iter().filter_map(|t| {
-        let list = moves.timeouts.get(&t.tid)?;
-        Some(&list[list.partition_point(|(from, _)| *from < since)..])
-    });
-    let timed_out = waits
-        .flat_map(|list| list.iter().take_while(|(from, _)| *from < limit))
-        .map(|(_, to)| *to)
-        .filter(|to| *to > last.sent)
-        .min();
-    if let Some(at) = timed_out {
-        return ended(at, Why::MovedOn);
+    if let Some(at) = moves.timed_out(queries, lookup, last, limit) {
+        return End {
+            stop: moves.stopped(evidence, last, at),
+            ..ended(at, Why::MovedOn)
+        };
     }
     let ends_with_inputs = evidence.end().max(last.sent);
     // The connection that used the answer, or whatever the task did next.
@@ -303,7 +316,7 @@ fn end_of(
         last.sent + Span(1)
     };
     let moved = last.task.as_ref().and_then(|t| moves.next_of(t, settled));
-    let next = [used, moved]
+    let next = [used, moved.map(|(at, _)| at)]
         .into_iter()
         .flatten()
         .min()
@@ -313,8 +326,37 @@ fn end_of(
     } else {
         last.sent
     };
-    let why = next.map_or(Why::Over, |_| Why::MovedOn);
-    ended(next.unwrap_or(unseen).min(ends_with_inputs), why)
+    if let Some(at) = next {
+        let killed = moved.and_then(|(moved, act)| match act {
+            Act::Killed(by) if moved == at => Some(Stop::Signal(by)),
+            Act::Killed(_) | Act::Own => None,
+        });
+        let why = killed.map_or(Why::MovedOn, |_| Why::CutShort);
+        return End {
+            stop: killed.unwrap_or(Stop::Client),
+            ..ended(at.min(ends_with_inputs), why)
+        };
+    }
+    let cut = last.task.is_some() && moved.is_none() && !outlasts(evidence, unseen);
+    let at = if cut && moves.still_waiting(last) {
+        evidence.end()
+    } else {
+        unseen
+    };
+    let (why, stop) = if cut {
+        (Why::CutShort, Stop::Trace)
+    } else {
+        (Why::Over, Stop::Client)
+    };
+    End {
+        stop,
+        ..ended(at.min(ends_with_inputs), why)
+    }
+}
+
+/// Whether a capture goes on for so long after a moment that a client that still waited would have asked again.
+fn outlasts(evidence: &Evidence, at: Timestamp) -> bool {
+    evidence.has_capture() && evidence.end() - at > UDP_PATIENCE
 }
 
 /// The longest that a client waits for one query.
@@ -372,9 +414,9 @@ fn still_waits(
     if by.is_none() || lookup.tasks.is_empty() || own(by) {
         return false;
     }
-    let waiting = |list: &Vec<(Timestamp, Timestamp)>| {
-        let next = list.partition_point(|(from, _)| *from <= at);
-        next.checked_sub(1).is_some_and(|n| at < list[n].1)
+    let waiting = |list: &Vec<Waited>| {
+        let next = list.partition_point(|w| w.from <= at);
+        next.checked_sub(1).is_some_and(|n| at < list[n].to)
     };
     let mut waits = lookup.tasks.iter().filter_map(|t| moves.waits.get(&t.tid));
     let mut answers = lookup.queries.iter().filter_map(|q| queries[*q].answer());
@@ -389,19 +431,6 @@ const TCP_PATIENCE: Span = Span::seconds(140);
 /// How many connects after a lookup are weighed: a busy service connects all day.
 const MAX_CONNECTS: usize = 64;
 
-/// What tasks did, to find what they did next.
-#[derive(Default)]
-pub struct Moves {
-    /// Wait calls that ran into their timeout, by thread.
-    timeouts: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
-    /// Wait calls like those that ended before their timeout, by thread.
-    waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>>,
-    /// Times of calls that show a thread doing something else, and of ends, by thread.
-    calls: HashMap<Option<u32>, Vec<Timestamp>>,
-    /// Connects to servers.
-    connections: HashMap<Asker, Vec<Connect>>,
-}
-
 /// A connect to a server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Connect {
@@ -411,21 +440,88 @@ struct Connect {
     to: IpAddr,
 }
 
-impl Moves {
-    pub fn new(evidence: &Evidence, connections: &IdVec<ConnectionId, Attempt>) -> Self {
-        let mut this = Self::default();
-        for event in evidence.events {
+/// A wait call for one descriptor.
+#[derive(Clone, Copy)]
+struct Waited {
+    from: Timestamp,
+    to: Timestamp,
+    /// The descriptor's number.
+    fd: i32,
+    /// Its socket, where that is known.
+    socket: Option<AssociationId>,
+}
+
+/// What a thread did, or what was done to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// A call that shows it doing something else, or its end.
+    Own,
+    /// A signal ended it.
+    Killed(EventId),
+}
+
+/// What tasks did, to find what they did next.
+pub struct Moves<'a> {
+    sockets: &'a Sockets,
+    /// Wait calls that ran into their timeout, by thread.
+    timeouts: HashMap<Option<u32>, Vec<Waited>>,
+    /// Wait calls like those that ended before their timeout, by thread.
+    waits: HashMap<Option<u32>, Vec<Waited>>,
+    /// Times of calls that show a thread doing something else, and of ends, by thread.
+    calls: HashMap<Option<u32>, Vec<(Timestamp, Act)>>,
+    /// Connects to servers, and the threads that made them.
+    connections: HashMap<Asker, Vec<Connect>>,
+    /// Threads whose last call is a wait that did not return.
+    waiting: HashSet<Option<u32>>,
+}
+
+impl<'a> Moves<'a> {
+    /// Where there is no lookup.
+    pub fn none(sockets: &'a Sockets) -> Self {
+        Self {
+            sockets,
+            timeouts: HashMap::new(),
+            waits: HashMap::new(),
+            calls: HashMap::new(),
+            connections: HashMap::new(),
+            waiting: HashSet::new(),
+        }
+    }
+
+    /// Reads what all tasks did.
+    pub fn new(
+        evidence: &Evidence,
+        sockets: &'a Sockets,
+        connections: &IdVec<ConnectionId, Attempt>,
+    ) -> Self {
+        let mut this = Self::none(sockets);
+        for (id, event) in evidence.numbered() {
             match &event.what {
                 What::Call(call) => {
+                    let tid = call.task.tid;
                     if is_move(&call.op) {
-                        this.calls.entry(call.task.tid).or_default().push(event.at);
+                        this.calls
+                            .entry(tid)
+                            .or_default()
+                            .push((event.at, Act::Own));
                     }
-                    this.wait(event.at, call);
+                    let open =
+                        matches!(call.op, Op::Wait { .. }) && call.outcome == Outcome::Unknown;
+                    if open {
+                        this.waiting.insert(tid);
+                    } else {
+                        this.waiting.remove(&tid);
+                    }
+                    this.wait(id, event.at, call);
                 }
                 What::Life(life) => {
-                    if matches!(life.change, Change::Exited(_) | Change::Killed(_)) {
-                        this.calls.entry(life.task.tid).or_default().push(event.at);
-                    }
+                    let act = match life.change {
+                        Change::Exited(_) => Act::Own,
+                        Change::Killed(_) => Act::Killed(id),
+                        _ => continue,
+                    };
+                    let list = this.calls.entry(life.task.tid).or_default();
+                    list.push((event.at, act));
                 }
                 What::Packet(_) | What::Stack(_) => {}
             }
@@ -449,11 +545,102 @@ impl Moves {
     }
 
     /// A thread's next act at or after a moment.
-    pub fn next_of(&self, task: &Task, at: Timestamp) -> Option<Timestamp> {
-        after(self.calls.get(&task.tid)?, at)
+    pub fn next_of(&self, task: &Task, at: Timestamp) -> Option<(Timestamp, Act)> {
+        let list = self.calls.get(&task.tid)?;
+        list.get(list.partition_point(|(t, _)| *t < at)).copied()
     }
 
-    fn wait(&mut self, entered: Timestamp, call: &Call) {
+    /// Whether the thread that asked was in a wait when the trace ended.
+    fn still_waiting(&self, last: &Exchange) -> bool {
+        last.task
+            .as_ref()
+            .is_some_and(|t| self.waiting.contains(&t.tid))
+    }
+
+    /// What ended a lookup whose last wait timed out then.
+    fn stopped(&self, evidence: &Evidence, last: &Exchange, at: Timestamp) -> Stop {
+        match last.task.as_ref().map(|t| self.next_of(t, at)) {
+            Some(None) if !outlasts(evidence, at) => Stop::Trace,
+            Some(Some((_, Act::Killed(by)))) => Stop::Signal(by),
+            Some(None | Some((_, Act::Own))) | None => Stop::Client,
+        }
+    }
+
+    /// The first wait for an answer to the last query of a lookup that ran into its timeout.
+    fn timed_out(
+        &self,
+        queries: &IdVec<QueryId, Exchange>,
+        lookup: &Group,
+        last: &Exchange,
+        limit: Timestamp,
+    ) -> Option<Timestamp> {
+        let sockets: HashSet<AssociationId> = lookup
+            .queries
+            .iter()
+            .filter_map(|q| queries[*q].association)
+            .collect();
+        // A wait belongs to the descriptor in it.
+        let its = |wait: &&Waited| match wait.socket {
+            _ if sockets.is_empty() => true,
+            Some(socket) => sockets.contains(&socket),
+            None => sockets.iter().any(|a| self.sockets.list[*a].fd == wait.fd),
+        };
+        let since = last.sent - TOGETHER;
+        let waits = lookup.tasks.iter().filter_map(|t| {
+            let list = self.timeouts.get(&t.tid)?;
+            Some(&list[list.partition_point(|w| w.from < since)..])
+        });
+        waits
+            .flat_map(|list| list.iter().take_while(|w| w.from < limit))
+            .filter(its)
+            .map(|w| w.to)
+            .filter(|to| *to > last.sent)
+            .min()
+    }
+
+    /// The wait for a query, ended where its socket became readable although the trace shows nothing that was read: an
+    /// answer or an error had come.
+    fn read_unseen(&self, evidence: &Evidence, query: &Exchange, wait: Wait) -> Wait {
+        let (Some(socket), Reply::None, None) = (query.association, &query.reply, query.packet)
+        else {
+            return wait;
+        };
+        let mut readable = None;
+        for id in self.sockets.calls(socket) {
+            let event = evidence.event(*id);
+            let What::Call(call) = &event.what else {
+                continue;
+            };
+            match &call.op {
+                Op::Receive { .. } => return wait,
+                Op::Wait {
+                    fds,
+                    ready,
+                    timeout,
+                } if event.at >= query.sent
+                    && *timeout != Some(Span::ZERO)
+                    && fds.iter().any(|fd| ready.contains(&fd.number)) =>
+                {
+                    readable = readable.or(Some(*id));
+                }
+                _ => {}
+            }
+        }
+        let Some(id) = readable else { return wait };
+        let event = evidence.event(id);
+        let exited = evidence.call(id).and_then(|c| c.exited);
+        let next = || next_of_thread(evidence, id).map(|next| evidence.event(next).at);
+        let until = exited.or_else(next).unwrap_or(event.at);
+        if until > wait.until + READING {
+            return wait;
+        }
+        Wait {
+            until: until.max(query.sent),
+            why: Why::Unseen,
+        }
+    }
+
+    fn wait(&mut self, id: EventId, entered: Timestamp, call: &Call) {
         // A wait for one descriptor that returned nothing after at least a good part of a second is a
         // stub resolver's; event loops poll many, or for less.
         if let Op::Wait {
@@ -461,16 +648,21 @@ impl Moves {
             fds,
             ..
         } = &call.op
-            && fds.len() == 1
+            && let [fd] = &fds[..]
             && *timeout >= Span::millis(500)
         {
-            let to = call.exited.unwrap_or(entered + *timeout);
+            let wait = Waited {
+                from: entered,
+                to: call.exited.unwrap_or(entered + *timeout),
+                fd: fd.number,
+                socket: self.sockets.of(id),
+            };
             let lists = if call.outcome == Outcome::Returned(0) {
                 &mut self.timeouts
             } else {
                 &mut self.waits
             };
-            lists.entry(call.task.tid).or_default().push((entered, to));
+            lists.entry(call.task.tid).or_default().push(wait);
         }
     }
 
@@ -494,9 +686,4 @@ fn is_move(op: &Op) -> bool {
             | Op::Close { .. }
             | Op::Exec { .. }
     )
-}
-
-/// The first time at or after a moment.
-fn after(list: &[Timestamp], at: Timestamp) -> Option<Timestamp> {
-    list.get(list.partition_point(|t| *t < at)).copied()
 }

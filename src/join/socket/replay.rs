@@ -79,11 +79,11 @@ impl<'a> Replay<'a> {
                     if fd.note.is_some() {
                         self.learn(association, fd, &call.op);
                     }
-                    // A wait for a connection is that connection's.
+                    // A wait for a connection is that connection's, and one for a single socket is that socket's.
                     let this = &self.list[association];
-                    if this.style == SocketStyle::Stream
+                    let alone = fds.len() == 1;
+                    if (alone || this.style == SocketStyle::Stream && this.connect.is_some())
                         && this.family != Some(SocketFamily::Unix)
-                        && this.connect.is_some()
                     {
                         self.mark(id, association);
                     }
