@@ -1,62 +1,95 @@
-//! Eviction of what is over, so that a capture of any size is explained in bounded memory.
+//! Eviction of what is over, so that an input of any size is explained in bounded memory.
 //!
-//! A capture alone is joined as it is read: whenever more packets are retained than `MOST`, they are joined, and
-//! lookups with their connections are evicted, the oldest first, until `LEAST` packets are left. What they counted goes
-//! to [`Totals`]. Retained are the first ones, the slowest ones, some of every kind, and what is not over. With a trace
-//! nothing is evicted: a call may refer to any packet.
+//! Packets and calls are joined as they are read: whenever more of them are retained than `MOST`, they are joined, and
+//! lookups with their connections are evicted, the oldest first, until `LEAST` events are left. What they counted goes
+//! to [`Totals`]. Retained are the first ones, the client's own before others, the slowest ones with all that lies within
+//! their accounts, some of every kind, and what is not over; of calls also what later ones need: sockets through which
+//! a resolver may be asked again, the tree of processes, and what shows when a retained lookup was over.
+//!
+//! The rest is joined again in the next turn. Nothing but the events carries over: a report of what is retained and of
+//! the totals is that of all events.
 
+mod selection;
 mod units;
 
 use crate::coverage::Trust;
 use crate::decode::resolv_conf::ResolvConf;
-use crate::event::Event;
+use crate::event::{Call, Event, Fd, Op, Outcome, Place, What};
 use crate::explain::assemble::Limits;
 use crate::explain::ledger::Subject;
 use crate::explain::stack::Stacks;
 use crate::explain::{Case, evicted};
 use crate::flow::Target;
-use crate::input::CaptureFacts;
+use crate::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
 use crate::join::lookup::Lookup;
 use crate::merge;
-use crate::pipeline::{Asking, Surroundings};
-use crate::time::{Span, Timestamp};
+use crate::pipeline::{Asking, Surroundings, concerns};
+use crate::time::{SECOND, Span, Timestamp};
 use crate::totals::Totals;
-use units::{Evicted, Units};
+use selection::{Evicted, Fate};
+use std::collections::HashSet;
+use units::Units;
 
-/// So many retained packets are joined at the latest: with what the join makes of them some 40 MiB at most.
+/// So many retained events are joined at the latest: with what the join makes of them some 40 MiB at most.
 const MOST: usize = 50_000;
-/// So many are left then.
+/// So many are left then, unless more of them must stay.
 const LEAST: usize = 30_000;
 
-/// What the join and the account must know to say what is over.
+/// What must be known of a case before it is read.
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// Ports that DNS servers listen on.
+    pub dns_ports: Vec<u16>,
+    /// The client's resolv.conf, where it is known.
+    pub resolv_conf: Option<ResolvConf>,
+    /// How much the report will hold; without a bound nothing is evicted.
+    pub limits: Limits,
+    /// The only server that the report will be about.
+    pub target: Option<Target>,
+    /// The only processes and threads that it will be about; all, if none is named.
+    pub pids: Vec<u32>,
+    /// Some input is a capture, kept whole or by this filter.
+    pub capture: Option<CaptureFacts>,
+    /// How far calls and packets may be apart.
+    pub tolerance: Span,
+}
+
+/// Events as they are read, and the counts of those that went.
 #[derive(Debug)]
 pub struct Eviction {
-    dns_ports: Vec<u16>,
+    setup: Setup,
     asking: Asking,
-    limits: Limits,
-    target: Option<Target>,
     /// How many events are too many.
     most: usize,
-    /// What happened at or after this may be shown by another capture.
+    /// What happened at or after this may be shown by another input.
     horizon: Timestamp,
+    /// No event of the trace has a time: it gets one when all are known, and so none goes.
+    untimed: bool,
+    /// The trace, as far as its events show it.
+    trace: Option<TraceFacts>,
+    first: Option<Timestamp>,
+    /// The call that a stack follows.
+    last_call: Option<Place>,
+    stacks: Stacks,
+    events: Vec<Event>,
+    totals: Totals,
 }
 
 impl Eviction {
-    /// For a capture with name servers on these ports and a client with this resolv.conf, whose report holds so much,
-    /// about this server alone if there is one.
-    pub fn new(
-        dns_ports: Vec<u16>,
-        conf: Option<&ResolvConf>,
-        limits: Limits,
-        target: Option<Target>,
-    ) -> Self {
+    /// For a case that is about to be read.
+    pub fn new(setup: Setup) -> Self {
         Self {
-            dns_ports,
-            asking: Asking::of(conf, &[]),
-            limits,
-            target,
+            asking: Asking::of(setup.resolv_conf.as_ref(), &[]),
+            setup,
             most: MOST,
             horizon: Timestamp(i64::MAX),
+            untimed: true,
+            trace: None,
+            first: None,
+            last_call: None,
+            stacks: Stacks::default(),
+            events: Vec::new(),
+            totals: Totals::default(),
         }
     }
 
@@ -65,64 +98,168 @@ impl Eviction {
         self.horizon = horizon;
     }
 
-    /// Evicts what is over, if there are too many events.
-    pub fn evict_finished(&mut self, events: &mut Vec<Event>, totals: &mut Totals) {
-        if events.len() < self.most || self.limits.list == usize::MAX {
-            return;
+    /// What is retained, in no order, with the stacks of its calls, and the counts of what was evicted.
+    pub fn finish(self) -> (Vec<Event>, Stacks, Totals) {
+        (self.events, self.stacks, self.totals)
+    }
+
+    /// The time of the earliest event of all.
+    pub fn first(&self) -> Option<Timestamp> {
+        self.first
+    }
+
+    /// How many events are retained now.
+    pub fn retained(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Takes the next event of an input, and evicts what is over if there are too many.
+    pub fn push(&mut self, event: Event) {
+        self.first = Some(self.first.map_or(event.at, |at| at.min(event.at)));
+        match &event.what {
+            What::Packet(_) => {
+                if let Some(capture) = &mut self.setup.capture {
+                    capture.first = Some(capture.first.map_or(event.at, |at| at.min(event.at)));
+                    capture.last = Some(capture.last.map_or(event.at, |at| at.max(event.at)));
+                }
+                merge::keep(&mut self.events, event);
+            }
+            What::Stack(stack) => {
+                if let Some(call) = self.last_call {
+                    self.stacks.add(call, stack.clone());
+                }
+                return;
+            }
+            What::Call(_) | What::Life(_) => {
+                if !self.setup.pids.is_empty() && !concerns(&self.setup.pids, &event) {
+                    return;
+                }
+                self.note(&event);
+                self.events.push(event);
+            }
         }
-        // What is later than the packet just read may be shown again by the rest of this capture.
-        let read = events.last().map(|e| e.at).unwrap_or_default();
+        let may_go =
+            self.setup.limits.list != usize::MAX && !(self.trace.is_some() && self.untimed);
+        if self.events.len() >= self.most && may_go {
+            self.evict_finished();
+        }
+    }
+
+    /// Learns from an event of a trace what the trace can show.
+    fn note(&mut self, event: &Event) {
+        let trace = self.trace.get_or_insert_with(|| TraceFacts {
+            clock: TraceClock::Epoch {
+                resolution: Span(SECOND),
+            },
+            ..unknown_trace(event.place.input)
+        });
+        // Without times events are numbered as their lines are (see the input's clock).
+        self.untimed &= u64::try_from(event.at.0) == Ok(event.place.number);
+        if event.at.0 % SECOND != 0 {
+            trace.clock = TraceClock::Epoch {
+                resolution: Span::micros(1),
+            };
+        }
+        if let What::Call(call) = &event.what {
+            self.last_call = Some(event.place);
+            trace.sees.waits |= matches!(call.op, Op::Wait { .. });
+        }
+    }
+
+    /// Joins what is retained, counts what is over, and drops it.
+    fn evict_finished(&mut self) {
+        // What is later than the event just read may be shown again by the rest of its input.
+        let read = self.events.last().map(|e| e.at).unwrap_or_default();
+        let latest = self.events.iter().map(|e| e.at).max().unwrap_or_default();
+        let read = if self.trace.is_some() { latest } else { read };
         let horizon = (self.horizon - Span(1)).min(read);
-        merge::order(events);
-        if events
-            .iter()
-            .any(|e| e.place.input != events[0].place.input)
-        {
-            totals.copies += merge::remove_copies(events);
-        }
+        merge::order(&mut self.events);
+        self.totals.copies += merge::remove_copies(&mut self.events);
+        let nothing = Totals::default();
         let surroundings = Surroundings {
-            // The capture goes on, whatever of it is still kept.
+            // The capture goes on, whatever of it is still retained.
             own_capture: true,
             trust: Trust::Judged,
-            captures: &[CaptureFacts::default()],
-            traces: &[],
-            dns_ports: &self.dns_ports,
-            tolerance: Span::ZERO,
+            captures: self.setup.capture.as_slice(),
+            traces: self.trace.as_slice(),
+            dns_ports: &self.setup.dns_ports,
+            tolerance: self.setup.tolerance,
             asking: &self.asking,
-            stacks: &Stacks::default(),
-            started: events.first().map(|e| e.at).unwrap_or_default(),
+            stacks: &self.stacks,
+            started: self.events.first().map(|e| e.at).unwrap_or_default(),
             dated: true,
             config: None,
             environment: &[],
             hosts: None,
-            totals: &Totals::default(),
-            target: self.target,
+            totals: &nothing,
+            target: self.setup.target,
         };
-        let evicted = surroundings.with_case(events, |case| {
+        let limits = self.setup.limits;
+        let totals = &mut self.totals;
+        let fates = surroundings.with_case(&self.events, |case| {
             let mut units = Units::new(case);
-            let slowest = units.protect(case, self.limits);
-            let evicted = units.choose(events.len().saturating_sub(LEAST), horizon);
-            count(case, &slowest, &evicted, totals);
+            let subjects = units.protect(limits);
+            let evicted = selection::choose(&units, LEAST, horizon);
+            count(case, &subjects, &evicted, totals);
             evicted.events
         });
-        let mut goes = evicted.iter();
-        events.retain(|_| !goes.next().copied().unwrap_or(false));
-        // Where little could go, the next turn waits, lest every few packets cost a join.
-        self.most = if events.len() > LEAST {
-            MOST.max(2 * events.len())
-        } else {
-            MOST
-        };
+        self.drop_events(&fates);
+        // Where little could go, the next turn waits, lest every few events cost a join.
+        let spare = MOST - LEAST;
+        self.most = MOST.max(self.events.len() + spare.max(self.events.len() / 2));
+    }
+
+    fn drop_events(&mut self, fates: &[Fate]) {
+        let mut next = fates.iter().copied();
+        self.events.retain_mut(|event| {
+            let fate = next.next().unwrap_or(Fate::Stays);
+            if fate == Fate::Marks {
+                mark(event);
+            }
+            fate != Fate::Goes
+        });
+        if !self.stacks.is_empty() {
+            let calls: HashSet<Place> = self.events.iter().map(|e| e.place).collect();
+            self.stacks.retain(&calls);
+        }
+    }
+}
+
+/// Leaves of a call that its thread did something then: it closed nothing.
+fn mark(event: &mut Event) {
+    if let What::Call(call) = &event.what {
+        event.what = What::Call(Box::new(Call {
+            task: call.task.clone(),
+            exited: None,
+            outcome: Outcome::Unknown,
+            op: Op::Close { fd: Fd::bare(-1) },
+        }));
+    }
+}
+
+/// A trace of which nothing is known yet.
+fn unknown_trace(input: u16) -> TraceFacts {
+    TraceFacts {
+        path: String::new(),
+        input,
+        writer: crate::report::TraceWriter::Strace,
+        style: String::new(),
+        calls: 0,
+        skipped_lines: 0,
+        unread_connects: 0,
+        unreadable_addresses: 0,
+        ended_times: false,
+        clock: TraceClock::None,
+        sees: Sees::default(),
+        warnings: Vec::new(),
+        damaged: false,
     }
 }
 
 /// Counts what goes.
 fn count(case: &Case, subjects: &[Subject], gone: &Evicted, totals: &mut Totals) {
     let joined = case.joined;
-    let goes = |subject: &Subject| match subject {
-        Subject::Lookup(l) => gone.units[units::of_lookup(*l)],
-        Subject::Connection(c) => gone.units[units::of_connection(joined, *c)],
-    };
+    let goes = |subject: &Subject| gone.units[units::of_subject(joined, *subject)];
     let lookups: Vec<&Lookup> = joined
         .lookups
         .entries()
@@ -138,6 +275,12 @@ fn count(case: &Case, subjects: &[Subject], gone: &Evicted, totals: &mut Totals)
     totals.subjects += subjects.iter().filter(|s| goes(s)).count();
     totals.unfinished += gone.unfinished;
     totals.repeated += gone.repeated;
+    for wait in &joined.services {
+        let socket = wait.calls.first().and_then(|e| joined.sockets.of(*e));
+        if socket.is_some_and(|a| gone.sockets.contains(&a)) {
+            *totals.services.entry(wait.service).or_default() += 1;
+        }
+    }
     let queries = lookups.iter().flat_map(|l| l.queries.iter().copied());
     evicted::count_queries(totals, case, queries);
 }

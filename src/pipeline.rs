@@ -28,7 +28,9 @@ pub struct Gathered {
     pub captures: Vec<CaptureFacts>,
     /// Events of all captures.
     pub packets: Vec<Event>,
-    /// What was evicted of them.
+    /// Stacks of calls whose events hold none.
+    pub stacks: Stacks,
+    /// What was evicted while reading.
     pub totals: Totals,
     /// Traces, each with its events in its own clock.
     pub traces: Vec<(TraceFacts, Vec<Event>)>,
@@ -105,6 +107,7 @@ pub fn with_case<T>(
     let Gathered {
         captures,
         mut packets,
+        mut stacks,
         mut totals,
         traces,
         resolv_conf,
@@ -126,7 +129,6 @@ pub fn with_case<T>(
     let mut facts: Vec<TraceFacts> = Vec::new();
     let mut tolerance = Span::ZERO;
     let mut calls: Vec<Event> = Vec::new();
-    let mut stacks = Stacks::default();
     for (trace, mut events) in traces {
         stacks.take(&mut events);
         if !trace.clock.has_times() {
@@ -260,7 +262,7 @@ impl Asking {
 }
 
 /// Whether an event belongs to one of the chosen processes or threads.
-fn concerns(pids: &[u32], event: &Event) -> bool {
+pub(crate) fn concerns(pids: &[u32], event: &Event) -> bool {
     let task = match &event.what {
         What::Call(call) => &call.task,
         What::Life(life) => &life.task,

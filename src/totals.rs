@@ -17,8 +17,8 @@ const MAX_ROWS: usize = 1_000;
 /// How many servers' attempts are told apart; a flood has millions.
 const MAX_SERVERS: usize = 10_000;
 
-/// How many waits of a row are told apart, so that those that overlap later ones still count once.
-const MAX_WAITS: usize = 4_096;
+/// How many waits of all rows together are told apart, so that those that overlap later ones still count once.
+const MAX_WAITS: usize = 200_000;
 
 /// A row of the resolver table, in the order of the table.
 pub type Key = (Origin, Endpoint, Transport);
@@ -168,6 +168,8 @@ pub struct Totals {
     pub repeated: usize,
     /// Queries to resolvers that no row names.
     pub unnamed: usize,
+    /// Connections to name services, by the service's name.
+    pub services: BTreeMap<&'static str, usize>,
     rows: BTreeMap<Key, Row>,
     servers: HashMap<Endpoint, Attempts>,
 }
@@ -207,10 +209,11 @@ impl Totals {
             self.unnamed += outcomes.asked;
             return;
         }
+        let rows = self.rows.len().max(1);
         let row = self.rows.entry(row).or_default();
         row.counts.add(counts);
         row.counts.times.round();
-        row.counts.waits.fold(MAX_WAITS);
+        row.counts.waits.fold(MAX_WAITS / rows);
         row.outcomes.add(outcomes);
     }
 

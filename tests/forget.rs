@@ -5,7 +5,7 @@
 use presyn::decode::resolv_conf::ResolvConf;
 use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
 use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
-use presyn::eviction::Eviction;
+use presyn::eviction::{Eviction, Setup};
 use presyn::explain::assemble::Limits;
 use presyn::flow::{Endpoint, FiveTuple, Target, Transport};
 use presyn::input::CaptureFacts;
@@ -193,7 +193,14 @@ fn explained_of(
         resolv_conf: Some(("resolv.conf".into(), conf.into())),
         ..Gathered::default()
     };
-    let mut eviction = Eviction::new(vec![53], Some(&ResolvConf::parse(conf)), limits, target);
+    let mut eviction = Eviction::new(Setup {
+        dns_ports: vec![53],
+        resolv_conf: Some(ResolvConf::parse(conf)),
+        limits,
+        target,
+        capture: Some(CaptureFacts::default()),
+        ..Setup::default()
+    });
     let mut held = 0;
     let last = captures.len() - 1;
     for (input, events) in captures.into_iter().enumerate() {
@@ -205,11 +212,11 @@ fn explained_of(
         });
         for mut event in events {
             event.place.input = u16::try_from(input).unwrap();
-            gathered.packets.push(event);
-            held = held.max(gathered.packets.len());
-            eviction.evict_finished(&mut gathered.packets, &mut gathered.totals);
+            eviction.push(event);
+            held = held.max(eviction.retained());
         }
     }
+    (gathered.packets, gathered.stacks, gathered.totals) = eviction.finish();
     let settings = Settings {
         limits,
         target,

@@ -80,6 +80,7 @@ fn recorded(
         resolv_conf,
         limits: settings.limits,
         target: settings.target,
+        pids: settings.pids.clone(),
     };
     Ok((settings, inputs))
 }

@@ -1,32 +1,90 @@
-//! What a large capture is made of, and what of it may go.
+//! What a large input is made of: lookups and connections, each with the packets and calls that belong to it.
 
-use crate::event::{Event, Packet, What};
+use super::Limits;
+use crate::event::{Event, Op};
 use crate::explain::Case;
-use crate::explain::assemble::{self, Limits};
-use crate::explain::ledger::{Index, Subject};
-use crate::join::connect::{Connection, Ending, LONGEST_GAP};
+use crate::explain::assemble;
+use crate::explain::ledger::{Index, Subject, after_syn, window};
+use crate::join::connect::{Connection, Ending, LONGEST_GAP, Role};
 use crate::join::lookup::{Lookup, SAME_LOOKUP};
-use crate::join::{ConnectionId, EventId, Id, Joined, LookupId, Query, State};
+use crate::join::{
+    Asker, AssociationId, ConnectionId, EventId, Evidence, Id, Joined, LookupId, Origin, Query,
+    State,
+};
 use crate::time::{Span, Timestamp};
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
 /// How many lookups or connections of one kind stay: as many as a finding cites.
 const ALIKE: usize = 20;
-/// How many stay in all for being of some kind.
+/// How many stay in all for being of some kind, and how many for lying within the account of one that stays.
 const OF_SOME_KIND: usize = 2_000;
 
-/// How many packets of one lookup or connection are its own. A flood of one SYN repeated is no connection.
-const MAX_PACKETS: usize = 2_000;
+/// How many packets and calls of one lookup or connection are its own. A flood of one SYN repeated is no connection.
+const MAX_EVENTS: usize = 2_000;
 
 /// A client connects so soon after its lookup.
-const GRACE: Span = Span::seconds(2);
+pub const GRACE: Span = Span::seconds(2);
+
+/// Linux repeats a SYN after one second, and then after twice the last gap (RFC 6298 section 2).
+const FIRST_GAP: Span = Span::seconds(1);
+
+/// How many attempts after a lookup are weighed to be the one that ended it.
+const MAX_AFTER: usize = 16;
+
+/// A lookup with the connections that followed it, or a connection alone.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// When it began.
+    pub first: Timestamp,
+    /// When something last happened to it.
+    pub last: Timestamp,
+    /// Whether nothing more is to be expected of it.
+    pub over: bool,
+    /// A socket of it is open, and a later call on it would not be understood without.
+    pub held: bool,
+    /// Its own packets and calls.
+    pub events: usize,
+    /// It is retained whatever happens.
+    pub stays: bool,
+}
+
+/// Whose an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// No lookup's and no connection's.
+    Nobody,
+    /// A unit's.
+    Unit(u32),
+    /// A socket's that several units may use.
+    Socket(AssociationId),
+}
+
+/// Lookups and connections, and the events they are made of. Units are numbered as lookups, then as connections; a
+/// connection that followed its lookup is part of that unit.
+pub struct Units<'a> {
+    pub case: &'a Case<'a>,
+    pub events: &'a [Event],
+    pub list: Vec<Unit>,
+    /// The owner of each event.
+    pub of: Vec<Owner>,
+    /// The units that use each socket.
+    pub users: Vec<Vec<u32>>,
+    /// Sockets that no unit uses and that stay: those of name services that lie within an account.
+    pub services: HashSet<AssociationId>,
+    pub now: Timestamp,
+}
 
 /// The unit of a connection.
 pub fn of_connection(joined: &Joined, c: ConnectionId) -> usize {
     let own = joined.lookups.len() + c.position();
-    joined.connections[c].lookup.map_or(own, of_lookup)
+    let connection = &joined.connections[c];
+    let followed = connection.lookup.filter(|l| {
+        let began = connection.began().unwrap_or_default();
+        began - joined.lookups[*l].ended <= GRACE
+    });
+    followed.map_or(own, of_lookup)
 }
 
 /// The unit of a lookup.
@@ -34,127 +92,309 @@ pub fn of_lookup(l: LookupId) -> usize {
     l.position()
 }
 
-/// What is evicted.
-pub struct Evicted {
-    /// By event.
-    pub events: Vec<bool>,
-    /// By lookup, then by connection.
-    pub units: Vec<bool>,
-    /// Units that were not over.
-    pub unfinished: usize,
-    /// SYNs beyond those that an attempt may have.
-    pub repeated: usize,
-}
-
-/// A lookup with the connections that it gave, or a connection alone.
-struct Unit {
-    /// When something last happened to it.
-    last: Timestamp,
-    /// Whether nothing more is to be expected of it.
-    over: bool,
-    packets: usize,
-    stays: bool,
-}
-
-/// Lookups and connections, and the packets they are made of. Units are numbered as lookups, then as connections; a
-/// connection with a lookup is part of that unit.
-pub struct Units<'a> {
-    events: &'a [Event],
-    joined: &'a Joined,
-    list: Vec<Unit>,
-    /// The unit of an event.
-    of: Vec<Option<u32>>,
-    now: Timestamp,
+/// The unit of a subject.
+pub fn of_subject(joined: &Joined, subject: Subject) -> usize {
+    match subject {
+        Subject::Lookup(l) => of_lookup(l),
+        Subject::Connection(c) => of_connection(joined, c),
+    }
 }
 
 impl<'a> Units<'a> {
     /// Puts a case together.
-    pub fn new(case: &Case<'a>) -> Self {
+    pub fn new(case: &'a Case<'a>) -> Self {
         let (events, joined) = (case.evidence.events, case.joined);
-        let now = case.evidence.end();
         let all = joined.lookups.len() + joined.connections.len();
         let mut this = Self {
+            case,
             events,
-            joined,
             list: Vec::with_capacity(all),
-            of: vec![None; events.len()],
-            now,
+            of: vec![Owner::Nobody; events.len()],
+            users: vec![Vec::new(); joined.sockets.list.len()],
+            services: HashSet::new(),
+            now: case.evidence.end(),
         };
+        this.lookups();
+        this.connections();
+        this.sockets();
+        this
+    }
+
+    fn lookups(&mut self) {
+        let joined = self.case.joined;
         for lookup in &joined.lookups {
             let queries = || lookup.queries(joined);
+            let now = self.now;
             let over = queries().all(|q| is_settled(q) || now - q.sent > SAME_LOOKUP);
-            this.list.push(Unit {
+            self.list.push(Unit {
+                first: lookup.began,
                 last: lookup.ended,
                 over,
-                packets: 0,
+                held: false,
+                events: 0,
                 stays: false,
             });
-            let unit = this.list.len() - 1;
+            let unit = self.list.len() - 1;
             for q in queries() {
                 let answer = q.answer().map(|a| a.event);
                 let refusal = q.refusal().map(|r| r.event);
-                this.owns(unit, q.packet.into_iter().chain(answer).chain(refusal));
+                let call = q.cause.and_then(|c| c.call).filter(|c| !self.opens(*c));
+                let own = q.packet.into_iter().chain(answer).chain(refusal);
+                self.owns(unit, own.chain(call));
+                self.uses(unit, q.association);
             }
         }
+    }
+
+    fn connections(&mut self) {
+        let joined = self.case.joined;
         for (c, connection) in joined.connections.entries() {
-            this.list.push(Unit {
-                last: Timestamp::default(),
+            let first = connection.began().or(connection.ended).unwrap_or_default();
+            self.list.push(Unit {
+                first,
+                last: first,
                 over: true,
-                packets: 0,
+                held: false,
+                events: 0,
                 stays: false,
             });
             let unit = of_connection(joined, c);
-            let syns = connection.syns.iter().copied();
-            this.owns(unit, syns.chain(connection.ended_by));
-            let last = connection.syns.last().map(|e| case.evidence.event(*e).at);
-            let over = match connection.outcome {
-                Ending::Connected | Ending::Refused | Ending::Unreachable => true,
-                _ => last.is_none_or(|at| now - at > LONGEST_GAP),
-            };
-            this.list[unit].over &= over;
+            let own = connection.syns.iter().copied().chain(connection.ended_by);
+            let call = connection.cause.and_then(|c| c.call);
+            // A resolver's TCP connection may carry other lookups later.
+            let shared = connection.role == Role::Resolver;
+            self.owns(unit, own.chain(call.filter(|_| !shared)));
+            self.uses(unit, connection.association);
+            let over = is_over(&self.case.evidence, connection, self.now);
+            let whose = &mut self.list[unit];
+            whose.over &= over;
+            whose.last = whose.last.max(connection.ended.unwrap_or(first));
         }
-        this
+    }
+
+    /// Gives the calls on sockets to the units that use these, and sockets that were opened for a connection to it.
+    fn sockets(&mut self) {
+        let joined = self.case.joined;
+        let sockets = &joined.sockets;
+        let mut to_server: HashMap<_, Vec<ConnectionId>> = HashMap::new();
+        for (c, connection) in joined.connections.entries() {
+            let key = (connection.process, connection.to);
+            to_server.entry(key).or_default().push(c);
+        }
+        let mut next: HashMap<_, AssociationId> = HashMap::new();
+        let ids: Vec<AssociationId> = sockets.list.ids().collect();
+        for a in ids.into_iter().rev() {
+            let socket = &sockets.list[a];
+            let after = next.insert((socket.process, socket.fd), a);
+            if self.users[a.position()].is_empty() {
+                // getaddrinfo sorts addresses by connecting a datagram socket to each (RFC 6724).
+                let soon = |c: &&ConnectionId| {
+                    let began = joined.connections[**c].began().unwrap_or_default();
+                    began >= socket.opened && began - socket.opened <= GRACE
+                };
+                let key = socket.peer.map(|peer| (Some(socket.process), peer));
+                let list = key.and_then(|key| to_server.get(&key));
+                let connection = list.and_then(|list| list.iter().find(soon));
+                let mut units: Vec<u32> = connection
+                    .and_then(|c| u32::try_from(of_connection(joined, *c)).ok())
+                    .into_iter()
+                    .collect();
+                if let Some(after) = after.filter(|_| socket.reconnected) {
+                    units.extend(&self.users[after.position()]);
+                }
+                self.users[a.position()] = units;
+            }
+            let open = sockets.is_open(a);
+            for n in 0..sockets.calls(a).len() {
+                let call = sockets.calls(a)[n];
+                if self.of[call.position()] == Owner::Nobody {
+                    self.of[call.position()] = Owner::Socket(a);
+                }
+            }
+            // A connected stream's later calls say nothing more; a resolver's socket is asked through again.
+            let asks = { socket.peer }.is_none_or(|p| self.case.evidence.is_dns_port(p.port));
+            let last = { self.users[a.position()].iter() }
+                .copied()
+                .max_by_key(|unit| self.list[*unit as usize].last);
+            if let (true, Some(last)) = (open && asks, last) {
+                self.list[last as usize].held = true;
+            }
+        }
+    }
+
+    /// Whether a call opens or ties a socket that later queries may use.
+    fn opens(&self, call: EventId) -> bool {
+        let call = self.case.evidence.call(call);
+        call.is_some_and(|c| matches!(c.op, Op::Connect { .. }))
+    }
+
+    fn uses(&mut self, unit: usize, socket: Option<AssociationId>) {
+        if let (Some(a), Ok(unit)) = (socket, u32::try_from(unit))
+            && self.users[a.position()].last() != Some(&unit)
+        {
+            self.users[a.position()].push(unit);
+        }
     }
 
     fn owns(&mut self, unit: usize, events: impl Iterator<Item = EventId>) {
         for event in events {
             let whose = &mut self.list[unit];
-            if whose.packets < MAX_PACKETS && self.of[event.position()].is_none() {
-                whose.packets += 1;
-                whose.last = whose.last.max(self.events[event.position()].at);
-                self.of[event.position()] = u32::try_from(unit).ok();
+            if whose.events < MAX_EVENTS && self.of[event.position()] == Owner::Nobody {
+                let at = self.events[event.position()].at;
+                whose.events += 1;
+                whose.last = whose.last.max(at);
+                whose.first = whose.first.min(at);
+                self.of[event.position()] = u32::try_from(unit).map_or(Owner::Nobody, Owner::Unit);
             }
         }
     }
 
-    /// Keeps the first ones, the slowest ones and some of every kind. Returns all subjects, the slowest first.
-    pub fn protect(&mut self, case: &Case, limits: Limits) -> Vec<Subject> {
-        let joined = self.joined;
-        let subjects = assemble::by_delay(case, &Index::new(case));
-        let slowest = subjects.iter().take(limits.list).map(|s| match s {
-            Subject::Lookup(l) => of_lookup(*l),
-            Subject::Connection(c) => of_connection(joined, *c),
-        });
-        let first = 0..joined.lookups.len().min(limits.list);
-        let reached = { joined.connections.ids() }
-            .take(limits.list)
-            .map(|c| of_connection(joined, c));
-        let mut stay: Vec<usize> = slowest.chain(first).chain(reached).collect();
+    /// Retains the first ones, the slowest ones with what lies within their accounts, and some of every kind. Returns
+    /// all subjects, the slowest first.
+    pub fn protect(&mut self, limits: Limits) -> Vec<Subject> {
+        let joined = self.case.joined;
+        let index = Index::new(self.case);
+        let subjects = assemble::by_delay(self.case, &index);
+        let slowest = &subjects[..subjects.len().min(limits.list)];
+        let mut stay: Vec<usize> = slowest.iter().map(|s| of_subject(joined, *s)).collect();
+        // Of a connection whose lookup is a unit of its own, that too: the account begins with it.
+        stay.extend(slowest.iter().filter_map(|s| match s {
+            Subject::Connection(c) => joined.connections[*c].lookup.map(of_lookup),
+            Subject::Lookup(_) => None,
+        }));
+        stay.extend(self.first_activities(&index, slowest));
+        stay.extend(self.first(limits.list));
         stay.extend(self.samples());
+        let within = self.within_accounts(&index, slowest);
+        stay.extend(within);
         for unit in stay {
+            self.list[unit].stays = true;
+        }
+        let ended_by = self.ending_connections(&index);
+        for unit in ended_by {
             self.list[unit].stays = true;
         }
         subjects
     }
 
+    /// The first lookups and connections, the client's own before others.
+    fn first(&self, most: usize) -> Vec<usize> {
+        let joined = self.case.joined;
+        let lookups = |own: bool| {
+            let of = joined.lookups.entries();
+            of.filter(move |(_, l)| l.is_clients(joined) == own)
+        };
+        let connections = |own: bool| {
+            let of = joined.connections.entries();
+            of.filter(move |(_, c)| c.is_clients() == own)
+        };
+        let lookups = lookups(true).chain(lookups(false)).take(most);
+        let connections = connections(true).chain(connections(false)).take(most);
+        let mut list: Vec<usize> = lookups.map(|(l, _)| of_lookup(l)).collect();
+        for (c, connection) in connections {
+            list.push(of_connection(joined, c));
+            list.extend(connection.lookup.map(of_lookup));
+        }
+        list
+    }
+
+    /// The lookups with the first query of anybody within the windows of these subjects, which an account names.
+    fn first_activities(&self, index: &Index, slowest: &[Subject]) -> Vec<usize> {
+        let joined = self.case.joined;
+        if !self.case.evidence.has_trace() {
+            return Vec::new();
+        }
+        let mut lookup_of = vec![None; joined.queries.len()];
+        for (l, lookup) in joined.lookups.entries() {
+            for q in &lookup.queries {
+                lookup_of[q.position()] = Some(of_lookup(l));
+            }
+        }
+        let first = |subject: &Subject| {
+            let (from, to) = window::bounds(self.case, index, *subject)?;
+            let start = joined.queries.partition_point(|q| q.sent < from);
+            let queries = joined.queries.as_slice()[start..].iter().enumerate();
+            let mut within = queries.take_while(|(_, q)| q.sent <= to);
+            let (n, _) = within.find(|(_, q)| q.origin == Origin::Traced)?;
+            lookup_of[start + n]
+        };
+        slowest.iter().filter_map(first).collect()
+    }
+
+    /// Units of the same askers that lie within the windows of these subjects: they may own a part of it.
+    fn within_accounts(&mut self, index: &Index, slowest: &[Subject]) -> Vec<usize> {
+        let joined = self.case.joined;
+        let mut windows: HashMap<Asker, Vec<(Timestamp, Timestamp)>> = HashMap::new();
+        for subject in slowest {
+            let asker = index.asker_of(self.case, *subject);
+            if let Some((from, mut to)) = window::bounds(self.case, index, *subject) {
+                if let Subject::Connection(c) = subject {
+                    to = to + after_syn(&joined.connections[*c]).unwrap_or_default();
+                }
+                windows.entry(asker).or_default().push((from, to));
+            }
+        }
+        // Any process's wait for a name service may own a part of any process's account.
+        let all = Intervals::new(windows.values().flatten().copied().collect());
+        let waits = joined
+            .services
+            .iter()
+            .filter(|w| all.overlap(w.began, w.ended));
+        let sockets = waits.filter_map(|w| joined.sockets.of(*w.calls.first()?));
+        self.services.extend(sockets.take(OF_SOME_KIND));
+        let windows: HashMap<Asker, Intervals> = { windows.into_iter() }
+            .map(|(asker, list)| (asker, Intervals::new(list)))
+            .collect();
+        let lies = |asker: Asker, unit: usize| {
+            let unit = &self.list[unit];
+            let of = windows.get(&asker);
+            of.is_some_and(|w| w.overlap(unit.first, unit.last))
+        };
+        let lookups = joined.lookups.ids().filter_map(|l| {
+            let asker = index.asker_of_lookup(self.case, l);
+            lies(asker, of_lookup(l)).then_some(of_lookup(l))
+        });
+        let connections = joined.connections.entries().filter_map(|(c, x)| {
+            let unit = of_connection(joined, c);
+            lies(x.asker(), unit).then_some(unit)
+        });
+        let lookups: Vec<usize> = lookups.take(OF_SOME_KIND).collect();
+        { lookups.into_iter() }
+            .chain(connections.take(OF_SOME_KIND))
+            .collect()
+    }
+
+    /// The connections that show when lookups that stay were over, where no answer does.
+    fn ending_connections(&self, index: &Index) -> Vec<usize> {
+        let joined = self.case.joined;
+        let mut list = Vec::new();
+        for (l, lookup) in joined.lookups.entries() {
+            let waits = lookup.queries(joined).any(|q| q.answer().is_none());
+            if !self.list[of_lookup(l)].stays || !waits {
+                continue;
+            }
+            let asker = index.asker_of_lookup(self.case, l);
+            let all = index.connections.get(&asker).map_or(&[][..], Vec::as_slice);
+            let began = |c: &ConnectionId| joined.connections[*c].began().unwrap_or_default();
+            let after = all.partition_point(|c| began(c) < lookup.began);
+            let near = all[after..].iter().take(MAX_AFTER);
+            let ended_by = near
+                .filter(|c| joined.connections[**c].role == Role::Server)
+                .find(|c| began(c) >= lookup.ended);
+            list.extend(ended_by.map(|c| of_connection(joined, *c)));
+        }
+        list
+    }
+
     /// The first few units of every kind.
     fn samples(&self) -> Vec<usize> {
+        let joined = self.case.joined;
         let mut kinds: Vec<u64> = vec![0; self.list.len()];
-        for (l, lookup) in self.joined.lookups.entries() {
-            kinds[of_lookup(l)] = kind_of_lookup(self.joined, lookup);
+        for (l, lookup) in joined.lookups.entries() {
+            kinds[of_lookup(l)] = kind_of_lookup(joined, lookup);
         }
-        for (c, connection) in self.joined.connections.entries() {
-            let unit = of_connection(self.joined, c);
+        for (c, connection) in joined.connections.entries() {
+            let unit = of_connection(joined, c);
             kinds[unit] ^= kind_of_connection(connection);
         }
         let mut seen: HashMap<u64, usize> = HashMap::new();
@@ -162,70 +402,54 @@ impl<'a> Units<'a> {
         for (unit, kind) in kinds.into_iter().enumerate() {
             let alike = seen.entry(kind).or_default();
             *alike += 1;
-            if *alike <= ALIKE && self.list[unit].packets > 0 && list.len() < OF_SOME_KIND {
+            if *alike <= ALIKE && self.list[unit].events > 0 && list.len() < OF_SOME_KIND {
                 list.push(unit);
             }
         }
         list
     }
+}
 
-    /// Chooses units and loose packets until so many packets go: first what is over, of this the oldest.
-    pub fn choose(&self, surplus: usize, horizon: Timestamp) -> Evicted {
-        let settled = |over: bool, last: Timestamp| over && self.now - last > GRACE;
-        let mut list: Vec<(bool, Timestamp, Option<usize>, usize)> = Vec::new();
-        for (u, unit) in self.list.iter().enumerate() {
-            if !unit.stays && unit.packets > 0 && unit.last <= horizon {
-                list.push((
-                    !settled(unit.over, unit.last),
-                    unit.last,
-                    Some(u),
-                    unit.packets,
-                ));
-            }
-        }
-        // The first and the last packet show how long the capture ran.
-        let inner = 1..self.events.len().saturating_sub(1);
-        let loose = inner.filter(|e| self.of[*e].is_none() && self.events[*e].at <= horizon);
-        for event in loose {
-            let at = self.events[event].at;
-            list.push((!settled(true, at), at, None, event));
-        }
+/// Spans of time, in order, those that touch made one.
+pub struct Intervals(Vec<(Timestamp, Timestamp)>);
+
+impl Intervals {
+    /// Of spans in any order.
+    pub fn new(mut list: Vec<(Timestamp, Timestamp)>) -> Self {
         list.sort_unstable();
-        let mut gone = Evicted {
-            events: vec![false; self.events.len()],
-            units: vec![false; self.list.len()],
-            unfinished: 0,
-            repeated: 0,
-        };
-        let mut packets = 0;
-        for (pending, _, unit, n) in list {
-            if packets >= surplus {
-                break;
+        list.dedup_by(|next, last| {
+            let touches = next.0 <= last.1;
+            if touches {
+                last.1 = last.1.max(next.1);
             }
-            if let Some(unit) = unit {
-                gone.units[unit] = true;
-                gone.unfinished += usize::from(pending && !self.list[unit].over);
-                packets += n;
-            } else {
-                gone.events[n] = true;
-                gone.repeated += usize::from(is_syn(&self.events[n]));
-                packets += 1;
-            }
-        }
-        let ends = [0, self.events.len() - 1];
-        for (event, unit) in self.of.iter().enumerate() {
-            if let Some(unit) = unit
-                && !ends.contains(&event)
-            {
-                gone.events[event] = gone.units[*unit as usize];
-            }
-        }
-        gone
+            touches
+        });
+        Self(list)
+    }
+
+    /// Whether some of them has a moment in common with this span.
+    pub fn overlap(&self, from: Timestamp, to: Timestamp) -> bool {
+        let next = self.0.partition_point(|(_, end)| *end < from);
+        self.0.get(next).is_some_and(|(start, _)| *start <= to)
     }
 }
 
-fn is_syn(event: &Event) -> bool {
-    matches!(&event.what, What::Packet(Packet::Tcp { flags, .. }) if flags.syn && !flags.ack)
+/// Whether nothing more is to be expected of an attempt: it has an outcome, and twice its last gap between SYNs has
+/// passed. That its descriptor was closed says nothing: others may hold the socket.
+fn is_over(evidence: &Evidence, connection: &Connection, now: Timestamp) -> bool {
+    let at = |e: &EventId| evidence.event(*e).at;
+    let last = connection.syns.last().map(at);
+    let gap = match &connection.syns[..] {
+        [.., before, last] => (at(last) - at(before)).max(FIRST_GAP),
+        _ => FIRST_GAP,
+    };
+    match connection.outcome {
+        Ending::Connected | Ending::Refused | Ending::Unreachable | Ending::NoSyn => {
+            last.is_none_or(|last| now - last > gap + gap)
+        }
+        Ending::TimedOut => last.is_none_or(|last| now - last > LONGEST_GAP),
+        Ending::Open => last.is_some_and(|last| now - last > LONGEST_GAP),
+    }
 }
 
 /// Whether nothing more is to be expected of a query.
@@ -237,7 +461,7 @@ fn is_settled(q: &Query) -> bool {
     }
 }
 
-/// What findings may tell of a lookup, in one number: whom it asked for what, and what became of it.
+/// What findings may say of a lookup, in one number: whom it asked for what, and what became of it.
 fn kind_of_lookup(joined: &Joined, lookup: &Lookup) -> u64 {
     let mut hasher = DefaultHasher::new();
     (lookup.outcome as u8, lookup.reverse.is_some()).hash(&mut hasher);
@@ -255,6 +479,6 @@ fn kind_of_lookup(joined: &Joined, lookup: &Lookup) -> u64 {
 fn kind_of_connection(connection: &Connection) -> u64 {
     let mut hasher = DefaultHasher::new();
     (connection.to, connection.outcome as u8).hash(&mut hasher);
-    (connection.syns.len() > 1).hash(&mut hasher);
+    (connection.syns.len() > 1, connection.origin).hash(&mut hasher);
     hasher.finish()
 }

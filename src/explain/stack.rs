@@ -5,8 +5,11 @@ use crate::event::stack::{End, Frame, Stack};
 use crate::event::{Address, Call, Event, Op, Place, Task, What};
 use crate::join::EventId;
 use crate::report::{self, StackCut};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+/// So many different stacks are kept, though no retained call has them: a report counts them.
+const MAX_DISTINCT: usize = 5_000;
 
 /// The stacks of a case, each kept once.
 #[derive(Debug, Default)]
@@ -27,17 +30,43 @@ impl Stacks {
             }
             What::Stack(stack) => {
                 if let Some(call) = call {
-                    let next = self.distinct.len();
-                    let n = *self.index.entry(stack.clone()).or_insert(next);
-                    if n == next {
-                        self.distinct.push(stack.clone());
-                    }
-                    self.of_call.insert(call, n);
+                    self.add(call, stack.clone());
                 }
                 false
             }
             _ => true,
         });
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.distinct.is_empty()
+    }
+
+    /// Adds the stack of a call.
+    pub fn add(&mut self, call: Place, stack: Arc<Stack>) {
+        let next = self.distinct.len();
+        let n = *self.index.entry(stack).or_insert_with_key(|stack| {
+            self.distinct.push(stack.clone());
+            next
+        });
+        self.of_call.insert(call, n);
+    }
+
+    /// Drops what is known of other calls than these; of stacks only those beyond what a report holds.
+    pub fn retain(&mut self, calls: &HashSet<Place>) {
+        self.of_call.retain(|call, _| calls.contains(call));
+        if self.distinct.len() <= MAX_DISTINCT {
+            return;
+        }
+        let old = std::mem::take(self);
+        let mut calls: Vec<(Place, usize)> = old.of_call.into_iter().collect();
+        calls.sort_unstable_by_key(|(call, n)| (*n, *call));
+        for (call, n) in calls {
+            if let Some(stack) = old.distinct.get(n) {
+                self.add(call, stack.clone());
+            }
+        }
     }
 
     fn of(&self, case: &Case, event: EventId) -> Option<(usize, &Stack)> {

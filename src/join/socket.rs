@@ -12,6 +12,7 @@ use crate::event::{Change, SocketFamily, SocketStyle, Task, What};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use replay::Replay;
+use std::collections::HashSet;
 
 /// One socket while it is tied to one remote end (or to none).
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub struct Sockets {
     of_event: IdVec<EventId, Option<AssociationId>>,
     /// For every association: the calls that worked on it after it was opened, in order.
     calls: IdVec<AssociationId, Vec<EventId>>,
+    /// Those that a descriptor still refers to at the end.
+    open: HashSet<AssociationId>,
 }
 
 impl Sockets {
@@ -90,12 +93,18 @@ impl Sockets {
             list: replay.list,
             of_event: replay.of_event,
             calls,
+            open: replay.table.into_values().collect(),
         }
     }
 
     /// The calls that worked on an association, in order.
     pub fn calls(&self, association: AssociationId) -> &[EventId] {
         self.calls.get(association).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a descriptor still refers to an association at the end: a later call may work on it.
+    pub fn is_open(&self, association: AssociationId) -> bool {
+        self.open.contains(&association)
     }
 
     /// The association that a call worked on.

@@ -1,22 +1,22 @@
 //! The files a user names: which are captures, which are traces, which folder is a case.
 
 mod found;
+mod together;
 
 use crate::bounded::Patient;
 use crate::case::jsonl::{self, JsonlError, Trace};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Change, Event, What};
-use crate::eviction::Eviction;
+use crate::eviction::{Eviction, Setup};
 use crate::explain::assemble::Limits;
 use crate::flow::{DNS_PORT, Target};
+use crate::input::CaptureFacts;
 use crate::input::progress::Progress;
 use crate::intern::Interner;
-use crate::merge;
 use crate::pipeline::Gathered;
 use crate::source::capture_file::{self, CaptureFileError, CaptureOptions};
 use crate::source::strace_log::{self, StraceLogError};
-use crate::time::Timestamp;
-use crate::totals::Totals;
+use crate::time::{Span, Timestamp};
 use found::{Found, Stream, file, folder, refuse_foreign, text};
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
@@ -102,6 +102,8 @@ pub struct InputOptions {
     pub limits: Limits,
     /// The only server that the report will be about.
     pub target: Option<Target>,
+    /// The only processes and threads that it will be about; all, if none is named.
+    pub pids: Vec<u32>,
 }
 
 /// Which of the paths are one case. Several folders are a case each; anything else is one case, since the files of
@@ -169,10 +171,18 @@ fn read_all(
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
-    let mut eviction = eviction(&found, options, gathered);
+    let mut eviction = Eviction::new(setup(&found, options, gathered));
+    let found = match side_by_side(found) {
+        Ok((capture, own)) => {
+            let result = together::read(&capture, &own, options, &mut eviction, gathered);
+            keep(eviction, gathered);
+            return result;
+        }
+        Err(found) => found,
+    };
     let mut horizons = horizons(&found).into_iter();
     for (input, found) in found.into_iter().enumerate() {
-        if let (Some(eviction), Some(horizon)) = (&mut eviction, horizons.next()) {
+        if let Some(horizon) = horizons.next() {
             eviction.before(horizon);
         }
         let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
@@ -190,6 +200,7 @@ fn read_all(
             gathered.remarks.push(remark);
         }
     }
+    keep(eviction, gathered);
     Ok(())
 }
 
@@ -197,81 +208,110 @@ fn read(
     found: Found,
     input: u16,
     options: &InputOptions,
-    eviction: &mut Option<Eviction>,
+    eviction: &mut Eviction,
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
     let mut shared = Interner::default();
-    let mut calls = Vec::new();
-    let mut calls_sink = |mut event| {
+    let sink = &mut |mut event| {
         shared.event(&mut event);
-        calls.push(event);
+        eviction.push(event);
     };
     match found {
         Found::Capture(path) => {
-            let sink = &mut packets_into(eviction, &mut gathered.packets, &mut gathered.totals);
             let facts = capture_file::read(&path, input, &options.capture, sink)?;
             gathered.captures.push(facts);
         }
         Found::Trace(path) => {
-            let facts = strace_log::read(&path, input, progress, &mut calls_sink)?;
-            gathered.traces.push((facts, calls));
+            let facts = strace_log::read(&path, input, progress, sink)?;
+            gathered.traces.push((facts, Vec::new()));
         }
         Found::Own(path) => {
-            own(
-                jsonl::read(&path, input, progress, &mut calls_sink)?,
-                calls,
-                gathered,
-            );
-        }
-        Found::Stream(stream) if capture_file::sniff(&stream.head) => {
-            let sink = &mut packets_into(eviction, &mut gathered.packets, &mut gathered.totals);
-            let name = stream.name.clone();
-            let facts = capture_file::read_from(
-                all(stream, progress),
-                &name,
-                input,
-                &options.capture,
-                sink,
-            )?;
-            gathered.captures.push(facts);
-        }
-        Found::Stream(stream) if jsonl::is_trace(&stream.head) => {
-            let name = stream.name.clone();
-            let trace = jsonl::read_from(
-                all(stream, progress),
-                &name,
-                input,
-                progress,
-                &mut calls_sink,
-            )?;
-            own(trace, calls, gathered);
+            let trace = jsonl::read(&path, input, progress, sink)?;
+            own(trace, eviction.first(), gathered);
         }
         Found::Stream(stream) => {
             let name = stream.name.clone();
-            let facts = strace_log::read_from(
-                &name,
-                all(stream, progress),
-                input,
-                progress,
-                &mut calls_sink,
-            )?;
-            gathered.traces.push((facts, calls));
+            let (capture, trace) = (
+                capture_file::sniff(&stream.head),
+                jsonl::is_trace(&stream.head),
+            );
+            let bytes = all(stream, progress);
+            if capture {
+                let facts = capture_file::read_from(bytes, &name, input, &options.capture, sink)?;
+                gathered.captures.push(facts);
+            } else if trace {
+                let trace = jsonl::read_from(bytes, &name, input, progress, sink)?;
+                own(trace, eviction.first(), gathered);
+            } else {
+                let facts = strace_log::read_from(&name, bytes, input, progress, sink)?;
+                gathered.traces.push((facts, Vec::new()));
+            }
         }
     }
     Ok(())
 }
 
-/// What evicts packets while reading: nothing where there is a trace, since calls may refer to any packet.
-fn eviction(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Option<Eviction> {
+/// What is known of the case before it is read, and whether anything of it may be evicted: of captures alone, of one
+/// trace alone, and of a capture and a trace of presyn's, which are read together. Of other inputs a later one may refer
+/// to anything.
+fn setup(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Setup {
     let conf = gathered.resolv_conf.as_ref();
-    let conf = conf.map(|(_, text)| ResolvConf::parse(text));
-    let mut ports = vec![DNS_PORT];
-    ports.extend(&options.capture.dns_ports);
-    found
-        .iter()
-        .all(Found::is_capture)
-        .then(|| Eviction::new(ports, conf.as_ref(), options.limits, options.target))
+    let mut dns_ports = vec![DNS_PORT];
+    dns_ports.extend(&options.capture.dns_ports);
+    let captures = found.iter().filter(|f| f.is_capture()).count();
+    let together = matches!(found, [Found::Capture(_), Found::Own(_)]);
+    let bounded = captures == found.len() || found.len() == 1 || together;
+    Setup {
+        dns_ports,
+        resolv_conf: conf.map(|(_, text)| ResolvConf::parse(text)),
+        limits: if bounded { options.limits } else { Limits::ALL },
+        target: options.target,
+        pids: options.pids.clone(),
+        capture: (captures > 0).then(|| CaptureFacts {
+            filter: options.capture.filter.clone(),
+            ..CaptureFacts::default()
+        }),
+        // Between a call of presyn's and its packet (see the pipeline).
+        tolerance: if together {
+            Span::millis(1)
+        } else {
+            Span::ZERO
+        },
+    }
+}
+
+/// A capture and the trace that presyn took with it: one clock, so that both can be read in order of time.
+fn side_by_side(mut found: Vec<Found>) -> Result<(PathBuf, PathBuf), Vec<Found>> {
+    match (found.pop(), found.pop(), found.is_empty()) {
+        (Some(Found::Own(own)), Some(Found::Capture(capture)), true) => Ok((capture, own)),
+        (last, before, _) => {
+            found.extend(before);
+            found.extend(last);
+            Err(found)
+        }
+    }
+}
+
+/// Hands over what was retained: packets, and the events of each trace.
+fn keep(eviction: Eviction, gathered: &mut Gathered) {
+    let (events, stacks, totals) = eviction.finish();
+    gathered.stacks = stacks;
+    gathered.totals = totals;
+    let traced = |e: &Event| !matches!(e.what, What::Packet(_));
+    if !events.iter().any(traced) {
+        gathered.packets = events;
+        return;
+    }
+    for event in events {
+        let trace = gathered.traces.iter_mut();
+        let mut trace = trace.filter(|(facts, _)| facts.input == event.place.input);
+        match trace.next() {
+            Some((_, calls)) if traced(&event) => calls.push(event),
+            _ if traced(&event) => {}
+            _ => gathered.packets.push(event),
+        }
+    }
 }
 
 /// For each of several captures the time at which a later one begins, which may show the rest of what went on then:
@@ -290,31 +330,14 @@ fn horizons(found: &[Found]) -> Vec<Timestamp> {
     list
 }
 
-/// Adds what matters of one capture to a list.
-fn packets_into(
-    eviction: &mut Option<Eviction>,
-    packets: &mut Vec<Event>,
-    totals: &mut Totals,
-) -> impl FnMut(Event) {
-    let mut shared = Interner::default();
-    move |mut event| {
-        shared.event(&mut event);
-        merge::keep(packets, event);
-        if let Some(eviction) = eviction {
-            eviction.evict_finished(packets, totals);
-        }
-    }
-}
-
 /// Adds a trace that presyn took.
-fn own(mut trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
-    let first = calls.iter().chain(&gathered.packets).map(|e| e.at).min();
+fn own(mut trace: Trace, first: Option<Timestamp>, gathered: &mut Gathered) {
     let started = trace.started(first);
     gathered.started = gathered.started.or(started);
     gathered.one_clock = true;
     gathered.resolver_options = trace.header.resolver_options();
     // The capture beside it cannot say what was dropped; the trace's last line can.
-    let footer = trace.footer.unwrap_or_default();
+    let footer = trace.footer.take().unwrap_or_default();
     if let [capture] = &mut gathered.captures[..] {
         capture.dropped = capture.dropped.or(footer.dropped);
         capture.omit(&footer.omitted);
@@ -322,7 +345,7 @@ fn own(mut trace: Trace, calls: Vec<Event>, gathered: &mut Gathered) {
         capture.warnings.extend(footer.capture_ended);
     }
     if trace.header.traced {
-        gathered.traces.push((trace.facts, calls));
+        gathered.traces.push((trace.facts, Vec::new()));
     }
 }
 

@@ -54,13 +54,15 @@ pub fn find(context: &Context) -> Vec<Draft> {
             .filter(|a| Some(a.subject) == found.subject)
             .flat_map(|a| &a.lines)
             .find(|l| l.kind == Kind::NameService && l.party == party);
+        let evicted = context.case.totals.services.get(service);
         let waits = context
             .case
             .joined
             .services
             .iter()
             .filter(|w| w.service == service)
-            .count();
+            .count()
+            + evicted.copied().unwrap_or_default();
         let inferred = line.is_some_and(|l| l.inferred);
         list.push(Draft {
             id: PAGE.id,

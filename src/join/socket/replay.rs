@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct Replay<'a> {
     processes: &'a Processes,
     /// The association behind each descriptor that is open now.
-    table: HashMap<(ProcessId, i32), AssociationId>,
+    pub table: HashMap<(ProcessId, i32), AssociationId>,
     /// How many descriptors refer to each association.
     references: IdVec<AssociationId, u32>,
     pub list: IdVec<AssociationId, Association>,

@@ -11,6 +11,7 @@ use crate::case::writer::EventWriter;
 use crate::case::{PACKETS, TRACE};
 use crate::decode::packet::{self, trimmed_length};
 use crate::event::{Event, Place, What};
+use crate::explain::stack::Stacks;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::intern::Interner;
 use crate::pipeline::Gathered;
@@ -396,6 +397,7 @@ impl<'a> Recorder<'a> {
         Gathered {
             captures,
             packets,
+            stacks: Stacks::default(),
             totals: Totals::default(),
             traces: trace.map(|facts| (facts, events)).into_iter().collect(),
             resolv_conf: conf.map(|text| (named(self.job.folder.as_deref(), "resolv.conf"), text)),

@@ -1,0 +1,405 @@
+//! What of a large input is evicted.
+
+use super::units::{GRACE, Intervals, Owner, Units, of_connection, of_lookup};
+use crate::event::{Call, Change, Event, Op, Packet, Task, What};
+use crate::join::{AssociationId, EventId, Id};
+use crate::time::{Span, Timestamp};
+use std::collections::{HashMap, HashSet};
+
+/// What becomes of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is retained.
+    Stays,
+    /// It is evicted.
+    Goes,
+    /// It is evicted, but a lookup that is retained was over when it came: that its thread did something then is retained.
+    Marks,
+}
+
+/// What is evicted.
+pub struct Evicted {
+    /// By event.
+    pub events: Vec<Fate>,
+    /// By lookup, then by connection.
+    pub units: Vec<bool>,
+    /// Sockets that no lookup and no connection used.
+    pub sockets: HashSet<AssociationId>,
+    /// Units that were not over, or whose sockets are still open.
+    pub unfinished: usize,
+    /// SYNs beyond those that an attempt may have.
+    pub repeated: usize,
+}
+
+/// How surely nothing more comes of something: what has the least goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Settled,
+    Recent,
+    /// A later call on its socket would not be understood without it.
+    Held,
+}
+
+/// What may be evicted as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Candidate {
+    Unit(usize),
+    Socket(AssociationId),
+    /// A packet of nobody's.
+    Packet(usize),
+}
+
+/// So many threads that are not known to have ended are remembered, the latest.
+const MAX_THREADS: usize = 5_000;
+/// So many calls are retained for what they say by their mere presence: `io_uring_setup`, ptrace and seccomp that failed.
+const MAX_TELLING: usize = 100;
+/// So far from its lookup or connection a thread's wait may lie and be part of it.
+const AROUND: Span = Span::millis(60);
+/// A lookup is over with its thread's first act this long after its last query (see the join's `giveup`).
+const SETTLED: Span = Span::millis(100);
+
+/// Chooses what goes until so many events are left: first what is over, of this the oldest.
+/// What is not over goes only where more than `left`, and half as many as that beside what must stay, would be left.
+pub fn choose(units: &Units, left: usize, horizon: Timestamp) -> Evicted {
+    let mut evicted = Evicted {
+        events: vec![Fate::Stays; units.events.len()],
+        units: vec![false; units.list.len()],
+        sockets: HashSet::new(),
+        unfinished: 0,
+        repeated: 0,
+    };
+    let loose = |n: &usize| units.of[*n] == Owner::Nobody && !is_packet(&units.events[*n]);
+    let calls = (0..units.events.len()).filter(loose).count();
+    let surplus = units.events.len().saturating_sub(left + calls);
+    let stays = |owner: &&Owner| match owner {
+        Owner::Nobody => false,
+        Owner::Unit(unit) => units.list[*unit as usize].stays,
+        Owner::Socket(a) => {
+            let mut users = units.users[a.position()].iter();
+            users.any(|unit| units.list[*unit as usize].stays)
+        }
+    };
+    let must = units.of.iter().filter(stays).count();
+    let beyond = surplus.min(units.events.len().saturating_sub(must + left / 2 + calls));
+    let until = evicted.take(units, candidates(units, horizon), |rank| match rank {
+        Rank::Settled => surplus,
+        Rank::Recent | Rank::Held => beyond,
+    });
+    evicted.owned(units);
+    // What no unit owns went on at the same time as what goes.
+    let until = until.max(units.now - GRACE).min(horizon);
+    evicted.calls(units, until);
+    evicted.marks(units);
+    evicted
+}
+
+/// What may go, in the order in which it goes.
+fn candidates(units: &Units, horizon: Timestamp) -> Vec<(Rank, Timestamp, Candidate, usize)> {
+    let rank = |held: bool, over: bool, last: Timestamp| match (held, over) {
+        (true, _) => Rank::Held,
+        (false, true) if units.now - last > GRACE => Rank::Settled,
+        _ => Rank::Recent,
+    };
+    let mut list = Vec::new();
+    for (u, unit) in units.list.iter().enumerate() {
+        if !unit.stays && unit.last <= horizon {
+            let rank = rank(unit.held, unit.over, unit.last);
+            list.push((rank, unit.last, Candidate::Unit(u), unit.events));
+        }
+    }
+    let sockets = &units.case.joined.sockets;
+    for a in sockets.list.ids() {
+        let last = sockets
+            .calls(a)
+            .last()
+            .map(|e| units.events[e.position()].at);
+        let last = last.unwrap_or(sockets.list[a].opened);
+        let free = units.users[a.position()].is_empty() && !units.services.contains(&a);
+        if free && last <= horizon {
+            let rank = rank(sockets.is_open(a), true, last);
+            list.push((rank, last, Candidate::Socket(a), sockets.calls(a).len()));
+        }
+    }
+    // The first and the last event show how long the input ran.
+    let inner = 1..units.events.len().saturating_sub(1);
+    for n in inner.filter(|n| units.of[*n] == Owner::Nobody && is_packet(&units.events[*n])) {
+        let at = units.events[n].at;
+        if at <= horizon {
+            list.push((rank(false, true, at), at, Candidate::Packet(n), 1));
+        }
+    }
+    list.sort_unstable();
+    list
+}
+
+impl Evicted {
+    /// Takes candidates until so many events go. Returns the time of the latest.
+    fn take(
+        &mut self,
+        units: &Units,
+        list: Vec<(Rank, Timestamp, Candidate, usize)>,
+        surplus: impl Fn(Rank) -> usize,
+    ) -> Timestamp {
+        let mut events = 0;
+        let mut until = Timestamp(i64::MIN);
+        for (rank, last, candidate, n) in list {
+            if events >= surplus(rank) {
+                break;
+            }
+            match candidate {
+                Candidate::Unit(unit) => {
+                    self.units[unit] = true;
+                    let open = rank == Rank::Held || !units.list[unit].over;
+                    self.unfinished += usize::from(open && n > 0);
+                }
+                Candidate::Socket(a) => {
+                    self.sockets.insert(a);
+                }
+                Candidate::Packet(n) => {
+                    self.events[n] = Fate::Goes;
+                    self.repeated += usize::from(is_syn(&units.events[n]));
+                }
+            }
+            events += n;
+            until = until.max(last);
+        }
+        until
+    }
+
+    /// What belongs to a unit or a socket goes with it.
+    fn owned(&mut self, units: &Units) {
+        let ends = [0, units.events.len() - 1];
+        for (n, owner) in units.of.iter().enumerate() {
+            let goes = match *owner {
+                Owner::Nobody => continue,
+                Owner::Unit(unit) => self.units[unit as usize],
+                Owner::Socket(a) => self.goes_with_users(units, a),
+            };
+            if goes && !ends.contains(&n) {
+                self.events[n] = Fate::Goes;
+            }
+        }
+    }
+
+    fn goes_with_users(&self, units: &Units, a: AssociationId) -> bool {
+        let users = &units.users[a.position()];
+        if users.is_empty() {
+            self.sockets.contains(&a)
+        } else {
+            users.iter().all(|unit| self.units[*unit as usize])
+        }
+    }
+
+    /// Calls and lives of nobody's: what lies within a retained lookup or connection of its thread stays, and what says
+    /// to which process a thread belongs, as long as that may matter.
+    fn calls(&mut self, units: &Units, until: Timestamp) {
+        let within = self.retained_spans(units);
+        let threads = self.threads(units);
+        let mut begun = HashSet::new();
+        let mut telling = 0;
+        for (n, event) in units.events.iter().enumerate() {
+            let Some(task) = task_of(event) else { continue };
+            let matters = threads.contains(&task.tid);
+            // A thread's first sign of life says how old it is, whatever else becomes of it.
+            let first = matters && begun.insert(task.tid);
+            if units.of[n] != Owner::Nobody || event.at > until || n == 0 {
+                continue;
+            }
+            let tells = is_telling(event) && telling < MAX_TELLING;
+            telling += usize::from(tells);
+            let end = exit_of(event).unwrap_or(event.at);
+            let around = within.get(&task.tid);
+            let inside = around.is_some_and(|w| w.overlap(event.at - AROUND, end + AROUND));
+            let tree = is_tree(event)
+                && (matters || child_of(event).is_some_and(|c| threads.contains(&Some(c))));
+            if !(first || tells || inside || tree || is_files(event)) && n + 1 < units.events.len()
+            {
+                self.events[n] = Fate::Goes;
+            }
+        }
+    }
+
+    /// When retained lookups and connections went on, by thread.
+    fn retained_spans(&self, units: &Units) -> HashMap<Option<u32>, Intervals> {
+        let joined = units.case.joined;
+        let mut spans: HashMap<Option<u32>, Vec<(Timestamp, Timestamp)>> = HashMap::new();
+        let mut add = |unit: usize, task: &Task| {
+            if !self.units[unit] {
+                let unit = &units.list[unit];
+                spans
+                    .entry(task.tid)
+                    .or_default()
+                    .push((unit.first, unit.last));
+            }
+        };
+        for (l, lookup) in joined.lookups.entries() {
+            lookup.tasks.iter().for_each(|task| add(of_lookup(l), task));
+        }
+        for (c, connection) in joined.connections.entries() {
+            connection
+                .task
+                .iter()
+                .for_each(|task| add(of_connection(joined, c), task));
+        }
+        for wait in &joined.services {
+            let gone = wait
+                .calls
+                .first()
+                .is_some_and(|e| self.events[e.position()] != Fate::Stays);
+            if !gone {
+                spans
+                    .entry(wait.task.tid)
+                    .or_default()
+                    .push((wait.began, wait.ended));
+            }
+        }
+        { spans.into_iter() }
+            .map(|(tid, list)| (tid, Intervals::new(list)))
+            .collect()
+    }
+
+    /// The threads that may still act, and those whose acts are retained.
+    fn threads(&self, units: &Units) -> HashSet<Option<u32>> {
+        let mut alive: Vec<Option<u32>> = Vec::new();
+        let mut ended: HashSet<Option<u32>> = HashSet::new();
+        let mut seen: HashSet<Option<u32>> = HashSet::new();
+        let mut matter: HashSet<Option<u32>> = HashSet::new();
+        for (n, event) in units.events.iter().enumerate().rev() {
+            let Some(task) = task_of(event) else { continue };
+            if units.of[n] != Owner::Nobody && self.events[n] == Fate::Stays {
+                matter.insert(task.tid);
+            }
+            if !seen.insert(task.tid) {
+                continue;
+            }
+            let over = matches!(&event.what, What::Life(life)
+                if matches!(life.change, Change::Exited(_) | Change::Killed(_)));
+            if over {
+                ended.insert(task.tid);
+            } else if alive.len() < MAX_THREADS {
+                alive.push(task.tid);
+            }
+        }
+        matter.extend(alive);
+        // The root of what was traced has the smallest id.
+        matter.extend(seen.into_iter().min());
+        matter
+    }
+
+    /// Retained lookups whose end only the next act of their thread shows.
+    fn marks(&mut self, units: &Units) {
+        let mut acts: HashMap<Option<u32>, Vec<EventId>> = HashMap::new();
+        for (id, event) in units.case.evidence.numbered() {
+            if let What::Call(call) = &event.what {
+                acts.entry(call.task.tid).or_default().push(id);
+            }
+        }
+        let joined = units.case.joined;
+        let at = |e: &EventId| units.events[e.position()].at;
+        let mut mark = |tid: Option<u32>, from: Timestamp, test: &dyn Fn(&Call) -> bool| {
+            let list = acts.get(&tid).map_or(&[][..], Vec::as_slice);
+            let next = list[list.partition_point(|e| at(e) < from)..].iter();
+            let mut next = next.filter(|e| units.case.evidence.call(**e).is_some_and(test));
+            if let Some(e) = next.next()
+                && self.events[e.position()] == Fate::Goes
+            {
+                self.events[e.position()] = Fate::Marks;
+            }
+        };
+        for (l, lookup) in joined.lookups.entries() {
+            if self.units[of_lookup(l)] || lookup.queries(joined).all(|q| q.answer().is_some()) {
+                continue;
+            }
+            let sent = lookup
+                .queries(joined)
+                .last()
+                .map_or(lookup.began, |q| q.sent);
+            for task in &lookup.tasks {
+                mark(task.tid, sent + Span(1), &is_act);
+                mark(
+                    task.tid,
+                    sent + SETTLED + units.case.evidence.tolerance,
+                    &is_act,
+                );
+            }
+        }
+        for wait in joined.services.iter().filter(|w| w.inferred) {
+            mark(wait.task.tid, wait.began + Span(1), &|_| true);
+        }
+    }
+}
+
+fn is_packet(event: &Event) -> bool {
+    matches!(event.what, What::Packet(_))
+}
+
+fn is_syn(event: &Event) -> bool {
+    matches!(&event.what, What::Packet(Packet::Tcp { flags, .. }) if flags.syn && !flags.ack)
+}
+
+fn task_of(event: &Event) -> Option<&Task> {
+    match &event.what {
+        What::Call(call) => Some(&call.task),
+        What::Life(life) => Some(&life.task),
+        What::Packet(_) | What::Stack(_) => None,
+    }
+}
+
+fn exit_of(event: &Event) -> Option<Timestamp> {
+    match &event.what {
+        What::Call(call) => call.exited,
+        What::Packet(_) | What::Life(_) | What::Stack(_) => None,
+    }
+}
+
+/// Whether an event says to which process a thread belongs, and which program that is.
+fn is_tree(event: &Event) -> bool {
+    match &event.what {
+        What::Call(call) => matches!(call.op, Op::Clone { .. } | Op::Exec { .. }),
+        What::Life(life) => !matches!(life.change, Change::CpuTime(_) | Change::Signal(_)),
+        What::Packet(_) | What::Stack(_) => false,
+    }
+}
+
+/// The thread or process, beside the caller, that an event is about.
+fn child_of(event: &Event) -> Option<u32> {
+    match &event.what {
+        What::Call(call) if matches!(call.op, Op::Clone { .. }) => {
+            call.outcome.value().and_then(|v| u32::try_from(v).ok())
+        }
+        What::Life(life) => match life.change {
+            Change::ChildDied(pid) => Some(pid),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether the report says something because an event is there at all.
+fn is_telling(event: &Event) -> bool {
+    match &event.what {
+        What::Call(call) => match &call.op {
+            Op::IoUring => true,
+            Op::Other { name } => matches!(&**name, "ptrace" | "seccomp" | "clone"),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_files(event: &Event) -> bool {
+    matches!(&event.what, What::Life(life) if matches!(life.change, Change::Files(_)))
+}
+
+/// Whether a call shows that its thread does something else than wait for a lookup.
+fn is_act(call: &Call) -> bool {
+    matches!(
+        call.op,
+        Op::Socket { .. }
+            | Op::Connect { .. }
+            | Op::Bind { .. }
+            | Op::Send { .. }
+            | Op::Close { .. }
+            | Op::Exec { .. }
+    )
+}

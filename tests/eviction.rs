@@ -1,0 +1,680 @@
+//! Traces, alone or beside the capture of the same run, are explained in bounded memory too: what is over is evicted, and
+//! the report stays that of all events.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use presyn::decode::resolv_conf::ResolvConf;
+use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
+use presyn::event::{
+    Address, Call, Change, Event, Fd, FdNote, Life, Message, Op, Outcome, Packet, Place, Service,
+    SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
+};
+use presyn::eviction::{Eviction, Setup};
+use presyn::explain::assemble::Limits;
+use presyn::flow::{Endpoint, FiveTuple, Transport};
+use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use presyn::pipeline::{self, Gathered, Settings};
+use presyn::report::{Report, TraceWriter};
+use presyn::time::{Span, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+const DEAD: [u8; 4] = [10, 0, 0, 53];
+const ALIVE: [u8; 4] = [10, 0, 0, 54];
+const CONF: &str = "nameserver 10.0.0.53\nnameserver 10.0.0.54\n";
+/// So long a late answer takes.
+const LATE: i64 = 120_000_000;
+
+/// What a script shows beside its calls.
+#[derive(Clone, Copy)]
+struct Shown {
+    /// Packets of the same run.
+    packets: bool,
+    /// Each call tells its socket's ends.
+    notes: bool,
+}
+
+/// A run under construction: events by the time at which they are known.
+struct Run {
+    shown: Shown,
+    known: Vec<(i64, Event)>,
+    ports: u16,
+}
+
+/// One socket of a process.
+#[derive(Clone, Copy)]
+struct Socket {
+    pid: u32,
+    fd: i32,
+    style: SocketStyle,
+    local: Endpoint,
+    peer: Endpoint,
+    identity: u64,
+}
+
+impl Socket {
+    fn fd(self, shown: Shown) -> Fd {
+        let note = FdNote {
+            socket: Some(kind(self.style)),
+            identity: Some(self.identity),
+            local: Some(self.local),
+            peer: Some(self.peer),
+            exact: true,
+            ..FdNote::default()
+        };
+        Fd {
+            number: self.fd,
+            note: shown.notes.then(|| Arc::new(note)),
+        }
+    }
+
+    fn flow(self, transport: Transport) -> FiveTuple {
+        FiveTuple {
+            transport,
+            src: self.local,
+            dst: self.peer,
+        }
+    }
+}
+
+fn kind(style: SocketStyle) -> SocketKind {
+    SocketKind {
+        family: SocketFamily::Inet,
+        style,
+    }
+}
+
+fn moment(micros: i64) -> Timestamp {
+    Timestamp::new(1_700_000_000, 0) + Span::micros(micros)
+}
+
+fn task(pid: u32) -> Task {
+    Task {
+        pid: Some(pid),
+        tid: Some(pid),
+        comm: Some("client".into()),
+    }
+}
+
+fn dns(n: u32, answer: Option<Rcode>) -> Dns {
+    let found = answer == Some(Rcode::NOERROR);
+    Dns {
+        id: u16::try_from(n % 65_521).unwrap(),
+        response: answer.is_some(),
+        opcode: 0,
+        truncated: false,
+        rcode: answer.unwrap_or(Rcode::NOERROR),
+        question: Some(Question {
+            name: Name(format!("host{n}.example").into()),
+            kind: Some(RecordType::A),
+            cut: false,
+        }),
+        answers: u16::from(found),
+        addresses: if found {
+            vec![server(n).ip].into()
+        } else {
+            Vec::new().into()
+        },
+        edns: false,
+        complete: true,
+    }
+}
+
+/// Every connect of a lookup has an address of its own, so that no lookup serves another's connect.
+fn server(n: u32) -> Endpoint {
+    let [_, b, c, d] = n.to_be_bytes();
+    Endpoint::new([11, b, c, d].into(), [80, 443][n as usize % 2])
+}
+
+impl Run {
+    fn call(&mut self, pid: u32, at: i64, lasts: i64, outcome: Outcome, op: Op) {
+        let call = Call {
+            task: task(pid),
+            exited: Some(moment(at + lasts)),
+            outcome,
+            op,
+        };
+        self.event(at, at + lasts, What::Call(Box::new(call)));
+    }
+
+    fn event(&mut self, at: i64, known: i64, what: What) {
+        let input = u16::from(!matches!(what, What::Packet(_)));
+        let place = Place { input, number: 0 };
+        let at = moment(at);
+        self.known.push((known, Event { at, place, what }));
+    }
+
+    fn packet(&mut self, at: i64, packet: Packet) {
+        if self.shown.packets {
+            self.event(at, at, What::Packet(packet));
+        }
+    }
+
+    fn ok(&mut self, pid: u32, at: i64, op: Op) {
+        self.call(pid, at, 10, Outcome::Returned(0), op);
+    }
+
+    /// A socket from its `socket` call to its `connect`.
+    fn socket(
+        &mut self,
+        n: u32,
+        pid: u32,
+        fd: i32,
+        at: i64,
+        style: SocketStyle,
+        peer: Endpoint,
+    ) -> Socket {
+        self.ports = if self.ports > 60_000 {
+            20_000
+        } else {
+            self.ports + 1
+        };
+        let this = Socket {
+            pid,
+            fd,
+            style,
+            local: Endpoint::new([10, 0, 1, 7].into(), self.ports),
+            peer,
+            identity: u64::from(n) * 8 + self.known.len() as u64,
+        };
+        let opened = Op::Socket {
+            kind: kind(style),
+            fd: Fd::bare(fd),
+        };
+        self.call(pid, at, 5, Outcome::Returned(i64::from(fd)), opened);
+        this
+    }
+
+    fn datagram(&mut self, n: u32, pid: u32, fd: i32, at: i64, resolver: [u8; 4]) -> Socket {
+        let peer = Endpoint::new(resolver.into(), 53);
+        let socket = self.socket(n, pid, fd, at, SocketStyle::Datagram, peer);
+        self.ok(
+            pid,
+            at + 10,
+            Op::Connect {
+                fd: socket.fd(self.shown),
+                to: Address::Inet(peer),
+            },
+        );
+        socket
+    }
+
+    fn ask(&mut self, n: u32, socket: Socket, pid: u32, at: i64) {
+        let message = Message {
+            peer: None,
+            length: 40,
+            taken: true,
+            dns: vec![dns(n, None)],
+        };
+        let op = Op::Send {
+            fd: socket.fd(self.shown),
+            messages: vec![message],
+        };
+        self.call(pid, at, 10, Outcome::Returned(40), op);
+        self.dns_packet(at + 5, socket.flow(Transport::Udp), dns(n, None));
+    }
+
+    fn dns_packet(&mut self, at: i64, flow: FiveTuple, message: Dns) {
+        self.packet(
+            at,
+            Packet::Dns {
+                flow,
+                service: Service::Unicast,
+                message: Box::new(message),
+            },
+        );
+    }
+
+    /// A wait of the thread that ends with an answer, and its reading.
+    fn answer(&mut self, n: u32, socket: Socket, pid: u32, asked: i64, took: i64, rcode: Rcode) {
+        let message = dns(n, Some(rcode));
+        self.dns_packet(
+            asked + took,
+            socket.flow(Transport::Udp).reversed(),
+            message.clone(),
+        );
+        let wait = Op::Wait {
+            fds: vec![socket.fd(self.shown)],
+            ready: vec![socket.fd],
+            timeout: Some(Span::seconds(5)),
+        };
+        self.call(pid, asked + 20, took - 10, Outcome::Returned(1), wait);
+        let message = Message {
+            peer: Some(socket.peer),
+            length: 60,
+            taken: true,
+            dns: vec![message],
+        };
+        let op = Op::Receive {
+            fd: socket.fd(self.shown),
+            messages: vec![message],
+        };
+        self.call(pid, asked + took + 20, 10, Outcome::Returned(60), op);
+    }
+
+    fn in_vain(&mut self, socket: Socket, pid: u32, asked: i64, lasted: i64) {
+        let wait = Op::Wait {
+            fds: vec![socket.fd(self.shown)],
+            ready: Vec::new(),
+            timeout: Some(Span::seconds(5)),
+        };
+        self.call(pid, asked + 20, lasted - 40, Outcome::Returned(0), wait);
+    }
+
+    fn close(&mut self, socket: Socket, at: i64) {
+        self.ok(
+            socket.pid,
+            at,
+            Op::Close {
+                fd: socket.fd(self.shown),
+            },
+        );
+    }
+
+    /// A connect of a stream socket that does not wait; what comes of it after `took`. Returns the socket.
+    fn connect(
+        &mut self,
+        n: u32,
+        pid: u32,
+        fd: i32,
+        at: i64,
+        took: i64,
+        error: Option<&str>,
+    ) -> Socket {
+        let to = server(n);
+        let socket = self.socket(n, pid, fd, at, SocketStyle::Stream, to);
+        let pending = Outcome::Failed("EINPROGRESS".into());
+        self.call(
+            pid,
+            at + 10,
+            10,
+            pending,
+            Op::Connect {
+                fd: socket.fd(self.shown),
+                to: Address::Inet(to),
+            },
+        );
+        let flow = socket.flow(Transport::Tcp);
+        let syn = TcpFlags {
+            syn: true,
+            ..TcpFlags::default()
+        };
+        self.packet(
+            at + 15,
+            Packet::Tcp {
+                flow,
+                flags: syn,
+                seq: n,
+                ack: 0,
+            },
+        );
+        if took > 1_000_000 {
+            self.packet(
+                at + 1_000_015,
+                Packet::Tcp {
+                    flow,
+                    flags: syn,
+                    seq: n,
+                    ack: 0,
+                },
+            );
+        }
+        if error != Some("ETIMEDOUT") {
+            let rst = error.is_some();
+            let flags = TcpFlags {
+                syn: !rst,
+                rst,
+                ack: true,
+                fin: false,
+            };
+            let flow = flow.reversed();
+            self.packet(
+                at + took,
+                Packet::Tcp {
+                    flow,
+                    flags,
+                    seq: 1,
+                    ack: n + 1,
+                },
+            );
+        }
+        let wait = Op::Wait {
+            fds: vec![socket.fd(self.shown)],
+            ready: vec![fd],
+            timeout: None,
+        };
+        self.call(pid, at + 30, took - 20, Outcome::Returned(1), wait);
+        let ended = Op::SocketError {
+            fd: socket.fd(self.shown),
+            error: error.map(Into::into),
+        };
+        self.ok(pid, at + took + 20, ended);
+        socket
+    }
+
+    fn life(&mut self, pid: u32, at: i64, change: Change) {
+        let life = Life {
+            task: task(pid),
+            change,
+        };
+        self.event(at, at, What::Life(Box::new(life)));
+    }
+
+    /// A process of its own, as a child of the first one.
+    fn fork(&mut self, n: u32, at: i64) -> u32 {
+        let child = 100_000 + n;
+        let op = Op::Clone {
+            thread: false,
+            files: false,
+        };
+        self.call(1_000, at, 10, Outcome::Returned(i64::from(child)), op);
+        self.life(
+            child,
+            at + 5,
+            Change::Born {
+                parent: Some(1_000),
+                thread: Some(false),
+            },
+        );
+        child
+    }
+
+    /// A quick lookup and a connect to what it gave.
+    fn quick(&mut self, n: u32, pid: u32, fd: i32, at: i64) {
+        let odd = i64::from(n);
+        let asked = self.datagram(n, pid, fd, at, ALIVE);
+        self.ask(n, asked, pid, at + 100);
+        self.answer(n, asked, pid, at + 100, 500 + odd % 97, Rcode::NOERROR);
+        if n % 7 != 3 {
+            self.close(asked, at + 1_000);
+        }
+        let before = self.ports;
+        let stream = self.connect(n, pid, fd, at + 2_000, 300 + odd, None);
+        if n % 5 != 2 {
+            self.close(stream, at + 10_000 + odd);
+        }
+        // The next socket has the port of this one.
+        self.ports = if n % 11 == 4 { before } else { self.ports };
+    }
+}
+
+/// `count` rounds of 20 ms, most of them a quick lookup and connect of one of eight processes. Some are children with
+/// inherited sockets, meet a dead resolver, an answer after two minutes, a server that refuses or is silent; some
+/// use a descriptor again without a close, or a local port of a moment ago. No two waits of a kind are equally long.
+fn busy(count: u32, shown: Shown) -> Vec<Event> {
+    let mut run = Run {
+        shown,
+        known: Vec::new(),
+        ports: 20_000,
+    };
+    run.ok(
+        1_000,
+        -200,
+        Op::Exec {
+            program: "/usr/bin/client".into(),
+        },
+    );
+    // A resolver's socket that all children inherit.
+    let inherited = run.datagram(0, 1_000, 900, -100, ALIVE);
+    for n in 1..=count {
+        let (at, odd) = (i64::from(n) * 20_000, i64::from(n));
+        let pid = 1_000 + n % 8;
+        let fd = 5 + i32::try_from(n % 3).unwrap();
+        match n % 50 {
+            7 => {
+                let child = run.fork(n, at);
+                let dead = run.datagram(n, child, 3, at + 100, DEAD);
+                run.ask(n, dead, child, at + 200);
+                run.in_vain(dead, child, at + 200, 5_000_000 + odd);
+                let alive = run.datagram(n, child, 4, at + 5_000_300 + odd, ALIVE);
+                run.ask(n, alive, child, at + 5_000_400 + odd);
+                run.answer(
+                    n,
+                    alive,
+                    child,
+                    at + 5_000_400 + odd,
+                    900 + odd,
+                    Rcode::NOERROR,
+                );
+                run.connect(n, child, 5, at + 5_010_000 + 3 * odd, 300 + odd, None);
+                run.life(child, at + 5_500_000 + 5 * odd, Change::Exited(0));
+            }
+            13 => {
+                // The answer comes when nobody waits for it any more; the socket is still open.
+                let child = run.fork(n, at);
+                let slow = run.datagram(n, child, 3, at + 100, ALIVE);
+                run.ask(n, slow, child, at + 200);
+                run.in_vain(slow, child, at + 200, 5_000_000 + odd);
+                run.ok(
+                    child,
+                    at + 5_100_000 + odd,
+                    Op::Bind {
+                        fd: Fd::bare(77),
+                        local: Address::Unspecified,
+                    },
+                );
+                run.answer(n, slow, child, at + LATE + odd, 500, Rcode::NOERROR);
+                run.life(child, at + LATE + 1_000_000, Change::Exited(0));
+            }
+            19 => {
+                let child = run.fork(n, at);
+                run.ask(n, inherited, child, at + 200);
+                run.answer(
+                    n,
+                    inherited,
+                    child,
+                    at + 200,
+                    700 + odd % 977,
+                    Rcode::NXDOMAIN,
+                );
+                run.life(child, at + 9_000, Change::Exited(1));
+            }
+            23 => {
+                let child = run.fork(n, at);
+                run.connect(n, child, 3, at + 100, 2_500 + odd, Some("ECONNREFUSED"));
+                run.life(child, at + 9_000 + odd, Change::Exited(1));
+            }
+            29 => {
+                let child = run.fork(n, at);
+                run.connect(n, child, 3, at + 100, 3_000_000 + odd, Some("ETIMEDOUT"));
+                run.life(child, at + 4_000_000 + 2 * odd, Change::Exited(1));
+            }
+            _ => run.quick(n, pid, fd, at),
+        }
+    }
+    let mut known = run.known;
+    known.sort_by_key(|(known, event)| (*known, event.at));
+    let mut numbers = [0; 2];
+    let numbered = known.into_iter().map(|(_, mut event)| {
+        let number = &mut numbers[usize::from(event.place.input)];
+        *number += 1;
+        event.place.number = *number;
+        event
+    });
+    numbered.collect()
+}
+
+/// The report of a run, read with this bound, and how many events were retained at most.
+fn explained(events: Vec<Event>, shown: Shown, bound: Limits) -> (Report, usize) {
+    let of_packets = |e: &&Event| matches!(e.what, What::Packet(_));
+    let capture = shown.packets.then(|| CaptureFacts {
+        path: "packets.pcap".into(),
+        packets: events.iter().filter(of_packets).count() as u64,
+        first: events.iter().find(of_packets).map(|e| e.at),
+        last: events.iter().rfind(of_packets).map(|e| e.at),
+        ..CaptureFacts::default()
+    });
+    let trace = TraceFacts {
+        path: "trace.jsonl".into(),
+        input: 1,
+        writer: TraceWriter::Presyn,
+        style: "presyn".into(),
+        calls: events.len() as u64,
+        skipped_lines: 0,
+        unread_connects: 0,
+        unreadable_addresses: 0,
+        ended_times: false,
+        clock: TraceClock::Epoch {
+            resolution: Span(1),
+        },
+        sees: Sees {
+            sockets: true,
+            sends: true,
+            writes: true,
+            waits: true,
+            closes: true,
+            clones: true,
+            everything: false,
+        },
+        warnings: Vec::new(),
+        damaged: false,
+    };
+    let mut eviction = Eviction::new(Setup {
+        dns_ports: vec![53],
+        resolv_conf: Some(ResolvConf::parse(CONF)),
+        limits: bound,
+        capture: capture.as_ref().map(|_| CaptureFacts::default()),
+        tolerance: if shown.packets {
+            Span::millis(1)
+        } else {
+            Span::ZERO
+        },
+        ..Setup::default()
+    });
+    let mut held = 0;
+    for event in events {
+        eviction.push(event);
+        held = held.max(eviction.retained());
+    }
+    let (events, stacks, totals) = eviction.finish();
+    let (packets, calls) = events
+        .into_iter()
+        .partition(|e| matches!(e.what, What::Packet(_)));
+    let gathered = Gathered {
+        captures: capture.into_iter().collect(),
+        packets,
+        traces: vec![(trace, calls)],
+        resolv_conf: Some(("resolv.conf".into(), CONF.into())),
+        one_clock: true,
+        stacks,
+        totals,
+        ..Gathered::default()
+    };
+    (pipeline::report(gathered, &Settings::default()), held)
+}
+
+fn plain<T: Serialize + ?Sized>(part: &T) -> Value {
+    serde_json::to_value(part).unwrap()
+}
+
+/// As the JSON report has it, without the numbers that elements have in this report.
+fn unnumbered<T: Serialize + ?Sized>(part: &T) -> Value {
+    let mut value = plain(part);
+    for number in ["id", "lookup", "connection"] {
+        if let Some(number) = value.get_mut(number) {
+            *number = Value::Null;
+        }
+    }
+    value
+}
+
+/// Where two values differ.
+fn differences(at: &str, some: &Value, whole: &Value, list: &mut Vec<String>) {
+    match (some, whole) {
+        (Value::Object(some), Value::Object(whole)) if some.len() == whole.len() => {
+            for (key, value) in some {
+                differences(&format!("{at}.{key}"), value, &whole[key], list);
+            }
+        }
+        (Value::Array(some), Value::Array(whole)) if some.len() == whole.len() => {
+            for (n, (some, whole)) in some.iter().zip(whole).enumerate() {
+                differences(&format!("{at}[{n}]"), some, whole, list);
+            }
+        }
+        _ if some != whole => list.push(format!("{at}: {some} for {whole}")),
+        _ => {}
+    }
+}
+
+fn same(at: &str, some: &Value, whole: &Value) {
+    let mut list = Vec::new();
+    differences(at, some, whole, &mut list);
+    assert!(list.is_empty(), "{list:#?}");
+}
+
+fn same_lists<T: Serialize>(what: &str, some: &[T], whole: &[T]) {
+    assert_eq!(some.len(), whole.len(), "{what}");
+    for (n, (some, whole)) in some.iter().zip(whole).enumerate() {
+        same(
+            &format!("{what} {n}"),
+            &unnumbered(some),
+            &unnumbered(whole),
+        );
+    }
+}
+
+fn same_report(shown: Shown, rounds: u32) {
+    let events = busy(rounds, shown);
+    let (whole, all) = explained(events.clone(), shown, Limits::ALL);
+    let (some, held) = explained(events, shown, Limits::BOUNDED);
+    assert!(held < 110_000 && all > 2 * held, "{held} of {all} retained");
+    for (s, w) in some.resolvers.iter().zip(&whole.resolvers) {
+        let mut s = s.clone();
+        // Times of what was evicted are known to three digits.
+        let (a, b) = (
+            s.rtt_s.median.take().unwrap_or(0.0),
+            w.rtt_s.median.unwrap_or(0.0),
+        );
+        assert!((a - b).abs() <= 0.01 * b, "{a} for {b}");
+        s.rtt_s.median = w.rtt_s.median;
+        s.asked_by.clone_from(&w.asked_by);
+        same("row", &plain(&s), &plain(w));
+    }
+    assert_eq!(some.resolvers.len(), whole.resolvers.len());
+    let counts = |r: &Report| {
+        [
+            r.lookups.len() + r.omitted.lookups,
+            r.connections.len() + r.omitted.connections,
+            r.delays.len() + r.omitted.delays,
+        ]
+    };
+    assert_eq!(counts(&some), counts(&whole));
+    same_lists("delay", &some.delays, &whole.delays);
+    same_lists("lookup", &some.lookups, &whole.lookups);
+    same_lists("connection", &some.connections, &whole.connections);
+    assert_eq!(some.summary, whole.summary);
+}
+
+#[test]
+fn a_trace_is_explained_in_bounded_memory() {
+    same_report(
+        Shown {
+            packets: false,
+            notes: true,
+        },
+        16_000,
+    );
+}
+
+#[test]
+fn a_trace_without_annotations_too() {
+    same_report(
+        Shown {
+            packets: false,
+            notes: false,
+        },
+        16_000,
+    );
+}
+
+#[test]
+fn a_trace_with_its_capture_too() {
+    same_report(
+        Shown {
+            packets: true,
+            notes: true,
+        },
+        14_000,
+    );
+}
