@@ -257,6 +257,9 @@ pub struct ReadingArgs {
     /// Only packets that this pcap-filter(7) expression keeps.
     #[arg(long, value_name = "EXPRESSION")]
     pub filter: Option<String>,
+    /// Join a trace and a capture although they do not seem to be of one run.
+    #[arg(long)]
+    pub force_join: bool,
 }
 
 /// What shapes a report.

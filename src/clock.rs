@@ -5,6 +5,7 @@
 //! SYN, a send and its query. The offset that most of these pairs agree on is the right one.
 
 mod action;
+pub mod belonging;
 pub mod untimed;
 
 use crate::event::{Address, Event, Op, Packet, What};
@@ -12,7 +13,8 @@ use crate::flow::Endpoint;
 use crate::input::TraceClock;
 use crate::time::{SECOND, Span, Timestamp};
 use action::{Key, Peers};
-use std::collections::HashMap;
+use belonging::{Belonging, Found};
+use std::collections::{HashMap, HashSet};
 
 /// How a trace's times become the capture's times.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Solution {
     pub method: String,
     /// Whether the date of the times is real; without it only differences mean something.
     pub dated: bool,
+    /// Whether trace and capture are of one run.
+    pub belonging: Belonging,
 }
 
 /// What the user said about the clock.
@@ -62,12 +66,15 @@ pub fn solve(
             uncertainty: Span::ZERO,
             method: "as given with --clock-offset".into(),
             dated: true,
+            belonging: Belonging::Same,
         };
     }
     let resolution = resolution(clock);
-    let pairs = differences(calls, packets, dns_ports);
-    if let Some((offset, width, votes)) = densest(&pairs, resolution + CALL_TO_PACKET, clock) {
-        let near: Vec<Span> = pairs
+    let all = pairs(calls, packets, dns_ports);
+    let differences: Vec<Span> = all.iter().map(|p| p.difference).collect();
+    if let Some((offset, width, votes)) = densest(&differences, resolution + CALL_TO_PACKET, clock)
+    {
+        let near: Vec<Span> = differences
             .iter()
             .copied()
             .filter(|d| *d >= offset && *d - offset <= width)
@@ -76,6 +83,11 @@ pub fn solve(
         let offset = densest(&near, resolution + CLOSE, clock).map_or(offset, |(low, ..)| low);
         let same =
             matches!(clock, TraceClock::Epoch { .. }) && offset.abs() <= SAME_CLOCK.max(resolution);
+        let found = Found {
+            actions: actions(&all, offset, resolution + CALL_TO_PACKET),
+            near: is_near(clock, offset),
+        };
+        let belonging = belonging::judge(clock, calls, packets, dns_ports, found);
         let spare = Span((resolution.0 - width.0).max(0)).max(width.min(CALL_TO_PACKET));
         if same && resolution < Span::millis(500) {
             return Solution {
@@ -83,6 +95,7 @@ pub fn solve(
                 uncertainty: offset.abs().max(Span::micros(1)),
                 method: format!("one clock: {votes} calls and their packets agree"),
                 dated: true,
+                belonging,
             };
         }
         return Solution {
@@ -93,9 +106,39 @@ pub fn solve(
                 zone_of(clock, offset)
             ),
             dated: true,
+            belonging,
         };
     }
-    unpaired(clock, calls, packets, given)
+    let found = Found {
+        actions: 0,
+        near: false,
+    };
+    Solution {
+        belonging: belonging::judge(clock, calls, packets, dns_ports, found),
+        ..unpaired(clock, calls, packets, given)
+    }
+}
+
+/// How many calls have a packet of their own at an offset.
+fn actions(pairs: &[Pair], offset: Span, window: Span) -> usize {
+    let agreeing = || {
+        let near = pairs.iter();
+        near.filter(move |p| p.difference >= offset && p.difference - offset <= window)
+    };
+    let calls: HashSet<usize> = agreeing().map(|p| p.call).collect();
+    let packets: HashSet<usize> = agreeing().map(|p| p.packet).collect();
+    calls.len().min(packets.len())
+}
+
+/// Whether an offset is none at all, or a time zone.
+fn is_near(clock: TraceClock, offset: Span) -> bool {
+    let step = match clock {
+        TraceClock::Epoch { .. } => 3_600 * SECOND,
+        TraceClock::TimeOfDay { .. } | TraceClock::LocalDate { .. } => 900 * SECOND,
+        TraceClock::Relative { .. } | TraceClock::None => return false,
+    };
+    let off = offset.0.rem_euclid(step);
+    Span(off.min(step - off)) <= resolution(clock).max(SAME_CLOCK)
 }
 
 /// Gives the events of a log without times such as can be known: those of the packets that its calls caused, else those
@@ -103,6 +146,11 @@ pub fn solve(
 pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> Solution {
     untimed::by_durations(events);
     let found = untimed::by_packets(events, packets, dns_ports);
+    let actions = Found {
+        actions: found,
+        near: false,
+    };
+    let belonging = belonging::judge(TraceClock::None, events, packets, dns_ports, actions);
     let method = match (found, packets.is_empty()) {
         (0, true) => "the trace has no times".into(),
         (0, false) => {
@@ -121,6 +169,7 @@ pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> So
         uncertainty: Span::ZERO,
         method,
         dated: !packets.is_empty(),
+        belonging,
     }
 }
 
@@ -147,6 +196,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             uncertainty: resolution,
             method: "the trace's own clock".into(),
             dated: true,
+            belonging: Belonging::Unknown,
         },
         (TraceClock::Epoch { .. }, ..) => Solution {
             offset: Span::ZERO,
@@ -154,6 +204,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             method: "assumed to be one clock: no call of the trace has a packet in the capture"
                 .into(),
             dated: true,
+            belonging: Belonging::Unknown,
         },
         (TraceClock::LocalDate { resolution }, ..) => Solution {
             offset: -given.utc_offset.unwrap_or_default(),
@@ -166,6 +217,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
                 )
                 .into(),
             dated: true,
+            belonging: Belonging::Unknown,
         },
         (TraceClock::TimeOfDay { resolution }, Some(call), Some(packet)) => {
             // Time zones differ from UTC by quarters of an hour: the nearest such offset lays the log on
@@ -188,6 +240,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
                 uncertainty: Span(quarter / 2).max(resolution),
                 method: "guessed from the first times of both inputs: no call of the trace has a packet in the capture".into(),
                 dated: true,
+            belonging: Belonging::Unknown,
             }
         }
         (TraceClock::Relative { .. } | TraceClock::None, Some(call), Some(packet)) => Solution {
@@ -195,18 +248,28 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             uncertainty: Span::seconds(60),
             method: "guessed: both inputs are taken to begin together".into(),
             dated: true,
+            belonging: Belonging::Unknown,
         },
         _ => Solution {
             offset: Span::ZERO,
             uncertainty: Span::ZERO,
             method: "the trace's own clock, which has no date".into(),
             dated: false,
+            belonging: Belonging::Unknown,
         },
     }
 }
 
-/// Packet time minus call time for everything that may be the same action.
-fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Span> {
+/// A call and a packet that may be the same action.
+struct Pair {
+    call: usize,
+    packet: usize,
+    /// The packet's time minus the call's.
+    difference: Span,
+}
+
+/// Everything that may be the same action.
+fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Pair> {
     let mut seen: HashMap<Key, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
     let mut peers = Peers::default();
     for event in calls {
@@ -272,10 +335,17 @@ fn differences(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Spa
     let mut keys: Vec<_> = seen.into_iter().collect();
     keys.sort_by_key(|(_, (calls, packets))| (calls.first().copied(), packets.first().copied()));
     let mut all = Vec::new();
+    let (mut first_call, mut first_packet) = (0, 0);
     for (_, (calls, packets)) in keys {
-        for call in &calls {
-            all.extend(packets.iter().map(|packet| *packet - *call));
+        for (c, call) in calls.iter().enumerate() {
+            all.extend(packets.iter().enumerate().map(|(p, packet)| Pair {
+                call: first_call + c,
+                packet: first_packet + p,
+                difference: *packet - *call,
+            }));
         }
+        first_call += calls.len();
+        first_packet += packets.len();
         if all.len() > PAIRS {
             break;
         }

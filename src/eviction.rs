@@ -179,6 +179,7 @@ impl Eviction {
         let surroundings = Surroundings {
             // The capture goes on, whatever of it is still retained.
             own_capture: true,
+            assumed: false,
             trust: Trust::Judged,
             captures: self.setup.capture.as_slice(),
             traces: self.trace.as_slice(),

@@ -49,6 +49,8 @@ pub struct Evidence<'a> {
     pub traces: &'a [TraceFacts],
     /// What both could have shown.
     pub coverage: &'a Coverage,
+    /// Nobody can tell whether captures and traces are of one run.
+    pub assumed: bool,
     /// Ports that DNS servers listen on: 53 and what `--dns-port` adds.
     pub dns_ports: &'a [u16],
     /// How far a call's time may be off from a packet's: clock resolution and uncertainty together.
@@ -452,10 +454,17 @@ pub fn join(evidence: &Evidence) -> Joined {
     let (exchanges, unsolicited) = response::answer(evidence, &sockets, asked);
     let services = service::waits(evidence, &processes, &sockets);
     let lookup::Found {
-        queries,
+        mut queries,
         lookups,
-        connections,
+        mut connections,
     } = lookup::find(evidence, &sockets, exchanges, attempts);
+    if evidence.assumed {
+        let asked = queries.iter_mut().filter(|q| q.packet.is_some());
+        let asked = asked.filter_map(|q| q.asked.cause.as_mut());
+        let made = connections.iter_mut().filter(|c| c.first_syn.is_some());
+        let made = made.filter_map(|c| c.attempt.cause.as_mut());
+        asked.chain(made).for_each(|cause| cause.how = How::Inferred);
+    }
     let hosts = lookups.iter().filter(|l| l.process.is_none());
     let askers = hosts.filter_map(|l| l.client).collect();
     Joined {

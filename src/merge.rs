@@ -1,8 +1,12 @@
 //! One ordered stream out of several inputs.
 
+mod several;
+
 use crate::event::{Event, Packet, Service, What};
 use crate::flow::FiveTuple;
 use crate::time::Span;
+pub use several::align;
+use several::ONE_PLACE;
 use std::collections::HashMap;
 
 /// Moves the events of a trace into the capture's time.
@@ -54,10 +58,6 @@ pub fn one(calls: Vec<Event>, packets: Vec<Event>) -> Vec<Event> {
     all
 }
 
-/// How far apart two captures of one host may show one packet: ten times what was measured between interfaces (0 to
-/// 5 µs). A client that is refused asks again after some hundred.
-const ONE_PACKET: Span = Span::micros(50);
-
 /// How many packets of one flow are looked at for a copy.
 const MAX_LOOKED_AT: usize = 16;
 
@@ -79,7 +79,8 @@ pub fn remove_copies(list: &mut Vec<Event>) -> u64 {
         };
         let shown = flows.entry(flow).or_default();
         let copy = shown.iter_mut().rev().take(MAX_LOOKED_AT).find(|(k, by)| {
-            event.at - list[*k].at <= ONE_PACKET
+            // A client that is refused asks again after some hundred microseconds.
+            event.at - list[*k].at <= ONE_PLACE
                 && !by.contains(&input)
                 && list[*k].what == event.what
         });

@@ -4,6 +4,7 @@ pub mod files;
 mod outside;
 pub mod retention;
 
+use crate::clock::belonging::{Belonging, Mismatch};
 use crate::clock::{self, Given, Solution};
 use crate::coverage::{Coverage, Trust};
 use crate::decode::hosts::Hosts;
@@ -20,6 +21,8 @@ use crate::report::Report;
 use crate::time::{Span, Timestamp};
 use crate::timetable;
 use crate::totals::Totals;
+use std::convert::Infallible;
+use thiserror::Error;
 
 /// What the sources delivered.
 #[derive(Debug, Default)]
@@ -68,6 +71,8 @@ pub struct Settings {
     pub target: Option<Target>,
     /// How much the lists hold.
     pub limits: Limits,
+    /// Inputs that do not belong together are joined all the same.
+    pub force_join: bool,
     /// How far absences are believed; as judged, but in proofs.
     pub trust: Trust,
 }
@@ -80,21 +85,99 @@ impl Default for Settings {
             pids: Vec::new(),
             target: None,
             limits: Limits::BOUNDED,
+            force_join: false,
             trust: Trust::Judged,
         }
     }
 }
 
-/// Solves the clock, orders, joins and explains.
-pub fn report(mut gathered: Gathered, settings: &Settings) -> Report {
+/// A trace and a capture that are not of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{trace} and {capture} are not of one run: {mismatch}; give the files of one run, or join them all the same with --force-join"
+)]
+pub struct Different {
+    /// The trace's path.
+    pub trace: String,
+    /// The captures' paths.
+    pub capture: String,
+    /// What does not match.
+    pub mismatch: Mismatch,
+}
+
+/// Solves the clock, orders, joins and explains, whether the inputs belong together or not.
+pub fn report(gathered: Gathered, settings: &Settings) -> Report {
+    explained(gathered, settings, |_| Ok(())).unwrap_or_else(|never: Infallible| match never {})
+}
+
+/// The same, for inputs that belong together.
+///
+/// # Errors
+/// They do not, and the settings do not force it.
+pub fn checked_report(gathered: Gathered, settings: &Settings) -> Result<Report, Different> {
+    let names = names(&gathered);
+    explained(gathered, settings, |solutions| {
+        belong(&names, solutions, settings)
+    })
+}
+
+/// Hands a case, whose inputs belong together, to whoever explains it.
+///
+/// # Errors
+/// They do not, and the settings do not force it.
+pub fn checked_case<T>(
+    gathered: Gathered,
+    settings: &Settings,
+    explain: impl FnOnce(&Case) -> T,
+) -> Result<T, Different> {
+    let names = names(&gathered);
+    with_case(gathered, settings, |case, solutions| {
+        belong(&names, solutions, settings).map(|()| explain(case))
+    })
+}
+
+/// The traces' paths, and all captures'.
+fn names(gathered: &Gathered) -> (Vec<String>, String) {
+    let traces = gathered.traces.iter().map(|(t, _)| t.path.clone());
+    let captures: Vec<&str> = gathered.captures.iter().map(|c| c.path.as_str()).collect();
+    (traces.collect(), captures.join(", "))
+}
+
+/// Whether the inputs belong together, by what was solved for each trace, in their order.
+fn belong(
+    (traces, captures): &(Vec<String>, String),
+    solutions: &[Solution],
+    settings: &Settings,
+) -> Result<(), Different> {
+    let mut each = traces.iter().zip(solutions);
+    let different = each.find_map(|(trace, solution)| match &solution.belonging {
+        Belonging::Different(mismatch) => Some(Different {
+            trace: trace.clone(),
+            capture: captures.clone(),
+            mismatch: mismatch.clone(),
+        }),
+        Belonging::Same | Belonging::Unknown => None,
+    });
+    match different.filter(|_| !settings.force_join) {
+        Some(different) => Err(different),
+        None => Ok(()),
+    }
+}
+
+fn explained<E>(
+    mut gathered: Gathered,
+    settings: &Settings,
+    check: impl FnOnce(&[Solution]) -> Result<(), E>,
+) -> Result<Report, E> {
     files::apply(&mut gathered);
     let mut remarks = std::mem::take(&mut gathered.remarks);
     remarks.extend(outside::warnings(&gathered.traces));
     let mut report = with_case(gathered, settings, |case, solutions| {
-        assemble::report(case, solutions, settings.limits)
-    });
+        check(solutions)?;
+        Ok(assemble::report(case, solutions, settings.limits))
+    })?;
     report.warnings.splice(..0, remarks);
-    report
+    Ok(report)
 }
 
 /// Solves the clock, orders and joins, and hands the case to whoever explains it.
@@ -105,7 +188,7 @@ pub fn with_case<T>(
 ) -> T {
     files::apply(&mut gathered);
     let Gathered {
-        captures,
+        mut captures,
         mut packets,
         mut stacks,
         mut totals,
@@ -123,6 +206,11 @@ pub fn with_case<T>(
     // The clock is solved from the first packets of each kind, whatever capture they are in.
     merge::order(&mut packets);
     if captures.len() > 1 {
+        let left_out = merge::align(&mut captures, &mut packets);
+        if left_out > 0 {
+            merge::order(&mut packets);
+        }
+        totals.copies += left_out;
         totals.copies += merge::remove_copies(&mut packets);
     }
     let mut solutions: Vec<Solution> = Vec::new();
@@ -160,12 +248,16 @@ pub fn with_case<T>(
         .or_else(|| first(&calls))
         .or_else(|| first(&packets))
         .unwrap_or_default();
+    let assumed = !packets.is_empty()
+        && !calls.is_empty()
+        && solutions.iter().any(|s| s.belonging != Belonging::Same);
     let events = merge::one(calls, packets);
     let hosts = hosts.map(Hosts::new);
     let surroundings = Surroundings {
         captures: &captures,
         traces: &facts,
         own_capture: one_clock,
+        assumed,
         trust: settings.trust,
         dns_ports: &settings.dns_ports,
         // A capture and a trace of one host agree to within what a call takes.
@@ -193,6 +285,8 @@ pub(crate) struct Surroundings<'a> {
     pub traces: &'a [TraceFacts],
     /// The capture is presyn's own: it shows all that the command's network namespace sent.
     pub own_capture: bool,
+    /// Nobody can tell whether trace and capture are of one run.
+    pub assumed: bool,
     pub trust: Trust,
     pub dns_ports: &'a [u16],
     pub tolerance: Span,
@@ -218,6 +312,7 @@ impl Surroundings<'_> {
             captures: self.captures,
             traces: self.traces,
             coverage: &coverage,
+            assumed: self.assumed,
             dns_ports: self.dns_ports,
             tolerance: self.tolerance,
             search: &self.asking.search,

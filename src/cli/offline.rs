@@ -3,13 +3,14 @@
 use super::output::{self, CONDITION, DAMAGED, UNUSABLE};
 use super::progress::{self, Bar, INTERRUPTED};
 use super::{Analyze, Format, settings};
-use crate::pipeline::{self, Settings};
+use crate::pipeline::{self, Different, Settings};
 use crate::render::{markdown, safe::escape};
 use crate::report::Report;
 use crate::session::inputs::{self, InputError, InputOptions};
 use anyhow::{Context, Result, bail};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use thiserror::Error;
 
 /// Reports on a case, or on several. Returns the exit status.
 pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
@@ -64,6 +65,17 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     })
 }
 
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// An input cannot be used.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The inputs are of two runs.
+    #[error(transparent)]
+    Different(#[from] Different),
+}
+
 /// A case that was read.
 pub struct Case {
     /// What there is to say about it.
@@ -77,11 +89,11 @@ pub fn read(
     paths: &[PathBuf],
     options: &InputOptions,
     settings: &Settings,
-) -> Result<Case, InputError> {
+) -> Result<Case, ReadError> {
     let gathered = inputs::gather(paths, options)?;
     let damaged = gathered.is_damaged();
     Ok(Case {
-        report: pipeline::report(gathered, settings),
+        report: pipeline::checked_report(gathered, settings)?,
         damaged,
     })
 }

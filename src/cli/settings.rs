@@ -71,6 +71,7 @@ fn recorded(
         offset: reading.clock_offset.map(seconds).transpose()?,
         utc_offset: reading.tz.as_deref().map(zone).transpose()?,
     };
+    settings.force_join = reading.force_join;
     let inputs = InputOptions {
         capture: CaptureOptions {
             dns_ports: wanted.dns_port.clone(),

@@ -24,9 +24,9 @@ pub fn whatif(args: &Whatif, out: &mut dyn Write) -> Result<u8> {
     }
     let gathered = inputs::gather(&args.paths, &options)?;
     let damaged = gathered.is_damaged();
-    let answers = pipeline::with_case(gathered, &settings, |case, _| {
+    let answers = pipeline::checked_case(gathered, &settings, |case| {
         answer(case, settings.limits, change)
-    })?;
+    })??;
     let written = if format == Format::Json {
         json::write(&answers, out)
     } else {

@@ -27,13 +27,18 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
         return vec![nothing(case)];
     };
     let mut list = if case.evidence.has_trace() {
-        vec![capitalized(&first(case, account))]
+        let answer = first(case, account);
+        let answer = if case.evidence.assumed {
+            format!("Assuming these files are of one run, {answer}")
+        } else {
+            capitalized(&answer)
+        };
+        let mut list = vec![answer];
+        list.extend(second(case, account));
+        list
     } else {
         wire::sentences(case, account)
     };
-    if case.evidence.has_trace() {
-        list.extend(second(case, account));
-    }
     // What a table cannot say, right behind the first sentence.
     let said = findings.iter().filter(|f| page(f.draft.id).in_summary);
     let titles = said.map(|f| format!("{}.", f.draft.title));

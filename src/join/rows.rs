@@ -94,6 +94,7 @@ impl Rows {
             captures: &self.captures,
             traces: &self.traces,
             coverage: &self.coverage,
+            assumed: false,
             dns_ports: &[53],
             tolerance: self.tolerance,
             search: &[],

@@ -1,0 +1,131 @@
+//! Several captures of one run: taken on one host, or at several places with clocks of their own.
+
+use crate::event::{Event, Packet, What};
+use crate::flow::FiveTuple;
+use crate::input::CaptureFacts;
+use crate::time::Span;
+use std::collections::{HashMap, HashSet};
+
+/// Two captures show one packet at one place this far apart at most: ten times what was measured between interfaces of
+/// one host (0 to 5 µs).
+pub const ONE_PLACE: Span = Span::micros(50);
+
+/// How many packets of a capture are compared with those of the first.
+const MAX_COMPARED: usize = 100_000;
+
+/// Moves the packets of later captures onto the clock of the first, where both show the same packets, and takes each
+/// flow that two places show from the first-named place alone: what the second place received need not have reached the
+/// first. Says so in the capture's warnings, and how many packets it left out.
+pub fn align(captures: &mut [CaptureFacts], packets: &mut Vec<Event>) -> u64 {
+    let Some((first, others)) = captures.split_first_mut() else {
+        return 0;
+    };
+    let known = known(packets, first.input);
+    let mut moved: HashMap<u16, Span> = HashMap::new();
+    for capture in others {
+        let Some(apart) = apart(&known, packets, (&*first, &*capture)) else {
+            continue;
+        };
+        if apart.abs() <= ONE_PLACE {
+            continue;
+        }
+        moved.insert(capture.input, apart);
+        capture.first = capture.first.map(|at| at - apart);
+        capture.last = capture.last.map(|at| at - apart);
+        capture.warnings.push(format!(
+            "{} shows packets of {} {:.6} s {}: its times are moved by that, and what both hold is told as {} shows it",
+            capture.path,
+            first.path,
+            apart.abs().as_seconds(),
+            if apart > Span::ZERO { "later" } else { "earlier" },
+            first.path,
+        ));
+    }
+    if moved.is_empty() {
+        return 0;
+    }
+    let held: HashSet<FiveTuple> = packets
+        .iter()
+        .filter(|e| e.place.input == first.input)
+        .filter_map(flow)
+        .collect();
+    let before = packets.len();
+    packets.retain_mut(|event| {
+        let Some(apart) = moved.get(&event.place.input) else {
+            return true;
+        };
+        event.at = event.at - *apart;
+        !flow(event).is_some_and(|f| held.contains(&f) || held.contains(&f.reversed()))
+    });
+    (before - packets.len()) as u64
+}
+
+fn flow(event: &Event) -> Option<FiveTuple> {
+    match &event.what {
+        What::Packet(packet) => packet.flow(),
+        What::Call(_) | What::Life(_) | What::Stack(_) => None,
+    }
+}
+
+/// What one packet is known by wherever it is captured: a SYN by its sequence number, a DNS message by its id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Mark {
+    flow: FiveTuple,
+    number: u32,
+    answer: bool,
+}
+
+fn mark(event: &Event) -> Option<Mark> {
+    match &event.what {
+        What::Packet(Packet::Tcp {
+            flow, flags, seq, ..
+        }) if flags.syn => Some(Mark {
+            flow: *flow,
+            number: *seq,
+            answer: flags.ack,
+        }),
+        What::Packet(Packet::Dns { flow, message, .. }) => Some(Mark {
+            flow: *flow,
+            number: message.id.into(),
+            answer: message.response,
+        }),
+        _ => None,
+    }
+}
+
+/// The packets of the first capture, each by its first occurrence.
+fn known(packets: &[Event], input: u16) -> HashMap<Mark, &Event> {
+    let mut known = HashMap::new();
+    for event in of(packets, input) {
+        if let Some(mark) = mark(event) {
+            known.entry(mark).or_insert(event);
+        }
+    }
+    known
+}
+
+fn of(packets: &[Event], input: u16) -> impl Iterator<Item = &Event> {
+    let own = packets.iter().filter(move |e| e.place.input == input);
+    own.take(MAX_COMPARED)
+}
+
+/// How much later a capture shows what the first shows, by the packet in the middle; `None` where they have no packet in
+/// common. Files of one rotated capture may both hold a SYN of one attempt, the second one sent again: captures that
+/// follow each other are laid on each other only where most of what either holds is in both.
+fn apart(
+    known: &HashMap<Mark, &Event>,
+    packets: &[Event],
+    (first, other): (&CaptureFacts, &CaptureFacts),
+) -> Option<Span> {
+    let mut seen = HashSet::new();
+    let mut differences: Vec<Span> = of(packets, other.input)
+        .filter_map(|event| {
+            let mark = mark(event).filter(|m| seen.insert(*m))?;
+            Some(event.at - known.get(&mark)?.at)
+        })
+        .collect();
+    let overlap = first.first <= other.last && other.first <= first.last;
+    let most = differences.len() >= 2 && 2 * differences.len() >= known.len().min(seen.len());
+    let middle = differences.len() / 2;
+    (!differences.is_empty() && (overlap || most)).then(|| *differences.select_nth_unstable(middle).1)
+}
