@@ -14,7 +14,7 @@ use crate::input::TraceClock;
 use crate::time::{SECOND, Span, Timestamp};
 use action::{Key, Peers};
 use belonging::{Belonging, Found};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How a trace's times become the capture's times.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,15 +119,17 @@ pub fn solve(
     }
 }
 
-/// How many calls have a packet of their own at an offset.
+/// Calls closer than this are one coincidence: A and AAAA, or one question to several resolvers.
+const ONE_ACTION: Span = Span::millis(100);
+
+/// How many moments have a call and its packet at an offset.
 fn actions(pairs: &[Pair], offset: Span, window: Span) -> usize {
-    let agreeing = || {
-        let near = pairs.iter();
-        near.filter(move |p| p.difference >= offset && p.difference - offset <= window)
-    };
-    let calls: HashSet<usize> = agreeing().map(|p| p.call).collect();
-    let packets: HashSet<usize> = agreeing().map(|p| p.packet).collect();
-    calls.len().min(packets.len())
+    let agrees = |p: &&Pair| p.difference >= offset && p.difference - offset <= window;
+    let mut calls: Vec<Timestamp> = pairs.iter().filter(agrees).map(|p| p.call).collect();
+    calls.sort_unstable();
+    let apart = ONE_ACTION.max(window);
+    let gaps = calls.windows(2).filter(|w| w[1] - w[0] > apart).count();
+    calls.first().map_or(0, |_| gaps + 1)
 }
 
 /// Whether an offset is none at all, or a time zone.
@@ -262,8 +264,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
 
 /// A call and a packet that may be the same action.
 struct Pair {
-    call: usize,
-    packet: usize,
+    call: Timestamp,
     /// The packet's time minus the call's.
     difference: Span,
 }
@@ -335,17 +336,13 @@ fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Pair> {
     let mut keys: Vec<_> = seen.into_iter().collect();
     keys.sort_by_key(|(_, (calls, packets))| (calls.first().copied(), packets.first().copied()));
     let mut all = Vec::new();
-    let (mut first_call, mut first_packet) = (0, 0);
     for (_, (calls, packets)) in keys {
-        for (c, call) in calls.iter().enumerate() {
-            all.extend(packets.iter().enumerate().map(|(p, packet)| Pair {
-                call: first_call + c,
-                packet: first_packet + p,
+        for call in &calls {
+            all.extend(packets.iter().map(|packet| Pair {
+                call: *call,
                 difference: *packet - *call,
             }));
         }
-        first_call += calls.len();
-        first_packet += packets.len();
         if all.len() > PAIRS {
             break;
         }

@@ -104,6 +104,10 @@ pub enum Blind {
     CutOff,
     /// The socket is in another network namespace than the capture.
     OtherNamespace,
+    /// Calls show what the capture lacks: answers that they received, connections that came up.
+    ProvenWrong,
+    /// Nobody can tell whether the capture and the trace are of one run.
+    TwoRuns,
     /// Packets on the loopback interface are not in the capture.
     Loopback,
     /// Packets that may hold it could not be read: kind and number.
@@ -135,6 +139,8 @@ impl fmt::Display for Blind {
             Self::OtherTime => f.write_str("the capture does not cover that time"),
             Self::CutOff => f.write_str("the capture is cut off before that time"),
             Self::OtherNamespace => f.write_str("the socket is in another network namespace"),
+            Self::ProvenWrong => f.write_str("calls received what the capture lacks"),
+            Self::TwoRuns => f.write_str("capture and trace may be of two runs"),
             Self::Loopback => f.write_str("the capture holds no packets of the loopback interface"),
             Self::Unread(kind, n) => write!(f, "{n} packets ({kind}) could not be read"),
             Self::NoWaits => f.write_str("the trace does not show how long the client waited"),
@@ -166,6 +172,8 @@ pub struct Coverage {
     views: Vec<View>,
     traced: bool,
     waits: bool,
+    /// Nobody can tell whether captures and traces are of one run.
+    assumed: bool,
     /// What the traces hide, whatever it is.
     unread: Option<Blind>,
 }
@@ -196,6 +204,7 @@ impl Coverage {
         Self {
             trust: Trust::Judged,
             views,
+            assumed: false,
             traced: !traces.is_empty(),
             unread: traces.iter().find_map(unread),
             waits: traces.iter().any(|t| t.sees.waits || t.sees.everything),
@@ -206,6 +215,12 @@ impl Coverage {
     #[must_use]
     pub fn trusted(self, trust: Trust) -> Self {
         Self { trust, ..self }
+    }
+
+    /// The same, where nobody can tell whether captures and traces are of one run: no capture vouches for what calls sent.
+    #[must_use]
+    pub fn assumed(self, assumed: bool) -> Self {
+        Self { assumed, ..self }
     }
 
     /// Whether a packet that no capture holds was not there.
@@ -222,6 +237,9 @@ impl Coverage {
             Trust::Nothing => return Err(Blind::Untrusted),
             Trust::Everything => return Ok(self.vouched()),
             Trust::Judged => {}
+        }
+        if self.assumed && matches!(wanted.kind, Kind::Query | Kind::Syn) {
+            return Err(Blind::TwoRuns);
         }
         let mut reason = Blind::NoCapture;
         for view in &self.views {

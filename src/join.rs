@@ -463,7 +463,9 @@ pub fn join(evidence: &Evidence) -> Joined {
         let asked = asked.filter_map(|q| q.asked.cause.as_mut());
         let made = connections.iter_mut().filter(|c| c.first_syn.is_some());
         let made = made.filter_map(|c| c.attempt.cause.as_mut());
-        asked.chain(made).for_each(|cause| cause.how = How::Inferred);
+        asked
+            .chain(made)
+            .for_each(|cause| cause.how = How::Inferred);
     }
     let hosts = lookups.iter().filter(|l| l.process.is_none());
     let askers = hosts.filter_map(|l| l.client).collect();

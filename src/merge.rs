@@ -5,8 +5,8 @@ mod several;
 use crate::event::{Event, Packet, Service, What};
 use crate::flow::FiveTuple;
 use crate::time::Span;
-pub use several::align;
 use several::ONE_PLACE;
+pub use several::align;
 use std::collections::HashMap;
 
 /// Moves the events of a trace into the capture's time.

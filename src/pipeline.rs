@@ -306,7 +306,7 @@ impl Surroundings<'_> {
     pub fn with_case<T>(&self, events: &[Event], explain: impl FnOnce(&Case) -> T) -> T {
         let (own, ports) = (self.own_capture, self.dns_ports);
         let coverage = Coverage::of(self.captures, self.traces, events, (own, ports));
-        let coverage = coverage.trusted(self.trust);
+        let coverage = coverage.trusted(self.trust).assumed(self.assumed);
         let evidence = Evidence {
             events,
             captures: self.captures,

@@ -89,3 +89,32 @@ fn a_rotated_capture_is_one() {
         }
     }
 }
+
+/// The capture with every time moved.
+fn moved(seconds: u32) -> Vec<u8> {
+    let bytes = fs::read(CAPTURE).unwrap();
+    let frames = frames(&bytes);
+    let mut out = bytes[..24].to_vec();
+    for pair in frames.windows(2) {
+        let mut record = bytes[pair[0]..pair[1]].to_vec();
+        let old = u32::from_le_bytes(record[..4].try_into().unwrap());
+        record[..4].copy_from_slice(&(old + seconds).to_le_bytes());
+        out.extend(record);
+    }
+    out
+}
+
+#[test]
+fn two_clocks_make_no_retransmission() {
+    let folder = tempfile::tempdir().unwrap();
+    let once = report(&[CAPTURE.into()]);
+    for seconds in [3, 7_200] {
+        let other = folder.path().join(format!("{seconds}.pcap"));
+        fs::write(&other, moved(seconds)).unwrap();
+        let both = report(&[CAPTURE.into(), other]);
+        assert_eq!(told(&once), told(&both), "{seconds} s apart");
+        assert!(both.duplicates_removed >= 8);
+        let told = both.warnings.iter().any(|w| w.contains("s later"));
+        assert!(told, "{:?}", both.warnings);
+    }
+}

@@ -1,8 +1,8 @@
 //! What one capture shows.
 
 use super::{Blind, Kind, Wanted};
-use crate::event::{Event, Packet, Service, What};
-use crate::flow::{FiveTuple, Transport};
+use crate::event::{Address, Call, Event, Op, Outcome, Packet, Service, SocketStyle, What};
+use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::input::{CaptureFacts, Counted};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -15,6 +15,9 @@ const REACH: Span = Span::seconds(40);
 
 /// How many hosts are remembered: what goes beyond is a flood, and nothing is claimed about its directions.
 const MAX_HOSTS: usize = 65_536;
+
+/// How many of the things that calls prove are remembered.
+const MAX_PROVEN: usize = 1_000;
 
 /// One capture.
 #[derive(Clone, Debug)]
@@ -38,6 +41,10 @@ pub(super) struct View {
     unheard: HashSet<IpAddr>,
     /// Addresses that somebody on the link looked for.
     sought: HashSet<IpAddr>,
+    /// What calls prove to be missing.
+    missing: Vec<Proven>,
+    /// Network namespaces of sockets whose packets it holds; empty where no trace tells.
+    namespaces: HashSet<u64>,
 }
 
 impl View {
@@ -58,6 +65,8 @@ impl View {
             reached: HashSet::new(),
             unheard: HashSet::new(),
             sought: HashSet::new(),
+            missing: Vec::new(),
+            namespaces: HashSet::new(),
         }
     }
 
@@ -67,6 +76,28 @@ impl View {
             .or_else(|| self.other_place(wanted))
             .or_else(|| self.other_kind(wanted))
             .or_else(|| self.other_direction(wanted))
+            .or_else(|| self.proven_wrong(wanted, from, until))
+    }
+
+    /// Calls prove that the capture lacks packets of this kind: before it began, after it ended, or in between; then
+    /// it lacks others too.
+    fn proven_wrong(&self, wanted: Wanted, from: Timestamp, until: Timestamp) -> Option<Blind> {
+        let (first, last) = self.span?;
+        let here = |m: &&Proven| {
+            let elsewhere = m.netns.zip(wanted.netns).is_some_and(|(a, b)| a != b);
+            m.dns == wanted.kind.is_dns() && !elsewhere
+        };
+        let mut missing = self.missing.iter().filter(here);
+        let wrong = missing.any(|m| {
+            if m.at < first {
+                from < first
+            } else if m.at > last {
+                until > last
+            } else {
+                true
+            }
+        });
+        wrong.then_some(Blind::ProvenWrong)
     }
 
     /// What may be missing of an interval, whatever it is.
@@ -107,6 +138,10 @@ impl View {
     }
 
     fn other_place(&self, wanted: Wanted) -> Option<Blind> {
+        let elsewhere = |n: u64| !self.namespaces.is_empty() && !self.namespaces.contains(&n);
+        if wanted.netns.is_some_and(elsewhere) {
+            return Some(Blind::OtherNamespace);
+        }
         let mut ends = [wanted.from, wanted.to].into_iter().flatten();
         let inside = ends.any(|ip| ip.is_loopback());
         (inside && !self.loopback && !self.own).then_some(Blind::Loopback)
@@ -173,8 +208,118 @@ fn remember(set: &mut HashSet<IpAddr>, host: IpAddr) {
 /// SYNs whose SYN-ACK is still to come, by flow: their sequence numbers.
 type Pending = HashMap<(u16, FiveTuple), u32>;
 
+/// What calls prove that no capture holds: when, and of which kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proven {
+    at: Timestamp,
+    dns: bool,
+    netns: Option<u64>,
+}
+
+/// What the captures hold, as calls know it.
+#[derive(Default)]
+struct Held {
+    /// The ids of responses; names may be cut in a trace.
+    answers: HashSet<u16>,
+    syns: HashSet<Endpoint>,
+    ports: HashSet<u16>,
+}
+
+impl Held {
+    fn packet(&mut self, packet: &Packet) {
+        match packet {
+            Packet::Dns { message, .. } if message.response => {
+                self.answers.insert(message.id);
+            }
+            Packet::Tcp { flow, flags, .. } if flags.syn && !flags.ack => {
+                if self.syns.len() < MAX_HOSTS {
+                    self.syns.insert(flow.dst);
+                }
+                self.ports.insert(flow.src.port);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a call proves to be missing; nothing where so much is held that chance would answer.
+    fn lacks(&self, at: Timestamp, call: &Call, dns_ports: &[u16]) -> Option<Proven> {
+        let few = self.syns.len() < MAX_HOSTS;
+        match &call.op {
+            Op::Receive { fd, messages } if call.outcome.value().is_some() => {
+                let peer = fd.note.as_ref().and_then(|n| n.peer);
+                let missing = messages.iter().any(|m| {
+                    let dns = m.peer.or(peer).is_some_and(|p| dns_ports.contains(&p.port));
+                    let mut answers = m.dns.iter().filter(|d| d.response);
+                    dns && answers.any(|d| !self.answers.contains(&d.id))
+                });
+                let netns = fd.note.as_ref().and_then(|n| n.netns);
+                missing.then_some(Proven {
+                    at,
+                    dns: true,
+                    netns,
+                })
+            }
+            Op::Connect {
+                fd,
+                to: Address::Inet(to),
+            } if few && matches!(call.outcome, Outcome::Returned(_)) => {
+                let note = fd.note.as_ref()?;
+                let stream = note.socket?.style == SocketStyle::Stream;
+                let port = note.local.is_some_and(|l| self.ports.contains(&l.port));
+                let missing = stream && !port && !self.syns.contains(to);
+                missing.then_some(Proven {
+                    at,
+                    dns: false,
+                    netns: note.netns,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The network namespaces of the sockets whose packets are in some capture, by their local ends.
+fn namespaces(events: &[Event]) -> HashSet<u64> {
+    let mut ends: HashSet<Endpoint> = HashSet::new();
+    for event in events {
+        if let What::Packet(packet) = &event.what
+            && let Some(flow) = packet.flow()
+            && ends.len() < MAX_HOSTS
+        {
+            ends.insert(flow.src);
+        }
+    }
+    let notes = events.iter().filter_map(|event| match &event.what {
+        What::Call(call) => call.op.fd()?.note.as_ref(),
+        _ => None,
+    });
+    let held = notes.filter(|n| n.local.is_some_and(|l| ends.contains(&l)));
+    held.filter_map(|n| n.netns).collect()
+}
+
+/// What the calls prove that no capture holds.
+fn proven(events: &[Event], dns_ports: &[u16]) -> Vec<Proven> {
+    let mut held = Held::default();
+    for event in events {
+        if let What::Packet(packet) = &event.what {
+            held.packet(packet);
+        }
+    }
+    let calls = events.iter().filter_map(|event| match &event.what {
+        What::Call(call) => held.lacks(event.at, call, dns_ports),
+        _ => None,
+    });
+    calls.take(MAX_PROVEN).collect()
+}
+
 /// Reads all packets into the views of their captures.
 pub(super) fn look(views: &mut [View], events: &[Event], dns_ports: &[u16]) {
+    let missing = proven(events, dns_ports);
+    let namespaces = namespaces(events);
+    for view in views.iter_mut() {
+        view.missing.clone_from(&missing);
+        view.namespaces.clone_from(&namespaces);
+    }
     let mut pending = Pending::new();
     for event in events {
         let What::Packet(packet) = &event.what else {

@@ -127,5 +127,6 @@ fn apart(
     let overlap = first.first <= other.last && other.first <= first.last;
     let most = differences.len() >= 2 && 2 * differences.len() >= known.len().min(seen.len());
     let middle = differences.len() / 2;
-    (!differences.is_empty() && (overlap || most)).then(|| *differences.select_nth_unstable(middle).1)
+    (!differences.is_empty() && (overlap || most))
+        .then(|| *differences.select_nth_unstable(middle).1)
 }
