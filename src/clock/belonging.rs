@@ -98,9 +98,8 @@ fn by_time(clock: TraceClock, calls: &[Event], packets: &[Event], found: Found) 
         (1.., _) if found.near => Belonging::Same,
         (2.., None) => Belonging::Same,
         // Two incidents of one client have one timetable: 5 s between two resolvers is no proof.
-        (2.., Some(_)) => Belonging::Unknown,
+        (2.., Some(_)) | (0 | 1, None) => Belonging::Unknown,
         (0 | 1, Some(apart)) => Belonging::Different(Mismatch::Times(apart)),
-        (0 | 1, None) => Belonging::Unknown,
     }
 }
 
