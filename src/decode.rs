@@ -5,6 +5,7 @@ pub mod dns;
 pub mod duplicate;
 pub mod foreign;
 pub mod fragment;
+pub mod handshake;
 pub mod hosts;
 pub mod packet;
 pub mod resolv_conf;

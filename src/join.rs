@@ -143,9 +143,11 @@ impl<'a> Evidence<'a> {
         (span >= least).then(|| Span(span.0 - span.0 % least.0))
     }
 
-    /// Time of the last event.
+    /// Time of the last event, or of the last packet of a capture, which may be none that matters.
     pub fn end(&self) -> Timestamp {
-        self.events.last().map_or(Timestamp::default(), |e| e.at)
+        let event = self.events.last().map(|e| e.at);
+        let packet = self.captures.iter().filter_map(|c| c.last).max();
+        event.max(packet).unwrap_or_default()
     }
 }
 

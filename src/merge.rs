@@ -36,7 +36,7 @@ pub fn keep(list: &mut Vec<Event>, event: Event) {
 /// Whether nothing can be joined to a packet.
 fn is_mute(event: &Event) -> bool {
     match &event.what {
-        What::Packet(Packet::Tcp { flags, .. }) => !flags.syn && !flags.rst,
+        What::Packet(Packet::Tcp { flags, .. }) => flags.fin && !flags.syn && !flags.rst,
         What::Packet(Packet::Dns {
             service, message, ..
         }) => message.response && *service != Service::Unicast,

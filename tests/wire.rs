@@ -256,3 +256,170 @@ fn what_the_end_of_the_capture_cut_is_open() {
     assert!(said.contains("still open when the capture ended"), "{said}");
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
+
+fn ids(report: &Report) -> Vec<&str> {
+    report.findings.iter().map(|f| f.id.name()).collect()
+}
+
+fn outcome(report: &Report) -> &str {
+    report.connections[0]
+        .outcome
+        .map_or("unknown", |o| o.name())
+}
+
+#[test]
+fn a_client_that_goes_on_is_connected() {
+    let one_way = "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+                   0.02 10.0.0.1:5000 10.9.9.1:443 syn 7
+                   0.05 10.0.0.1:5000 10.9.9.1:443 ack 8 91";
+    let report = of(one_way, true);
+    assert_eq!(outcome(&report), "connected");
+    assert_eq!(
+        report.resolvers[0].unanswered,
+        Some(0),
+        "the capture is deaf"
+    );
+    assert_eq!(ids(&report), [""; 0]);
+    // The server's data acknowledge the SYN as well.
+    let lost = "0.02 10.0.0.1:5000 10.9.9.1:443 syn 7
+                0.06 10.9.9.1:443 10.0.0.1:5000 ack 91 8";
+    assert_eq!(outcome(&of(lost, true)), "connected");
+}
+
+#[test]
+fn a_syn_ack_that_the_client_does_not_take_is_the_clients_matter() {
+    let ignored = "0.00 10.0.0.1:5000 10.9.9.1:443 syn 7
+                   0.03 10.9.9.1:443 10.0.0.1:5000 synack 90 8
+                   1.00 10.0.0.1:5000 10.9.9.1:443 syn 7
+                   1.03 10.9.9.1:443 10.0.0.1:5000 synack 90 8\n";
+    let report = of(ignored, true);
+    assert_eq!(
+        (outcome(&report), ids(&report)),
+        ("open", vec!["syn-ack-ignored"])
+    );
+    assert!(
+        first(&report).contains("after 30.0 ms, but the client sent 2 SYNs"),
+        "{}",
+        first(&report)
+    );
+    let taken = format!("{ignored} 1.04 10.0.0.1:5000 10.9.9.1:443 ack 8 91");
+    let report = of(&taken, true);
+    assert_eq!(
+        (outcome(&report), ids(&report)),
+        ("connected", vec!["syn-ack-ignored"])
+    );
+    assert_eq!(report.connections[0].connect_seconds, Some(1.04));
+    // They crossed on the way.
+    let crossed = "0.0000 10.0.0.1:5000 10.9.9.1:443 syn 7
+                   1.0000 10.9.9.1:443 10.0.0.1:5000 synack 90 8
+                   1.0004 10.0.0.1:5000 10.9.9.1:443 syn 7";
+    let report = of(crossed, true);
+    assert_eq!(outcome(&report), "connected");
+    assert!(!ids(&report).contains(&"syn-ack-ignored"));
+}
+
+#[test]
+fn an_ack_of_other_bytes_is_an_older_connections() {
+    let challenged = "0.000 10.0.0.1:5000 10.9.9.1:443 syn 7
+                      0.003 10.9.9.1:443 10.0.0.1:5000 ack 5000 900000
+                      0.004 10.0.0.1:5000 10.9.9.1:443 rst 900000
+                      1.000 10.0.0.1:5000 10.9.9.1:443 syn 7
+                      1.003 10.9.9.1:443 10.0.0.1:5000 ack 5000 900000";
+    let report = of(challenged, true);
+    assert_eq!(ids(&report), ["challenge-ack"]);
+    let said = report.summary.concat();
+    assert!(
+        said.contains("2 SYNs of 10.0.0.1 with an ACK of another connection"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_nobody_measured_is_not_printed() {
+    let once = "0.0 10.0.0.1:5000 10.9.9.1:443 syn 7";
+    let report = of(once, true);
+    let finding = report
+        .findings
+        .iter()
+        .find(|f| f.id.name() == "syn-unanswered")
+        .unwrap();
+    assert_eq!(
+        (&*finding.title, finding.seconds),
+        (
+            "10.9.9.1:443 did not answer the SYN, which was sent once",
+            None
+        )
+    );
+    let words = format!("{:?}", (&report.summary, &report.findings));
+    assert!(
+        !words.contains("1.10 s") && !words.contains("gave up"),
+        "{words}"
+    );
+    let thrice = format!(
+        "{once}\n1.0 10.0.0.1:5000 10.9.9.1:443 syn 7\n3.0 10.0.0.1:5000 10.9.9.1:443 syn 7"
+    );
+    assert!(
+        first(&of(&thrice, true))
+            .contains("Nothing answered 3 SYNs of 10.0.0.1 to 10.9.9.1:443, sent over 3.00 s")
+    );
+}
+
+#[test]
+fn a_handshake_is_slow_beside_others_to_its_network() {
+    let connect = |at: f64, port: u16, last: u8, took: f64| {
+        let back = at + took;
+        format!(
+            "{at} 10.0.0.1:{port} 10.9.9.{last}:443 syn 7
+             {back} 10.9.9.{last}:443 10.0.0.1:{port} synack 9 8\n"
+        )
+    };
+    let far = format!(
+        "{}{}",
+        connect(0.0, 5000, 1, 0.28),
+        connect(1.0, 5001, 2, 0.3)
+    );
+    assert!(!ids(&of(&far, true)).contains(&"syn-ack-slow"));
+    let slow = format!(
+        "{}{}",
+        connect(0.0, 5000, 1, 0.02),
+        connect(1.0, 5001, 2, 0.3)
+    );
+    let report = of(&slow, true);
+    assert_eq!(ids(&report), ["syn-ack-slow"]);
+    assert!(
+        report.findings[0]
+            .detail
+            .contains("fastest handshake to its network took 20.0 ms")
+    );
+}
+
+#[test]
+fn a_server_that_looks_up_its_client_is_reported_as_that() {
+    let accepted = "0.00 203.0.113.7:5000 10.0.0.1:22 syn 7
+                    0.05 10.0.0.1:22 203.0.113.7:5000 synack 9 8
+                    0.06 10.0.0.1:4000 10.0.0.53:53 query 1 PTR 7.113.0.203.in-addr.arpa
+                    5.06 10.0.0.1:4000 10.0.0.53:53 query 1 PTR 7.113.0.203.in-addr.arpa\n";
+    let report = of(accepted, true);
+    assert!(
+        ids(&report).contains(&"server-reverse-lookup"),
+        "{:?}",
+        ids(&report)
+    );
+    assert!(
+        report
+            .summary
+            .concat()
+            .contains("server's reverse lookup of its client")
+    );
+    let quick = format!(
+        "{accepted} 0.07 10.0.0.53:53 10.0.0.1:4000 answer 1 PTR 7.113.0.203.in-addr.arpa nxdomain"
+    );
+    let quick: Vec<&str> = quick
+        .lines()
+        .filter(|row| !row.trim().starts_with("5.06"))
+        .collect();
+    assert!(!ids(&of(&quick.join("\n"), true)).contains(&"server-reverse-lookup"));
+    // Another client's name.
+    let other = accepted.replace("7.113.0.203.in", "8.113.0.203.in");
+    assert!(!ids(&of(&other, true)).contains(&"server-reverse-lookup"));
+}

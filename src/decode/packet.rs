@@ -12,6 +12,7 @@ mod tunnel;
 use super::dns;
 use super::duplicate::Duplicates;
 use super::fragment::Fragments;
+use super::handshake::Handshakes;
 use super::stream::{Piece, Segment, Streams};
 use crate::event::{Packet, Service, TcpFlags};
 use crate::flow::{DNS_PORT, Endpoint, FiveTuple, LLMNR_PORT, MDNS_PORT, Transport};
@@ -81,6 +82,7 @@ pub struct Decoder {
     fragments: Fragments,
     streams: Streams,
     duplicates: Duplicates,
+    handshakes: Handshakes,
 }
 
 /// Where packets go.
@@ -97,6 +99,7 @@ impl Decoder {
             fragments: Fragments::default(),
             streams: Streams::default(),
             duplicates: Duplicates::default(),
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -119,7 +122,7 @@ impl Decoder {
         };
         let layer = link::settle(opened.layer);
         if let Layer::Ip(data) = layer
-            && ip::is_dull(data, |port| self.is_wanted(port))
+            && self.is_dull(data)
         {
             return;
         }
@@ -141,6 +144,16 @@ impl Decoder {
             self.layer(frame.at, opened.layer, 0, sink);
         }
         (self.fragments, self.streams) = (Fragments::default(), Streams::default());
+        self.handshakes.clear();
+    }
+
+    /// Whether a packet says nothing that matters, by its first bytes.
+    fn is_dull(&self, data: &[u8]) -> bool {
+        ip::is_dull(
+            data,
+            |port| self.is_wanted(port),
+            |a, b| self.handshakes.may_concern(a, b),
+        )
     }
 
     /// Whether packets on this port are looked at whatever they are.
@@ -170,7 +183,7 @@ impl Decoder {
             self.counters.bounds += 1;
             return;
         }
-        if depth > 0 && ip::is_dull(data, |port| self.is_wanted(port)) {
+        if depth > 0 && self.is_dull(data) {
             return;
         }
         let Some(packet) = ip::read(data) else {
@@ -298,16 +311,18 @@ impl Decoder {
             fin: tcp.fin(),
         };
         let seq = tcp.sequence_number();
-        if flags.syn || flags.fin || flags.rst {
+        let ack = if flags.ack {
+            tcp.acknowledgment_number()
+        } else {
+            0
+        };
+        let shows_handshake = self.handshakes.take(flow, flags, seq, ack);
+        if flags.syn || flags.fin || flags.rst || shows_handshake {
             sink(Packet::Tcp {
                 flow,
                 flags,
                 seq,
-                ack: if flags.ack {
-                    tcp.acknowledgment_number()
-                } else {
-                    0
-                },
+                ack,
             });
         }
         if !(self.is_dns_port(flow.src.port) || self.is_dns_port(flow.dst.port)) {

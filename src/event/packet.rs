@@ -18,7 +18,7 @@ pub enum Packet {
         /// What it says.
         message: Box<dns::Message>,
     },
-    /// A TCP segment with SYN, FIN or RST.
+    /// A TCP segment with SYN, FIN or RST, or another one that shows how a handshake went (`decode::handshake`).
     Tcp {
         /// Who sent it to whom.
         flow: FiveTuple,

@@ -177,7 +177,11 @@ fn what_came_after(case: &Case, index: &Index, c: ConnectionId) -> Span {
         Span::ZERO
     } else {
         let pending = || verdict::unanswered_since(case, this);
-        ledger::after_syn(this).or_else(pending).unwrap_or_default()
+        let tried = || finding::attempt::tried(case, this);
+        ledger::after_syn(this)
+            .or_else(pending)
+            .or_else(tried)
+            .unwrap_or_default()
     }
 }
 

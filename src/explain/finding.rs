@@ -5,6 +5,7 @@ mod address_fallback;
 mod answer_late;
 pub mod attempt;
 mod capture_incomplete;
+mod challenge_ack;
 mod connect_refused;
 mod cost;
 pub mod coverage;
@@ -25,7 +26,10 @@ mod resolver_tcp_stuck;
 mod resolver_unreachable;
 mod reverse_lookup;
 mod search_domains;
+mod server_reverse_lookup;
 mod stub_upstream_silent;
+mod syn_ack_ignored;
+mod syn_ack_slow;
 mod syn_unanswered;
 pub mod tally;
 mod truncated_to_tcp;
@@ -120,6 +124,10 @@ fn definition(id: FindingId) -> (Page, Option<Find>) {
         FindingId::NameServiceWait => in_file!(name_service_wait),
         FindingId::NameNotFound => in_file!(name_not_found),
         FindingId::SynUnanswered => in_file!(syn_unanswered),
+        FindingId::SynAckIgnored => in_file!(syn_ack_ignored),
+        FindingId::ChallengeAck => in_file!(challenge_ack),
+        FindingId::SynAckSlow => in_file!(syn_ack_slow),
+        FindingId::ServerReverseLookup => in_file!(server_reverse_lookup),
         FindingId::ConnectRefused => in_file!(connect_refused),
         FindingId::HostUnreachable => in_file!(host_unreachable),
         FindingId::AddressFallback => in_file!(address_fallback),

@@ -127,7 +127,7 @@ impl Account {
 /// From the first SYN, or the connect that sent it unseen, to the end of the attempt.
 pub fn after_syn(connection: &Connection) -> Option<Span> {
     let ended = connection
-        .ended
+        .measured_end()
         .filter(|_| connection.outcome != Ending::Open)?;
     Some((ended - connection.left()?).max(Span::ZERO))
 }

@@ -15,7 +15,7 @@ use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 use std::ops::Deref;
-pub use syn::{LONGEST_GAP, SynFlow};
+pub use syn::{LONGEST_GAP, Replies, SynFlow};
 
 /// One connection attempt of a stream socket.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub struct Attempt {
     /// The witness of what did not happen: of an attempt that failed without a SYN that none left, of one that is open
     /// or timed out that nothing answered it.
     pub silence: Option<Absence>,
+    /// What came back for its SYNs without completing the connection.
+    pub replies: Replies,
 }
 
 /// A connection attempt and the lookup that it belongs to.
@@ -136,6 +138,13 @@ impl Attempt {
             _ => self.ended,
         };
         self.first_syn.or(failed).or(self.called).or(self.ended)
+    }
+
+    /// When it was known to have ended. An attempt that only packets show has no such moment when nothing answered it:
+    /// that no further SYN came when one was due shows that the client gave up, not when.
+    pub fn measured_end(&self) -> Option<Timestamp> {
+        let assumed = self.outcome == Ending::TimedOut && self.ended_by.is_none();
+        self.ended.filter(|_| !assumed || self.process.is_some())
     }
 
     /// When its SYN left: where nobody captured that, with its call, unless it failed.
@@ -334,8 +343,10 @@ fn of_call(
             call: this.connect,
         }),
         silence: None,
+        replies: Replies::default(),
     };
     if let Some((flow, how)) = flow {
+        connection.replies = std::mem::take(&mut flow.replies);
         connection.wire_to = Some(flow.server);
         connection.from = Some(flow.client);
         connection.cause = Some(Cause {
@@ -350,7 +361,9 @@ fn of_call(
     if connection.outcome == Ending::Open || connection.outcome == Ending::TimedOut {
         calls::conclude(evidence, this, sockets.calls(a), &mut connection);
     }
-    if matches!(connection.outcome, Ending::Open | Ending::TimedOut) {
+    if matches!(connection.outcome, Ending::Open | Ending::TimedOut)
+        && connection.replies.is_empty()
+    {
         connection.silence = silence(evidence, &connection).ok();
     }
     connection
@@ -385,8 +398,9 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
         syns: flow.syns,
         cause: None,
         silence: None,
+        replies: flow.replies,
     };
-    if attempt.outcome == Ending::Open {
+    if attempt.outcome == Ending::Open && attempt.replies.is_empty() {
         attempt.silence = silence(evidence, &attempt).ok();
     }
     if given_up && attempt.silence.is_some() {

@@ -270,6 +270,14 @@ open_enum! {
         NameNotFound = "name-not-found",
         /// A server did not answer the SYN.
         SynUnanswered = "syn-unanswered",
+        /// A server answered the SYN, and the client sent it again.
+        SynAckIgnored = "syn-ack-ignored",
+        /// An older connection with the same ports answered the SYN.
+        ChallengeAck = "challenge-ack",
+        /// A server's answer to the SYN took much longer than the path does.
+        SynAckSlow = "syn-ack-slow",
+        /// A server looked up the name of the client that it had accepted.
+        ServerReverseLookup = "server-reverse-lookup",
         /// A server refused the connection.
         ConnectRefused = "connect-refused",
         /// A server's host could not be reached.

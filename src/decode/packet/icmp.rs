@@ -71,7 +71,11 @@ pub(super) fn message_v6(
 
 /// What the beginning of the quoted packet tells. It was sent some other time, perhaps elsewhere.
 fn quote(data: &[u8], is_dns_port: &dyn Fn(u16) -> bool) -> Option<Quote> {
-    let packet = ip::read(data)?;
+    let mut packet = ip::read(data)?;
+    // A tunnel's far end complains about the packet that carried the client's (6in4, IP in IP).
+    if packet.fragment.is_none() && matches!(packet.protocol, protocol::IPV4 | protocol::IPV6) {
+        packet = ip::read(packet.payload)?;
+    }
     if packet.fragment.is_some_and(|part| part.offset.value() > 0) {
         return None;
     }

@@ -191,7 +191,11 @@ pub(super) fn without_padding(data: &[u8]) -> &[u8] {
 /// without SYN, FIN and RST, or a UDP datagram that does not begin like DNS, on ports that nobody asked for.
 ///
 /// Nearly all packets of a busy host end here.
-pub(super) fn is_dull(data: &[u8], wanted: impl Fn(u16) -> bool) -> bool {
+pub(super) fn is_dull(
+    data: &[u8],
+    wanted: impl Fn(u16) -> bool,
+    may_shake_hands: impl Fn(u16, u16) -> bool,
+) -> bool {
     let (protocol, at) = match data {
         [
             first @ 0x45..=0x4f,
@@ -214,12 +218,14 @@ pub(super) fn is_dull(data: &[u8], wanted: impl Fn(u16) -> bool) -> bool {
     let Some(&[s0, s1, d0, d1]) = data.get(at..).and_then(<[u8]>::first_chunk) else {
         return false;
     };
-    let ports = || wanted(u16::from_be_bytes([s0, s1])) || wanted(u16::from_be_bytes([d0, d1]));
+    let (source, destination) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+    let ports = || wanted(source) || wanted(destination);
     match protocol {
         // FIN, SYN and RST are the lowest three bits.
         protocol::TCP => {
             data.get(at + 13)
                 .is_some_and(|flags| flags.trailing_zeros() >= 3)
+                && !may_shake_hands(source, destination)
                 && !ports()
         }
         // The header has 8 bytes, and a candidate exactly one question.

@@ -106,7 +106,13 @@ pub fn error<'a>(case: &Case<'a>, x: &Connection) -> Option<&'a str> {
 /// How long an attempt took from its call, or its first SYN, to its end.
 pub fn lasted(x: &Connection) -> Option<Span> {
     let from = x.began()?;
-    Some((x.ended? - from).max(Span::ZERO))
+    Some((x.measured_end()? - from).max(Span::ZERO))
+}
+
+/// Over how long the SYNs of an attempt left.
+pub fn tried(case: &Case, x: &Connection) -> Option<Span> {
+    let last = x.syns.last().map(|e| case.evidence.event(*e).at)?;
+    Some(last - x.first_syn?)
 }
 
 /// Whether an attempt failed for certain: a packet or a call says so, or its SYNs stayed unanswered. A socket

@@ -53,7 +53,8 @@ pub fn is_late(case: &Case, x: &Connection) -> bool {
     // The call alone is seen.
     let unseen = x.syns.is_empty() && slow_call(x);
     let connected = x.outcome == Ending::Connected && x.left().is_some();
-    connected && (again || unseen) && !is_never(case, x)
+    // One that came before the last SYN was not late: the client did not take it.
+    connected && (again || unseen) && x.replies.ignored.is_empty() && !is_never(case, x)
 }
 
 /// Whether the SYN of an attempt was never answered, and an answer was due.
@@ -65,9 +66,16 @@ pub fn is_never(case: &Case, x: &Connection) -> bool {
             Ending::Connected => again && x.ended.is_none_or(|end| end < last_syn(case, x)),
             Ending::Open if x.syns.is_empty() && !x.is_pending(&case.evidence) => false,
             Ending::TimedOut | Ending::Open if x.silence.is_none() => false,
-            Ending::TimedOut | Ending::Open => again || waited(case, x) >= FIRST_RETRANSMISSION,
+            Ending::TimedOut | Ending::Open => {
+                again || is_abandoned(x) || waited(case, x) >= FIRST_RETRANSMISSION
+            }
             _ => false,
         }
+}
+
+/// Whether packets alone show an attempt that was never answered nor repeated: its wait is not known.
+fn is_abandoned(x: &Connection) -> bool {
+    x.outcome == Ending::TimedOut && x.measured_end().is_none() && x.syns.len() == 1
 }
 
 fn draft(
@@ -83,6 +91,7 @@ fn draft(
         .copied()
         .max_by_key(|c| waited(case, &case.joined.connections[*c]))?;
     let x = &case.joined.connections[worst];
+    let abandoned = is_abandoned(x);
     let time = waited(case, x);
     let again = x.syns.len().saturating_sub(1);
     let alone = x.syns.is_empty();
@@ -97,12 +106,16 @@ fn draft(
     let end = match x.outcome {
         Ending::Connected if never => "What came of it is not seen",
         Ending::Connected => "Then it connected",
+        Ending::TimedOut if x.measured_end().is_none() => "No further SYN of it is in the capture",
         Ending::TimedOut => "Then the client gave up",
         _ => "The inputs end before the client gave up",
     };
     let draft = Draft {
         id: PAGE.id,
-        severity: cost::severity(Some(time), never && !attempt::recovered(case, x)),
+        severity: cost::severity(
+            Some(time),
+            never && !abandoned && !attempt::recovered(case, x),
+        ),
         subject: Some(Subject::Connection(worst)),
         parties: parties::servers([to]),
         title: if alone {
@@ -112,6 +125,8 @@ fn draft(
                 "let a connect wait for"
             };
             format!("{to} {what} {}", context.case.took(time))
+        } else if abandoned {
+            format!("{to} did not answer the SYN, which was sent once")
         } else if never {
             format!(
                 "{to} answered none of {} in {}",
@@ -135,7 +150,7 @@ fn draft(
                 "The SYN left this host, and no SYN-ACK, RST or ICMP error came back to it in that time. {end}{many}."
             )
         },
-        cost: Some(time),
+        cost: Some(time).filter(|_| !abandoned),
         remedy: Some(format!(
             "Capture on {}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
              own firewall, its accept queue and the way back.",
@@ -153,7 +168,11 @@ fn slow_call(x: &Connection) -> bool {
 
 /// From the first SYN to the end of the attempt, or of the inputs.
 fn waited(case: &Case, x: &Connection) -> Span {
-    let end = x.ended.unwrap_or_else(|| case.evidence.end());
+    let end = match (x.measured_end(), x.outcome) {
+        (Some(end), _) => end,
+        (None, Ending::TimedOut) => last_syn(case, x),
+        (None, _) => case.evidence.end(),
+    };
     let end = end.max(last_syn(case, x));
     x.left()
         .map_or(Span::ZERO, |first| (end - first).max(Span::ZERO))

@@ -77,7 +77,7 @@ fn is_bad(case: &Case, x: &Connection) -> bool {
     let slow = after_syn(x).is_some_and(|took| took >= WORTH_SAYING);
     match x.outcome {
         Ending::Connected => slow,
-        Ending::Open => unanswered_since(case, x).is_some(),
+        Ending::Open => unanswered_since(case, x).is_some() || !x.replies.is_empty(),
         _ => true,
     }
 }
@@ -166,6 +166,24 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
     let (to, who) = (x.to, x.from.map(|from| from.ip.to_string()));
     let of = who.map_or_else(String::new, |who| format!(" of {who}"));
     let syns = words::counted(x.syns.len(), "SYN", "SYNs");
+    if let Some(first) = x.replies.ignored.first() {
+        let after = words::took(case.evidence.event(*first).at - x.first_syn?);
+        let end = after_syn(x).map_or_else(String::new, |t| {
+            format!(
+                "; the client went on {} after its first SYN",
+                words::took(t)
+            )
+        });
+        return Some(format!(
+            "{to} answered the SYN{of} after {after}, but the client sent {syns}: it did not accept the SYN-ACK{end}."
+        ));
+    }
+    if !x.replies.foreign.is_empty() && x.outcome != Ending::Connected {
+        return Some(format!(
+            "{to} answered {syns}{of} with an ACK of another connection: it, or a NAT before it, still has an older \
+             connection with these ports."
+        ));
+    }
     match x.outcome {
         Ending::Connected => {
             let took = words::took(after_syn(x)?);

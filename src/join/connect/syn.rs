@@ -1,7 +1,7 @@
 //! SYNs of the capture, grouped into attempts, with what answered them.
 
 use super::{Ending, departure_limit, refusal};
-use crate::event::{Packet, What};
+use crate::event::{Packet, TcpFlags, What};
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::join::socket::Association;
 use crate::join::{AssociationId, EventId, Evidence, How};
@@ -38,6 +38,98 @@ pub struct SynFlow {
     pub ended: Option<Timestamp>,
     /// By which packet.
     pub ended_by: Option<EventId>,
+    /// What came back without completing the connection.
+    pub replies: Replies,
+}
+
+/// What came back for a SYN without completing the connection, at most [`Self::MAX`] of each kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replies {
+    /// SYN-ACKs after which the client sent its SYN again, or never went on.
+    pub ignored: Vec<EventId>,
+    /// ACKs that acknowledge another connection's bytes.
+    pub foreign: Vec<EventId>,
+}
+
+impl Replies {
+    /// How many of each kind are kept.
+    const MAX: usize = 16;
+
+    /// Whether nothing came back.
+    pub fn is_empty(&self) -> bool {
+        self.ignored.is_empty() && self.foreign.is_empty()
+    }
+
+    fn keep(list: &mut Vec<EventId>, id: EventId) {
+        if list.len() < Self::MAX {
+            list.push(id);
+        }
+    }
+}
+
+/// How soon after a SYN-ACK a SYN may have left before the client had that: they crossed.
+const CROSSED: Span = Span::millis(1);
+
+/// How far into the first window a client's first captured segment may be.
+const WINDOW: u32 = 1 << 20;
+
+impl SynFlow {
+    fn end(&mut self, ending: Ending, at: Timestamp, by: EventId) {
+        (self.ending, self.ended, self.ended_by) = (ending, Some(at), Some(by));
+    }
+
+    /// The client sent its SYN again.
+    fn again(&mut self, at: Timestamp, id: EventId) {
+        let gap = at - self.last;
+        self.due = at + Ord::max(FIRST_GAP, gap + gap);
+        self.syns.push(id);
+        self.last = at;
+        // A SYN-ACK came before: the client did not take it.
+        if self.ending == Ending::Connected
+            && let (Some(ended), Some(by)) = (self.ended, self.ended_by)
+            && at - ended > CROSSED
+        {
+            Replies::keep(&mut self.replies.ignored, by);
+            (self.ending, self.ended, self.ended_by) = (Ending::Open, None, None);
+        }
+    }
+
+    /// Another segment of the client: with the number after its SYN's it acknowledges a SYN-ACK.
+    fn goes_on(&mut self, at: Timestamp, id: EventId, seq: u32) {
+        let into = seq.wrapping_sub(self.seq.wrapping_add(1));
+        if self.ending == Ending::Open && into < WINDOW {
+            self.end(Ending::Connected, at, id);
+        }
+    }
+
+    /// A segment of the server.
+    fn reply(&mut self, at: Timestamp, id: EventId, flags: TcpFlags, ack: u32) {
+        let ours = ack == self.seq.wrapping_add(1);
+        match (flags.syn, flags.ack, flags.rst) {
+            // The client did not take one before this: only that it goes on shows that it took this.
+            (true, true, false)
+                if ours && !self.replies.ignored.is_empty() && self.ending == Ending::Open =>
+            {
+                Replies::keep(&mut self.replies.ignored, id);
+            }
+            // Also after a forged RST: what counts is that the connection came up.
+            (true, true, _) if ours && self.ending != Ending::Connected => {
+                self.end(Ending::Connected, at, id);
+            }
+            // A RST that acknowledges something else answers an older attempt.
+            (syn, acks, true) if (!acks || ours || !syn) && self.ending == Ending::Open => {
+                self.end(Ending::Refused, at, id);
+            }
+            (false, true, false) if self.ending == Ending::Open && !flags.fin => {
+                if ours {
+                    self.end(Ending::Connected, at, id);
+                } else {
+                    Replies::keep(&mut self.replies.foreign, id);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Groups SYNs, SYN-ACKs, RSTs and ICMP errors into attempts, in order of their first SYN.
@@ -53,15 +145,10 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                 ack,
             }) => {
                 if flags.syn && !flags.ack && !flags.rst {
-                    if let Some(known) = latest
-                        .get(flow)
-                        .map(|i| &mut list[*i])
-                        .filter(|f| f.seq == *seq && event.at - f.last <= LONGEST_GAP)
-                    {
-                        let gap = event.at - known.last;
-                        known.due = event.at + Ord::max(FIRST_GAP, gap + gap);
-                        known.syns.push(id);
-                        known.last = event.at;
+                    let known = latest.get(flow).map(|i| &mut list[*i]);
+                    let known = known.filter(|f| f.seq == *seq && event.at - f.last <= LONGEST_GAP);
+                    if let Some(known) = known {
+                        known.again(event.at, id);
                     } else {
                         latest.insert(*flow, list.len());
                         list.push(SynFlow {
@@ -75,20 +162,16 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                             ending: Ending::Open,
                             ended: None,
                             ended_by: None,
+                            replies: Replies::default(),
                         });
                     }
                 } else if let Some(i) = latest.get(&flow.reversed()) {
-                    let known = &mut list[*i];
-                    // A SYN-ACK or RST that acknowledges something else answers an older attempt.
-                    let answers = !flags.ack || *ack == known.seq.wrapping_add(1) || !flags.syn;
-                    if flags.syn && flags.ack && answers && known.ending != Ending::Connected {
-                        // Also after a forged RST: what counts is that the connection came up.
-                        (known.ending, known.ended, known.ended_by) =
-                            (Ending::Connected, Some(event.at), Some(id));
-                    } else if flags.rst && answers && known.ending == Ending::Open {
-                        (known.ending, known.ended, known.ended_by) =
-                            (Ending::Refused, Some(event.at), Some(id));
-                    }
+                    list[*i].reply(event.at, id, *flags, *ack);
+                } else if let Some(i) = latest.get(flow)
+                    && flags.ack
+                    && !flags.rst
+                {
+                    list[*i].goes_on(event.at, id, *seq);
                 }
             }
             What::Packet(Packet::Icmp {

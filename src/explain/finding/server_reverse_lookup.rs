@@ -1,0 +1,122 @@
+//! A server that looks up the name of the client which it has just accepted.
+
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
+use crate::explain::Case;
+use crate::explain::ledger::Subject;
+use crate::explain::words;
+use crate::join::connect::{Connection, Ending};
+use crate::join::lookup::{Lookup, Outcome};
+use crate::join::{LookupId, Query};
+use crate::time::Span;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// What `presyn explain server-reverse-lookup` shows.
+pub const PAGE: Page = Page {
+    id: FindingId::ServerReverseLookup,
+    rests_on_absence: false,
+    in_summary: true,
+    text: "A server looked up the name of the client that it had just accepted.
+
+The client's handshake is quick, and then nothing happens until the server has the name,
+or has given up on it. Nobody needs that name but a log file: sshd with UseDNS, databases
+(MySQL without skip-name-resolve), mail and FTP servers, tcp_wrappers, identd clients
+do it. The resolvers that are asked are the server's own.
+
+presyn sees a connection that a host accepts, and then a PTR query of the same host for
+the address of the other end, which was slow or not answered.
+
+What to do: switch it off: 'UseDNS no' in sshd_config, 'skip-name-resolve' for MySQL,
+HostnameLookups Off for Apache. Or put the clients' addresses into the server's
+/etc/hosts, or repair the reverse zone that its resolvers cannot reach.",
+};
+
+/// How soon after accepting a connection a server looks up its client.
+const AT_ONCE: Span = Span::seconds(5);
+
+/// A lookup that costs less than this delays nobody.
+const NOTICEABLE: Span = Span::millis(100);
+
+/// Finds slow reverse lookups of accepted clients, one finding per server.
+pub fn find(context: &Context) -> Vec<Draft> {
+    let case = context.case;
+    let mut by_peer: HashMap<(IpAddr, IpAddr), Vec<&Connection>> = HashMap::new();
+    for x in &case.joined.connections {
+        let accepted = x.process.is_none() && x.outcome == Ending::Connected;
+        if let Some(from) = x.from.filter(|_| accepted) {
+            by_peer.entry((x.to.ip, from.ip)).or_default().push(x);
+        }
+    }
+    let mut by_server: HashMap<IpAddr, Vec<(LookupId, &Connection)>> = HashMap::new();
+    for (l, lookup) in case.joined.lookups.entries() {
+        let Some((server, peer)) = lookup.client.zip(lookup.reverse) else {
+            continue;
+        };
+        let before = |x: &&&Connection| {
+            let since = x.ended.map(|at| lookup.began - at);
+            since.is_some_and(|since| since >= Span::ZERO && since <= AT_ONCE)
+        };
+        let accepted = by_peer
+            .get(&(server, peer))
+            .and_then(|list| list.iter().rev().find(before));
+        if let Some(x) = accepted.filter(|_| is_slow(lookup)) {
+            by_server.entry(server).or_default().push((l, x));
+        }
+    }
+    let mut servers: Vec<_> = by_server.into_iter().collect();
+    servers.sort_unstable_by_key(|(server, _)| *server);
+    let drafts = servers.iter();
+    drafts
+        .filter_map(|(server, list)| draft(case, *server, list))
+        .collect()
+}
+
+fn is_slow(lookup: &Lookup) -> bool {
+    lookup.process.is_none()
+        && (lookup.outcome == Outcome::Failed || lookup.ended - lookup.began >= NOTICEABLE)
+}
+
+fn draft(case: &Case, server: IpAddr, list: &[(LookupId, &Connection)]) -> Option<Draft> {
+    let lookups = &case.joined.lookups;
+    let lasted = |l: LookupId| lookups[l].ended - lookups[l].began;
+    let &(worst, x) = list.iter().max_by_key(|(l, _)| lasted(*l))?;
+    let lookup = &lookups[worst];
+    let time = lasted(worst);
+    let queries: Vec<&Query> = lookup.queries(case.joined).collect();
+    let peer = lookup.reverse?;
+    let end = match lookup.outcome {
+        Outcome::Answered => format!("answered after {}", case.took(time)),
+        Outcome::Negative => format!("answered after {} (no such name)", case.took(time)),
+        Outcome::Failed | Outcome::Open => "not answered".into(),
+    };
+    let many = match list.len() {
+        1 => String::new(),
+        n => format!(" {n} connections to it were followed by such a lookup."),
+    };
+    Some(Draft {
+        id: PAGE.id,
+        severity: cost::severity(Some(time), false),
+        subject: Some(Subject::Lookup(worst)),
+        parties: parties::names([lookup]),
+        title: format!(
+            "{server} had just accepted a connection of {peer} to port {}: this is a server's reverse lookup of its client",
+            x.to.port
+        ),
+        detail: format!(
+            "{} for the name of {peer}, {end}. A server that does this serves its client only afterwards.{many}",
+            words::queries(queries.len())
+        ),
+        cost: Some(time),
+        remedy: Some(format!(
+            "Switch the lookup off in the server at port {} ('UseDNS no' for sshd, 'skip-name-resolve' for MySQL), or \
+             repair the reverse zone of {peer}.",
+            x.to.port
+        )),
+        evidence: {
+            let mut events = x.syns.clone();
+            events.extend(x.ended_by);
+            events.extend(tally::evidence(queries));
+            events
+        },
+    })
+}
