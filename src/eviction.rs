@@ -267,7 +267,7 @@ fn count(case: &Case, subjects: &[Subject], gone: &Evicted, totals: &mut Totals)
         .filter(|(l, _)| goes(&Subject::Lookup(*l)))
         .map(|(_, lookup)| lookup)
         .collect();
-    totals.lookups += lookups.len();
+    evicted::count_lookups(totals, case, &lookups);
     for c in joined.connections.ids() {
         if goes(&Subject::Connection(c)) {
             evicted::count_attempt(totals, case, c);
@@ -282,6 +282,4 @@ fn count(case: &Case, subjects: &[Subject], gone: &Evicted, totals: &mut Totals)
             *totals.services.entry(wait.service).or_default() += 1;
         }
     }
-    let queries = lookups.iter().flat_map(|l| l.queries.iter().copied());
-    evicted::count_queries(totals, case, queries);
 }

@@ -12,6 +12,7 @@ pub mod evicted;
 pub mod finding;
 pub mod ledger;
 mod left_out;
+pub mod listed;
 pub mod resolver;
 pub mod schedule;
 pub mod stack;

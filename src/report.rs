@@ -401,8 +401,8 @@ pub struct Caller {
     /// `asked by` or `connected by`, the function that the program called, and what called it:
     /// `asked by getnameinfo ← Java_java_net_Inet6AddressImpl_getHostByAddr (libnet.so)`.
     pub words: String,
-    /// Id of the stack.
-    pub stack: String,
+    /// Id of the stack, where it is listed.
+    pub stack: Option<String>,
     /// How to see what the stack cannot show.
     pub hint: Option<String>,
 }

@@ -9,6 +9,7 @@ use crate::event::dns::Rcode;
 use crate::flow::{Endpoint, Transport};
 use crate::report::Origin;
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use times::{Times, Waits};
 
 /// How many rows of the resolver table are counted; a client has a few resolvers, and a report names a thousand.
@@ -16,6 +17,9 @@ const MAX_ROWS: usize = 1_000;
 
 /// How many servers' attempts are told apart; a flood has millions.
 const MAX_SERVERS: usize = 10_000;
+
+/// How many clients are told apart.
+const MAX_CLIENTS: usize = 10_000;
 
 /// How many waits of all rows together are told apart, so that those that overlap later ones still count once.
 const MAX_WAITS: usize = 200_000;
@@ -144,6 +148,26 @@ impl Attempts {
     }
 }
 
+/// What one client's lookups and attempts came to, where packets alone show clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acts {
+    /// Attempts to reach a server.
+    pub connects: usize,
+    /// Lookups.
+    pub lookups: usize,
+    /// Those of both that nothing answered.
+    pub lost: usize,
+}
+
+impl Acts {
+    /// Counts others too.
+    pub fn add(&mut self, other: &Self) {
+        self.connects += other.connects;
+        self.lookups += other.lookups;
+        self.lost += other.lost;
+    }
+}
+
 /// What is known of one resolver's evicted queries.
 #[derive(Debug, Default)]
 struct Row {
@@ -172,6 +196,7 @@ pub struct Totals {
     pub services: BTreeMap<&'static str, usize>,
     rows: BTreeMap<Key, Row>,
     servers: HashMap<Endpoint, Attempts>,
+    clients: BTreeMap<IpAddr, Acts>,
 }
 
 impl Totals {
@@ -215,6 +240,18 @@ impl Totals {
         row.counts.times.round();
         row.counts.waits.fold(MAX_WAITS / rows);
         row.outcomes.add(outcomes);
+    }
+
+    /// What clients did, by address.
+    pub fn clients(&self) -> impl Iterator<Item = (IpAddr, Acts)> {
+        self.clients.iter().map(|(address, acts)| (*address, *acts))
+    }
+
+    /// Counts what a client did and is evicted.
+    pub fn add_acts(&mut self, client: IpAddr, acts: &Acts) {
+        if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&client) {
+            self.clients.entry(client).or_default().add(acts);
+        }
     }
 
     /// Counts attempts to reach a server that are evicted.

@@ -15,9 +15,12 @@ use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::report::{Report, TraceWriter};
+use presyn::session::inputs::{self, InputOptions};
 use presyn::time::{Span, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::HashSet;
+use std::fs;
 use std::sync::Arc;
 
 const DEAD: [u8; 4] = [10, 0, 0, 53];
@@ -644,6 +647,56 @@ fn same_report(shown: Shown, rounds: u32) {
     same_lists("lookup", &some.lookups, &whole.lookups);
     same_lists("connection", &some.connections, &whole.connections);
     assert_eq!(some.summary, whole.summary);
+    nothing_dangles("bounded", &some);
+    nothing_dangles("whole", &whole);
+}
+
+/// Whatever a report refers to is in its lists.
+fn nothing_dangles(case: &str, report: &Report) {
+    let lookups: HashSet<&str> = report.lookups.iter().map(|l| &*l.id).collect();
+    let connections: HashSet<&str> = report.connections.iter().map(|c| &*c.id).collect();
+    let stacks: HashSet<&str> = report.stacks.iter().map(|s| &*s.id).collect();
+    let of_delays = report
+        .delays
+        .iter()
+        .flat_map(|d| [&d.connection, &d.lookup]);
+    let of_connections = report.connections.iter().map(|c| &c.lookup);
+    let of_findings = report.findings.iter().map(|f| &f.subject);
+    for id in of_delays.chain(of_connections).chain(of_findings).flatten() {
+        let listed = lookups.contains(&**id) || connections.contains(&**id);
+        assert!(listed, "{case}: {id}");
+    }
+    let queries = report.lookups.iter().flat_map(|l| &l.queries);
+    let causes = queries.filter_map(|q| q.cause.as_ref());
+    let causes = causes.chain(report.connections.iter().filter_map(|c| c.cause.as_ref()));
+    let callers = report.lookups.iter().flat_map(|l| &l.callers);
+    let callers = callers.chain(report.findings.iter().flat_map(|f| &f.callers));
+    let of_causes = causes.filter_map(|c| c.stack.as_ref());
+    for id in of_causes.chain(callers.filter_map(|c| c.stack.as_ref())) {
+        assert!(stacks.contains(&**id), "{case}: {id}");
+    }
+}
+
+#[test]
+fn references_are_to_what_is_listed_in_every_case() {
+    let mut cases = 0;
+    for entry in fs::read_dir("captures").unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_dir() {
+            continue;
+        }
+        cases += 1;
+        for (list, stacks) in [(1, 1), (2, 3), (1_000, 100)] {
+            let gathered = inputs::gather(&[path.clone()], &InputOptions::default()).unwrap();
+            let settings = Settings {
+                limits: Limits { list, stacks },
+                ..Settings::default()
+            };
+            let report = pipeline::report(gathered, &settings);
+            nothing_dangles(&path.display().to_string(), &report);
+        }
+    }
+    assert!(cases > 30, "{cases} cases");
 }
 
 #[test]

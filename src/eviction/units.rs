@@ -4,6 +4,7 @@ use super::Limits;
 use crate::event::{Event, Op};
 use crate::explain::Case;
 use crate::explain::assemble;
+use crate::explain::finding::{self, attempt};
 use crate::explain::ledger::{Index, Subject, after_syn, window};
 use crate::join::connect::{Connection, Ending, LONGEST_GAP, Role};
 use crate::join::lookup::{Lookup, SAME_LOOKUP};
@@ -12,6 +13,7 @@ use crate::join::{
     State,
 };
 use crate::time::{Span, Timestamp};
+use std::cmp::Reverse;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -265,6 +267,7 @@ impl<'a> Units<'a> {
         stay.extend(self.first_activities(&index, slowest));
         stay.extend(self.first(limits.list));
         stay.extend(self.samples());
+        stay.extend(self.dearest_failures());
         let within = self.within_accounts(&index, slowest);
         stay.extend(within);
         for unit in stay {
@@ -382,6 +385,23 @@ impl<'a> Units<'a> {
                 .filter(|c| joined.connections[**c].role == Role::Server)
                 .find(|c| began(c) >= lookup.ended);
             list.extend(ended_by.map(|c| of_connection(joined, *c)));
+        }
+        list
+    }
+
+    /// The attempts that failed and took longest, as many of each outcome as there are findings about it.
+    fn dearest_failures(&self) -> Vec<usize> {
+        let joined = self.case.joined;
+        let mut list = Vec::new();
+        for outcome in Ending::ALL.into_iter().filter(|o| *o != Ending::Connected) {
+            let of = joined.connections.entries();
+            let mut failed: Vec<(Reverse<Span>, ConnectionId)> = of
+                .filter(|(_, x)| x.outcome == outcome && x.role == Role::Server)
+                .filter_map(|(c, x)| Some((Reverse(attempt::lasted(x)?), c)))
+                .collect();
+            failed.sort_unstable();
+            let dearest = failed.into_iter().take(finding::MAX_OF_A_KIND);
+            list.extend(dearest.map(|(_, c)| of_connection(joined, c)));
         }
         list
     }

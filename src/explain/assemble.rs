@@ -2,6 +2,7 @@
 
 use super::clients::{self, Client};
 use super::ledger::{Account, Index, Kind, Line, Subject, window};
+use super::listed::Listed;
 use super::whatif::{WhatIf, told};
 use super::{Case, cite, evicted, finding, ledger, left_out, resolver, stack, verdict};
 use crate::clock::Solution;
@@ -53,10 +54,8 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
     let mut resolvers = resolver::rows(case);
     let resolvers_left_out = resolvers.len().saturating_sub(limits.list);
     resolvers.truncate(limits.list);
-    let lookups = joined.lookups.len();
-    let connections = joined.connections.len();
-    let (stacks, more_stacks) = stack::all(case, limits.stacks);
-    Report {
+    let listed = Listed::choose(case, &accounts, &findings, limits.list);
+    let mut report = Report {
         schema: report::SCHEMA.into(),
         started: case.dated.then(|| rfc3339(case.started)),
         summary: verdict::sentences(case, &accounts, &findings),
@@ -72,23 +71,17 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             options: conf.options.clone(),
         }),
         resolvers,
-        lookups: joined
-            .lookups
-            .entries()
-            .take(limits.list)
-            .map(|(l, x)| lookup(case, &whatif, l, x))
+        lookups: { listed.lookups.iter() }
+            .map(|l| lookup(case, &whatif, *l, &joined.lookups[*l]))
             .collect(),
-        connections: joined
-            .connections
-            .entries()
-            .take(limits.list)
-            .map(|(c, x)| connection(case, c, x))
+        connections: { listed.connections.iter() }
+            .map(|c| connection(case, *c, &joined.connections[*c]))
             .collect(),
         clients: hosts(case, &accounts, limits),
         delays: accounts.iter().map(|a| delay(case, a)).collect(),
         best_change: accounts.first().and_then(|a| told::best(&whatif, a)),
         findings: findings.into_iter().map(|f| f.report).collect(),
-        stacks,
+        stacks: Vec::new(),
         duplicates_removed: case
             .evidence
             .captures
@@ -97,14 +90,17 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             .sum::<u64>()
             + case.totals.copies,
         omitted: report::Omitted {
-            lookups: lookups.saturating_sub(limits.list) + case.totals.lookups,
-            connections: connections.saturating_sub(limits.list) + case.totals.connections,
+            lookups: joined.lookups.len() - listed.lookups.len() + case.totals.lookups,
+            connections: joined.connections.len() - listed.connections.len()
+                + case.totals.connections,
             delays: left_out,
-            stacks: more_stacks,
+            stacks: 0,
             resolvers: resolvers_left_out,
         },
         warnings: warnings(case, &index),
-    }
+    };
+    stack::list(case, &mut report, limits.stacks);
+    report
 }
 
 /// The hosts that asked and connected, where packets alone show them and there are several.
@@ -120,10 +116,10 @@ fn hosts(case: &Case, accounts: &[Account], limits: Limits) -> Vec<report::Clien
     list.truncate(limits.list);
     let row = |(address, client): (IpAddr, Client)| report::Client {
         address: address.to_string(),
-        connects: Some(client.connects as u64),
-        lookups: Some(client.lookups as u64),
+        connects: Some(client.acts.connects as u64),
+        lookups: Some(client.acts.lookups as u64),
         slowest_s: client.slowest.map(|s| cite::seconds(s.as_seconds())),
-        lost: Some(client.lost as u64),
+        lost: Some(client.acts.lost as u64),
     };
     list.into_iter().map(row).collect()
 }

@@ -6,22 +6,19 @@
 use super::Case;
 use super::ledger::{Account, Subject};
 use crate::join::connect::{Connection, Ending, Role};
-use crate::join::lookup::Outcome;
+use crate::join::lookup::{Lookup, Outcome};
 use crate::time::Span;
+use crate::totals::Acts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// What one client did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Client {
-    /// Attempts to reach a server.
-    pub connects: usize,
-    /// Lookups.
-    pub lookups: usize,
+    /// How much of it.
+    pub acts: Acts,
     /// The longest time before a SYN of it, or of a lookup that no connection used.
     pub slowest: Option<Span>,
-    /// Lookups and connects of it that nothing answered.
-    pub lost: usize,
 }
 
 /// Whether a connection came from outside to the host whose lookups the capture shows.
@@ -33,23 +30,43 @@ pub fn is_inbound(case: &Case, x: &Connection) -> bool {
     asks(x.to.ip) && !asks(from.ip)
 }
 
+/// Whose lookup it was, and what it counts as.
+pub fn of_lookup(lookup: &Lookup) -> Option<(IpAddr, Acts)> {
+    let acts = Acts {
+        lookups: 1,
+        lost: usize::from(lookup.outcome == Outcome::Failed),
+        ..Acts::default()
+    };
+    Some((lookup.client?, acts))
+}
+
+/// Whose attempt to reach a server it was, and what it counts as.
+pub fn of_connection(case: &Case, x: &Connection) -> Option<(IpAddr, Acts)> {
+    let from = { x.from }.filter(|_| x.role == Role::Server && !is_inbound(case, x))?;
+    let acts = Acts {
+        connects: 1,
+        lost: usize::from(matches!(x.outcome, Ending::TimedOut)),
+        ..Acts::default()
+    };
+    Some((from.ip, acts))
+}
+
 /// The clients of a capture, by address.
 pub fn all(case: &Case, accounts: &[Account]) -> BTreeMap<IpAddr, Client> {
     let joined = case.joined;
-    let resolvers: BTreeSet<IpAddr> = joined.queries.iter().map(|q| q.resolver.ip).collect();
+    let asked = joined.queries.iter().map(|q| q.resolver);
+    let evicted = case.totals.rows().map(|(_, resolver, _)| resolver);
+    let resolvers: BTreeSet<IpAddr> = asked.chain(evicted).map(|r| r.ip).collect();
     let mut list: BTreeMap<IpAddr, Client> = BTreeMap::new();
-    for lookup in &joined.lookups {
-        if let Some(address) = lookup.client.filter(|a| !resolvers.contains(a)) {
-            let client = list.entry(address).or_default();
-            client.lookups += 1;
-            client.lost += usize::from(lookup.outcome == Outcome::Failed);
-        }
-    }
-    for x in joined.connections.iter().filter(|x| x.role == Role::Server) {
-        if let Some(from) = x.from.filter(|_| !is_inbound(case, x)) {
-            let client = list.entry(from.ip).or_default();
-            client.connects += 1;
-            client.lost += usize::from(matches!(x.outcome, Ending::TimedOut));
+    let lookups = joined.lookups.iter().filter_map(of_lookup);
+    let connections = joined.connections.iter();
+    let connections = connections.filter_map(|x| of_connection(case, x));
+    for (address, acts) in lookups.chain(connections).chain(case.totals.clients()) {
+        // A resolver asks for others.
+        let lookups = acts.lookups * usize::from(!resolvers.contains(&address));
+        if acts.connects + lookups > 0 {
+            let acts = Acts { lookups, ..acts };
+            list.entry(address).or_default().acts.add(&acts);
         }
     }
     for account in accounts {

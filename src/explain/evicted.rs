@@ -1,14 +1,14 @@
 //! Evicted lookups and connections, counted as the retained ones are, and what the reader must know about them.
 
 use super::finding::{attempt, tally};
-use super::{Case, resolver, words};
+use super::{Case, clients, resolver, words};
 use crate::join::connect::Role;
+use crate::join::lookup::Lookup;
 use crate::join::{ConnectionId, Query, QueryId};
 use crate::totals::{Key, Totals};
 use std::collections::BTreeMap;
 
-/// Counts queries that are evicted, of a case that still holds them.
-pub fn count_queries(totals: &mut Totals, case: &Case, queries: impl IntoIterator<Item = QueryId>) {
+fn count_queries(totals: &mut Totals, case: &Case, queries: impl IntoIterator<Item = QueryId>) {
     let mut rows: BTreeMap<Key, Vec<&Query>> = BTreeMap::new();
     for q in queries {
         let query = &case.joined.queries[q];
@@ -20,10 +20,23 @@ pub fn count_queries(totals: &mut Totals, case: &Case, queries: impl IntoIterato
     }
 }
 
+/// Counts lookups that are evicted, of a case that still holds them.
+pub fn count_lookups(totals: &mut Totals, case: &Case, lookups: &[&Lookup]) {
+    totals.lookups += lookups.len();
+    for (client, acts) in lookups.iter().filter_map(|l| clients::of_lookup(l)) {
+        totals.add_acts(client, &acts);
+    }
+    let queries = lookups.iter().flat_map(|l| l.queries.iter().copied());
+    count_queries(totals, case, queries);
+}
+
 /// Counts an attempt that is evicted, of a case that still holds it.
 pub fn count_attempt(totals: &mut Totals, case: &Case, c: ConnectionId) {
     let x = &case.joined.connections[c];
     totals.connections += 1;
+    if let Some((client, acts)) = clients::of_connection(case, x) {
+        totals.add_acts(client, &acts);
+    }
     if x.role == Role::Server {
         totals.add_attempts(x.to, &attempt::kinds(case, x));
     }

@@ -145,7 +145,7 @@ pub fn page(id: FindingId) -> Page {
 }
 
 /// Findings of one kind that a report holds; a case with more has them all for one reason.
-const MAX_OF_A_KIND: usize = 20;
+pub const MAX_OF_A_KIND: usize = 20;
 
 /// The pages of all findings.
 pub fn pages() -> impl Iterator<Item = Page> {

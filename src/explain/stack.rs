@@ -87,25 +87,57 @@ pub fn of_call(case: &Case, event: EventId) -> Option<String> {
     case.stacks.of(case, event).map(|(n, _)| id(n))
 }
 
-/// The stacks of the report, and how many others there are.
-pub fn all(case: &Case, most: usize) -> (Vec<report::Stack>, usize) {
-    let list = &case.stacks.distinct;
-    let shown = list.iter().take(most).enumerate();
-    let shown = shown.map(|(n, stack)| report::Stack {
-        id: id(n),
-        frames: stack
-            .frames
-            .iter()
-            .map(|f| report::Frame {
-                function: f.function.as_deref().map(str::to_owned),
-                offset: f.function.as_ref().map(|_| f.offset),
-                file: f.module.to_string(),
-                address: f.address,
-            })
-            .collect(),
-        cut: cut(stack.end),
+/// Lists the stacks of a report: so many, those that it refers to first. References to others are taken out.
+pub fn list(case: &Case, report: &mut report::Report, most: usize) {
+    let all = &case.stacks.distinct;
+    let mut ids: Vec<String> = Vec::new();
+    let mut seen: HashSet<String> = HashSet::new();
+    references(report, &mut |stack| {
+        if let Some(id) = stack.as_ref().filter(|id| seen.insert((*id).clone())) {
+            ids.push(id.clone());
+        }
     });
-    (shown.collect(), list.len().saturating_sub(most))
+    let others = (0..all.len()).map(id).filter(|id| !seen.contains(id));
+    let listed: HashSet<String> = ids.into_iter().chain(others).take(most).collect();
+    references(report, &mut |stack| {
+        stack.take_if(|id| !listed.contains(id));
+    });
+    let shown = all.iter().enumerate().map(|(n, stack)| (id(n), stack));
+    let shown = shown.filter(|(id, _)| listed.contains(id));
+    report.stacks = shown.map(|(id, stack)| written(id, stack)).collect();
+    report.omitted.stacks = all.len() - report.stacks.len();
+}
+
+/// Every place of a report that names a stack, findings first.
+fn references(report: &mut report::Report, visit: &mut dyn FnMut(&mut Option<String>)) {
+    let findings = report.findings.iter_mut().flat_map(|f| &mut f.callers);
+    findings.for_each(|caller| visit(&mut caller.stack));
+    for lookup in &mut report.lookups {
+        for caller in &mut lookup.callers {
+            visit(&mut caller.stack);
+        }
+        let causes = lookup.queries.iter_mut().filter_map(|q| q.cause.as_mut());
+        causes.for_each(|cause| visit(&mut cause.stack));
+    }
+    let causes = report
+        .connections
+        .iter_mut()
+        .filter_map(|c| c.cause.as_mut());
+    causes.for_each(|cause| visit(&mut cause.stack));
+}
+
+fn written(id: String, stack: &Stack) -> report::Stack {
+    let frames = stack.frames.iter().map(|f| report::Frame {
+        function: f.function.as_deref().map(str::to_owned),
+        offset: f.function.as_ref().map(|_| f.offset),
+        file: f.module.to_string(),
+        address: f.address,
+    });
+    report::Stack {
+        id,
+        frames: frames.collect(),
+        cut: cut(stack.end),
+    }
 }
 
 fn cut(end: End) -> Option<StackCut> {
@@ -139,7 +171,7 @@ pub fn callers(case: &Case, calls: impl IntoIterator<Item = EventId>) -> Vec<rep
         };
         let words = format!("{} {said}", if asks { "asked by" } else { "connected by" });
         if list.len() < MAX_CALLERS && !list.iter().any(|c| c.words == words) {
-            let (stack, hint) = (id(n), hint(&call.task, stack));
+            let (stack, hint) = (Some(id(n)), hint(&call.task, stack));
             list.push(report::Caller { words, stack, hint });
         }
     }
