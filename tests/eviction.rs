@@ -687,7 +687,8 @@ fn references_are_to_what_is_listed_in_every_case() {
         }
         cases += 1;
         for (list, stacks) in [(1, 1), (2, 3), (1_000, 100)] {
-            let gathered = inputs::gather(&[path.clone()], &InputOptions::default()).unwrap();
+            let gathered =
+                inputs::gather(std::slice::from_ref(&path), &InputOptions::default()).unwrap();
             let settings = Settings {
                 limits: Limits { list, stacks },
                 ..Settings::default()
