@@ -66,6 +66,9 @@ impl Case<'_> {
                 format!("at least {}", words::took(known))
             }
             Some(known) => words::took(known),
+            None if self.evidence.is_timed() => {
+                format!("less than {}", words::took(self.evidence.resolution()))
+            }
             None => "an unknown time".into(),
         }
     }

@@ -28,7 +28,7 @@ pub mod unsent;
 
 use crate::coverage::{Absence, Coverage};
 use crate::event::dns::{Question, Rcode};
-use crate::event::{Call, Event, Task, What};
+use crate::event::{Call, Event, Op, Outcome, Task, What};
 use crate::flow::{Endpoint, Transport};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
@@ -106,6 +106,16 @@ impl<'a> Evidence<'a> {
             .any(|t| t.sees.waits || t.sees.everything)
     }
 
+    /// Whether the traces name the threads of their calls: a log of strace without `-f` shows one thread alone, and names
+    /// none.
+    pub fn follows_threads(&self) -> bool {
+        self.events.iter().any(|e| match &e.what {
+            What::Call(call) => call.task.tid.is_some(),
+            What::Life(life) => life.task.tid.is_some(),
+            What::Packet(_) | What::Stack(_) => false,
+        })
+    }
+
     /// Whether this is a DNS server's port.
     pub fn is_dns_port(&self, port: u16) -> bool {
         self.dns_ports.contains(&port)
@@ -135,7 +145,10 @@ impl<'a> Evidence<'a> {
     /// known in it, so a lower bound; `None` where none is.
     pub fn known(&self, span: Span) -> Option<Span> {
         if self.is_timed() {
-            return Some(span);
+            // Without packets a clock of whole seconds shows nothing that is shorter.
+            let step = self.resolution();
+            let short = !self.has_capture() && step >= Span::millis(1) && span < step;
+            return (!short).then_some(span);
         }
         // Lines are laid a nanosecond apart, to keep their order.
         let lines = i64::try_from(self.events.len()).unwrap_or(i64::MAX);
@@ -143,12 +156,29 @@ impl<'a> Evidence<'a> {
         (span >= least).then(|| Span(span.0 - span.0 % least.0))
     }
 
-    /// Time of the last event, or of the last packet of a capture, which may be none that matters.
+    /// Time of the last event, when one of the last calls was over, or of the last packet of a capture, which may be none
+    /// that matters.
     pub fn end(&self) -> Timestamp {
-        let event = self.events.last().map(|e| e.at);
+        let last = self.events.iter().rev().take(LAST_CALLS);
         let packet = self.captures.iter().filter_map(|c| c.last).max();
-        event.max(packet).unwrap_or_default()
+        last.map(over).max().max(packet).unwrap_or_default()
     }
+}
+
+/// How many events at the end of the inputs may be calls that were still to return: one of each thread.
+const LAST_CALLS: usize = 64;
+
+/// When an event was over, as far as it tells.
+fn over(event: &Event) -> Timestamp {
+    let What::Call(call) = &event.what else {
+        return event.at;
+    };
+    let timed_out = match (&call.op, &call.outcome) {
+        (Op::Wait { timeout, .. }, Outcome::Returned(0)) => *timeout,
+        _ => None,
+    };
+    let exited = call.exited.or(timed_out.map(|t| event.at + t));
+    exited.map_or(event.at, |exited| exited.max(event.at))
 }
 
 /// How many events after a call are looked at for the next one of its thread.
@@ -304,6 +334,8 @@ pub struct Query {
     pub state: State,
     /// When the client stopped waiting for it.
     pub until: Timestamp,
+    /// A response with its id that answers another question.
+    pub foreign: Option<EventId>,
 }
 
 impl Deref for Query {

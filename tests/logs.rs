@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::format_push_string,
+    clippy::format_collect,
     clippy::cast_possible_truncation,
     reason = "tests"
 )]
@@ -11,7 +12,7 @@
 use presyn::input::progress::Progress;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::text;
-use presyn::report::{Delay, FindingId, LookupOutcome, Report, Resolver};
+use presyn::report::{ConnectionOutcome, Delay, FindingId, LookupOutcome, Report, Resolver};
 use presyn::session::inputs::{self, InputOptions};
 use presyn::source::strace_log;
 use std::fs;
@@ -400,4 +401,199 @@ fn a_change_never_makes_a_cut_lookup_shorter_than_its_first_wait() {
     let report = report(&timed(&log(&[lines])));
     let best = report.best_change.unwrap();
     assert!((1.0..=2.1).contains(&best.least_s), "{best:?}");
+}
+
+#[test]
+fn a_socket_of_before_the_log_is_known_by_who_answers_on_it() {
+    let parts = [
+        vec![format!("sendto(3, {QUERY}, MSG_NOSIGNAL, NULL, 0) = 27")],
+        answered(3, "192.0.2.54"),
+        connected("198.51.100.5"),
+    ];
+    let report = report(&timed(&log(&parts)));
+    let row = resolver(&report, "192.0.2.54");
+    assert_eq!((row.queries, row.answered), (Some(1), Some(1)));
+    assert_eq!(report.lookups[0].name.as_deref(), Some("host.test"));
+}
+
+#[test]
+fn a_response_to_another_question_is_no_silence() {
+    let other = ANSWER.replace(r"\4host", r"\4mail");
+    let second = QUERY
+        .replacen(r"\21\21", r"\21\22", 1)
+        .replace(r"\0\0\1\0\1", r"\0\0\34\0\1");
+    let from = "{sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr(\"192.0.2.54\")}";
+    let mut lines = asked(3, "192.0.2.54");
+    lines.push("poll([{fd=3, events=POLLIN}], 1, 5000) = 1 ([{fd=3, revents=POLLIN}])".into());
+    lines.push(format!("recvfrom(3, {ANSWER}, 0, {from}, [28->16]) = 43"));
+    lines.push(format!("sendto(3, {second}, MSG_NOSIGNAL, NULL, 0) = 27"));
+    let wrong = other.replacen(r"\21\21", r"\21\22", 1);
+    lines.push(format!("recvfrom(3, {wrong}, 0, {from}, [28->16]) = 43"));
+    lines.push(in_vain(3, 4998));
+    lines.push("close(3) = 0".into());
+    let report = report(&timed(&log(&[lines])));
+    assert!(!has(&report, FindingId::ResolverSilent));
+    let words = words(&report);
+    assert!(words.contains("another question (A mail.test)"), "{words}");
+}
+
+#[test]
+fn a_connect_under_way_accuses_nobody() {
+    let lines = vec![
+        format!(
+            "{} = -1 EINPROGRESS (Operation now in progress)",
+            connect(6, "198.51.100.7", 443)
+        ),
+        format!(
+            "{} = -1 ENETUNREACH (Network is unreachable)",
+            connect(8, "198.51.100.9", 443)
+        ),
+    ];
+    let report = report(&timed(&log(&[lines])));
+    assert!(!has(&report, FindingId::AddressFallback));
+    let open = report
+        .connections
+        .iter()
+        .find(|c| c.to.starts_with("198.51.100.7"))
+        .unwrap();
+    assert_eq!(open.outcome, Some(ConnectionOutcome::Open));
+}
+
+#[test]
+fn a_wait_in_vain_for_a_connect_is_a_finding_with_and_without_a_close() {
+    for end in [None, Some("close(4) = 0")] {
+        let mut lines = vec![
+            "socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 4".into(),
+            format!(
+                "{} = -1 EINPROGRESS (Operation now in progress)",
+                connect(4, "198.51.100.7", 80)
+            ),
+            "poll([{fd=4, events=POLLOUT}], 1, 20000) = 0 (Timeout)".into(),
+        ];
+        lines.extend(end.map(str::to_owned));
+        let report = report(&timed(&log(&[lines])));
+        let found = report
+            .findings
+            .iter()
+            .find(|f| f.id == FindingId::SynUnanswered);
+        assert!(
+            near(found.and_then(|f| f.seconds), 20.0),
+            "{end:?}: {:#?}",
+            report.findings
+        );
+        assert!(report.summary[0].contains("198.51.100.7"));
+    }
+}
+
+#[test]
+fn seconds_of_an_untraced_thread_are_not_explained() {
+    let mut text = timed(&log(&[vec![datagram(3)]]));
+    for (n, line) in log(&[connected("198.51.100.5")]).lines().enumerate() {
+        text += &format!("10:00:12.50000{n} {line}\n");
+    }
+    let report = report(&text);
+    assert!(!has(&report, FindingId::NothingWrong));
+    let words = words(&report);
+    assert!(
+        words.contains("12.5 s of that the log does not explain"),
+        "{words}"
+    );
+    assert!(
+        words.contains("strace -f") && !words.contains("starting up"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_name_that_was_cut_is_marked() {
+    let query = r#""\21\21\1\0\0\1\0\0\0\0\0\0\4host\7interna"..., 40"#;
+    let mut lines = asked(3, "192.0.2.53");
+    lines.pop();
+    lines.push(format!("sendto(3, {query}, MSG_NOSIGNAL, NULL, 0) = 40"));
+    lines.extend([in_vain(3, 5000), "close(3) = 0".into()]);
+    let report = report(&timed(&log(&[lines])));
+    assert_eq!(report.lookups[0].name.as_deref(), Some("host.interna…"));
+    let words = words(&report);
+    for (at, _) in words.match_indices("host.interna") {
+        assert!(words[at..].starts_with("host.interna…"), "{words}");
+    }
+}
+
+#[test]
+fn dns_that_cannot_leave_is_a_failed_lookup_of_a_named_resolver() {
+    let no_route = |fd| {
+        let to = connect(fd, "192.0.2.53", 53);
+        vec![
+            datagram(fd),
+            format!("{to} = -1 ENETUNREACH (Network is unreachable)"),
+            format!("close({fd}) = 0"),
+        ]
+    };
+    let mut filtered = asked(3, "192.0.2.53");
+    filtered.pop();
+    filtered.push(format!(
+        "sendto(3, {QUERY}, MSG_NOSIGNAL, NULL, 0) = -1 EPERM (Operation not permitted)"
+    ));
+    filtered.push("close(3) = 0".into());
+    for (lines, error) in [(no_route(3), "ENETUNREACH"), (filtered, "EPERM")] {
+        let report = report(&timed(&log(&[lines])));
+        assert_eq!(outcome(&report), Some(LookupOutcome::Failed), "{error}");
+        assert!(has(&report, FindingId::ResolverUnreachable));
+        assert!(report.summary[0].contains(error), "{:?}", report.summary);
+        assert_eq!(resolver(&report, "192.0.2.53").never_sent, Some(1));
+    }
+    // Only the first resolver cannot be reached.
+    let parts = [
+        no_route(3),
+        asked(4, "192.0.2.54"),
+        answered(4, "192.0.2.54"),
+        connected("198.51.100.5"),
+    ];
+    let report = report(&timed(&log(&parts)));
+    assert!(
+        has(&report, FindingId::ResolverUnreachable),
+        "{:#?}",
+        report.findings
+    );
+    assert_eq!(resolver(&report, "192.0.2.54").answered, Some(1));
+}
+
+#[test]
+fn a_clock_of_whole_seconds_shows_nothing_shorter() {
+    let lines = [
+        asked(3, "192.0.2.53"),
+        answered(3, "192.0.2.53"),
+        connected("198.51.100.5"),
+    ];
+    let text: String = log(&lines)
+        .lines()
+        .map(|l| format!("10:00:00 {l}\n"))
+        .collect();
+    let report = report(&text);
+    assert_eq!(resolver(&report, "192.0.2.53").rtt_s.max, None);
+    assert_eq!(report.delays[0].since_start_s, None);
+    let words = words(&report);
+    assert!(
+        words.contains("less than 1.00 s") && !words.contains(" 0 µs"),
+        "{words}"
+    );
+}
+
+/// A shell waits, then starts the client.
+#[test]
+fn a_program_starts_when_it_is_executed() {
+    let mut text = String::from(concat!(
+        "50 10:00:00.000000 execve(\"/bin/sh\", [\"sh\"], 0x7 /* 9 vars */) = 0\n",
+        "50 10:00:00.000100 clone(child_stack=NULL, flags=SIGCHLD) = 51\n",
+        "51 10:00:04.000000 execve(\"/usr/bin/client\", [\"client\"], 0x7 /* 9 vars */) = 0\n",
+    ));
+    for (n, line) in log(&[connected("198.51.100.5")]).lines().enumerate() {
+        text += &format!("51 10:00:04.10000{n} {line}\n");
+    }
+    let report = report(&text);
+    assert!(
+        near(report.delays[0].since_start_s, 0.1),
+        "{:?}",
+        report.delays
+    );
 }

@@ -243,7 +243,7 @@ fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report:
     let began = cite::moment(case, lookup.began, by_packet);
     report::Lookup {
         id: cite::lookup_id(l),
-        name: lookup.name.known().map(ToString::to_string),
+        name: lookup.shown_name(),
         kind: if lookup.reverse.is_some() {
             LookupKind::Reverse
         } else {

@@ -292,13 +292,18 @@ fn cite(line: &mut Line, claim: &Claim) {
     line.packets.extend(claim.packets.iter().copied());
 }
 
+/// A program of one thread is rarely busy for so long before it connects.
+const WORTH_EXPLAINING: Span = Span::millis(500);
+
 /// Time that nobody claims. With the waiting calls in the trace, or before any name-service activity,
 /// the program was running or asleep on its own; else nobody knows.
 fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp) {
     let before = account.first_lookup.is_none_or(|first| end <= first);
     let traced = case.evidence.has_trace();
     let waits_seen = case.evidence.sees_waits();
-    let kind = if traced && (before || waits_seen) {
+    // Of one thread a log cannot show what it waited for others to do.
+    let alone = end - start >= WORTH_EXPLAINING && !case.evidence.follows_threads();
+    let kind = if traced && (before || waits_seen) && !alone {
         Kind::Running
     } else {
         Kind::Unexplained

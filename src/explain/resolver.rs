@@ -98,7 +98,7 @@ pub fn count(queries: &[&Query]) -> Counts {
     let mut this = Counts::default();
     let mut sent: Vec<&Query> = Vec::new();
     for q in queries {
-        this.never_sent += u64::from(!q.on_wire() && !q.implied);
+        this.never_sent += u64::from(!q.on_wire() && (!q.implied || q.refusal().is_some()));
         this.open += u64::from(q.is_open());
         if let State::Unanswered(silence) = &q.state {
             this.unanswered += 1;

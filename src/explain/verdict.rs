@@ -10,7 +10,7 @@ use super::ledger::{Account, Kind, Line, Party, Subject};
 use super::words;
 use crate::coverage::Absence;
 use crate::event::dns::RecordType;
-use crate::event::{Change, What};
+use crate::event::{Change, Outcome as CallOutcome, What};
 use crate::flow::Endpoint;
 use crate::join::EventId;
 use crate::join::connect::{Connection, Ending};
@@ -316,6 +316,12 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 format!(
                     "{who} called connect to {to}; how long it waited before is not known, since the log has no times."
                 )
+            } else if unexplained(account) >= WORTH_SAYING {
+                format!(
+                    "{who} called connect to {to} after {total}; {} of that the log does not explain{}.",
+                    case.took(unexplained(account)),
+                    words::what_would_show(case)
+                )
             } else if x.outcome == Ending::NoSyn {
                 format!("{who} tried to connect to {to}, but no SYN ever left.")
             } else {
@@ -329,6 +335,10 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             let how = match (lookup.outcome, lookup.stop) {
                 (Outcome::Answered, _) => "was answered".into(),
                 (Outcome::Negative, _) => "was denied: there is no such name".into(),
+                (Outcome::Failed, _) if never_left(case, lookup) => format!(
+                    "failed, since no query could leave this host ({}),",
+                    reasons(case, lookup)
+                ),
                 (Outcome::Failed, _) => "failed".into(),
                 (Outcome::Open, Stop::Signal(by)) => {
                     format!("was cut short by {}", signal(case, by))
@@ -342,6 +352,29 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             )
         }
     }
+}
+
+/// Whether the calls that were to send the queries of a lookup all failed.
+fn never_left(case: &Case, lookup: &Lookup) -> bool {
+    let mut queries = lookup.queries(case.joined);
+    queries.all(|q| {
+        !q.on_wire()
+            && q.refusal()
+                .is_some_and(|r| !case.evidence.is_packet(r.event))
+    })
+}
+
+/// The errors of those calls, each once.
+fn reasons(case: &Case, lookup: &Lookup) -> String {
+    let queries = lookup.queries(case.joined);
+    let calls = queries.filter_map(|q| case.evidence.call(q.refusal()?.event));
+    let errors: BTreeSet<String> = calls
+        .filter_map(|call| match &call.outcome {
+            CallOutcome::Failed(error) => Some(error.to_string()),
+            _ => None,
+        })
+        .collect();
+    words::list(&Vec::from_iter(errors))
 }
 
 /// Says that nothing delayed a SYN; its witness is that the inputs would have shown what did.

@@ -92,10 +92,9 @@ pub fn took(span: Span) -> String {
 pub fn spoken_name(lookup: &Lookup) -> String {
     match lookup.reverse {
         Some(address) => format!("the name of {address}"),
-        None => lookup.name.known().map_or_else(
-            || "a name that the trace does not show".into(),
-            ToString::to_string,
-        ),
+        None => lookup
+            .shown_name()
+            .unwrap_or_else(|| "a name that the trace does not show".into()),
     }
 }
 
@@ -108,7 +107,7 @@ pub fn dig(server: Endpoint, lookup: &Lookup) -> String {
     };
     let name = match lookup.reverse {
         Some(address) => format!("-x {address}"),
-        None if &*lookup.name.0 == "?" => "NAME".into(),
+        None if lookup.cut || lookup.name.known().is_none() => "NAME".into(),
         // Without -q dig reads such a name as an option, a server or a type.
         None => match &*lookup.name.0 {
             name if name.starts_with(['-', '+', '@']) || !name.contains('.') => {
@@ -118,6 +117,18 @@ pub fn dig(server: Endpoint, lookup: &Lookup) -> String {
         },
     };
     format!("dig {port}@{} {name}", server.ip)
+}
+
+/// What another log would show that this one does not, to be put behind a sentence.
+pub fn what_would_show(case: &Case) -> &'static str {
+    let evidence = &case.evidence;
+    if !evidence.follows_threads() {
+        ": another thread may have waited (record again with strace -f)"
+    } else if !evidence.sees_waits() {
+        ": it shows no calls that wait (record again without -e, or with -e trace=%network,poll,ppoll,select,pselect6)"
+    } else {
+        ""
+    }
 }
 
 /// `: 5.00 s` of waiting in words, or nothing where no account has it.

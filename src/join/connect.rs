@@ -149,7 +149,10 @@ impl Attempt {
 
     /// When its SYN left: where nobody captured that, with its call, unless it failed.
     pub fn left(&self) -> Option<Timestamp> {
-        let unseen = matches!(self.outcome, Ending::Connected | Ending::Open);
+        let unseen = matches!(
+            self.outcome,
+            Ending::Connected | Ending::Open | Ending::TimedOut
+        );
         self.first_syn.or(self.called.filter(|_| unseen))
     }
 
@@ -416,6 +419,10 @@ fn silence(evidence: &Evidence, attempt: &Attempt) -> Result<Absence, Blind> {
     let by_calls = || {
         let waited = attempt.called.map_or(Span::ZERO, |at| end - at);
         let gave_up = attempt.is_pending(evidence) || attempt.outcome == Ending::TimedOut;
+        // A client that never waited for its connect has not shown that nothing came.
+        if !gave_up && attempt.first_syn.is_none() {
+            return Err(Blind::NoWaits);
+        }
         let patience = Patience { waited, gave_up };
         evidence.coverage.waited_in_vain(patience)
     };

@@ -26,6 +26,8 @@ use std::net::IpAddr;
 pub struct Lookup {
     /// The name as the application meant it: without a search domain, where that is known.
     pub name: Name,
+    /// Only the beginning of the name is known: strace cut every payload that holds it.
+    pub cut: bool,
     /// The address looked up, for a reverse lookup.
     pub reverse: Option<IpAddr>,
     /// Who asked.
@@ -51,6 +53,12 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    /// The name, as far as it is known, with a mark where it was cut.
+    pub fn shown_name(&self) -> Option<String> {
+        let name = self.name.known()?;
+        Some(format!("{name}{}", if self.cut { CUT } else { "" }))
+    }
+
     /// Its queries, in order of time.
     pub fn queries<'a>(&'a self, joined: &'a Joined) -> impl DoubleEndedIterator<Item = &'a Query> {
         self.queries_in(&joined.queries)
@@ -88,6 +96,9 @@ pub enum Outcome {
     /// Nobody can say.
     Open,
 }
+
+/// Stands behind a name of which only the beginning is known.
+pub const CUT: &str = "…";
 
 /// What ended a lookup that has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,8 +221,10 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lo
     } else {
         Outcome::Failed
     };
+    let cut = of().all(|q| q.question.cut);
     Lookup {
         name: group.name,
+        cut,
         reverse: group.reverse,
         tasks: group.tasks,
         process: group.process,

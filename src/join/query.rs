@@ -15,7 +15,7 @@ use super::socket::Sockets;
 use super::unsent;
 use super::{
     Asked, AssociationId, Cause, ConnectionId, Departure, EventId, Evidence, How, IdVec, Origin,
-    QueryId, Sending, Silence,
+    QueryId, Refusal, Sending, Silence,
 };
 use crate::coverage::{Absence, Blind, Kind, Wanted};
 use crate::event::dns::{Message, Name, Question, RecordType};
@@ -45,6 +45,8 @@ pub fn queries(
     sent: Vec<Sent>,
     attempts: &IdVec<ConnectionId, Attempt>,
 ) -> IdVec<QueryId, Sending> {
+    // What failed at once has no packet.
+    let (failed, sent): (Vec<Sent>, Vec<Sent>) = sent.into_iter().partition(|s| s.failed);
     let matcher = Matcher::new(evidence, sockets, attempts, on_wire(evidence), sent);
     let matches = matcher.run(attempts);
     let mut queries: Vec<Sending> = Vec::with_capacity(matches.packets.len());
@@ -56,6 +58,9 @@ pub fn queries(
                 departure: Departure::Left,
             });
         }
+    }
+    for sent in failed {
+        queries.push(from_call(evidence, processes, sockets, sent, None));
     }
     for (sent, local) in matches.unseen {
         if sent.message.is_some() || !evidence.has_capture() || captured(evidence, sent.at) {
@@ -141,7 +146,13 @@ fn from_call(
 ) -> Sending {
     let task = task_of(evidence, sockets, Some(sent.call), sent.association);
     let implied = sent.message.is_none();
+    let error = Refusal {
+        at: sent.at,
+        event: sent.call,
+        refused: false,
+    };
     let departure = match unseen(evidence, &sent, local) {
+        _ if sent.failed => Departure::NeverLeft(Silence::Refused(error)),
         Ok(absence) => Departure::NeverLeft(Silence::Absent(absence)),
         Err(_) => Departure::Left,
     };

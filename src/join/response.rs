@@ -65,6 +65,8 @@ pub struct Exchange {
     pub departure: Departure,
     /// What came back.
     pub reply: Reply,
+    /// A response with its id that answers another question: no client takes it (RFC 5452 section 9.1).
+    pub foreign: Option<EventId>,
 }
 
 /// What came back for a query.
@@ -97,6 +99,7 @@ impl Exchange {
             asked,
             departure,
             reply,
+            foreign: None,
         }
     }
 
@@ -187,6 +190,7 @@ fn settle(
     let question = message.question.as_ref();
     let may_be = |q: &Exchange| exact || q.resolver == from;
     let Some(i) = latest_open(queries, list, at, question, may_be) else {
+        answers_another(queries, list, event, at, may_be);
         return false;
     };
     queries[i].reply = Reply::Received(received_of(event, at, message));
@@ -311,5 +315,20 @@ fn received(
     let may_be = |q: &Exchange| q.id == Some(dns.id) && from.is_none_or(|from| from == q.resolver);
     if let Some(i) = latest_open(queries, list, at, question, may_be) {
         queries[i].reply = Reply::Received(received_of(event, at, dns));
+    } else {
+        answers_another(queries, list, event, at, may_be);
+    }
+}
+
+/// Marks the latest query whose id a response has although it answers another question.
+fn answers_another(
+    queries: &mut IdVec<QueryId, Exchange>,
+    list: &[QueryId],
+    event: EventId,
+    at: Timestamp,
+    may_be: impl Fn(&Exchange) -> bool,
+) {
+    if let Some(i) = latest_open(queries, list, at, None, may_be) {
+        queries[i].foreign = Some(event);
     }
 }

@@ -4,7 +4,7 @@ use super::process::Processes;
 use super::socket::Sockets;
 use super::{AssociationId, EventId, Evidence, IdVec, ProcessId};
 use crate::event::dns;
-use crate::event::{Op, SocketStyle, What};
+use crate::event::{Op, Outcome, SocketStyle, What};
 use crate::flow::{Endpoint, Transport};
 use crate::time::Timestamp;
 
@@ -25,6 +25,8 @@ pub struct Sent {
     pub transport: Transport,
     /// The message; `None` for a connect that stands for the query of a log without sends.
     pub message: Option<dns::Message>,
+    /// The call failed: the message did not leave this host.
+    pub failed: bool,
 }
 
 impl Sent {
@@ -32,6 +34,43 @@ impl Sent {
     pub fn question(&self) -> Option<&dns::Question> {
         self.message.as_ref().and_then(|m| m.question.as_ref())
     }
+}
+
+/// Whether a call failed because what it was to send cannot leave this host: no route, or a firewall of its own.
+fn cannot_leave(outcome: &Outcome) -> bool {
+    let errors = [
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "EPERM",
+        "EACCES",
+        "EADDRNOTAVAIL",
+    ];
+    errors.iter().any(|e| outcome.is_error(e))
+}
+
+/// Who answered on a socket after a call: best to the message with this id.
+fn answering(
+    evidence: &Evidence,
+    sockets: &Sockets,
+    socket: AssociationId,
+    call: EventId,
+    id: u16,
+) -> Option<Endpoint> {
+    let later = sockets.calls(socket).iter().filter(|c| **c > call);
+    let received = later.filter_map(|c| match &evidence.call(*c)?.op {
+        Op::Receive { messages, .. } => Some(messages),
+        _ => None,
+    });
+    let mut anyone = None;
+    for message in received.flatten() {
+        let own = message.dns.iter().any(|m| m.response && m.id == id);
+        if own && message.peer.is_some() {
+            return message.peer;
+        }
+        anyone = anyone.or(message.peer);
+    }
+    anyone
 }
 
 /// Lists the queries that calls sent. In a process of which the log shows no DNS payload at all (an
@@ -53,20 +92,23 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
             .and_then(|a| a.peer)
             .or_else(|| fd.note.as_ref().and_then(|n| n.peer));
         let stream = known.is_some_and(|a| a.style == SocketStyle::Stream);
-        if call.outcome.value().is_none() && !matches!(call.outcome, crate::event::Outcome::Unknown)
-        {
-            // A send that failed handed nothing over.
+        let failed = cannot_leave(&call.outcome);
+        if matches!(call.outcome, Outcome::Failed(_)) && !failed {
+            // It handed nothing over, and will be called again.
             continue;
         }
-        for message in messages.iter().filter(|m| m.taken) {
-            let Some(resolver) = message
-                .peer
-                .or(peer)
-                .filter(|to| evidence.is_dns_port(to.port))
-            else {
-                continue;
-            };
+        for message in messages.iter().filter(|m| m.taken || failed) {
             for dns in message.dns.iter().filter(|m| !m.response) {
+                // A socket that was connected before the trace began is known by who answers on it.
+                let answered = || answering(evidence, sockets, association?, id, dns.id);
+                let Some(resolver) = message
+                    .peer
+                    .or(peer)
+                    .or_else(answered)
+                    .filter(|to| evidence.is_dns_port(to.port))
+                else {
+                    continue;
+                };
                 spoken[processes.of(&call.task)] = true;
                 all.push(Sent {
                     call: id,
@@ -80,24 +122,21 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
                         Transport::Udp
                     },
                     message: Some(dns.clone()),
+                    failed,
                 });
             }
         }
     }
     for (a, association) in sockets.list.entries() {
-        let (Some(call), Some(resolver), false) = (
-            association.connect,
-            association.peer,
-            spoken[association.process],
-        ) else {
+        let (Some(call), Some(resolver)) = (association.connect, association.peer) else {
             continue;
         };
-        let failed = evidence
-            .call(call)
-            .is_some_and(|c| c.outcome.value().is_none());
-        if evidence.is_dns_port(resolver.port)
-            && association.style != SocketStyle::Stream
-            && !failed
+        let outcome = evidence.call(call).map(|c| &c.outcome);
+        let failed = outcome.is_some_and(cannot_leave);
+        // After a connect that succeeded, sends tell more.
+        let stands =
+            failed || !spoken[association.process] && outcome.is_some_and(|o| o.value().is_some());
+        if evidence.is_dns_port(resolver.port) && association.style != SocketStyle::Stream && stands
         {
             all.push(Sent {
                 call,
@@ -107,6 +146,7 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
                 resolver,
                 transport: Transport::Udp,
                 message: None,
+                failed,
             });
         }
     }

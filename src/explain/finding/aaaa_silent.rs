@@ -76,7 +76,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                     )
                 },
                 detail: format!(
-                    "For {} it answered {} and left {} without a word; clients wait for both.{}",
+                    "For {} it answered {} and left {} {}; clients wait for both.{}",
                     tally::names(&left),
                     words::counted(
                         spoken.len(),
@@ -88,6 +88,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                         &format!("{kind} query"),
                         &format!("{kind} queries")
                     ),
+                    tally::how_left(case, &left),
                     words::waited(found.span)
                 ),
                 cost: found.span,

@@ -30,9 +30,9 @@ pub fn of_entry(party: ledger::Party) -> Party {
 /// The names that lookups were for, each once, as far as the inputs show them.
 pub fn names<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> Vec<Party> {
     let mut seen = HashSet::new();
-    let known = lookups.into_iter().filter_map(|l| l.name.known());
-    let each_once = known.filter(|name| seen.insert(name.folded()));
-    let parties = each_once.map(|name| named(PartyRole::Name, &name.0));
+    let known = lookups.into_iter().filter_map(Lookup::shown_name);
+    let each_once = known.filter(|name| seen.insert(name.to_ascii_lowercase()));
+    let parties = each_once.map(|name| named(PartyRole::Name, &name));
     parties.take(MAX_PARTIES).collect()
 }
 

@@ -6,6 +6,7 @@ use crate::explain::Case;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
 use crate::join::{EventId, Query};
+use std::net::IpAddr;
 
 /// What `presyn explain resolver-refused` shows.
 pub const PAGE: Page = Page {
@@ -62,14 +63,25 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 reasons(case, &refused)
             ),
             cost: found.span,
-            remedy: Some(format!(
-                "Start the name server at {} or open its firewall, or take it out of resolv.conf.",
-                words::placed(case, t.resolver.ip)
-            )),
+            remedy: Some(remedy(case, t.resolver.ip)),
             evidence: tally::evidence(refused),
         });
     }
     list
+}
+
+fn remedy(case: &Case, resolver: IpAddr) -> String {
+    match case.config {
+        // Stub resolvers then ask this host (resolv.conf(5); Go's net/dnsconfig_unix.go).
+        Some((path, conf)) if conf.nameservers.is_empty() && resolver.is_loopback() => format!(
+            "{path} has no nameserver line, so the client asks {resolver}, where nobody serves DNS: add 'nameserver \
+             ADDRESS' to it."
+        ),
+        _ => format!(
+            "Start the name server at {} or open its firewall, or take it out of resolv.conf.",
+            words::placed(case, resolver)
+        ),
+    }
 }
 
 /// What said that queries cannot be answered, each thing once.

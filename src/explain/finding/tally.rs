@@ -1,9 +1,11 @@
 //! What each resolver did for the client, counted once for all findings.
 
 use crate::event::dns::{Name, Rcode, RecordType};
+use crate::event::{Op, Packet, What};
 use crate::explain::Case;
 use crate::explain::resolver;
 use crate::flow::{Endpoint, Transport};
+use crate::join::lookup::CUT;
 use crate::join::{EventId, Query, Silence, State};
 use crate::time::Span;
 use crate::totals::Outcomes;
@@ -306,6 +308,25 @@ impl<'a> Tally<'a> {
     }
 }
 
+/// How queries were left without an answer: in silence, or with a response that answers another question.
+pub fn how_left(case: &Case, queries: &[&Query]) -> String {
+    let Some(event) = queries.iter().find_map(|q| q.foreign) else {
+        return "without an answer".into();
+    };
+    let message = match &case.evidence.event(event).what {
+        What::Packet(Packet::Dns { message, .. }) => Some(&**message),
+        What::Call(call) => match &call.op {
+            Op::Receive { messages, .. } => messages.iter().find_map(|m| m.dns.first()),
+            _ => None,
+        },
+        _ => None,
+    };
+    match message.and_then(|m| m.question.as_ref()) {
+        Some(question) => format!("with a response that answers another question ({question})"),
+        None => "with a response that answers another question".into(),
+    }
+}
+
 /// The record types asked for: `A and AAAA`.
 pub fn types(queries: &[&Query]) -> String {
     let kinds: BTreeSet<RecordType> = queries.iter().filter_map(|q| q.question.kind).collect();
@@ -334,7 +355,10 @@ pub fn names(queries: &[&Query]) -> String {
     let names: Vec<String> = queries
         .iter()
         .filter(|q| q.question.name.known().is_some() && seen.insert(q.question.name.folded()))
-        .map(|q| q.question.name.to_string())
+        .map(|q| {
+            let cut = if q.question.cut { CUT } else { "" };
+            format!("{}{cut}", q.question.name)
+        })
         .collect();
     if names.is_empty() {
         "a name that the trace does not show".into()

@@ -5,7 +5,7 @@ use crate::event::{Op, Outcome, What};
 use crate::explain::Case;
 use crate::join::connect::Role;
 use crate::join::lookup::Outcome as LookupOutcome;
-use crate::join::{Asker, ConnectionId, EventId, LookupId, Query};
+use crate::join::{Asker, ConnectionId, EventId, LookupId, ProcessId, Query};
 use crate::time::{Span, Timestamp};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -34,6 +34,8 @@ pub struct Index {
     server_calls: HashMap<Asker, Timestamp>,
     /// Connections to an address that an earlier one had used.
     cached: HashSet<ConnectionId>,
+    /// When processes became other programs, in order.
+    execs: Vec<(Timestamp, ProcessId)>,
     /// Lookups that some connection used, and the failed tries before them.
     used: HashSet<LookupId>,
     /// The first of the tries that a host made until a lookup gave what was wanted.
@@ -50,6 +52,7 @@ impl Index {
             waits: HashMap::new(),
             claims_each: ALL_CLAIMS,
             cut: Cell::new(false),
+            execs: Vec::new(),
             server_calls: HashMap::new(),
             cached: story::cached(case.joined),
             used: HashSet::new(),
@@ -75,6 +78,10 @@ impl Index {
             let What::Call(call) = &event.what else {
                 continue;
             };
+            if matches!(call.op, Op::Exec { .. }) && call.outcome.value().is_some() {
+                let process = case.joined.processes.of(&call.task);
+                this.execs.push((event.at, process));
+            }
             let lasted = call.exited.map_or(Span::ZERO, |exit| exit - event.at);
             let timed_out = matches!(call.outcome, Outcome::Returned(0));
             if matches!(call.op, Op::Wait { .. }) && (lasted > Span::millis(1) || timed_out) {
@@ -113,6 +120,26 @@ impl Index {
             }
             if first != lookup {
                 self.first_tries.insert(lookup, first);
+            }
+        }
+    }
+
+    /// When the program of a process began, unless it is the first of the case: its last exec by then; of a process that
+    /// made none, its fork.
+    pub fn program_start(
+        &self,
+        case: &Case,
+        process: ProcessId,
+        by: Timestamp,
+    ) -> Option<Timestamp> {
+        let first = self.execs.first()?;
+        let own = |(at, of): &&(Timestamp, ProcessId)| *of == process && *at <= by;
+        match self.execs.iter().rev().find(own) {
+            Some(exec) if exec == first => None,
+            Some((at, _)) => Some(*at),
+            None => {
+                let process = case.joined.processes.get(process)?;
+                process.parent.and(process.seen).map(|(first, _)| first)
             }
         }
     }

@@ -19,7 +19,9 @@ pub const NEXT_ATTEMPT: Span = Span::seconds(2);
 /// 3. a process whose lookups no input shows goes to the same port of another address: the addresses of one call.
 pub fn same_story(joined: &Joined, c: ConnectionId, other: &Connection) -> bool {
     let this = &joined.connections[c];
-    if other.outcome == Ending::Connected {
+    // Of an attempt under way whose end no input shows nothing is known.
+    let unknown = other.outcome == Ending::Open && other.silence.is_none();
+    if other.outcome == Ending::Connected || unknown {
         return false;
     }
     let at = |c: &Connection| c.began().or(c.ended);

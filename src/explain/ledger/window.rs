@@ -4,7 +4,7 @@ use super::story::same_story;
 use super::{Index, Subject};
 use crate::explain::Case;
 use crate::join::connect::{Connection, Role};
-use crate::join::{ConnectionId, Id, Origin, Query};
+use crate::join::{Asker, ConnectionId, Id, Origin, Query};
 use crate::time::Timestamp;
 
 /// The subjects of a case: every attempt to reach a server, and every lookup that no such attempt of
@@ -41,7 +41,7 @@ fn is_subject(case: &Case, connection: &Connection) -> bool {
 /// 2. It begins at the beginning of the lookup that gave the address, unless an earlier connection had used that; else at
 ///    the connect call, without a trace at the SYN itself.
 /// 3. An attempt that follows others of its story has their time as well.
-/// 4. Where a trace shows a command's start, its first server connect begins there. A capture shows no such thing: what was
+/// 4. Where a trace shows the start of the program that connects, its first server connect begins there. A capture shows no such thing: what was
 ///    before the first packet of a connection is not known.
 pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp, Timestamp)> {
     let joined = case.joined;
@@ -66,7 +66,12 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
         }
     };
     let from = if first && case.evidence.has_trace() {
-        case.started.min(own)
+        let process = match index.asker_of(case, subject) {
+            Asker::Process(process) => Some(process),
+            Asker::Host(_) => None,
+        };
+        let program = process.and_then(|p| index.program_start(case, p, own));
+        program.unwrap_or(case.started).min(own)
     } else {
         own
     };

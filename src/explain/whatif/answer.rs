@@ -99,7 +99,7 @@ fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out
     let not_made = estimate.not_made(change) && this.reverse.is_some();
     out::Lookup {
         id: cite::lookup_id(l),
-        name: this.name.known().map(ToString::to_string),
+        name: this.shown_name(),
         models: estimate.models.iter().copied().map(model).collect(),
         seen_s: seconds(estimate.seen),
         least_s: seconds(estimate.least),

@@ -104,8 +104,12 @@ fn by_later_calls(
                     (Ending::Connected, None, Some(id));
                 return;
             }
-            Op::Wait { .. } => {
-                let lasted = call.exited.is_some_and(|exit| exit - event.at >= A_WAIT);
+            Op::Wait { timeout, .. } => {
+                let lasted = match (call.exited, timeout) {
+                    (Some(exit), _) => exit - event.at >= A_WAIT,
+                    (None, Some(timeout)) => *timeout >= A_WAIT,
+                    (None, None) => false,
+                };
                 if lasted && call.outcome == Outcome::Returned(0) {
                     in_vain = Some(id);
                 }
@@ -129,8 +133,11 @@ fn by_later_calls(
     if let Some(closed) = closed {
         connection.outcome = if silent {
             Ending::NoSyn
-        } else {
+        } else if in_vain.is_some() || connection.first_syn.is_some() {
             Ending::TimedOut
+        } else {
+            // It may have been connected and used by calls that the trace does not show.
+            Ending::Open
         };
         (connection.ended, connection.ended_by) = (Some(closed), in_vain);
     } else if in_vain.is_some() {

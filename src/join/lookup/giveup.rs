@@ -181,6 +181,7 @@ fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
         asked,
         departure,
         reply,
+        foreign,
     } = exchange;
     let state = match (reply, departure) {
         // The answer's packet and the call that ends the wait may be on two clocks.
@@ -205,6 +206,7 @@ fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
         asked,
         state,
         until: wait.until,
+        foreign,
     }
 }
 
@@ -315,7 +317,10 @@ fn end_of(
     } else {
         last.sent + Span(1)
     };
-    let moved = last.task.as_ref().and_then(|t| moves.next_of(t, settled));
+    let next_of = |at| last.task.as_ref().and_then(|t| moves.next_of(t, at));
+    // What follows at once counts where nothing else does.
+    let soon = || next_of(last.sent + Span(1)).filter(|_| used.is_none());
+    let moved = next_of(settled).or_else(soon);
     let next = [used, moved.map(|(at, _)| at)]
         .into_iter()
         .flatten()

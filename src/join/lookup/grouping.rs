@@ -185,7 +185,9 @@ fn joins(
             .queries
             .iter()
             .any(|q| queries[*q].resolver == query.resolver);
-        return same_task && !again && unknown(name) == unknown(&draft.current);
+        // Where nothing can leave, all rounds over all resolvers follow each other at once.
+        let at_once = query.sent - draft.last <= NEXT_NAME && query.refusal().is_some();
+        return same_task && (!again || at_once) && unknown(name) == unknown(&draft.current);
     }
     if *name == draft.current {
         return again(queries, draft, query, same_task);

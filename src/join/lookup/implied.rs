@@ -83,6 +83,7 @@ fn later_rounds(
                 },
                 departure: Departure::Left,
                 reply: Reply::None,
+                foreign: None,
             });
             at = at + *wait;
         }
