@@ -304,7 +304,9 @@ impl Retention {
         match (note.and_then(|n| n.local), to) {
             (Some(local), _) if local.port != 0 => {
                 self.socket(fd, local, seen);
-                if let Some(to) = to {
+                if let Some(to) = to
+                    && self.connected.len() < MAX_KNOWN
+                {
                     self.connected.insert((local, to));
                 }
             }

@@ -296,6 +296,26 @@ fn a_name_service_that_is_not_there_asks_nobody() {
     }
 }
 
+/// A command that connects without end from port to port.
+#[test]
+fn the_tables_are_bounded_and_say_when_they_are_full() {
+    let mut rule = Retention::default();
+    let most = u32::try_from(MAX_KNOWN).unwrap();
+    for n in 0..most + 10 {
+        let own = Endpoint::new(
+            std::net::Ipv4Addr::from(n >> 8 | 10 << 24).into(),
+            1_024 + (n & 255) as u16,
+        );
+        rule.note(&connect(Some(own), end(9, 80), 0));
+    }
+    assert!(rule.sockets.len() <= MAX_KNOWN && rule.connected.len() <= MAX_KNOWN);
+    assert!(!rule.keeps(&[syn(end(77, 5), end(9, 80), 1)], at(0)));
+    assert_eq!(rule.omitted().beyond.packets(), 1, "it may be own");
+    // What is old makes room.
+    rule.note(&connect(Some(end(77, 5)), end(9, 80), 100_000));
+    assert!(rule.keeps(&[syn(end(77, 5), end(9, 80), 1)], at(100_001)));
+}
+
 #[test]
 fn calls_are_missing_for_several_reasons() {
     let outside = |outcome| {
