@@ -304,10 +304,8 @@ impl Retention {
         match (note.and_then(|n| n.local), to) {
             (Some(local), _) if local.port != 0 => {
                 self.socket(fd, local, seen);
-                if let Some(to) = to
-                    && self.connected.len() < MAX_KNOWN
-                {
-                    self.connected.insert((local, to));
+                if let Some(to) = to {
+                    self.connects(local, to);
                 }
             }
             (_, Some(to)) => self.place(to, seen.at + EXPLAINS),
@@ -331,6 +329,12 @@ impl Retention {
             } else {
                 self.own(*transport, local, seen);
             }
+        }
+    }
+
+    fn connects(&mut self, local: Endpoint, to: Endpoint) {
+        if self.connected.len() < MAX_KNOWN {
+            self.connected.insert((local, to));
         }
     }
 
@@ -445,6 +449,7 @@ impl Retention {
         if copy {
             let since = Some(at);
             self.own(Transport::Tcp, flow.src, Seen { since, at });
+            self.connects(flow.src, flow.dst);
         }
         copy || self.is_place(flow, at) || self.is_upstream(flow)
     }

@@ -164,6 +164,11 @@ fn what_explains_stays_too() {
         &syn(end(201, 1_024), end(9, 80), 78),
         0
     ));
+    // The same where the destination is translated behind the first of several interfaces.
+    assert!(explains(&mut rule, &syn(own, end(9, 80), 79), 2));
+    assert!(explains(&mut rule, &syn(own, end(6, 8_080), 79), 2));
+    assert!(explains(&mut rule, &syn(end(6, 8_080), own, 5), 3));
+    assert!(!explains(&mut rule, &syn(end(5, 8_080), own, 6), 3));
     // A resolver's own query for a name that was asked for.
     let stub = fd(Some(end(1, 5_000)), SocketStyle::Datagram);
     rule.note(&call(
