@@ -10,7 +10,9 @@ pub const PAGE: Page = Page {
     text: "The capture lacks packets, so silence in it proves less.
 
 Packets were dropped while capturing, the file is damaged or cut off, it began after
-the first calls of the trace, or a filter kept out what the calls received. presyn
+the first calls of the trace, or a filter kept out what the calls received. Or a live
+run met more packets that may be the client's than it keeps, in a flood or beside a
+program that uses io_uring. presyn
 accuses nobody on absence alone: findings that rest on a missing packet are lowered by
 one step, and say why.
 

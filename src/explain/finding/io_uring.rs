@@ -1,7 +1,9 @@
 //! Connects that no system call shows.
 
 use super::{Context, Draft, FindingId, Page, Severity, parties, tally};
+use crate::coverage::{Absence, Blind, Kind as Sought, Wanted};
 use crate::event::{Op, What};
+use crate::explain::Case;
 use crate::explain::words;
 use crate::input::Kind;
 use crate::join::EventId;
@@ -104,10 +106,11 @@ pub fn find(context: &Context) -> Vec<Draft> {
                     "SYNs"
                 )
             )
-        } else if !case.evidence.has_capture() {
-            "There is no capture that would show them.".into()
         } else if loose.is_empty() {
-            "No SYN to a server lacks a call, so nothing seems to be missing.".into()
+            match missing(case) {
+                Ok(_) => "No SYN to a server lacks a call, so nothing seems to be missing.".into(),
+                Err(blind) => format!("Whether SYNs lack a call cannot be seen: {blind}."),
+            }
         } else {
             format!(
                 "{} {}, to {}, {} no call; they may be its own.",
@@ -128,4 +131,18 @@ pub fn find(context: &Context) -> Vec<Draft> {
         ),
         evidence,
     }]
+}
+
+/// The witness that no SYN is missing in the inputs.
+fn missing(case: &Case) -> Result<Absence, Blind> {
+    let wanted = Wanted {
+        kind: Sought::Syn,
+        from: None,
+        to: None,
+        netns: None,
+    };
+    let evidence = &case.evidence;
+    evidence
+        .coverage
+        .would_show(wanted, case.started, evidence.end())
 }
