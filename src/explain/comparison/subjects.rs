@@ -8,7 +8,7 @@
 use super::{Change, Part, PartKind, Times, Waited};
 use crate::report::subjects::Subjects;
 use crate::report::{Delay, EntryKind, LookupKind, Report};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// All delays of one server or name in one report.
 #[derive(Default)]
@@ -38,22 +38,24 @@ impl Timed<'_> {
 pub fn compare(before: &Report, after: &Report) -> Vec<Waited> {
     let (mut before, mut after) = (groups(before), groups(after));
     let mut pairs = Vec::new();
-    take(&mut before, &mut after, &mut pairs, |b, a| {
-        !b.keys.is_disjoint(&a.keys)
-    });
-    take(&mut before, &mut after, &mut pairs, |b, a| {
-        !b.to.is_disjoint(&a.to)
-    });
-    let names = |g: &Group| {
-        g.keys
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect::<BTreeSet<_>>()
+    let keys = |g: &Group<'_>| g.keys.iter().map(key_word).collect();
+    take(&mut before, &mut after, &mut pairs, (&keys, &keys));
+    let to = |g: &Group<'_>| g.to.iter().map(|to| (*to).to_owned()).collect();
+    take(&mut before, &mut after, &mut pairs, (&to, &to));
+    // A lookup that no connect followed, and a server.
+    let names = |g: &Group<'_>, without_server: bool| {
+        let names = g.keys.iter().map(|(name, _)| name);
+        let word = |name: &String| format!("{without_server} {name}");
+        names.map(word).collect()
     };
-    let lookup = |g: &Group| g.to.is_empty();
-    take(&mut before, &mut after, &mut pairs, |b, a| {
-        lookup(b) != lookup(a) && !names(b).is_disjoint(&names(a))
-    });
+    let lookup_before = |g: &Group<'_>| names(g, g.to.is_empty());
+    let lookup_after = |g: &Group<'_>| names(g, !g.to.is_empty());
+    take(
+        &mut before,
+        &mut after,
+        &mut pairs,
+        (&lookup_before, &lookup_after),
+    );
     let mut waited: Vec<Waited> = pairs
         .iter()
         .map(|(b, a)| waited(Some(b), Some(a)))
@@ -112,35 +114,92 @@ fn groups(report: &Report) -> Vec<Group<'_>> {
     groups.into_values().collect()
 }
 
+/// What groups are matched by: those that share one of these words match.
+type Words<'w> = &'w dyn Fn(&Group<'_>) -> Vec<String>;
+
+fn key_word((name, port): &(String, Option<&str>)) -> String {
+    format!("{} {name}", port.unwrap_or_default())
+}
+
+/// Groups of one report that are not matched yet, by their words.
+struct Unmatched<'a> {
+    groups: Vec<Option<Group<'a>>>,
+    words: Vec<Vec<String>>,
+    with_word: HashMap<String, Vec<usize>>,
+}
+
+impl<'a> Unmatched<'a> {
+    fn new(groups: Vec<Group<'a>>, words: Words<'_>) -> Self {
+        let words: Vec<Vec<String>> = groups.iter().map(words).collect();
+        let mut with_word: HashMap<String, Vec<usize>> = HashMap::new();
+        for (n, words) in words.iter().enumerate() {
+            for word in words {
+                with_word.entry(word.clone()).or_default().push(n);
+            }
+        }
+        Self {
+            groups: groups.into_iter().map(Some).collect(),
+            words,
+            with_word,
+        }
+    }
+
+    /// Those that share a word, in order. All of them are taken next, so that no word is looked up twice.
+    fn sharing(&mut self, words: &[String]) -> BTreeSet<usize> {
+        let found = words.iter().filter_map(|word| self.with_word.remove(word));
+        let found: BTreeSet<usize> = found.flatten().collect();
+        let groups = &self.groups;
+        found.into_iter().filter(|n| groups[*n].is_some()).collect()
+    }
+
+    /// The first one that shares a word.
+    fn first(&self, words: &[String]) -> Option<usize> {
+        let found = words.iter().filter_map(|word| self.with_word.get(word));
+        found
+            .flatten()
+            .copied()
+            .filter(|n| self.groups[*n].is_some())
+            .min()
+    }
+
+    fn rest(self) -> Vec<Group<'a>> {
+        self.groups.into_iter().flatten().collect()
+    }
+}
+
 /// Moves what matches out of both lists. Groups that share a partner become one: three names before may be one
 /// address after.
 fn take<'a>(
     before: &mut Vec<Group<'a>>,
     after: &mut Vec<Group<'a>>,
     pairs: &mut Vec<(Group<'a>, Group<'a>)>,
-    matches: impl Fn(&Group, &Group) -> bool,
+    (before_words, after_words): (Words<'_>, Words<'_>),
 ) {
-    while let Some((b, a)) = first(before, after, &matches) {
-        let mut pair = (before.remove(b), after.remove(a));
-        while let Some(more) = before.iter().position(|b| matches(b, &pair.1)) {
-            merge(&mut pair.0, before.remove(more));
+    let mut b = Unmatched::new(std::mem::take(before), before_words);
+    let mut a = Unmatched::new(std::mem::take(after), after_words);
+    for n in 0..b.groups.len() {
+        if b.groups[n].is_none() {
+            continue;
         }
-        while let Some(more) = after.iter().position(|a| matches(&pair.0, a)) {
-            merge(&mut pair.1, after.remove(more));
+        let Some(partner) = a.first(&b.words[n]) else {
+            continue;
+        };
+        let mut pair = (Group::default(), Group::default());
+        let mut words = Vec::new();
+        for more in b.sharing(&a.words[partner]) {
+            words.append(&mut b.words[more]);
+            if let Some(group) = b.groups[more].take() {
+                merge(&mut pair.0, group);
+            }
+        }
+        for more in a.sharing(&words) {
+            if let Some(group) = a.groups[more].take() {
+                merge(&mut pair.1, group);
+            }
         }
         pairs.push(pair);
     }
-}
-
-fn first(
-    before: &[Group],
-    after: &[Group],
-    matches: &impl Fn(&Group, &Group) -> bool,
-) -> Option<(usize, usize)> {
-    before
-        .iter()
-        .enumerate()
-        .find_map(|(b, group)| Some((b, after.iter().position(|a| matches(group, a))?)))
+    (*before, *after) = (b.rest(), a.rest());
 }
 
 fn merge<'a>(into: &mut Group<'a>, from: Group<'a>) {
