@@ -252,6 +252,34 @@ fn one_resolver_mended_of_three_is_the_same_finding_at_less_cost() {
     assert_eq!(silent.change, Change::Better, "{silent:?}");
 }
 
+/// Reports of ten thousand names that have none in common: compared pair by pair they took minutes.
+#[test]
+fn many_names_are_matched_in_linear_time() {
+    let many = |prefix: &str| {
+        let mut report = report("name-not-found");
+        let (delay, lookup) = (report.delays[0].clone(), report.lookups[0].clone());
+        (report.delays, report.lookups) = (Vec::new(), Vec::new());
+        for n in 0..10_000 {
+            let (mut delay, mut lookup) = (delay.clone(), lookup.clone());
+            lookup.id = format!("L{n}");
+            lookup.name = Some(format!("{prefix}{n}.example"));
+            delay.lookup = Some(lookup.id.clone());
+            report.delays.push(delay);
+            report.lookups.push(lookup);
+        }
+        report
+    };
+    let (before, after) = (many("before"), many("after"));
+    let begin = std::time::Instant::now();
+    let apart = compare(&before, &after);
+    let same = compare(&before, &before);
+    let took = begin.elapsed();
+    assert!(took.as_secs() < 20, "{took:?}");
+    let gained = |c: &Comparison| c.delays.iter().filter(|w| w.gained_s.is_some()).count();
+    assert_eq!((gained(&apart), gained(&same)), (0, 10_000));
+    assert_eq!(apart.delays.len(), 20_000);
+}
+
 fn diff(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_presyn"));
     command

@@ -63,11 +63,11 @@ def run(arguments):
 
 def flood(folder):
     """Peak of all of presyn's processes, their CPU, and the report's lines about what was not kept."""
-    storm = os.path.join(folder, "storm")
-    subprocess.run(["cc", "-O2", "-pthread", "-o", storm, os.path.join(ROOT, "tests/live/storm.c")], check=True)
+    storm = os.path.join(folder, "flood")
+    subprocess.run(["cc", "-O2", "-o", storm, os.path.join(ROOT, "scripts/bench.d/flood.c")], check=True)
     script = f"""
     ip link set lo up
-    {storm} 9 2 {FLOOD} & storm=$!
+    {storm} 9 {FLOOD} & storm=$!
     {PRESYN} run --save {folder}/case -- sleep 14 2>{folder}/said & presyn=$!
     while kill -0 $presyn 2>/dev/null; do
         for pid in $presyn $(cat /proc/$presyn/task/*/children 2>/dev/null); do
