@@ -50,8 +50,12 @@ pub struct Setup {
     pub pids: Vec<u32>,
     /// Some input is a capture, kept whole or by this filter.
     pub capture: Option<CaptureFacts>,
+    /// The capture shows all that the client sent, whatever of it is still retained.
+    pub whole: bool,
     /// How far calls and packets may be apart.
     pub tolerance: Span,
+    /// The least step of the trace's clock; where it is not known, the events show it.
+    pub resolution: Option<Span>,
 }
 
 /// Events as they are read, and the counts of those that went.
@@ -149,13 +153,13 @@ impl Eviction {
     fn note(&mut self, event: &Event) {
         let trace = self.trace.get_or_insert_with(|| TraceFacts {
             clock: TraceClock::Epoch {
-                resolution: Span(SECOND),
+                resolution: self.setup.resolution.unwrap_or(Span(SECOND)),
             },
             ..unknown_trace(event.place.input)
         });
         // Without times events are numbered as their lines are (see the input's clock).
         self.untimed &= u64::try_from(event.at.0) == Ok(event.place.number);
-        if event.at.0 % SECOND != 0 {
+        if self.setup.resolution.is_none() && event.at.0 % SECOND != 0 {
             trace.clock = TraceClock::Epoch {
                 resolution: Span::micros(1),
             };
@@ -177,8 +181,7 @@ impl Eviction {
         self.totals.copies += merge::remove_copies(&mut self.events);
         let nothing = Totals::default();
         let surroundings = Surroundings {
-            // The capture goes on, whatever of it is still retained.
-            own_capture: true,
+            own_capture: self.setup.whole,
             assumed: false,
             trust: Trust::Judged,
             captures: self.setup.capture.as_slice(),

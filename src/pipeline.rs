@@ -31,6 +31,8 @@ pub struct Gathered {
     pub captures: Vec<CaptureFacts>,
     /// Events of all captures.
     pub packets: Vec<Event>,
+    /// The clock of the one trace, where it was solved while reading: its events are in the capture's time.
+    pub solved: Option<Solution>,
     /// Stacks of calls whose events hold none.
     pub stacks: Stacks,
     /// What was evicted while reading.
@@ -190,6 +192,7 @@ pub fn with_case<T>(
     let Gathered {
         mut captures,
         mut packets,
+        mut solved,
         mut stacks,
         mut totals,
         traces,
@@ -222,14 +225,17 @@ pub fn with_case<T>(
         if !trace.clock.has_times() {
             solutions.push(clock::lay_out(&mut events, &packets, &settings.dns_ports));
         } else if !one_clock {
-            let solution = clock::solve(
-                trace.clock,
-                &events,
-                &packets,
-                &settings.dns_ports,
-                settings.clock,
-            );
-            merge::shift(&mut events, solution.offset);
+            let solution = solved.take().unwrap_or_else(|| {
+                let solution = clock::solve(
+                    trace.clock,
+                    &events,
+                    &packets,
+                    &settings.dns_ports,
+                    settings.clock,
+                );
+                merge::shift(&mut events, solution.offset);
+                solution
+            });
             tolerance = Ord::max(
                 tolerance,
                 clock::resolution(trace.clock) + solution.uncertainty,

@@ -82,6 +82,7 @@ fn recorded(
         limits: settings.limits,
         target: settings.target,
         pids: settings.pids.clone(),
+        clock: settings.clock,
     };
     Ok((settings, inputs))
 }

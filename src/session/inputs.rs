@@ -5,6 +5,7 @@ mod together;
 
 use crate::bounded::Patient;
 use crate::case::jsonl::{self, JsonlError, Trace};
+use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Change, Event, What};
 use crate::eviction::{Eviction, Setup};
@@ -16,11 +17,12 @@ use crate::intern::Interner;
 use crate::pipeline::Gathered;
 use crate::source::capture_file::{self, CaptureFileError, CaptureOptions};
 use crate::source::strace_log::{self, StraceLogError};
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 use found::{Found, Stream, file, folder, refuse_foreign, text};
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use thiserror::Error;
+use together::Pair;
 
 /// Why a case cannot be read.
 #[derive(Debug, Error)]
@@ -104,6 +106,8 @@ pub struct InputOptions {
     pub target: Option<Target>,
     /// The only processes and threads that it will be about; all, if none is named.
     pub pids: Vec<u32>,
+    /// What the user said about the clock.
+    pub clock: Given,
 }
 
 /// Which of the paths are one case. Several folders are a case each; anything else is one case, since the files of
@@ -171,15 +175,20 @@ fn read_all(
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
-    let mut eviction = Eviction::new(setup(&found, options, gathered));
-    let found = match side_by_side(found) {
-        Ok((capture, own)) => {
-            let result = together::read(&capture, &own, options, &mut eviction, gathered);
+    let found = match Pair::of(found, options) {
+        Ok(pair) => {
+            let setup = Setup {
+                limits: options.limits,
+                ..setup(&[], options, gathered)
+            };
+            let mut eviction = Eviction::new(pair.setup(options, setup));
+            let result = pair.read(options, &mut eviction, gathered);
             keep(eviction, gathered);
             return result;
         }
         Err(found) => found,
     };
+    let mut eviction = Eviction::new(setup(&found, options, gathered));
     let mut horizons = horizons(&found).into_iter();
     for (input, found) in found.into_iter().enumerate() {
         if let Some(horizon) = horizons.next() {
@@ -252,18 +261,14 @@ fn read(
     Ok(())
 }
 
-/// What is known of the case before it is read, and whether anything of it may be evicted: of captures alone, of one
-/// trace alone, and of a capture and a trace of presyn's, which are read together. Of other inputs a later one may refer
-/// to anything.
+/// What is known of the case before it is read, and whether anything of it may be evicted: of captures alone, and of one
+/// trace alone. Of other inputs a later one may refer to anything, unless they can be read together.
 fn setup(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Setup {
     let conf = gathered.resolv_conf.as_ref();
-    let mut dns_ports = vec![DNS_PORT];
-    dns_ports.extend(&options.capture.dns_ports);
     let captures = found.iter().filter(|f| f.is_capture()).count();
-    let together = matches!(found, [Found::Capture(_), Found::Own(_)]);
-    let bounded = captures == found.len() || found.len() == 1 || together;
+    let bounded = captures == found.len() || found.len() == 1;
     Setup {
-        dns_ports,
+        dns_ports: dns_ports(options),
         resolv_conf: conf.map(|(_, text)| ResolvConf::parse(text)),
         limits: if bounded { options.limits } else { Limits::ALL },
         target: options.target,
@@ -272,25 +277,15 @@ fn setup(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Setup 
             filter: options.capture.filter.clone(),
             ..CaptureFacts::default()
         }),
-        // Between a call of presyn's and its packet (see the pipeline).
-        tolerance: if together {
-            Span::millis(1)
-        } else {
-            Span::ZERO
-        },
+        whole: true,
+        ..Setup::default()
     }
 }
 
-/// A capture and the trace that presyn took with it: one clock, so that both can be read in order of time.
-fn side_by_side(mut found: Vec<Found>) -> Result<(PathBuf, PathBuf), Vec<Found>> {
-    match (found.pop(), found.pop(), found.is_empty()) {
-        (Some(Found::Own(own)), Some(Found::Capture(capture)), true) => Ok((capture, own)),
-        (last, before, _) => {
-            found.extend(before);
-            found.extend(last);
-            Err(found)
-        }
-    }
+fn dns_ports(options: &InputOptions) -> Vec<u16> {
+    let mut ports = vec![DNS_PORT];
+    ports.extend(&options.capture.dns_ports);
+    ports
 }
 
 /// Hands over what was retained: packets, and the events of each trace.

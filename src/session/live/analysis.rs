@@ -397,6 +397,7 @@ impl<'a> Recorder<'a> {
         Gathered {
             captures,
             packets,
+            solved: None,
             stacks: Stacks::default(),
             totals: Totals::default(),
             traces: trace.map(|facts| (facts, events)).into_iter().collect(),
