@@ -374,20 +374,28 @@ pub struct Received {
     pub truncated: bool,
     /// Number of answer records.
     pub records: u16,
+    /// It names other servers to ask instead of an answer.
+    pub referral: bool,
     /// Addresses in it.
     pub addresses: Arc<[IpAddr]>,
 }
 
 impl Received {
-    /// The client needs to ask nobody else: not cut, and no error that sends it to the next resolver.
+    /// The client needs to ask nobody else: not cut, no error that sends it to the next resolver, and no referral.
     pub fn usable(&self) -> bool {
-        !self.truncated && self.rcode != Rcode::SERVFAIL && self.rcode != Rcode::REFUSED
+        !self.truncated
+            && !self.referral
+            && self.rcode != Rcode::SERVFAIL
+            && self.rcode != Rcode::REFUSED
     }
 
     /// The name or type does not exist.
     pub fn negative(&self) -> bool {
         self.rcode == Rcode::NXDOMAIN
-            || self.rcode == Rcode::NOERROR && self.records == 0 && !self.truncated
+            || self.rcode == Rcode::NOERROR
+                && self.records == 0
+                && !self.truncated
+                && !self.referral
     }
 }
 

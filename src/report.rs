@@ -104,6 +104,9 @@ pub struct Report {
     pub best_change: Option<BestChange>,
     /// Copies of packets that were removed.
     pub duplicates_removed: u64,
+    /// Responses that answer no query of the captures. Left out when 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unsolicited_responses: usize,
     /// What was left out of the lists.
     pub omitted: Omitted,
     /// What the reader should know about the inputs.

@@ -120,6 +120,7 @@ fn dns(n: u32, answer: Option<Rcode>) -> Dns {
             Vec::new().into()
         },
         edns: false,
+        referral: false,
         complete: true,
     }
 }

@@ -122,6 +122,7 @@ impl Scene {
             answers: 0,
             addresses: [].into(),
             edns: false,
+            referral: false,
             complete: true,
         }
     }

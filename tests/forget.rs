@@ -68,6 +68,7 @@ impl Wire {
                 .map(|(_, a)| *a)
                 .collect(),
             edns: false,
+            referral: false,
             complete: true,
         };
         let flow = FiveTuple {

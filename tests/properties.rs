@@ -259,6 +259,7 @@ impl Scribe {
                 [].into()
             },
             edns: false,
+            referral: false,
             complete: true,
         };
         let id = self.id;
@@ -916,6 +917,7 @@ fn any_dns() -> impl Strategy<Value = Dns> {
                 answers: code,
                 addresses: ends.iter().map(|e| e.ip).collect(),
                 edns: false,
+                referral: false,
                 complete,
             },
         )

@@ -8,7 +8,7 @@ use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
 use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::CaptureFacts;
 use presyn::pipeline::{Gathered, Settings, report};
-use presyn::report::Report;
+use presyn::report::{LookupOutcome, Report};
 use presyn::time::{Span, Timestamp};
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ fn end(text: &str) -> Endpoint {
     text.parse::<SocketAddr>().unwrap().into()
 }
 
-/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS|nxdomain|nodata]` or
+/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS|nxdomain|nodata|servfail|referral]` or
 /// `TIME SRC DST syn|synack|ack|rst|fin SEQ [ACK]`.
 fn packet(row: &str) -> (Timestamp, Packet) {
     let words: Vec<&str> = row.split_whitespace().collect();
@@ -83,6 +83,7 @@ fn message(id: u32, response: bool, rest: &[&str]) -> Message {
         answers: u16::from(address.is_some()),
         addresses: address.into_iter().collect(),
         edns: false,
+        referral: said == Some("referral"),
         complete: true,
     }
 }
@@ -422,4 +423,77 @@ fn a_server_that_looks_up_its_client_is_reported_as_that() {
     // Another client's name.
     let other = accepted.replace("7.113.0.203.in", "8.113.0.203.in");
     assert!(!ids(&of(&other, true)).contains(&"server-reverse-lookup"));
+}
+
+#[test]
+fn a_type_that_a_name_lacks_denies_nothing() {
+    // A browser asks for A and HTTPS (65) of each name.
+    let browser = "0.000 10.0.0.1:4000 10.0.0.53:53 query 1 A fonts.alpha.example
+                   0.001 10.0.0.1:4001 10.0.0.53:53 query 2 65 fonts.alpha.example
+                   0.010 10.0.0.53:53 10.0.0.1:4000 answer 1 A fonts.alpha.example 10.9.9.1
+                   0.011 10.0.0.53:53 10.0.0.1:4001 answer 2 65 fonts.alpha.example nodata
+                   0.100 10.0.0.1:4002 10.0.0.53:53 query 3 A fonts.beta.example
+                   0.101 10.0.0.1:4003 10.0.0.53:53 query 4 65 fonts.beta.example
+                   0.110 10.0.0.53:53 10.0.0.1:4002 answer 3 A fonts.beta.example 10.9.9.2
+                   0.111 10.0.0.53:53 10.0.0.1:4003 answer 4 65 fonts.beta.example nodata";
+    let report = of(browser, true);
+    let names: Vec<_> = report
+        .lookups
+        .iter()
+        .map(|l| l.name.as_deref().unwrap())
+        .collect();
+    assert_eq!(names, ["fonts.alpha.example", "fonts.beta.example"]);
+    assert_eq!(ids(&report), ["nothing-wrong"]);
+    // Alone, it is no missing name either; an A that is missing is.
+    let lone = |kind: &str, name: &str, said: &str| {
+        let rows = format!(
+            "0.000 10.0.0.1:4000 10.0.0.53:53 query 1 {kind} {name}
+             0.010 10.0.0.53:53 10.0.0.1:4000 answer 1 {kind} {name} {said}"
+        );
+        ids(&of(&rows, true)).contains(&"name-not-found")
+    };
+    assert!(!lone("AAAA", "a.example", "nodata"));
+    assert!(!lone("33", "_http._tcp.a.example", "nxdomain"));
+    assert!(lone("A", "a.example", "nodata"));
+    assert!(lone("AAAA", "a.example", "nxdomain"));
+}
+
+#[test]
+fn names_with_one_beginning_are_no_search_list() {
+    let two = |second: &str| {
+        let rows = format!(
+            "0.000 10.0.0.1:4000 10.0.0.53:53 query 1 A www.shop.alpha.example
+             0.010 10.0.0.53:53 10.0.0.1:4000 answer 1 A www.shop.alpha.example nxdomain
+             0.020 10.0.0.1:4001 10.0.0.53:53 query 2 A {second}
+             0.030 10.0.0.53:53 10.0.0.1:4001 answer 2 A {second} 10.9.9.2"
+        );
+        of(&rows, true).lookups.len()
+    };
+    assert_eq!(two("www.beta.example"), 2);
+    // The parent domain, and the bare name.
+    assert_eq!((two("www.alpha.example"), two("www")), (1, 1));
+}
+
+#[test]
+fn a_referral_denies_nothing() {
+    let rows = "0.000 10.0.0.1:4000 10.0.0.53:53 query 1 A www.alpha.example
+                0.010 10.0.0.53:53 10.0.0.1:4000 answer 1 A www.alpha.example referral";
+    let report = of(rows, true);
+    assert_eq!(
+        report.lookups[0].outcome.map(LookupOutcome::name),
+        Some("referred")
+    );
+    assert!(!ids(&report).contains(&"name-not-found"));
+    // Who asks iteratively goes on with the same name elsewhere.
+    let on = format!(
+        "{rows}
+         0.020 10.0.0.1:4001 10.0.0.54:53 query 2 A www.alpha.example
+         0.030 10.0.0.54:53 10.0.0.1:4001 answer 2 A www.alpha.example 10.9.9.2"
+    );
+    let report = of(&on, true);
+    assert_eq!(report.lookups.len(), 1);
+    assert_eq!(
+        report.lookups[0].outcome.map(LookupOutcome::name),
+        Some("answered")
+    );
 }

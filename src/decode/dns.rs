@@ -160,6 +160,7 @@ fn header(bytes: &[u8]) -> Result<(Header, Message), DnsError> {
         question: None,
         answers: header.answers,
         addresses: Arc::default(),
+        referral: false,
         edns: false,
         complete: false,
     };
@@ -187,6 +188,12 @@ fn question(bytes: &[u8], at: usize) -> Option<(Question, usize)> {
 fn rest(bytes: &[u8], header: &Header, at: usize, message: &mut Message) -> bool {
     let mut addresses = Vec::new();
     let complete = walk(bytes, header, at, message, &mut addresses).is_some();
+    message.referral &= complete
+        && message.response
+        && message.rcode == Rcode::NOERROR
+        && header.answers == 0
+        && !header.authoritative
+        && !header.recursion_available;
     if !addresses.is_empty() {
         message.addresses = addresses.into();
     }
@@ -205,22 +212,30 @@ fn walk(
     }
     // Records of no name at all still have 10 bytes: what is claimed beyond that ends the walk soon.
     let answers = usize::from(header.answers);
-    let others = usize::from(header.nameservers) + usize::from(header.additional);
-    for index in 0..answers + others {
+    let authority = answers..answers + usize::from(header.nameservers);
+    let all = authority.end + usize::from(header.additional);
+    let (mut servers, mut soa) = (false, false);
+    for index in 0..all {
         let addresses = (index < answers).then_some(&mut *addresses);
-        at = record(bytes, at, message, addresses)?;
+        let (kind, end) = record(bytes, at, message, addresses)?;
+        if authority.contains(&index) {
+            servers |= kind == RecordType::NS;
+            soa |= kind == RecordType::SOA;
+        }
+        at = end;
     }
+    message.referral = servers && !soa;
     (at <= bytes.len()).then_some(())
 }
 
-/// Reads the resource record at `at` (RFC 1035 section 4.1.3); the offset after it. An address in an answer is added to
+/// Reads the resource record at `at` (RFC 1035 section 4.1.3); its type and the offset after it. An address in an answer is added to
 /// the list.
 fn record(
     bytes: &[u8],
     at: usize,
     message: &mut Message,
     answer: Option<&mut Vec<IpAddr>>,
-) -> Option<usize> {
+) -> Option<(RecordType, usize)> {
     let fixed = name::skip(bytes, at)?;
     let kind = RecordType(word(bytes, fixed)?);
     let start = fixed + 10;
@@ -252,7 +267,7 @@ fn record(
         }
         _ => {}
     }
-    Some(end)
+    Some((kind, end))
 }
 
 /// The big-endian 16-bit word at `at`.

@@ -25,6 +25,10 @@ pub struct Message {
     /// Addresses among the answers (A, AAAA), at most [`Self::MAX_DATA`].
     #[serde(default, skip_serializing_if = "is_empty")]
     pub addresses: Arc<[IpAddr]>,
+    /// A referral (RFC 9499 section 4): no answer, and the authority section names servers of a zone below, without the SOA
+    /// that a negative response carries (RFC 2308 section 2.2), from a server that is no authority and does not recurse.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub referral: bool,
     /// It carries an OPT record (EDNS, RFC 6891).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub edns: bool,
@@ -180,8 +184,12 @@ pub struct RecordType(pub u16);
 impl RecordType {
     /// IPv4 address (RFC 1035).
     pub const A: Self = Self(1);
+    /// Name server (RFC 1035).
+    pub const NS: Self = Self(2);
     /// Canonical name (RFC 1035).
     pub const CNAME: Self = Self(5);
+    /// Start of authority (RFC 1035).
+    pub const SOA: Self = Self(6);
     /// Pointer, used by reverse lookups (RFC 1035).
     pub const PTR: Self = Self(12);
     /// IPv6 address (RFC 3596).

@@ -82,6 +82,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         best_change: accounts.first().and_then(|a| told::best(&whatif, a)),
         findings: findings.into_iter().map(|f| f.report).collect(),
         stacks: Vec::new(),
+        unsolicited_responses: joined.unsolicited,
         duplicates_removed: case
             .evidence
             .captures
@@ -258,6 +259,7 @@ fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report:
         outcome: Some(match lookup.outcome {
             Outcome::Answered => LookupOutcome::Answered,
             Outcome::Negative => LookupOutcome::Negative,
+            Outcome::Referred => LookupOutcome::Referred,
             Outcome::Failed => LookupOutcome::Failed,
             Outcome::Open => LookupOutcome::Open,
         }),

@@ -112,6 +112,7 @@ fn end_of_lookup(case: &Case, lookup: &Lookup) -> String {
     match (lookup.outcome, lookup.stop) {
         (Outcome::Answered, _) => "got its answer".into(),
         (Outcome::Negative, _) => "was told that there is no such name".into(),
+        (Outcome::Referred, _) => "was referred to other servers".into(),
         (_, Stop::Signal(by)) => format!("was ended by {}", signal(case, by)),
         (_, Stop::Trace) => "still had no answer when the trace ended,".into(),
         (Outcome::Failed | Outcome::Open, Stop::Client) if case.evidence.has_trace() => {
@@ -335,6 +336,7 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             let how = match (lookup.outcome, lookup.stop) {
                 (Outcome::Answered, _) => "was answered".into(),
                 (Outcome::Negative, _) => "was denied: there is no such name".into(),
+                (Outcome::Referred, _) => "was referred to other servers".into(),
                 (Outcome::Failed, _) if never_left(case, lookup) => format!(
                     "failed, since no query could leave this host ({}),",
                     reasons(case, lookup)

@@ -91,6 +91,8 @@ pub enum Outcome {
     Answered,
     /// All answers said that there is no such name or no such record.
     Negative,
+    /// Nothing but the names of other servers to ask came back.
+    Referred,
     /// Nobody answered, or with errors only.
     Failed,
     /// Nobody can say.
@@ -216,6 +218,8 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lo
         Outcome::Answered
     } else if heard().any(|a| a.negative()) && !unanswered {
         Outcome::Negative
+    } else if heard().any(|a| a.referral) && !unanswered {
+        Outcome::Referred
     } else if of().any(Query::is_open) || stop != Stop::Client {
         Outcome::Open
     } else {

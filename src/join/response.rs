@@ -227,6 +227,7 @@ fn received_of(event: EventId, at: Timestamp, message: &Message) -> Received {
         rcode: message.rcode,
         truncated: message.truncated,
         records: message.answers,
+        referral: message.referral,
         addresses: message.addresses.clone(),
     }
 }

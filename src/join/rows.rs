@@ -226,6 +226,7 @@ fn message(words: &[&str], response: bool) -> dns::Message {
         answers: u16::from(address.is_some()),
         addresses: Arc::from_iter(address),
         edns: false,
+        referral: false,
         complete: true,
     }
 }

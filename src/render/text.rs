@@ -142,6 +142,15 @@ fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()>
     for warning in &report.warnings {
         bullet("  note: ", &escape(warning), out)?;
     }
+    if report.unsolicited_responses > 0 {
+        let n = report.unsolicited_responses;
+        let what = if n == 1 {
+            "response answers"
+        } else {
+            "responses answer"
+        };
+        writeln!(out, "  {n} {what} no query that was captured")?;
+    }
     if report.duplicates_removed > 0 {
         writeln!(
             out,

@@ -41,6 +41,8 @@ open_enum! {
         Answered = "answered",
         /// There is no such name, or no record of the type.
         Negative = "negative",
+        /// To other servers: a referral, as who asks an authority gets it.
+        Referred = "referred",
         /// Without an answer that could be used.
         Failed = "failed",
         /// It had not ended with the inputs.

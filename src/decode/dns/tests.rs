@@ -158,3 +158,20 @@ proptest! {
         prop_assert_eq!(question.kind, Some(RecordType::PTR));
     }
 }
+
+#[test]
+fn a_referral_names_servers_and_no_soa() {
+    // A response with one record in the authority section: its flags and type.
+    let message = |flags: u8, low: u8, kind: u8| {
+        let mut bytes = vec![0, 1, flags, low, 0, 1, 0, 0, 0, 1, 0, 0];
+        bytes.extend([1, b'a', 0, 0, 1, 0, 1]);
+        bytes.extend([0, 0, kind, 0, 1, 0, 0, 0, 9, 0, 3, 1, b'n', 0]);
+        parse(&bytes).unwrap().referral
+    };
+    assert!(message(0x80, 0, 2), "NS");
+    assert!(!message(0x80, 0, 6), "SOA: a negative response");
+    assert!(!message(0x84, 0, 2), "authoritative");
+    assert!(!message(0x80, 0x80, 2), "a server that recurses has looked");
+    assert!(!message(0x80, 3, 2), "NXDOMAIN");
+    assert!(!message(0x00, 0, 2), "a query");
+}

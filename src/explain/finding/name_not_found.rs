@@ -1,7 +1,7 @@
 //! A name that does not exist.
 
 use super::{Context, Draft, FindingId, Page, Severity, parties, tally};
-use crate::event::dns::Rcode;
+use crate::event::dns::{Rcode, RecordType};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
@@ -37,24 +37,25 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .lookups
         .iter()
         .filter(|l| l.outcome == Outcome::Answered)
-        .map(|l| (l.process, l.name.folded()))
+        .map(|l| (l.asker(), l.name.folded()))
         .collect();
     let last_answered: HashMap<_, LookupId> = joined
         .lookups
         .entries()
         .filter(|(_, l)| l.outcome == Outcome::Answered)
-        .map(|(n, l)| (l.process, n))
+        .map(|(n, l)| (l.asker(), n))
         .collect();
     let mut seen = HashSet::new();
     let mut list = Vec::new();
     for (l, lookup) in joined.lookups.entries() {
         let queries: Vec<&Query> = lookup.queries(joined).collect();
         let own = lookup.is_clients(joined);
-        let key = (lookup.process, lookup.name.folded());
+        let key = (lookup.asker(), lookup.name.folded());
         if !own
             || lookup.outcome != Outcome::Negative
             || used.contains(&l)
             || answered.contains(&key)
+            || is_optional(&queries)
             || !seen.insert(key)
         {
             continue;
@@ -73,13 +74,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let knowing_query = queries.iter().find(|q| q.answer().is_some_and(knows));
         // A missing PTR record is common and harmless, and so is a name without which the client got on.
         let got_on = last_answered
-            .get(&lookup.process)
+            .get(&lookup.asker())
             .is_some_and(|last| *last > l);
         let listed = context.case.in_hosts(lookup);
         let severity = if followed || got_on || listed || lookup.reverse.is_some() {
             Severity::Info
-        } else {
+        } else if context.case.evidence.has_trace() {
             Severity::Medium
+        } else {
+            // Browsers and scanners ask for names that do not exist all day.
+            Severity::Low
         };
         list.push(Draft {
             id: PAGE.id,
@@ -103,8 +107,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
             ),
             cost: None,
             remedy: Some(match knowing_query {
-                None => "Check the spelling and the search list, and that these are the name servers which know the domain."
+                None if denied => "Check the spelling and the search list, and that these are the name servers which know \
+                                   the domain."
                     .into(),
+                None => "The name exists: whoever runs its domain can add the record.".into(),
                 Some(knows) => format!(
                     "{} knows the name, but its answer came too late: name servers of one resolv.conf must agree \
                      (split DNS?). Compare the answers of both:\n{}",
@@ -116,6 +122,20 @@ pub fn find(context: &Context) -> Vec<Draft> {
         });
     }
     list
+}
+
+/// Whether a client asks so in passing and gets on without an answer: for service records (`_http._tcp…`, RFC 2782), or for
+/// types that most names lack (AAAA, HTTPS, DS, SOA, …) where the name itself was not denied.
+fn is_optional(queries: &[&Query]) -> bool {
+    let service = queries.iter().all(|q| q.question.name.0.starts_with('_'));
+    let denied = |q: &&Query| q.answer().is_some_and(|a| a.rcode == Rcode::NXDOMAIN);
+    let needed = |q: &&Query| {
+        matches!(
+            q.question.kind,
+            None | Some(RecordType::A | RecordType::PTR)
+        )
+    };
+    service || !queries.iter().any(|q| denied(q) || needed(q))
 }
 
 /// The resolvers that gave such an answer, each once.

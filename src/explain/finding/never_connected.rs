@@ -37,10 +37,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
 
 fn lookups(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    // A capture without any SYN cannot say that none was sent.
-    let tells =
-        case.evidence.has_trace() || case.joined.connections.iter().any(|x| !x.syns.is_empty());
-    if !tells {
+    // What a host would have connected to, and whether it wanted to, only a trace shows.
+    if !case.evidence.has_trace() {
         return Vec::new();
     }
     let mut seen = HashSet::new();
@@ -57,7 +55,7 @@ fn lookups(context: &Context) -> Vec<Draft> {
             // A signal, or the end of the trace, ended it: nobody can say how it would have gone on.
             Outcome::Open if lookup.stop != Stop::Client => continue,
             Outcome::Open if case.evidence.has_trace() => ("came to no end", Severity::Low),
-            Outcome::Open | Outcome::Answered => continue,
+            Outcome::Open | Outcome::Answered | Outcome::Referred => continue,
         };
         // The hosts file may have given what DNS did not.
         let helped = answered_later(context, lookup) || case.in_hosts(lookup);

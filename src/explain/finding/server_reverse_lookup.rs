@@ -87,7 +87,7 @@ fn draft(case: &Case, server: IpAddr, list: &[(LookupId, &Connection)]) -> Optio
     let end = match lookup.outcome {
         Outcome::Answered => format!("answered after {}", case.took(time)),
         Outcome::Negative => format!("answered after {} (no such name)", case.took(time)),
-        Outcome::Failed | Outcome::Open => "not answered".into(),
+        Outcome::Referred | Outcome::Failed | Outcome::Open => "not answered".into(),
     };
     let many = match list.len() {
         1 => String::new(),

@@ -234,6 +234,10 @@ fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
             "{who} looked up {name} and was told after {took} that there is no such name or record{}.",
             why()
         ),
+        Outcome::Referred => format!(
+            "{who} asked for {name} and was referred to other servers after {took}{}.",
+            why()
+        ),
         Outcome::Open => format!(
             "{who}'s lookup of {name} was still open when the capture ended, {took} after its first query to {}.",
             asked(case, lookup)

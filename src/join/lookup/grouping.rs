@@ -2,7 +2,7 @@
 
 use super::SAME_LOOKUP;
 use crate::event::Task;
-use crate::event::dns::Name;
+use crate::event::dns::{Name, Rcode, RecordType};
 use crate::flow::Transport;
 use crate::join::response::Exchange;
 use crate::join::{Asker, Evidence, IdVec, LookupId, Origin, ProcessId, QueryId};
@@ -248,8 +248,13 @@ fn again(
     }
     // Asked and answered: whoever asks once more is looking up once more.
     let usable = |q: &&&Exchange| q.answer().is_some_and(|a| a.at <= query.sent && a.usable());
-    let by_other_client =
-        query.task.is_none() && query.client != last.client && query.sent - last.sent < PENDING;
+    // Sooner than any timeout, from another socket, while the first one still waits: another program's lookup.
+    let over = [last.answer().map(|a| a.at), last.refusal().map(|r| r.at)];
+    let pending = !over.into_iter().flatten().any(|at| at <= query.sent);
+    let by_other_client = query.task.is_none()
+        && query.client != last.client
+        && pending
+        && query.sent - last.sent < PENDING;
     !earlier.iter().any(|q| usable(&q)) && !by_other_client
 }
 
@@ -265,18 +270,7 @@ fn is_next_of_search(
     if draft.group.reverse.is_some() || query.sent - draft.last > NEXT_NAME {
         return false;
     }
-    let denied = draft
-        .group
-        .queries
-        .iter()
-        .rev()
-        .map(|q| &queries[*q])
-        .find(|q| q.question.name.folded() == draft.current);
-    let denied = denied.is_some_and(|q| {
-        q.answer()
-            .is_some_and(|a| a.negative() && a.at <= query.sent)
-    });
-    if !denied {
+    if !is_denied(queries, draft, query.sent) {
         return false;
     }
     let base = base(&draft.current, name);
@@ -290,7 +284,7 @@ fn is_next_of_search(
             .to_owned()
     };
     let (a, b) = (rest(&draft.current), rest(name));
-    // With a known search list its domains decide; without, any other ending of the same host.
+    // With a known search list its domains decide.
     let listed = |suffix: &str| {
         suffix.is_empty()
             || evidence
@@ -298,7 +292,33 @@ fn is_next_of_search(
                 .iter()
                 .any(|s| s.eq_ignore_ascii_case(suffix))
     };
-    evidence.search.is_empty() || listed(&a) && listed(&b) || listed(&shortest(&a, &b))
+    if !evidence.search.is_empty() {
+        return listed(&a) && listed(&b) || listed(&shortest(&a, &b));
+    }
+    // Without, only what no two other names have in common: the bare name after one with a domain, or the domain's parent
+    // (default.svc.cluster.local, svc.cluster.local, cluster.local).
+    let parent = a.strip_suffix(&*b).is_some_and(|rest| rest.ends_with('.'));
+    b.is_empty() || parent && b.contains('.') || parent && base.0.split('.').count() == 1
+}
+
+/// Whether the name that a lookup asked for last was denied by then: no type of it had records, and what a stub resolver
+/// asks for, an address, was answered without one. That most names have no HTTPS or AAAA record denies nothing.
+fn is_denied(queries: &IdVec<QueryId, Exchange>, draft: &Draft, by: Timestamp) -> bool {
+    let asked = draft.group.queries.iter().map(|q| &queries[*q]);
+    let asked = asked.filter(|q| q.question.name.folded() == draft.current);
+    let (mut denied, mut found) = (false, false);
+    for query in asked {
+        let Some(answer) = query.answer().filter(|a| a.at <= by) else {
+            continue;
+        };
+        let address = matches!(
+            query.question.kind,
+            None | Some(RecordType::A | RecordType::AAAA)
+        );
+        denied |= answer.rcode == Rcode::NXDOMAIN || answer.negative() && address;
+        found |= answer.rcode == Rcode::NOERROR && answer.records > 0;
+    }
+    denied && !found
 }
 
 fn shortest(a: &str, b: &str) -> String {
