@@ -497,3 +497,39 @@ fn a_referral_denies_nothing() {
         Some("answered")
     );
 }
+
+#[test]
+fn a_syn_that_was_captured_twice_was_sent_once() {
+    let hooks = "0.00000 10.0.0.1:5000 10.9.9.1:443 syn 7
+                 0.00001 10.0.0.1:5000 10.9.9.1:443 syn 7
+                 0.02000 10.9.9.1:443 10.0.0.1:5000 synack 90 8
+                 0.02001 10.9.9.1:443 10.0.0.1:5000 synack 90 8";
+    let report = of(hooks, true);
+    assert_eq!(outcome(&report), "connected");
+    let words = format!("{:?}", (&report.summary, &report.findings));
+    assert!(!words.contains("retransmission"), "{words}");
+    // A stamp of another clock is no time.
+    let clock = "0.0 10.0.0.1:5000 10.9.9.1:443 syn 7
+                 999999.0 10.9.9.1:443 10.0.0.1:5000 synack 90 8";
+    let report = of(clock, true);
+    assert_eq!(
+        (outcome(&report), report.connections[0].connect_seconds),
+        ("connected", None)
+    );
+    assert!(!format!("{:?}", (&report.summary, &report.findings)).contains("999999"));
+}
+
+#[test]
+fn another_type_long_after_the_answer_is_another_lookup() {
+    let two = |gap: f64| {
+        let (asked, back) = (0.01 + gap, 0.02 + gap);
+        let rows = format!(
+            "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 AAAA a.example
+             0.01 10.0.0.53:53 10.0.0.1:4000 answer 1 AAAA a.example nodata
+             {asked} 10.0.0.1:4000 10.0.0.53:53 query 2 A a.example
+             {back} 10.0.0.53:53 10.0.0.1:4000 answer 2 A a.example 10.9.9.1"
+        );
+        of(&rows, true).lookups.len()
+    };
+    assert_eq!((two(0.001), two(3.0)), (1, 2));
+}

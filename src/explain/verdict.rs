@@ -4,7 +4,7 @@ mod silence;
 mod wire;
 
 use super::Case;
-use super::finding::{Finding, page};
+use super::finding::{Finding, Severity, page};
 use super::ledger::after_syn;
 use super::ledger::{Account, Kind, Line, Party, Subject};
 use super::words;
@@ -40,7 +40,9 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
         wire::sentences(case, account)
     };
     // What a table cannot say, right behind the first sentence.
+    let matters = |f: &&Finding| f.draft.severity > Severity::Info || case.evidence.has_trace();
     let said = findings.iter().filter(|f| page(f.draft.id).in_summary);
+    let said = said.filter(matters);
     let titles = said.map(|f| format!("{}.", f.draft.title));
     list.splice(1..1, titles);
     list
@@ -202,7 +204,7 @@ fn second(case: &Case, account: &Account) -> Vec<String> {
 
 /// After the SYN.
 fn after(case: &Case, x: &Connection) -> Option<String> {
-    let again = x.syns.len().saturating_sub(1);
+    let again = x.repeats;
     let repeats = match again {
         0 => String::new(),
         1 => ", after one retransmission".into(),

@@ -40,6 +40,8 @@ pub struct Attempt {
     pub called: Option<Timestamp>,
     /// The SYNs, first and retransmitted.
     pub syns: Vec<EventId>,
+    /// How many of them were sent again, rather than captured twice.
+    pub repeats: usize,
     /// Time of the first SYN.
     pub first_syn: Option<Timestamp>,
     /// How it ended.
@@ -337,6 +339,7 @@ fn of_call(
         role: role(evidence, to, Origin::Traced),
         called: Some(this.opened),
         syns: Vec::new(),
+        repeats: 0,
         first_syn: None,
         outcome: Ending::Open,
         ended: None,
@@ -358,6 +361,7 @@ fn of_call(
         });
         connection.first_syn = Some(flow.first);
         connection.syns = std::mem::take(&mut flow.syns);
+        connection.repeats = flow.repeats;
         (connection.outcome, connection.ended, connection.ended_by) =
             (flow.ending, flow.ended, flow.ended_by);
     }
@@ -399,6 +403,7 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
         ended: flow.ended,
         ended_by: flow.ended_by,
         syns: flow.syns,
+        repeats: flow.repeats,
         cause: None,
         silence: None,
         replies: flow.replies,

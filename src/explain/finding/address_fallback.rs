@@ -185,7 +185,7 @@ fn outcome(case: &Case, x: &Connection) -> String {
         Ending::NoSyn => format!("got no SYN{time}"),
         Ending::TimedOut | Ending::Open => format!(
             "answered none of {}{}",
-            words::counted(x.syns.len(), "SYN", "SYNs"),
+            words::counted((x.repeats + 1).min(x.syns.len()), "SYN", "SYNs"),
             time.replace(" after ", " in ")
         ),
         Ending::Connected => "connected".into(),

@@ -69,7 +69,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
         detail: format!(
             "{} got {} that acknowledge other bytes: the SYNs arrive, and the far end still has a connection with these \
              ports (challenge ACK, RFC 5961). {end}",
-            words::counted(x.syns.len(), "SYN", "SYNs"),
+            words::counted(x.repeats + 1, "SYN", "SYNs"),
             words::counted(x.replies.foreign.len(), "ACK", "ACKs"),
         ),
         cost: time(&worst),

@@ -1,6 +1,8 @@
 //! No connection came of it.
 
-use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties, tally};
+use super::{
+    Context, Draft, FindingId, Page, Severity, attempt, cost, parties, syn_unanswered, tally,
+};
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
@@ -130,7 +132,7 @@ fn servers(context: &Context) -> Vec<Draft> {
     {
         let failed = attempts.iter().all(|c| {
             let x = &case.joined.connections[*c];
-            attempt::failed(x) && !attempt::recovered(case, x)
+            attempt::failed(x) && !attempt::recovered(case, x) && !syn_unanswered::is_abandoned(x)
         });
         let failed = failed && case.totals.attempts(to).connected == 0;
         let Some(&last) = attempts.last().filter(|_| failed) else {

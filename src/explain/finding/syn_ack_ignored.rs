@@ -80,7 +80,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
         ),
         detail: format!(
             "{} and {} of one attempt are in the capture: the server answers, and the client does not accept it. {end}{many}",
-            words::counted(x.syns.len(), "SYN", "SYNs"),
+            words::counted(x.repeats + 1, "SYN", "SYNs"),
             words::counted(x.replies.ignored.len(), "SYN-ACK", "SYN-ACKs"),
         ),
         cost: time(&worst),

@@ -67,7 +67,7 @@ impl Paths {
 
 /// From the SYN to what answered it, where the one SYN that was needed and its answer are packets.
 fn handshake(x: &Connection) -> Option<Span> {
-    let once = x.syns.len() == 1 && x.replies.is_empty();
+    let once = !x.syns.is_empty() && x.repeats == 0 && x.replies.is_empty();
     after_syn(x).filter(|_| once && x.outcome == Ending::Connected)
 }
 

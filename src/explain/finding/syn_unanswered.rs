@@ -49,7 +49,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
 
 /// Whether the SYN of an attempt was answered only when it had been sent again, or so late that it must have been.
 pub fn is_late(case: &Case, x: &Connection) -> bool {
-    let again = x.syns.len() > 1;
+    let again = x.repeats > 0;
     // The call alone is seen.
     let unseen = x.syns.is_empty() && slow_call(x);
     let connected = x.outcome == Ending::Connected && x.left().is_some();
@@ -59,7 +59,7 @@ pub fn is_late(case: &Case, x: &Connection) -> bool {
 
 /// Whether the SYN of an attempt was never answered, and an answer was due.
 pub fn is_never(case: &Case, x: &Connection) -> bool {
-    let again = x.syns.len() > 1;
+    let again = x.repeats > 0;
     x.left().is_some()
         && match x.outcome {
             // A call that returned before the last SYN left tells of another socket.
@@ -74,8 +74,8 @@ pub fn is_never(case: &Case, x: &Connection) -> bool {
 }
 
 /// Whether packets alone show an attempt that was never answered nor repeated: its wait is not known.
-fn is_abandoned(x: &Connection) -> bool {
-    x.outcome == Ending::TimedOut && x.measured_end().is_none() && x.syns.len() == 1
+pub fn is_abandoned(x: &Connection) -> bool {
+    x.outcome == Ending::TimedOut && x.measured_end().is_none() && x.repeats == 0
 }
 
 fn draft(
@@ -93,7 +93,7 @@ fn draft(
     let x = &case.joined.connections[worst];
     let abandoned = is_abandoned(x);
     let time = waited(case, x);
-    let again = x.syns.len().saturating_sub(1);
+    let again = x.repeats;
     let alone = x.syns.is_empty();
     let many = if count > 1 {
         format!(
@@ -130,7 +130,7 @@ fn draft(
         } else if never {
             format!(
                 "{to} answered none of {} in {}",
-                words::counted(x.syns.len(), "SYN", "SYNs"),
+                words::counted(again + 1, "SYN", "SYNs"),
                 context.case.took(time)
             )
         } else {

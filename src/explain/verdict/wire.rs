@@ -155,7 +155,7 @@ fn no_lookup(case: &Case, account: &Account, x: &Connection) -> String {
 
 /// What came after the SYN.
 fn after(case: &Case, x: &Connection) -> Option<String> {
-    let again = x.syns.len().saturating_sub(1);
+    let again = x.repeats;
     let repeats = match again {
         0 => String::new(),
         n => format!(
@@ -165,7 +165,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
     };
     let (to, who) = (x.to, x.from.map(|from| from.ip.to_string()));
     let of = who.map_or_else(String::new, |who| format!(" of {who}"));
-    let syns = words::counted(x.syns.len(), "SYN", "SYNs");
+    let syns = words::counted(again + 1, "SYN", "SYNs");
     if let Some(first) = x.replies.ignored.first() {
         let after = words::took(case.evidence.event(*first).at - x.first_syn?);
         let end = after_syn(x).map_or_else(String::new, |t| {

@@ -32,6 +32,8 @@ pub struct SynFlow {
     pub due: Timestamp,
     /// All SYNs.
     pub syns: Vec<EventId>,
+    /// How many of them the client sent again: copies of one packet follow each other sooner.
+    pub repeats: usize,
     /// How it ended, as far as packets show.
     pub ending: Ending,
     /// When.
@@ -67,6 +69,13 @@ impl Replies {
     }
 }
 
+/// What follows a SYN sooner is a copy of it (netfilter hooks, mirrors): the least timeout is one second (RFC 6298
+/// section 2.1), some systems can be told to use 0.3 s.
+const COPIED: Span = Span::millis(250);
+
+/// How long after the last SYN an answer may come: what comes later is stamped by another clock.
+const ONE_CLOCK: Span = Span::seconds(600);
+
 /// How soon after a SYN-ACK a SYN may have left before the client had that: they crossed.
 const CROSSED: Span = Span::millis(1);
 
@@ -75,7 +84,9 @@ const WINDOW: u32 = 1 << 20;
 
 impl SynFlow {
     fn end(&mut self, ending: Ending, at: Timestamp, by: EventId) {
-        (self.ending, self.ended, self.ended_by) = (ending, Some(at), Some(by));
+        let measured = at - self.last <= ONE_CLOCK;
+        (self.ending, self.ended, self.ended_by) =
+            (ending, Some(at).filter(|_| measured), Some(by));
     }
 
     /// The client sent its SYN again.
@@ -84,6 +95,10 @@ impl SynFlow {
         self.due = at + Ord::max(FIRST_GAP, gap + gap);
         self.syns.push(id);
         self.last = at;
+        if gap < COPIED {
+            return;
+        }
+        self.repeats += 1;
         // A SYN-ACK came before: the client did not take it.
         if self.ending == Ending::Connected
             && let (Some(ended), Some(by)) = (self.ended, self.ended_by)
@@ -159,6 +174,7 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                             last: event.at,
                             due: event.at + FIRST_GAP,
                             syns: vec![id],
+                            repeats: 0,
                             ending: Ending::Open,
                             ended: None,
                             ended_by: None,

@@ -221,12 +221,18 @@ fn again(
         })
         .collect();
     let Some(last) = earlier.last() else {
-        // Another type of the same name (A beside AAAA), perhaps by another thread (Go).
-        return true;
+        // Another type of the same name (A beside AAAA), perhaps by another thread (Go). Where no trace tells, one that
+        // comes when everything was answered for some time is another program's question.
+        let mut all = draft.group.of(queries);
+        let answered = |q: &Exchange| q.answer().is_some_and(|a| a.at <= query.sent);
+        let over = query.sent - draft.last > NEXT_NAME && all.all(answered);
+        return query.task.is_some() || !over;
     };
+    // Asked and answered: whoever asks once more is looking up once more.
+    let usable = |q: &&&Exchange| q.answer().is_some_and(|a| a.at <= query.sent && a.usable());
     if query.transport == Transport::Tcp {
         // After a truncated answer the same question goes over TCP.
-        return true;
+        return !earlier.iter().any(|q| usable(&q));
     }
     if !same_task {
         let pending =
@@ -246,8 +252,6 @@ fn again(
     if repeats && !parallel {
         return false;
     }
-    // Asked and answered: whoever asks once more is looking up once more.
-    let usable = |q: &&&Exchange| q.answer().is_some_and(|a| a.at <= query.sent && a.usable());
     // Sooner than any timeout, from another socket, while the first one still waits: another program's lookup.
     let over = [last.answer().map(|a| a.at), last.refusal().map(|r| r.at)];
     let pending = !over.into_iter().flatten().any(|at| at <= query.sent);
