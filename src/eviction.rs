@@ -6,10 +6,11 @@
 //! their accounts, some of every kind, and what is not over; of calls also what later ones need: sockets through which
 //! a resolver may be asked again, the tree of processes, and what shows when a retained lookup was over.
 //!
-//! The rest is joined again in the next turn. Nothing but the events carries over: a report of what is retained and of
+//! The rest is joined again in the next turn. But for the tombstones of unanswered queries, nothing else carries over: a report of what is retained and of
 //! the totals is that of all events.
 
 mod selection;
+mod tombstones;
 mod units;
 
 use crate::coverage::Trust;
@@ -28,6 +29,7 @@ use crate::time::{SECOND, Span, Timestamp};
 use crate::totals::Totals;
 use selection::{Evicted, Fate};
 use std::collections::HashSet;
+use tombstones::Tombstones;
 use units::Units;
 
 /// So many retained events are joined at the latest: with what the join makes of them some 40 MiB at most.
@@ -74,6 +76,7 @@ pub struct Eviction {
     first: Option<Timestamp>,
     /// The call that a stack follows.
     last_call: Option<Place>,
+    tombstones: Tombstones,
     stacks: Stacks,
     events: Vec<Event>,
     totals: Totals,
@@ -91,6 +94,7 @@ impl Eviction {
             trace: None,
             first: None,
             last_call: None,
+            tombstones: Tombstones::default(),
             stacks: Stacks::default(),
             events: Vec::new(),
             totals: Totals::default(),
@@ -125,6 +129,9 @@ impl Eviction {
                 if let Some(capture) = &mut self.setup.capture {
                     capture.first = Some(capture.first.map_or(event.at, |at| at.min(event.at)));
                     capture.last = Some(capture.last.map_or(event.at, |at| at.max(event.at)));
+                }
+                if self.tombstones.answers(&event, &mut self.totals) {
+                    return;
                 }
                 merge::keep(&mut self.events, event);
             }
@@ -199,12 +206,17 @@ impl Eviction {
             target: self.setup.target,
         };
         let limits = self.setup.limits;
-        let totals = &mut self.totals;
+        let (totals, tombstones) = (&mut self.totals, &mut self.tombstones);
         let fates = surroundings.with_case(&self.events, |case| {
             let mut units = Units::new(case);
             let subjects = units.protect(limits);
             let evicted = selection::choose(&units, LEAST, horizon);
             count(case, &subjects, &evicted, totals);
+            let lookups = case.joined.lookups.entries();
+            let gone = lookups.filter(|(l, _)| evicted.units[units::of_lookup(*l)]);
+            for query in gone.flat_map(|(_, lookup)| lookup.queries(case.joined)) {
+                tombstones.add(case, query);
+            }
             evicted.events
         });
         self.drop_events(&fates);

@@ -8,6 +8,7 @@ pub mod times;
 use crate::event::dns::Rcode;
 use crate::flow::{Endpoint, Transport};
 use crate::report::Origin;
+use crate::time::Span;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use times::{Times, Waits};
@@ -240,6 +241,26 @@ impl Totals {
         row.counts.times.round();
         row.counts.waits.fold(MAX_WAITS / rows);
         row.outcomes.add(outcomes);
+    }
+
+    /// An evicted query that nothing had answered was answered after all, so long after it was sent.
+    pub fn answered_late(&mut self, row: &Key, rcode: Rcode, truncated: bool, took: Span) {
+        let Some(row) = self.rows.get_mut(row) else {
+            return;
+        };
+        let counts = &mut row.counts;
+        counts.answered += 1;
+        counts.late += 1;
+        counts.unanswered = counts.unanswered.saturating_sub(1);
+        counts.transactions_unanswered = counts.transactions_unanswered.saturating_sub(1);
+        *counts.rcodes.entry(rcode).or_default() += 1;
+        counts.times.count(took, 1);
+        let outcomes = &mut row.outcomes;
+        outcomes.answered += 1;
+        outcomes.late += 1;
+        outcomes.silent = outcomes.silent.saturating_sub(1);
+        outcomes.truncated += usize::from(truncated);
+        outcomes.errors += usize::from(rcode.is_error());
     }
 
     /// What clients did, by address.

@@ -364,6 +364,38 @@ fn the_connections_of_the_target_stay() {
     assert!(whole == delays(Limits::BOUNDED));
 }
 
+/// An answer that comes when its query has long been evicted is still that query's.
+#[test]
+fn answers_after_two_minutes_are_counted() {
+    let mut wire = Wire::default();
+    for n in 0..60_000 {
+        if n % 40 == 7 {
+            wire.dns(2_000, n, WEAK, None);
+        } else {
+            wire.dns(2_000, n, ALIVE, None);
+            wire.dns(800, n, ALIVE, Some((Rcode::NOERROR, server(n))));
+        }
+        // 43,000 rounds are 120 s.
+        if n >= 43_000 && (n - 43_000) % 40 == 7 {
+            wire.dns(50, n - 43_000, WEAK, Some((Rcode::SERVFAIL, server(n))));
+        }
+    }
+    let (whole, _) = explained(wire.events.clone(), Limits::ALL);
+    let (some, _) = explained(wire.events, Limits::BOUNDED);
+    let rows = |r: &Report| {
+        let rows = r.resolvers.iter();
+        rows.map(|r| {
+            let mut r = r.clone();
+            r.rtt_s.median = None;
+            r.waited_s = None;
+            plain(&r)
+        })
+        .collect::<Vec<_>>()
+    };
+    assert!(whole.resolvers.iter().any(|r| r.late > Some(300)));
+    assert_eq!(rows(&some), rows(&whole));
+}
+
 /// What is still open is the last to go, and that it went is said.
 #[test]
 fn more_open_at_once_than_can_be_held_is_said() {

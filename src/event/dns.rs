@@ -280,6 +280,11 @@ impl Rcode {
     pub const NOTIMP: Self = Self(4);
     /// The server will not answer this client (RFC 1035).
     pub const REFUSED: Self = Self(5);
+
+    /// Whether the server could not or would not answer. NXDOMAIN is an answer.
+    pub fn is_error(self) -> bool {
+        [Self::FORMERR, Self::SERVFAIL, Self::NOTIMP, Self::REFUSED].contains(&self)
+    }
 }
 
 /// Names of response codes, from the IANA registry "DNS RCODEs".

@@ -1,6 +1,6 @@
 //! What each resolver did for the client, counted once for all findings.
 
-use crate::event::dns::{Name, Rcode, RecordType};
+use crate::event::dns::{Name, RecordType};
 use crate::event::{Op, Packet, What};
 use crate::explain::Case;
 use crate::explain::resolver;
@@ -32,13 +32,7 @@ fn is_late(q: &Query) -> bool {
 
 /// Whether the answer was an error.
 fn is_error(q: &Query) -> bool {
-    let errors = [
-        Rcode::FORMERR,
-        Rcode::SERVFAIL,
-        Rcode::NOTIMP,
-        Rcode::REFUSED,
-    ];
-    q.answer().is_some_and(|a| errors.contains(&a.rcode))
+    q.answer().is_some_and(|a| a.rcode.is_error())
 }
 
 /// How many resolvers are looked at: a client has a few, and whoever talks to more is a resolver itself.
