@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod fragment;
 pub mod handshake;
 pub mod hosts;
+pub mod name_service;
 pub mod packet;
 pub mod resolv_conf;
 pub mod sockaddr;

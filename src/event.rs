@@ -11,7 +11,8 @@ pub mod stack;
 
 use crate::time::{Span, Timestamp};
 pub use call::{
-    Address, Call, Fd, FdNote, Message, Op, Outcome, SocketFamily, SocketKind, SocketStyle, Task,
+    Address, Call, Fd, FdNote, Local, Message, Op, Outcome, SocketFamily, SocketKind, SocketStyle,
+    Task,
 };
 pub use files::ResolverFiles;
 pub use packet::{IcmpKind, Packet, Quote, Service, TcpFlags};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Port of unicast DNS (RFC 1035).
 pub const DNS_PORT: u16 = 53;
@@ -50,8 +50,69 @@ impl From<Endpoint> for SocketAddr {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        SocketAddr::from(*self).fmt(f)
+        match unreadable(self.ip) {
+            Some(text) => write!(f, "{text}:{}", self.port),
+            None => SocketAddr::from(*self).fmt(f),
+        }
     }
+}
+
+/// The block that stands in for addresses which somebody made unreadable: multicast of the scope that RFC 7346 reserves,
+/// so that no host has such an address and no packet goes to one. The other 14 bytes hold the text itself.
+const STAND_IN: [u8; 2] = [0xff, 0x0f];
+
+/// How much of a text a stand-in holds.
+const TEXT: usize = 14;
+
+/// Of a longer text its beginning, then two bytes that tell it from others that begin alike.
+const HEAD: usize = TEXT - 2;
+
+/// Stands in for an address of which a log shows only what somebody put in its place (`10.x.x.1`, `<Private IP>`): the
+/// same text is the same address, another text another one.
+pub fn stand_in(text: &str) -> IpAddr {
+    let printable = |b: u8| {
+        if b.is_ascii_graphic() || b == b' ' {
+            b
+        } else {
+            b'?'
+        }
+    };
+    let mut bytes = [0_u8; 16];
+    bytes[..2].copy_from_slice(&STAND_IN);
+    let long = text.len() > TEXT;
+    let shown = text.bytes().take(if long { HEAD } else { TEXT });
+    for (to, from) in bytes[2..].iter_mut().zip(shown) {
+        *to = printable(from);
+    }
+    if long {
+        let sum = text
+            .bytes()
+            .fold(0_u16, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
+        let [high, low] = sum.to_be_bytes();
+        // Never printable, so that a cut text shows.
+        (bytes[14], bytes[15]) = (high | 0x80, low | 0x80);
+    }
+    Ipv6Addr::from(bytes).into()
+}
+
+/// The text that an address stands in for, marked where it was cut.
+pub fn unreadable(ip: IpAddr) -> Option<String> {
+    let IpAddr::V6(v6) = ip else { return None };
+    let bytes = v6.octets();
+    let text = bytes.strip_prefix(&STAND_IN)?;
+    let mut shown: String = { text.iter() }
+        .take_while(|b| b.is_ascii_graphic() || **b == b' ')
+        .map(|b| char::from(*b))
+        .collect();
+    if text[HEAD..].iter().any(|b| *b >= 0x80) {
+        shown.push('…');
+    }
+    (!shown.is_empty()).then_some(shown)
+}
+
+/// An address as reports show it.
+pub fn host(ip: IpAddr) -> String {
+    unreadable(ip).unwrap_or_else(|| ip.to_string())
 }
 
 /// The servers that a user chose: one address and port, or a port of any address.

@@ -499,7 +499,7 @@ pub fn join(evidence: &Evidence) -> Joined {
         mut queries,
         lookups,
         mut connections,
-    } = lookup::find(evidence, &sockets, exchanges, attempts);
+    } = lookup::find(evidence, &sockets, &services, exchanges, attempts);
     if evidence.assumed {
         let asked = queries.iter_mut().filter(|q| q.packet.is_some());
         let asked = asked.filter_map(|q| q.asked.cause.as_mut());

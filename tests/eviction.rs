@@ -210,6 +210,7 @@ impl Run {
             length: 40,
             taken: true,
             dns: vec![dns(n, None)],
+            local: None,
         };
         let op = Op::Send {
             fd: socket.fd(self.shown),
@@ -249,6 +250,7 @@ impl Run {
             length: 60,
             taken: true,
             dns: vec![message],
+            local: None,
         };
         let op = Op::Receive {
             fd: socket.fd(self.shown),

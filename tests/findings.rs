@@ -144,6 +144,7 @@ impl Scene {
             length: 40,
             taken: true,
             dns: vec![Self::message(port, name, kind)],
+            local: None,
         };
         let op = Op::Send {
             fd,
@@ -881,6 +882,12 @@ fn a_capture_alone_shows_that_no_syn_left() {
     assert_eq!(f.packets.len(), 4);
     // A router's message tells of a packet that left, somewhere before this capture.
     unreachable(Some(end(R1))).lacks("host-unreachable");
+    // A call of a socket that does not block returned long before: the attempt ends with the message.
+    let mut called = unreachable(None);
+    called.connect(0.0, 0.001, 41, WEB, Some("EINPROGRESS"));
+    let found = called.has("host-unreachable");
+    assert_eq!(found.seconds, Some(3.05), "{found:?}");
+    called.lacks("nothing-wrong");
     // The SYN is there.
     let mut seen = unreachable(None);
     seen.syn(0.0, 41, WEB);

@@ -597,3 +597,99 @@ fn a_program_starts_when_it_is_executed() {
         report.delays
     );
 }
+
+#[test]
+fn an_address_that_was_made_unreadable_is_an_endpoint_by_its_words() {
+    for (first, second, shown) in [
+        ("10.x.x.1", "10.x.x.2", "10.x.x.1"),
+        (
+            "<resolver-number-one>",
+            "<resolver-number-two>",
+            "<resolver-nu…",
+        ),
+    ] {
+        let text = timed(&two_tries())
+            .replace("192.0.2.53", first)
+            .replace("192.0.2.54", second);
+        let report = report(&text);
+        assert_eq!(report.resolvers.len(), 2);
+        assert!(has(&report, FindingId::ResolverSilent));
+        assert!(near(report.resolvers[0].waited_s, 3.0));
+        assert_eq!(report.resolvers[0].address, shown);
+        assert_eq!(report.resolvers[1].answered, Some(1));
+        let words = words(&report);
+        assert!(
+            words.contains(&format!("waited for name server {shown}")),
+            "{words}"
+        );
+        assert!(!words.contains("ff0f"), "{words}");
+        assert!(!has(&report, FindingId::NothingWrong));
+    }
+}
+
+#[test]
+fn a_name_service_that_was_asked_is_a_lookup() {
+    let asked = r#"{\"method\":\"io.systemd.Resolve.ResolveHostname\",\"parameters\":{\"name\":\"host.test\",\"flags\":0}}\0"#;
+    for (reply, wanted) in [
+        (
+            r#"{\"parameters\":{\"addresses\":[],\"name\":\"host.test\"}}\0"#,
+            LookupOutcome::Answered,
+        ),
+        (
+            r#"{\"error\":\"io.systemd.Resolve.NoSuchResourceRecord\"}\0"#,
+            LookupOutcome::Negative,
+        ),
+        (
+            r#"{\"error\":\"io.systemd.Resolve.QueryTimedOut\"}\0"#,
+            LookupOutcome::Failed,
+        ),
+    ] {
+        let socket = "/run/systemd/resolve/io.systemd.Resolve";
+        let mut text = timed(&log(&[vec![
+            "socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0) = 3".into(),
+            format!("connect(3, {{sa_family=AF_UNIX, sun_path=\"{socket}\"}}, 42) = 0"),
+            format!("sendto(3, \"{asked}\", 96, MSG_DONTWAIT|MSG_NOSIGNAL, NULL, 0) = 96"),
+        ]]));
+        text += &format!(
+            "10:00:07.000000 recvfrom(3, \"{reply}\", 131080, MSG_DONTWAIT, NULL, NULL) = 61\n"
+        );
+        text += "10:00:07.000100 close(3) = 0\n";
+        let report = report(&text);
+        assert_eq!(report.lookups[0].name.as_deref(), Some("host.test"));
+        assert_eq!(outcome(&report), Some(wanted));
+        assert!(near(report.delays[0].since_start_s, 7.0));
+        assert!(has(&report, FindingId::NameServiceWait));
+        assert!(
+            report.summary[0].contains("systemd-resolved"),
+            "{:?}",
+            report.summary
+        );
+    }
+}
+
+#[test]
+fn a_server_that_looks_up_its_client_attempts_no_connection() {
+    let query =
+        r#""\21\21\1\0\0\1\0\0\0\0\0\0\0017\0010\00251\003198\7in-addr\4arpa\0\0\f\0\1", 41"#;
+    let mut lines = vec![
+        "accept(9, {sa_family=AF_INET, sin_port=htons(40000), sin_addr=inet_addr(\"198.51.0.7\")}, [16]) = 5".into(),
+    ];
+    lines.extend(asked(3, "192.0.2.53"));
+    lines.pop();
+    lines.push(format!("sendto(3, {query}, MSG_NOSIGNAL, NULL, 0) = 41"));
+    lines.extend([
+        in_vain(3, 5000),
+        "close(3) = 0".into(),
+        "write(5, \"hello\", 5) = 5".into(),
+    ]);
+    let report = report(&timed(&log(&[lines])));
+    assert!(
+        has(&report, FindingId::ServerReverseLookup),
+        "{:#?}",
+        report.findings
+    );
+    assert!(!has(&report, FindingId::NeverConnected));
+    // Another client's name is no business of this connection.
+    let other = timed(&two_tries()).replace("192.0.2.53", "192.0.2.55");
+    assert!(!has(&self::report(&other), FindingId::ServerReverseLookup));
+}

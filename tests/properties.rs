@@ -282,6 +282,7 @@ impl Scribe {
                     length: 33,
                     taken: true,
                     dns: vec![message(m, false, id)],
+                    local: None,
                 });
                 let op = Op::Send {
                     fd: self.fd(socket, true),
@@ -334,6 +335,7 @@ impl Scribe {
                                     length: 49,
                                     taken: true,
                                     dns: vec![message(m, true, id)],
+                                    local: None,
                                 }],
                             };
                             at = self.call(
@@ -935,6 +937,7 @@ fn any_message() -> impl Strategy<Value = Message> {
             length,
             taken,
             dns,
+            local: None,
         })
 }
 

@@ -167,6 +167,23 @@ pub struct Message {
     /// The DNS messages in it, as far as the payload is visible. A datagram holds one; TCP bytes may
     /// hold several.
     pub dns: Vec<dns::Message>,
+    /// What it says to or of a name service on this host, as far as that is understood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<Local>,
+}
+
+/// What was said to a name service over a local socket, or what it said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Local {
+    /// The name or address that it was asked for.
+    Asked(Box<str>),
+    /// It gave an answer.
+    Answered,
+    /// There is no such name or record.
+    Denied,
+    /// It could not tell.
+    Failed,
 }
 
 /// What was asked of the kernel.

@@ -2,7 +2,7 @@
 
 use super::{Case, cite};
 use crate::event::dns::RecordType;
-use crate::flow::Endpoint;
+use crate::flow::{Endpoint, host};
 use crate::join::{AssociationId, Origin, Query, State};
 use crate::report;
 use crate::time::Span;
@@ -66,7 +66,7 @@ fn row(
     }
     let seconds = |s: Span| cite::known(case, s);
     report::Resolver {
-        address: resolver.ip.to_string(),
+        address: host(resolver.ip),
         port: resolver.port,
         transport: cite::transport(transport),
         origin,

@@ -427,7 +427,7 @@ fn one_type(case: &Case, line: &Line) -> Option<RecordType> {
 
 fn party(party: Party) -> String {
     match party {
-        Party::Endpoint(e) if e.port == 53 => e.ip.to_string(),
+        Party::Endpoint(e) if e.port == 53 => crate::flow::host(e.ip),
         other => other.to_string(),
     }
 }

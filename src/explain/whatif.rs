@@ -12,6 +12,7 @@ use super::schedule::fit::{self, Fit};
 use super::schedule::{Plan, Predicted, Scheduled, Setup};
 use super::{Case, words};
 use crate::decode::resolv_conf::ResolvConf;
+use crate::flow::host;
 use crate::join::{LookupId, Origin};
 use crate::time::Span;
 use crate::timetable::{Edge, Ending, Stub};
@@ -67,7 +68,7 @@ impl Change {
             list.push(format!("with {path}"));
         }
         if !self.without.is_empty() {
-            let names: Vec<String> = self.without.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = self.without.iter().map(|ip| host(*ip)).collect();
             let many = if names.len() > 1 { "s" } else { "" };
             list.push(format!("without name server{many} {}", words::list(&names)));
         }
@@ -96,7 +97,7 @@ impl Change {
             let before = servers.len();
             servers.retain(|(a, _)| a.to_canonical() != address.to_canonical());
             if servers.len() == before {
-                let names: Vec<String> = servers.iter().map(|(a, _)| a.to_string()).collect();
+                let names: Vec<String> = servers.iter().map(|(a, _)| host(*a)).collect();
                 return Err(ChangeError::NoSuchServer(*address, words::list(&names)));
             }
         }

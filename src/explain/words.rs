@@ -1,7 +1,7 @@
 //! Words that the verdict and all findings share: lists, counts, times, names, lines of resolv.conf.
 
 use super::Case;
-use crate::flow::Endpoint;
+use crate::flow::{self, Endpoint};
 use crate::join::lookup::Lookup;
 use crate::shell;
 use crate::time::Span;
@@ -65,7 +65,7 @@ pub fn times(n: usize) -> String {
 /// A resolver as people write it: the port only when it is not 53.
 pub fn resolver(end: Endpoint) -> String {
     if end.port == 53 {
-        end.ip.to_string()
+        flow::host(end.ip)
     } else {
         end.to_string()
     }
@@ -116,7 +116,11 @@ pub fn dig(server: Endpoint, lookup: &Lookup) -> String {
             name => shell::word(name).into_owned(),
         },
     };
-    format!("dig {port}@{} {name}", server.ip)
+    let server = match flow::unreadable(server.ip) {
+        Some(_) => "SERVER".into(),
+        None => server.ip.to_string(),
+    };
+    format!("dig {port}@{server} {name}")
 }
 
 /// What another log would show that this one does not, to be put behind a sentence.
@@ -143,7 +147,7 @@ pub fn waited(cost: Option<Span>) -> String {
 pub fn placed(case: &Case, address: IpAddr) -> String {
     match line_of(case, address) {
         Some(line) => format!("{address} (resolv.conf line {line})"),
-        None => address.to_string(),
+        None => flow::host(address),
     }
 }
 

@@ -5,13 +5,14 @@ mod syn;
 
 use super::process::Processes;
 use super::socket::{Association, Sockets};
+use super::unsent;
 use super::{
     Asker, AssociationId, Cause, ConnectionId, EventId, Evidence, How, Id, IdVec, LookupId, Origin,
     ProcessId, Refusal,
 };
 use crate::coverage::{Absence, Blind, Kind, Patience, Wanted};
-use crate::event::{Outcome, SocketFamily, SocketStyle, Task};
-use crate::flow::Endpoint;
+use crate::event::{Outcome, Quote, SocketFamily, SocketStyle, Task};
+use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -221,6 +222,10 @@ pub fn attempts(
         }
     }
     drop(index);
+    let told: Vec<(EventId, &Quote)> = unsent::errors(evidence)
+        .filter(|(_, quote)| quote.flow.transport == Transport::Tcp)
+        .take(MAX_ERRORS)
+        .collect();
     // What is left over is little beside a list that grew by doubling.
     let mut list = Vec::with_capacity(order.len() + flows.len() - flow_of.len());
     for a in order {
@@ -232,7 +237,9 @@ pub fn attempts(
             continue;
         }
         let flow = found.map(|(f, how)| (&mut flows[f], how));
-        list.push(of_call(evidence, processes, sockets, a, flow));
+        let mut attempt = of_call(evidence, processes, sockets, a, flow);
+        told_itself(evidence, &told, &mut attempt);
+        list.push(attempt);
     }
     for (f, flow) in flows.into_iter().enumerate() {
         if taken[f].is_none() {
@@ -374,6 +381,32 @@ fn of_call(
         connection.silence = silence(evidence, &connection).ok();
     }
     connection
+}
+
+/// How many errors that a host sent to itself are held against its attempts.
+const MAX_ERRORS: usize = 1_000;
+
+/// Ends an attempt without a SYN at the error that the host sent to itself about it: nobody answered its search for the
+/// neighbour. The call of a socket that does not block had returned long before.
+fn told_itself(evidence: &Evidence, told: &[(EventId, &Quote)], attempt: &mut Attempt) {
+    let pending = matches!(attempt.outcome, Ending::NoSyn | Ending::Open);
+    let (Some(called), None, None) = (attempt.called, attempt.first_syn, attempt.ended) else {
+        return;
+    };
+    let about = |(event, quote): &&(EventId, &Quote)| {
+        let at = evidence.event(*event).at;
+        let port = attempt.from.map_or(quote.flow.src.port, |from| from.port);
+        quote.flow.dst == attempt.to
+            && quote.flow.src.port == port
+            && at >= called - evidence.tolerance
+            && at <= called + NEIGHBOUR_SEARCH + evidence.tolerance
+    };
+    if let Some((event, _)) = told.iter().find(about).filter(|_| pending) {
+        if attempt.outcome == Ending::Open {
+            attempt.outcome = Ending::Unreachable;
+        }
+        (attempt.ended, attempt.ended_by) = (Some(evidence.event(*event).at), Some(*event));
+    }
 }
 
 /// An attempt that no call shows.

@@ -8,6 +8,7 @@ mod tests;
 
 use super::connect::{Attempt, Connection, Ending, Role};
 use super::response::Exchange;
+use super::service::{Reply, ServiceWait};
 use super::socket::Sockets;
 use super::{
     Asker, ConnectionId, EventId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query, QueryId,
@@ -128,6 +129,7 @@ pub struct Found {
 pub fn find(
     evidence: &Evidence,
     sockets: &Sockets,
+    services: &[ServiceWait],
     mut exchanges: IdVec<QueryId, Exchange>,
     attempts: IdVec<ConnectionId, Attempt>,
 ) -> Found {
@@ -144,9 +146,15 @@ pub fn find(
     }
     let (queries, stops) = giveup::settle(evidence, exchanges, &groups, &moves);
     let lookups = groups.into_iter().zip(stops);
-    let lookups = lookups
+    let mut lookups: Vec<Lookup> = lookups
         .map(|(g, stop)| conclude(&queries, g, stop))
         .collect();
+    let alone = of_services(services, &queries, &attempts);
+    if !alone.is_empty() {
+        lookups.extend(alone);
+        lookups.sort_by_key(|l| l.began);
+    }
+    let lookups: IdVec<LookupId, Lookup> = lookups.into();
     let connections = tie(&queries, &lookups, attempts);
     let lookups = with_tcp(evidence, lookups, &connections);
     Found {
@@ -186,6 +194,59 @@ fn with_tcp(
         ..lookup
     });
     longer.collect()
+}
+
+/// What a name service was asked although its client sent no query and connected to no server afterwards: nothing else
+/// tells of it.
+fn of_services(
+    services: &[ServiceWait],
+    queries: &IdVec<QueryId, Query>,
+    attempts: &IdVec<ConnectionId, Attempt>,
+) -> Vec<Lookup> {
+    let told = |wait: &&ServiceWait| {
+        let own = Some(wait.process);
+        queries
+            .iter()
+            .any(|q| q.process == own && q.sent >= wait.began)
+            || attempts.iter().any(|x| {
+                x.role == Role::Server && x.process == own && x.began() >= Some(wait.began)
+            })
+    };
+    let waits = services.iter().take(MAX_SERVICES);
+    // Services are asked for users and groups, too; those are answered from files.
+    let of_names = |w: &&ServiceWait| w.asked.is_some() || w.ended - w.began >= NOTICEABLE;
+    let alone = waits.filter(|wait| of_names(wait) && !told(wait));
+    alone.map(of_service).collect()
+}
+
+/// A wait that shows without a name.
+const NOTICEABLE: Span = Span::millis(100);
+
+/// A client that asks name services more often is one itself.
+const MAX_SERVICES: usize = 256;
+
+fn of_service(wait: &ServiceWait) -> Lookup {
+    let asked = wait.asked.as_deref().unwrap_or_default();
+    Lookup {
+        name: Name(asked.into()),
+        cut: false,
+        reverse: asked.parse().ok(),
+        tasks: vec![wait.task.clone()],
+        process: Some(wait.process),
+        client: None,
+        queries: Vec::new(),
+        began: wait.began,
+        ended: wait.ended.max(wait.began),
+        addresses: Vec::new(),
+        outcome: match wait.reply {
+            Reply::Answered => Outcome::Answered,
+            Reply::Denied => Outcome::Negative,
+            Reply::Failed => Outcome::Failed,
+            Reply::Unseen => Outcome::Open,
+        },
+        stop: Stop::Client,
+        searched: Vec::new(),
+    }
 }
 
 /// The lookup that a group of queries was.

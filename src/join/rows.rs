@@ -300,6 +300,7 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
                 &words[..words.len() - usize::from(peer.is_some())],
                 response,
             )],
+            local: None,
         }]
     };
     let rest = &words[2..];

@@ -3,7 +3,7 @@
 use super::process::Processes;
 use super::socket::{Association, Sockets};
 use super::{EventId, Evidence, Id, ProcessId};
-use crate::event::{Op, Outcome, Task, What};
+use crate::event::{Local, Op, Outcome, Task, What};
 use crate::time::Timestamp;
 
 /// One connection to a name service and the wait for it.
@@ -25,7 +25,27 @@ pub struct ServiceWait {
     pub calls: Vec<EventId>,
     /// No call on the socket shows the end; the task's next call does.
     pub inferred: bool,
+    /// What it was asked for, where the payload shows that.
+    pub asked: Option<Box<str>>,
+    /// What came of it.
+    pub reply: Reply,
 }
+
+/// What came of asking a name service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It gave an answer.
+    Answered,
+    /// There is no such name or record.
+    Denied,
+    /// It could not tell.
+    Failed,
+    /// The trace does not show what it said.
+    Unseen,
+}
+
+/// The system bus, over which systemd-resolved is asked, too.
+const BUS: &str = "/dbus/system_bus_socket";
 
 /// Sockets that name services listen on: avahi-daemon, nscd, systemd-resolved's varlink, sssd, winbind.
 const SERVICES: &[(&str, &str)] = &[
@@ -54,8 +74,15 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
         let (Some(path), Some(connect)) = (&association.path, association.connect) else {
             continue;
         };
-        let Some(service) = name_of(path) else {
-            continue;
+        let said = || said(evidence, sockets.calls(a));
+        let asked = said().find_map(|(id, local)| match local {
+            Local::Asked(name) => Some((id, name.clone())),
+            _ => None,
+        });
+        let service = match (name_of(path), &asked) {
+            (Some(service), _) => service,
+            (None, Some(_)) if path.ends_with(BUS) => "systemd-resolved",
+            _ => continue,
         };
         let What::Call(call) = &evidence.event(connect).what else {
             continue;
@@ -73,14 +100,44 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
             path: path.clone(),
             task: processes.complete(&association.task),
             process: association.process,
-            began: association.opened,
+            // The bus may have been connected long before.
+            began: match &asked {
+                Some((id, _)) if path.ends_with(BUS) => evidence.event(*id).at,
+                _ => association.opened,
+            },
             ended,
             calls,
             inferred,
+            asked: asked.map(|(_, name)| name),
+            reply: said()
+                .filter_map(|(_, local)| match local {
+                    Local::Asked(_) => None,
+                    Local::Answered => Some(Reply::Answered),
+                    Local::Denied => Some(Reply::Denied),
+                    Local::Failed => Some(Reply::Failed),
+                })
+                .last()
+                .unwrap_or(Reply::Unseen),
         });
     }
     list.sort_by_key(|w| w.began);
     list
+}
+
+/// What was said to a name service, and what it said, as far as calls show.
+fn said<'a>(
+    evidence: &Evidence<'a>,
+    calls: &'a [EventId],
+) -> impl Iterator<Item = (EventId, &'a Local)> {
+    calls.iter().flat_map(|id| {
+        let messages = match evidence.call(*id).map(|c| &c.op) {
+            Some(Op::Send { messages, .. } | Op::Receive { messages, .. }) => &messages[..],
+            _ => &[],
+        };
+        messages
+            .iter()
+            .filter_map(|m| Some((*id, m.local.as_ref()?)))
+    })
 }
 
 /// When the wait ended: the last call on the socket, else the task's next call of any kind.

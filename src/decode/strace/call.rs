@@ -77,7 +77,7 @@ fn op(kind: Kind, items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
         },
         Kind::Accept => Op::Accept {
             fd: fd()?,
-            new: new_fd(),
+            new: accepted(new_fd(), item(1)),
         },
         Kind::LocalName | Kind::PeerName => {
             value?;
@@ -231,6 +231,19 @@ fn payload_hints(fd: &Fd) -> (SocketStyle, bool) {
     }
 }
 
+/// The new descriptor of an `accept`, with the address that the call returned.
+fn accepted(mut new: Fd, address: &[u8]) -> Fd {
+    let known = new.note.as_ref().is_some_and(|n| n.peer.is_some());
+    if let Some(Address::Inet(peer)) = address::read(address).filter(|_| !known) {
+        let note = new.note.as_deref().cloned().unwrap_or_default();
+        new.note = Some(Arc::new(FdNote {
+            peer: Some(peer),
+            ..note
+        }));
+    }
+    new
+}
+
 fn send(kind: Kind, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op {
     let item = |at: usize| items.get(at).copied().unwrap_or_default();
     let value = ending.and_then(|e| e.outcome.value());
@@ -252,7 +265,10 @@ fn send(kind: Kind, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op 
                 (address::read(item(4)), bytes)
             }
         };
-        messages.push(bytes.message(name.as_ref(), value.is_some(), style, dns));
+        messages.push(Message {
+            local: bytes.local(true),
+            ..bytes.message(name.as_ref(), value.is_some(), style, dns)
+        });
         names = name;
     }
     if fd.note.is_none() {
@@ -300,7 +316,10 @@ fn receive(kind: Kind, items: &[&[u8]], mut fd: Fd, value: Option<i64>) -> Op {
                 _ => (address::read(item(4)), payload::single(item(1), None)),
             };
             bytes.set_length(Some(count));
-            messages.push(bytes.message(name.as_ref(), true, style, dns));
+            messages.push(Message {
+                local: bytes.local(false),
+                ..bytes.message(name.as_ref(), true, style, dns)
+            });
             names = name;
         }
     }

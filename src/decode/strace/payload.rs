@@ -2,7 +2,8 @@
 
 use super::{address, lex};
 use crate::decode::dns::{framing, glimpse};
-use crate::event::{Address, Message, SocketStyle, dns};
+use crate::decode::name_service;
+use crate::event::{Address, Local, Message, SocketStyle, dns};
 
 /// How much of one buffer is decoded: the longest DNS message is 64 KiB (RFC 1035 section 4.2.2).
 const MAX_PAYLOAD: usize = 2 + 0xffff;
@@ -122,7 +123,13 @@ impl Buffer {
             } else {
                 Vec::new()
             },
+            local: None,
         }
+    }
+
+    /// What these bytes say to a name service on this host, or what it says in them.
+    pub fn local(&self, sent: bool) -> Option<Local> {
+        name_service::read(&self.bytes, sent)
     }
 
     /// The DNS messages in it: one in a datagram; in a stream each behind its length (RFC 1035 section

@@ -85,7 +85,10 @@ impl Tally {
             let shown: String = text.escape_debug().collect();
             self.warn(
                 number,
-                format!("the address '{shown}' cannot be read; what was sent to it counts for no name server"),
+                format!(
+                    "the address '{shown}' was made unreadable: hosts are named as they stand in the log, and several \
+                     may stand behind the same words"
+                ),
             );
         }
         self.unreadable_addresses += 1;

@@ -68,7 +68,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 remedy: Some(format!(
                     "On {} see with 'ss -ltn' whether the service listens on port {} and on this address; look for a \
                      firewall that rejects.",
-                    to.ip, to.port
+                    crate::flow::host(to.ip), to.port
                 )),
                 evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
             })

@@ -46,7 +46,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let unreachable = match x.outcome {
             Ending::Unreachable => true,
             // That a capture shows no SYN proves nothing when it shows none at all, unless the call failed.
-            Ending::NoSyn => attempt::error(case, x).is_some() || syns_seen,
+            Ending::NoSyn => {
+                let told = x.ended_by.is_some_and(|e| case.evidence.is_packet(e));
+                told || attempt::error(case, x).is_some() || syns_seen
+            }
             _ => false,
         };
         if x.role == Role::Server && unreachable {
@@ -109,7 +112,7 @@ fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
 fn remedy(to: Endpoint) -> String {
     format!(
         "Look at the way to {0}: ip route get {0}, ip neigh, and the firewall rules of this host.",
-        to.ip
+        crate::flow::host(to.ip)
     )
 }
 

@@ -1,7 +1,8 @@
 //! No connection came of it.
 
 use super::{
-    Context, Draft, FindingId, Page, Severity, attempt, cost, parties, syn_unanswered, tally,
+    Context, Draft, FindingId, Page, Severity, attempt, cost, parties, server_reverse_lookup,
+    syn_unanswered, tally,
 };
 use crate::explain::ledger::Subject;
 use crate::explain::words;
@@ -45,11 +46,16 @@ fn lookups(context: &Context) -> Vec<Draft> {
     }
     let mut seen = HashSet::new();
     let mut list = Vec::new();
+    // A server attempts no connection.
+    let of_servers = server_reverse_lookup::of_traced_servers(case);
     for account in context.accounts {
         let Subject::Lookup(l) = account.subject else {
             continue;
         };
         let lookup = &case.joined.lookups[l];
+        if of_servers.contains(&l) {
+            continue;
+        }
         let own = lookup.is_clients(case.joined);
         let (said, severity) = match lookup.outcome {
             Outcome::Failed => ("failed", Severity::High),

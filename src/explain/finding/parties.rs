@@ -1,7 +1,7 @@
 //! Whom findings are about, as values: what compares two reports matches findings by them.
 
 use crate::explain::ledger;
-use crate::flow::Endpoint;
+use crate::flow::{Endpoint, host};
 use crate::join::lookup::Lookup;
 use crate::report::{Party, PartyRole};
 use std::collections::HashSet;
@@ -46,7 +46,7 @@ fn endpoints(role: PartyRole, ends: impl IntoIterator<Item = Endpoint>) -> Vec<P
 fn endpoint(role: PartyRole, end: Endpoint) -> Party {
     Party {
         role,
-        address: Some(end.ip.to_string()),
+        address: Some(host(end.ip)),
         port: Some(end.port),
         name: None,
     }

@@ -75,7 +75,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 "See whether {} is up and on the right network (ip neigh, ip route get {}), or take it out of \
                  resolv.conf.",
                 words::placed(case, t.resolver.ip),
-                t.resolver.ip
+                crate::flow::host(t.resolver.ip)
             )),
             evidence: tally::evidence(lost),
         };

@@ -1,14 +1,15 @@
 //! A server that looks up the name of the client which it has just accepted.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, tally};
+use crate::event::{Op, What};
 use crate::explain::Case;
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome};
-use crate::join::{LookupId, Query};
-use crate::time::Span;
-use std::collections::HashMap;
+use crate::join::{EventId, LookupId, ProcessId, Query};
+use crate::time::{Span, Timestamp};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// What `presyn explain server-reverse-lookup` shows.
@@ -66,9 +67,110 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let mut servers: Vec<_> = by_server.into_iter().collect();
     servers.sort_unstable_by_key(|(server, _)| *server);
     let drafts = servers.iter();
-    drafts
-        .filter_map(|(server, list)| draft(case, *server, list))
+    let seen = drafts.filter_map(|(server, list)| draft(case, *server, list));
+    seen.chain(by_calls(case)).collect()
+}
+
+/// A connection that a traced process accepted.
+struct Accepted {
+    at: Timestamp,
+    peer: IpAddr,
+    process: ProcessId,
+    call: EventId,
+}
+
+fn accepted(case: &Case) -> Vec<Accepted> {
+    let events = case.evidence.numbered();
+    let calls = events.filter_map(|(call, event)| {
+        let What::Call(c) = &event.what else {
+            return None;
+        };
+        let Op::Accept { new, .. } = &c.op else {
+            return None;
+        };
+        Some(Accepted {
+            at: c.exited.unwrap_or(event.at),
+            peer: new.note.as_ref()?.peer?.ip,
+            process: case.joined.processes.of(&c.task),
+            call,
+        })
+    });
+    calls.collect()
+}
+
+/// A lookup and the call that accepted the connection of the address that it asks about.
+fn calls_before(case: &Case) -> Vec<(LookupId, EventId)> {
+    let accepted = accepted(case);
+    if accepted.is_empty() {
+        return Vec::new();
+    }
+    let mut list = Vec::new();
+    for (l, lookup) in case.joined.lookups.entries() {
+        let (Some(peer), Some(process)) = (lookup.reverse, lookup.process) else {
+            continue;
+        };
+        let line = lineage(case, process);
+        let end = accepted.partition_point(|a| a.at <= lookup.began);
+        let recent = accepted[..end].iter().rev();
+        let own = recent
+            .take_while(|a| lookup.began - a.at <= AT_ONCE)
+            .find(|a| a.peer == peer.to_canonical() && line.contains(&a.process));
+        list.extend(own.map(|a| (l, a.call)));
+    }
+    list
+}
+
+/// A process and those that led to it: a server accepts, and its child looks up.
+fn lineage(case: &Case, process: ProcessId) -> Vec<ProcessId> {
+    let parent = |p: &ProcessId| case.joined.processes.get(*p)?.parent;
+    std::iter::successors(Some(process), parent)
+        .take(8)
         .collect()
+}
+
+/// The lookups of clients that traced servers had accepted.
+pub fn of_traced_servers(case: &Case) -> HashSet<LookupId> {
+    calls_before(case).into_iter().map(|(l, _)| l).collect()
+}
+
+fn by_calls(case: &Case) -> Option<Draft> {
+    let lookups = &case.joined.lookups;
+    let lasted = |l: LookupId| lookups[l].ended - lookups[l].began;
+    let list = calls_before(case);
+    let &(worst, call) = list.iter().max_by_key(|(l, _)| lasted(*l))?;
+    let (lookup, time) = (&lookups[worst], lasted(worst));
+    if lookup.outcome == Outcome::Answered && time < NOTICEABLE {
+        return None;
+    }
+    let peer = lookup.reverse?;
+    let queries: Vec<&Query> = lookup.queries(case.joined).collect();
+    let comm = lookup.tasks.first().and_then(|t| t.comm.as_deref());
+    let mut evidence = vec![call];
+    evidence.extend(tally::evidence(queries.iter().copied()));
+    Some(Draft {
+        id: PAGE.id,
+        severity: cost::severity(Some(time), false),
+        subject: Some(Subject::Lookup(worst)),
+        parties: parties::names([lookup]),
+        title: format!(
+            "{} had just accepted a connection of {peer}: this is a server's reverse lookup of its client",
+            comm.unwrap_or("The process")
+        ),
+        detail: format!(
+            "{} for the name of {peer} in {}; {} accepted {} followed by such a lookup. A server that does this \
+             serves its client only afterwards, and does not need the name.",
+            words::queries(queries.len()),
+            case.took(time),
+            words::counted(list.len(), "connection", "connections"),
+            if list.len() == 1 { "was" } else { "were" }
+        ),
+        cost: Some(time),
+        remedy: Some(format!(
+            "Switch the lookup off in the server ('UseDNS no' for sshd, 'skip-name-resolve' for MySQL), or repair the \
+             reverse zone of {peer}."
+        )),
+        evidence,
+    })
 }
 
 fn is_slow(lookup: &Lookup) -> bool {

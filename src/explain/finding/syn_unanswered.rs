@@ -154,7 +154,7 @@ fn draft(
         remedy: Some(format!(
             "Capture on {}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
              own firewall, its accept queue and the way back.",
-            to.ip
+            crate::flow::host(to.ip)
         )),
         evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
     };

@@ -153,7 +153,9 @@ impl Index {
     /// Who is behind a lookup.
     pub fn asker_of_lookup(&self, case: &Case, lookup: LookupId) -> Asker {
         let mut queries = case.joined.lookups[lookup].queries(case.joined);
-        queries.next().map_or(Asker::Host(None), |q| q.asker())
+        // A name service may have been asked without a query.
+        let own = || case.joined.lookups[lookup].asker();
+        queries.next().map_or_else(own, |q| q.asker())
     }
 
     /// Who is behind a subject.

@@ -19,7 +19,8 @@ pub fn subjects(case: &Case, index: &Index) -> Vec<Subject> {
     }
     for (l, lookup) in joined.lookups.entries() {
         let origin = lookup.queries.first().map(|q| joined.queries[*q].origin);
-        let ours = matches!(origin, Some(Origin::Traced | Origin::Unknown));
+        // What only a call shows is a traced process's.
+        let ours = matches!(origin, None | Some(Origin::Traced | Origin::Unknown));
         if ours && !index.is_followed(case, l) && case.target.is_none() {
             list.push(Subject::Lookup(l));
         }

@@ -6,6 +6,7 @@ use super::{Change, ChangeError, Estimate, WhatIf};
 use crate::explain::assemble::{self, Limits};
 use crate::explain::ledger::{Account, Index, Subject};
 use crate::explain::{Case, cite, words};
+use crate::flow::host;
 use crate::join::LookupId;
 use crate::report::whatif as out;
 use crate::timetable::{Ending, Stub};
@@ -34,7 +35,7 @@ pub fn answer(
     let setup = whatif.setup();
     Ok(out::WhatIf {
         schema: out::SCHEMA.into(),
-        nameservers: setup.servers().iter().map(ToString::to_string).collect(),
+        nameservers: setup.servers().iter().map(|ip| host(*ip)).collect(),
         options: [&setup.conf.options[..], &setup.environment].concat(),
         answers,
     })
@@ -58,7 +59,7 @@ fn one(
     }
     Ok(out::Answer {
         change: change.words(),
-        nameservers: setup.servers().iter().map(ToString::to_string).collect(),
+        nameservers: setup.servers().iter().map(|ip| host(*ip)).collect(),
         options: setup.conf.options.clone(),
         delays,
         guessed: guessed(&lookups),
@@ -115,7 +116,7 @@ fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out
             .waits
             .iter()
             .map(|w| out::Wait {
-                resolvers: w.servers.iter().map(ToString::to_string).collect(),
+                resolvers: w.servers.iter().map(|ip| host(*ip)).collect(),
                 seconds: seconds(w.span()),
             })
             .collect(),
@@ -125,7 +126,7 @@ fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out
 /// Name servers of which the case says nothing.
 fn guessed(lookups: &BTreeMap<LookupId, Estimate>) -> Vec<String> {
     let all: BTreeSet<_> = lookups.values().flat_map(|e| &e.guessed).collect();
-    all.into_iter().map(ToString::to_string).collect()
+    all.into_iter().map(|ip| host(*ip)).collect()
 }
 
 /// What an answer rests on, in sentences.

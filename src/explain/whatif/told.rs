@@ -5,6 +5,7 @@ use super::{Known, WhatIf};
 use crate::explain::ledger::{Account, Subject};
 use crate::explain::schedule::fit::Fit;
 use crate::explain::{cite, client, words};
+use crate::flow::host;
 use crate::report::{BestChange, Model, Timetable, TimetableWait};
 use crate::time::Span;
 use crate::timetable::{Ending, Stub};
@@ -43,7 +44,7 @@ pub fn timetable(whatif: &WhatIf, known: &Known) -> Option<Timetable> {
             .waits
             .iter()
             .map(|w| TimetableWait {
-                resolvers: w.servers.iter().map(ToString::to_string).collect(),
+                resolvers: w.servers.iter().map(|ip| host(*ip)).collect(),
                 seen_s: seconds(w.seen),
                 least_s: seconds(w.least),
                 most_s: seconds(w.most),
@@ -75,7 +76,7 @@ fn in_words(whatif: &WhatIf, fit: &Fit) -> String {
     let where_ = odd.map_or_else(
         || "more waits than it has".to_owned(),
         |w| {
-            let names: Vec<String> = w.servers.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = w.servers.iter().map(|ip| host(*ip)).collect();
             let (least, most) = (words::rounded(w.least), words::rounded(w.most));
             let range = if least == most {
                 least
@@ -107,12 +108,7 @@ pub fn best(whatif: &WhatIf, account: &Account) -> Option<BestChange> {
     let alone = matches!(account.subject, Subject::Lookup(_));
     let fails = alone && best.estimates.values().all(|e| e.ending == Ending::Failed);
     Some(BestChange {
-        without: best
-            .change
-            .without
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        without: best.change.without.iter().map(|ip| host(*ip)).collect(),
         options: best.change.options.clone(),
         without_reverse_lookup: best.change.no_reverse,
         least_s: seconds(best.least),

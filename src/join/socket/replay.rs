@@ -4,7 +4,7 @@ use super::Association;
 use crate::event::{
     Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketStyle, Task,
 };
-use crate::flow::Endpoint;
+use crate::flow::{Endpoint, stand_in};
 use crate::join::process::Processes;
 use crate::join::{AssociationId, EventId, IdVec, ProcessId};
 use crate::time::{Span, Timestamp};
@@ -90,6 +90,7 @@ impl<'a> Replay<'a> {
                 }
             }
             Op::Connect { fd, to } => {
+                let to = &readable(to);
                 let association = self.connect(process, call, id, event.at, fd, to);
                 self.mark(id, association);
             }
@@ -341,6 +342,17 @@ impl<'a> Replay<'a> {
         for fd in gone {
             self.close(id, fd, at);
         }
+    }
+}
+
+/// An address that was made unreadable is an endpoint all the same, known by what stands in its place.
+fn readable(to: &Address) -> Address {
+    match to {
+        Address::Unreadable {
+            text,
+            port: Some(port),
+        } => Address::Inet(Endpoint::new(stand_in(text), *port)),
+        other => other.clone(),
     }
 }
 

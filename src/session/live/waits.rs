@@ -274,6 +274,7 @@ mod tests {
                 length: 30,
                 taken: true,
                 dns: vec![dns],
+                local: None,
             };
             let (fd, messages) = (Fd::bare(3), vec![message]);
             event(began, began, 30, Op::Send { fd, messages })

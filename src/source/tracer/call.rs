@@ -156,6 +156,7 @@ impl Pending {
                         length: u32::try_from(m.length).unwrap_or(u32::MAX),
                         taken: false,
                         dns: Vec::new(),
+                        local: None,
                     })
                     .collect(),
             },

@@ -143,6 +143,7 @@ impl Scene<'_> {
                 length: u32::try_from(message.length).unwrap_or(u32::MAX),
                 taken,
                 dns,
+                local: None,
             });
         }
         told
@@ -174,6 +175,7 @@ impl Scene<'_> {
                 length: u32::try_from(message.length).unwrap_or(u32::MAX),
                 taken: true,
                 dns,
+                local: None,
             });
         }
         if over {
