@@ -38,6 +38,16 @@ pub struct Wanted {
     pub netns: Option<u64>,
 }
 
+impl Wanted {
+    /// The client's address: whose query or SYN it is, or whom the answer was due to.
+    fn client(&self) -> Option<IpAddr> {
+        match self.kind {
+            Kind::Query | Kind::Syn => self.from,
+            Kind::Response | Kind::SynAnswer => self.to,
+        }
+    }
+}
+
 /// Kinds of packet that negative claims are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -116,6 +126,10 @@ pub enum Blind {
     NoWaits,
     /// The client did not wait for as long as any stub resolver does.
     TooShort,
+    /// So much time passed that no input explains.
+    Unexplained(Span),
+    /// The inputs may have begun when the client had waited already.
+    Before,
     /// The trace has no times.
     NoTimes,
     /// Lines of the log with a `connect` in them could not be read.
@@ -145,6 +159,12 @@ impl fmt::Display for Blind {
             Self::Unread(kind, n) => write!(f, "{n} packets ({kind}) could not be read"),
             Self::NoWaits => f.write_str("the trace does not show how long the client waited"),
             Self::TooShort => f.write_str("the client did not wait long enough"),
+            Self::Unexplained(span) => write!(
+                f,
+                "what passed in {:.1} s of that is not in the inputs (strace -f follows all threads)",
+                span.as_seconds()
+            ),
+            Self::Before => f.write_str("the inputs may have begun after it had waited already"),
             Self::NoTimes => f.write_str("the trace has no times (strace -ttt would give them)"),
             Self::UnreadCalls(n) => write!(f, "{n} lines with a connect could not be read"),
             Self::UnreadableAddresses(n) => write!(f, "{n} addresses cannot be read"),
@@ -240,6 +260,9 @@ impl Coverage {
         }
         if self.assumed && matches!(wanted.kind, Kind::Query | Kind::Syn) {
             return Err(Blind::TwoRuns);
+        }
+        if self.unread == Some(Blind::NoTimes) && matches!(wanted.kind, Kind::Query | Kind::Syn) {
+            return Err(Blind::NoTimes);
         }
         let mut reason = Blind::NoCapture;
         for view in &self.views {

@@ -264,6 +264,7 @@ fn unknown_trace(input: u16) -> TraceFacts {
         skipped_lines: 0,
         unread_connects: 0,
         unreadable_addresses: 0,
+        from_start: true,
         ended_times: false,
         clock: TraceClock::None,
         sees: Sees::default(),

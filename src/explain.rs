@@ -16,6 +16,7 @@ pub mod listed;
 pub mod resolver;
 pub mod schedule;
 pub mod stack;
+pub mod undelayed;
 pub mod verdict;
 pub mod whatif;
 pub mod words;

@@ -181,6 +181,9 @@ pub struct TraceFacts {
     /// Connects whose address was made unreadable before the log was given away.
     #[serde(default)]
     pub unreadable_addresses: u64,
+    /// It began with the traced program: its exec, or the dynamic loader's work, is among the first calls.
+    #[serde(default)]
+    pub from_start: bool,
     /// Times are those of the ends of calls, since another program stamped the lines; the beginnings are concluded.
     #[serde(default)]
     pub ended_times: bool,

@@ -520,6 +520,7 @@ fn explained(events: Vec<Event>, shown: Shown, bound: Limits) -> (Report, usize)
         skipped_lines: 0,
         unread_connects: 0,
         unreadable_addresses: 0,
+        from_start: true,
         ended_times: false,
         clock: TraceClock::Epoch {
             resolution: Span(1),

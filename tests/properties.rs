@@ -470,6 +470,7 @@ fn trace_facts(input: u16) -> TraceFacts {
         unread_connects: 0,
         ended_times: false,
         unreadable_addresses: 0,
+        from_start: true,
         clock: TraceClock::Epoch {
             resolution: Span::micros(1),
         },

@@ -139,7 +139,12 @@ fn findings(truth: &Truth, report: &Report) -> Vec<String> {
 fn sentences(truth: &Truth, report: &Report) -> Vec<String> {
     let mut wrong = Vec::new();
     for sentence in &report.summary {
-        if truth.delay >= 1.0 && sentence.starts_with("Nothing held") {
+        let mut connected = truth
+            .servers
+            .iter()
+            .filter(|(_, became)| *became == "connected");
+        let about = connected.any(|(server, _)| sentence.contains(server));
+        if truth.delay >= 1.0 && about && sentence.starts_with("Nothing held") {
             wrong.push(sentence.clone());
         }
         let denied = ["never answered", "no packet could be delivered"];

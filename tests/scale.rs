@@ -141,6 +141,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
                 unread_connects: 0,
                 ended_times: false,
                 unreadable_addresses: 0,
+                from_start: true,
                 clock: TraceClock::Epoch {
                     resolution: Span::micros(1),
                 },

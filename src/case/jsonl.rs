@@ -271,6 +271,7 @@ pub fn facts(path: &str, input: u16) -> TraceFacts {
         unread_connects: 0,
         ended_times: false,
         unreadable_addresses: 0,
+        from_start: true,
         clock: TraceClock::Epoch {
             resolution: Span(1),
         },

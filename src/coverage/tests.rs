@@ -90,7 +90,8 @@ fn a_capture_of_one_direction_is_deaf() {
 fn drops_filters_cuts_and_loopback_are_reasons() {
     let events = [segment(1, CLIENT, (true, false), 7)];
     let ask = |facts: CaptureFacts, wanted: Wanted| {
-        coverage(facts, &events).would_show(wanted, at(1), at(101))
+        let until = if facts.damaged { at(101) } else { at(99) };
+        coverage(facts, &events).would_show(wanted, at(1), until)
     };
     let dropped = CaptureFacts {
         dropped: Some(3),

@@ -8,10 +8,9 @@ use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// How far beyond a capture's first and last packet its silence still says something. A resolver that is absent from
-/// the link leaves a capture empty for as long as the client keeps asking it: 33 s with three of them and glibc's
-/// default timeouts.
-const REACH: Span = Span::seconds(40);
+/// How far beyond a capture's first and last packet its silence still says something: the clocks of two inputs differ by
+/// what a call takes. A resolver that is absent from the link leaves requests for its hardware address in a capture.
+const REACH: Span = Span::millis(20);
 
 /// How many hosts are remembered: what goes beyond is a flood, and nothing is claimed about its directions.
 const MAX_HOSTS: usize = 65_536;
@@ -32,14 +31,16 @@ pub(super) struct View {
     cut_off: bool,
     cut_messages: u64,
     unread: Option<(String, u64)>,
-    dns: bool,
-    syns: bool,
+    /// Hosts that sent or got DNS messages.
+    dns: HashSet<IpAddr>,
+    /// Hosts that sent or got SYNs.
+    syns: HashSet<IpAddr>,
     loopback: bool,
     /// Hosts that something was sent to.
     reached: HashSet<IpAddr>,
     /// Hosts that acknowledged what is not in the capture.
     unheard: HashSet<IpAddr>,
-    /// Addresses that somebody on the link looked for.
+    /// Addresses that somebody on the link looked for in vain.
     sought: HashSet<IpAddr>,
     /// What calls prove to be missing.
     missing: Vec<Proven>,
@@ -59,8 +60,8 @@ impl View {
             cut_off: facts.damaged,
             cut_messages: facts.cut_messages,
             unread: facts.unread.iter().max_by_key(|(_, n)| *n).cloned(),
-            dns: false,
-            syns: false,
+            dns: HashSet::new(),
+            syns: HashSet::new(),
             loopback: false,
             reached: HashSet::new(),
             unheard: HashSet::new(),
@@ -125,7 +126,7 @@ impl View {
             _ if self.own && !self.cut_off => None,
             None => Some(Blind::OtherTime),
             Some((_, last)) if self.cut_off && until > last => Some(Blind::CutOff),
-            Some((first, last)) if from < first - REACH || from > last + REACH => {
+            Some((first, last)) if from < first - REACH || until > last + REACH => {
                 Some(Blind::OtherTime)
             }
             Some(_) => None,
@@ -134,7 +135,7 @@ impl View {
 
     /// Whether it holds no DNS at all.
     pub fn lacks_dns(&self) -> Option<Blind> {
-        (!self.dns && !self.own).then_some(Blind::NoDns)
+        (self.dns.is_empty() && !self.own).then_some(Blind::NoDns)
     }
 
     fn other_place(&self, wanted: Wanted) -> Option<Blind> {
@@ -152,11 +153,16 @@ impl View {
         if self.own || sought {
             return None;
         }
-        match wanted.kind.is_dns() {
-            true => self.lacks_dns(),
-            false if !self.syns => Some(Blind::NoSyns),
-            _ => None,
-        }
+        let (hosts, lacking) = match wanted.kind.is_dns() {
+            true => (&self.dns, Blind::NoDns),
+            false => (&self.syns, Blind::NoSyns),
+        };
+        // Other hosts' packets say nothing about this client's.
+        let seen = match wanted.client() {
+            Some(client) => hosts.contains(&client) || hosts.len() >= MAX_HOSTS,
+            None => !hosts.is_empty(),
+        };
+        (!seen).then_some(lacking)
     }
 
     /// A capture that lacks what a host acknowledged holds one direction only, or is taken behind another path; unless
@@ -164,7 +170,9 @@ impl View {
     fn other_direction(&self, wanted: Wanted) -> Option<Blind> {
         let answer = matches!(wanted.kind, Kind::Response | Kind::SynAnswer);
         let to = wanted.to.filter(|_| answer)?;
-        let deaf = self.unheard.contains(&to) && !self.reached.contains(&to);
+        // A host may have several addresses.
+        let mut unheard = self.unheard.iter();
+        let deaf = !self.reached.contains(&to) && unheard.any(|h| !self.reached.contains(h));
         deaf.then_some(Blind::OneDirection(to))
     }
 
@@ -172,24 +180,36 @@ impl View {
         match packet {
             Packet::Dns { flow, service, .. } => {
                 let ports = [flow.src.port, flow.dst.port];
-                self.dns |= *service == Service::Unicast
-                    || ports.iter().any(|port| dns_ports.contains(port));
+                let dns = ports.iter().any(|port| dns_ports.contains(port));
+                if dns || *service == Service::Unicast {
+                    remember_both(&mut self.dns, flow);
+                }
                 self.ends(flow);
             }
             Packet::Tcp { flow, flags, .. } => {
-                self.syns |= flags.syn;
+                if flags.syn {
+                    remember_both(&mut self.syns, flow);
+                }
                 self.ends(flow);
             }
             Packet::Icmp { to, quote, .. } => {
                 if let Some(quote) = quote {
-                    let dns = dns_ports.contains(&quote.flow.dst.port);
-                    self.dns |= dns;
-                    self.syns |= !dns && quote.flow.transport == Transport::Tcp;
+                    if dns_ports.contains(&quote.flow.dst.port) {
+                        remember_both(&mut self.dns, &quote.flow);
+                    } else if quote.flow.transport == Transport::Tcp {
+                        remember_both(&mut self.syns, &quote.flow);
+                    }
                     self.loopback |= quote.flow.src.ip.is_loopback();
                 }
                 remember(&mut self.reached, *to);
             }
-            Packet::Neighbour { about, .. } => remember(&mut self.sought, *about),
+            Packet::Neighbour {
+                about,
+                reply: false,
+            } => remember(&mut self.sought, *about),
+            Packet::Neighbour { about, reply: true } => {
+                self.sought.remove(about);
+            }
         }
     }
 
@@ -197,6 +217,11 @@ impl View {
         self.loopback |= flow.src.ip.is_loopback() || flow.dst.ip.is_loopback();
         remember(&mut self.reached, flow.dst.ip);
     }
+}
+
+fn remember_both(set: &mut HashSet<IpAddr>, flow: &FiveTuple) {
+    remember(set, flow.src.ip);
+    remember(set, flow.dst.ip);
 }
 
 fn remember(set: &mut HashSet<IpAddr>, host: IpAddr) {

@@ -284,7 +284,7 @@ impl Reader {
         let Entry {
             number, at, tid, ..
         } = entry;
-        self.tally.call(kind);
+        self.tally.call(kind, args);
         let boring = kind.is_boring() || kind.is_general() && !self.may_matter(args);
         if args.last() == Some(&b'>')
             && let Some((before, moved)) = life::unfinished(args)
@@ -411,6 +411,7 @@ impl Reader {
             skipped_lines: self.tally.skipped,
             unread_connects: self.tally.unread_connects,
             unreadable_addresses: self.tally.unreadable_addresses,
+            from_start: self.tally.from_start,
             ended_times: self.tally.ended_times,
             clock: self.clock.meaning(),
             sees: self.tally.sees(),

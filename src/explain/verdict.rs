@@ -7,6 +7,7 @@ use super::Case;
 use super::finding::{Finding, Severity, page};
 use super::ledger::after_syn;
 use super::ledger::{Account, Kind, Line, Party, Subject};
+use super::undelayed::undelayed;
 use super::words;
 use crate::coverage::Absence;
 use crate::event::dns::RecordType;
@@ -293,28 +294,19 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 format!(
                     "The delay came after the SYN: {who} sent it to {to} after {total}, and the server {server}."
                 )
-            } else if x.first_syn.is_some() && unexplained(account) >= WORTH_SAYING {
-                // Without a trace: nobody knows what the client did meanwhile, nor when it began.
-                format!(
-                    "No wait that the capture shows explains the {total} before {who} sent its SYN to {to}."
-                )
             } else if x.first_syn.is_some() {
-                match case
-                    .evidence
-                    .coverage
-                    .shows_everything(account.from, account.to)
-                {
-                    Ok(absence) => undelayed(who, to, &total, &absence),
-                    Err(blind) => {
-                        format!(
-                            "{who} sent its SYN to {to}; what it waited for before is not known: {blind}."
-                        )
-                    }
+                match undelayed(case, account) {
+                    Ok(absence) => nothing_held(who, to, &total, &absence),
+                    Err(blind) => format!(
+                        "{who} sent its SYN to {to} after {total}; whether it waited for something is not known: {blind}."
+                    ),
                 }
             } else if x.left().is_some() && slow.is_some() {
                 format!(
                     "The delay came after the connect to {to}, which {who} called after {total}: the server {server}."
                 )
+            } else if x.outcome == Ending::NoSyn {
+                format!("{who} tried to connect to {to}, but no SYN ever left.")
             } else if case.evidence.only_lower_bounds() {
                 format!(
                     "{who} called connect to {to}; how long it waited before is not known, since the log has no times."
@@ -325,12 +317,13 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                     case.took(unexplained(account)),
                     words::what_would_show(case)
                 )
-            } else if x.outcome == Ending::NoSyn {
-                format!("{who} tried to connect to {to}, but no SYN ever left.")
             } else {
-                format!(
-                    "{who} called connect to {to} after {total}; no wait for a name service is in the trace."
-                )
+                match undelayed(case, account) {
+                    Ok(absence) => no_wait(who, to, &total, &absence),
+                    Err(blind) => format!(
+                        "{who} called connect to {to} after {total}; whether it waited for something is not known: {blind}."
+                    ),
+                }
             }
         }
         Subject::Lookup(l) => {
@@ -381,8 +374,15 @@ fn reasons(case: &Case, lookup: &Lookup) -> String {
     words::list(&Vec::from_iter(errors))
 }
 
+/// The same of a call.
+fn no_wait(who: &str, to: Endpoint, total: &str, _: &Absence) -> String {
+    format!(
+        "{who} called connect to {to} after {total}; no wait for a name service is in the trace."
+    )
+}
+
 /// Says that nothing delayed a SYN; its witness is that the inputs would have shown what did.
-fn undelayed(who: &str, to: Endpoint, total: &str, _: &Absence) -> String {
+fn nothing_held(who: &str, to: Endpoint, total: &str, _: &Absence) -> String {
     format!("Nothing held {who} up: its SYN to {to} left after {total}.")
 }
 

@@ -13,7 +13,7 @@ use crate::event::dns::{Message, Question};
 use crate::event::{Op, Outcome, Packet, Service, What};
 use crate::flow::{Endpoint, Transport};
 use crate::time::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 
 /// How many queries of one socket, resolver and id a response is held against, the latest first: nobody repeats a query
@@ -126,7 +126,7 @@ impl Exchange {
 ///    may be the same and that has no answer yet; one that an ICMP error ended only if there is no other.
 /// 2. Where no query has that socket (NAT), the same among queries of its port and id that a call sent to this resolver.
 /// 3. An ICMP error ends the latest such query that it quotes and that nothing else has ended.
-/// 4. Of queries that only calls show, responses and errors are those that calls on their socket returned.
+/// 4. Of queries for which no packet shows anything, responses and errors are those that calls on their socket returned.
 pub fn answer(
     evidence: &Evidence,
     sockets: &Sockets,
@@ -170,7 +170,7 @@ pub fn answer(
             _ => {}
         }
     }
-    if !evidence.has_capture() || queries.iter().any(|q| q.packet.is_none()) {
+    if evidence.has_trace() {
         from_calls(evidence, sockets, queries);
     }
     (exchanges, unsolicited)
@@ -257,10 +257,13 @@ fn refuse(
     }
 }
 
-/// Takes answers and errors from what the client's own calls received, where no packet shows them.
+/// Takes answers and errors from what the client's own calls received, where no packet shows them: the capture may hold
+/// one direction only.
 fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryId, Exchange>) {
+    let captured = captured(evidence);
     let mut by_association: HashMap<AssociationId, Vec<QueryId>> = HashMap::new();
-    for (i, q) in queries.entries().filter(|(_, q)| q.packet.is_none()) {
+    let open = |q: &Exchange| matches!(q.reply, Reply::None);
+    for (i, q) in queries.entries().filter(|(_, q)| open(q)) {
         if let Some(a) = q.association {
             by_association.entry(a).or_default().push(i);
         }
@@ -277,7 +280,8 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
             (Op::Receive { messages, .. }, outcome) if outcome.value().is_some() => {
                 for message in messages {
                     for dns in message.dns.iter().filter(|m| m.response) {
-                        received(queries, list, id, at, dns, message.peer);
+                        let unseen = !captured.contains(&dns.id);
+                        received(queries, (list, unseen), id, at, dns, message.peer);
                     }
                 }
             }
@@ -304,16 +308,29 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
     }
 }
 
+/// The ids of all responses that the captures hold.
+fn captured(evidence: &Evidence) -> HashSet<u16> {
+    let packets = evidence.events.iter().filter_map(|e| match &e.what {
+        What::Packet(Packet::Dns { message, .. }) if message.response => Some(message.id),
+        _ => None,
+    });
+    packets.collect()
+}
+
 fn received(
     queries: &mut IdVec<QueryId, Exchange>,
-    list: &[QueryId],
+    (list, unseen): (&[QueryId], bool),
     event: EventId,
     at: Timestamp,
     dns: &Message,
     from: Option<Endpoint>,
 ) {
     let question = dns.question.as_ref();
-    let may_be = |q: &Exchange| q.id == Some(dns.id) && from.is_none_or(|from| from == q.resolver);
+    let may_be = |q: &Exchange| {
+        // A response that is in the capture has its query already.
+        let whole = q.packet.is_none() || unseen;
+        whole && q.id == Some(dns.id) && from.is_none_or(|from| from == q.resolver)
+    };
     if let Some(i) = latest_open(queries, list, at, question, may_be) {
         queries[i].reply = Reply::Received(received_of(event, at, dns));
     } else {

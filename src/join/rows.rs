@@ -65,6 +65,7 @@ impl Rows {
             unread_connects: 0,
             ended_times: false,
             unreadable_addresses: 0,
+            from_start: true,
             clock: TraceClock::Epoch {
                 resolution: Span(1),
             },

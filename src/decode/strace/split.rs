@@ -16,7 +16,7 @@ impl Reader {
             .find(|key| self.pending.get(key).is_some_and(|p| *p.name == *name));
         let Some(mut pending) = key.and_then(|key| self.pending.remove(&key)) else {
             // It began before the log did.
-            self.tally.call(names::kind(name));
+            self.tally.call(names::kind(name), b"");
             if let Some((lasted, _)) = outcome::duration(tail) {
                 let at = exit.at - lasted;
                 self.dull(Entry { at, ..exit }, name, tail, sink);

@@ -7,6 +7,8 @@ use crate::input::Sees;
 
 /// How many warnings are kept; the rest is counted.
 const MAX_WARNINGS: usize = 20;
+/// Among so many calls the beginning of a traced program shows.
+const FIRST_CALLS: u64 = 50;
 
 /// Running totals of a log.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub struct Tally {
     pub unread_connects: u64,
     /// Connects to addresses that cannot be read.
     pub unreadable_addresses: u64,
+    /// A program's beginning is among the first calls.
+    pub from_start: bool,
     /// Times were those of the ends of calls.
     pub ended_times: bool,
     /// Something could not be read.
@@ -46,9 +50,12 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a call.
-    pub fn call(&mut self, kind: Kind) {
+    /// Counts a call. A program that has just begun executes, or its dynamic loader reads its cache (ld.so(8)).
+    pub fn call(&mut self, kind: Kind, args: &[u8]) {
         self.calls += 1;
+        if !self.from_start && self.calls <= FIRST_CALLS {
+            self.from_start = kind == Kind::Exec || lex::find(args, b"/ld.so.cache").is_some();
+        }
         match kind {
             Kind::Socket => self.sees.sockets = true,
             Kind::Send | Kind::SendMsg | Kind::SendMany => self.sees.sends = true,

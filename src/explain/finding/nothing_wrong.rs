@@ -1,15 +1,12 @@
 //! Nothing held the client up.
 
 use super::{Context, Draft, FindingId, Page, Severity};
-use crate::coverage::Absence;
+use crate::coverage::{Absence, Blind};
 use crate::event::{IcmpKind, Packet, What};
 use crate::explain::ledger::after_syn;
+use crate::explain::undelayed::{QUICK, undelayed};
 use crate::join::connect::{Ending, Role};
 use crate::join::lookup::Outcome;
-use crate::time::Span;
-
-/// Delays below this are nobody's complaint.
-const QUICK: Span = Span::millis(500);
 
 /// What `presyn explain nothing-wrong` shows.
 pub const PAGE: Page = Page {
@@ -63,17 +60,16 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
     {
         return Vec::new();
     }
-    let window = context.accounts.iter().map(|a| (a.from, a.to));
-    let (from, until) = window.fold(
-        (context.case.evidence.end(), context.case.started),
-        |(from, until), (a, b)| (from.min(a), until.max(b)),
-    );
-    let shown = context.case.evidence.coverage.shows_everything(from, until);
-    shown.map_or_else(|_| Vec::new(), |absence| vec![draft(context, &absence)])
+    let shown = context.accounts.iter().map(|a| undelayed(context.case, a));
+    let shown: Result<Vec<Absence>, Blind> = shown.collect();
+    match shown {
+        Ok(all) if !all.is_empty() => vec![draft(context, &all)],
+        _ => Vec::new(),
+    }
 }
 
-/// The finding; its witness is that the inputs would have shown what delays a client.
-fn draft(context: &Context, _: &Absence) -> Draft {
+/// The finding; its witnesses are that the inputs would have shown what delays a client, in every account.
+fn draft(context: &Context, _: &[Absence]) -> Draft {
     let servers = context.case.joined.connections.iter();
     let servers: Vec<_> = servers.filter(|x| x.role == Role::Server).collect();
     let joined = context.case.joined;

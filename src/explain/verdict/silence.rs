@@ -14,6 +14,8 @@ enum Silence {
     Late,
     Some,
     Open,
+    /// Only connects show that it was asked.
+    Seeming,
 }
 
 /// Whom the client waited for in vain, each with its kind of silence.
@@ -47,6 +49,11 @@ fn clause(how: Silence, names: &[String]) -> String {
     };
     match how {
         Silence::Never => format!("{who}, which never answered"),
+        Silence::Seeming => {
+            format!(
+                "{who}, as it seems in vain: the log shows connects to it and not what came back"
+            )
+        }
         Silence::OneType(kind) if many => {
             format!("{who}, which answer other questions but not {kind}")
         }
@@ -74,9 +81,14 @@ fn how_silent(case: &Case, line: &Line) -> Silence {
         .filter(|q| q.answer().is_some_and(|a| !a.late))
         .map(|q| q.question.kind)
         .collect();
-    let mut own = line.queries.iter().map(|q| &case.joined.queries[*q]);
+    let own: Vec<&Query> = line
+        .queries
+        .iter()
+        .map(|q| &case.joined.queries[*q])
+        .collect();
     match one_type(case, line) {
-        _ if own.all(Query::is_open) => Silence::Open,
+        _ if !own.is_empty() && own.iter().all(|q| q.implied) => Silence::Seeming,
+        _ if own.iter().all(|q| q.is_open()) => Silence::Open,
         _ if answered.is_empty() && late == 0 => Silence::Never,
         _ if answered.is_empty() => Silence::Late,
         Some(kind) if !answered.contains(&Some(kind)) && late == 0 => Silence::OneType(kind),

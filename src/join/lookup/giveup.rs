@@ -223,6 +223,11 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
         let traced = traced.then(|| evidence.coverage.waited_in_vain(patience));
         traced.unwrap_or(Err(Blind::NoWaits))
     };
+    // It may have been answered: only a turn to another resolver shows that it was not, or a whole timeout.
+    let timed_out = waited >= evidence.patience - Span::millis(200);
+    if asked.implied && wait.why != Why::GaveUp && !timed_out {
+        return Err(Blind::NoWaits);
+    }
     if asked.packet.is_none() {
         return by_calls();
     }
