@@ -39,7 +39,7 @@ fn contradictions(truth: &Truth, report: &Report) -> Vec<String> {
 fn resolvers(truth: &Truth, report: &Report) -> Vec<String> {
     let mut wrong = Vec::new();
     for row in report.resolvers.iter().filter(|r| r.port == 53) {
-        let address = row.address.to_string();
+        let address = row.address.clone();
         let Some((asked, answered)) = truth.book(&address, row.transport) else {
             continue;
         };
@@ -60,7 +60,7 @@ fn resolvers(truth: &Truth, report: &Report) -> Vec<String> {
 fn servers(truth: &Truth, report: &Report) -> Vec<String> {
     let mut wrong = Vec::new();
     for connection in &report.connections {
-        let to = connection.to.to_string();
+        let to = connection.to.clone();
         let outcome = serde_json::to_value(connection.outcome).unwrap();
         let outcome = outcome.as_str().unwrap_or("unknown").to_owned();
         let known = truth.servers.iter().find(|(server, _)| *server == to);
@@ -89,7 +89,7 @@ fn delays(truth: &Truth, report: &Report) -> Vec<String> {
         }
         for entry in &delay.entries {
             let Some(party) = &entry.party else { continue };
-            let party = party.to_string();
+            let party = party.clone();
             let party = party.strip_suffix(":53").unwrap_or(&party);
             let most = truth.waited_for(party);
             if let Some(seconds) = entry.seconds

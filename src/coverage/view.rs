@@ -153,9 +153,10 @@ impl View {
         if self.own || sought {
             return None;
         }
-        let (hosts, lacking) = match wanted.kind.is_dns() {
-            true => (&self.dns, Blind::NoDns),
-            false => (&self.syns, Blind::NoSyns),
+        let (hosts, lacking) = if wanted.kind.is_dns() {
+            (&self.dns, Blind::NoDns)
+        } else {
+            (&self.syns, Blind::NoSyns)
         };
         // Other hosts' packets say nothing about this client's.
         let seen = match wanted.client() {

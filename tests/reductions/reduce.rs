@@ -217,9 +217,9 @@ impl Source {
                 frames.sort_by_key(|(at, _)| *at);
             }
             let mut bytes = self.header.clone();
-            frames
-                .into_iter()
-                .for_each(|(_, frame)| bytes.extend(frame));
+            for (_, frame) in frames {
+                bytes.extend(frame);
+            }
             let path = folder.path().join("packets.pcap");
             fs::write(&path, bytes).unwrap();
             paths.push(path);
@@ -276,7 +276,7 @@ impl Source {
             }
             Reduction::OneThread => line.split(' ').next() == tid,
             Reduction::Connects => line.contains("connect"),
-            Reduction::Lines(every) => n % every != 0,
+            Reduction::Lines(every) => !n.is_multiple_of(every),
             _ => true,
         }
     }
