@@ -693,3 +693,33 @@ fn a_server_that_looks_up_its_client_attempts_no_connection() {
     let other = timed(&two_tries()).replace("192.0.2.53", "192.0.2.55");
     assert!(!has(&self::report(&other), FindingId::ServerReverseLookup));
 }
+
+/// A client keeps its socket to a service for long; the service is asked for users, too.
+#[test]
+fn a_socket_that_is_kept_open_is_no_wait() {
+    let open = |path: &str| {
+        vec![
+            "socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0) = 3".into(),
+            format!("connect(3, {{sa_family=AF_UNIX, sun_path=\"{path}\"}}, 42) = 0"),
+        ]
+    };
+    let later = "10:01:08.000000 close(3) = 0\n";
+    let mut lines = open("/var/lib/sss/pipes/nss");
+    lines
+        .push(r#"sendto(3, "\24\0\0\0\21\0\0\0\0\0\0\0\0\0\0\0root", 20, 0, NULL, 0) = 20"#.into());
+    lines.push(r#"recvfrom(3, "\24\0\0\0\21\0\0\0", 64, 0, NULL, NULL) = 8"#.into());
+    let text = timed(&log(&[lines])) + later;
+    assert!(report(&text).delays.is_empty());
+    // The same with a name, which was answered at once.
+    let mut lines = open("/run/avahi-daemon/socket");
+    lines.push(r#"write(3, "RESOLVE-HOSTNAME-IPV4 host.local\n", 33) = 33"#.into());
+    lines.push(r#"read(3, "+ 2 0 host.local 192.0.2.9\n", 4096) = 27"#.into());
+    let report = report(&(timed(&log(&[lines])) + later));
+    assert_eq!(report.lookups[0].name.as_deref(), Some("host.local"));
+    assert_eq!(outcome(&report), Some(LookupOutcome::Answered));
+    assert!(
+        report.delays[0].since_start_s < Some(0.1),
+        "{:?}",
+        report.delays
+    );
+}

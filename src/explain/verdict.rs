@@ -118,6 +118,10 @@ fn end_of_lookup(case: &Case, lookup: &Lookup) -> String {
         (Outcome::Referred, _) => "was referred to other servers".into(),
         (_, Stop::Signal(by)) => format!("was ended by {}", signal(case, by)),
         (_, Stop::Trace) => "still had no answer when the trace ended,".into(),
+        // Of a name service only.
+        (Outcome::Open, Stop::Client) if lookup.queries.is_empty() => {
+            "was through with it (the trace does not show the answer)".into()
+        }
         (Outcome::Failed | Outcome::Open, Stop::Client) if case.evidence.has_trace() => {
             "gave up".into()
         }
@@ -213,9 +217,10 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
     };
     let took = after_syn(x);
     match (x.outcome, took) {
-        (Ending::Connected, Some(took)) if x.first_syn.is_none() => {
-            Some(format!("The connect took {}.", case.took(took)))
-        }
+        (Ending::Connected, Some(took)) if x.first_syn.is_none() => case
+            .evidence
+            .known(took)
+            .map(|_| format!("The connect took {}.", case.took(took))),
         (Ending::Connected, Some(took)) if took >= WORTH_SAYING => Some(format!(
             "The server {} answered the SYN only {} later{repeats}.",
             x.to,

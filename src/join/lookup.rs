@@ -213,14 +213,10 @@ fn of_services(
             })
     };
     let waits = services.iter().take(MAX_SERVICES);
-    // Services are asked for users and groups, too; those are answered from files.
-    let of_names = |w: &&ServiceWait| w.asked.is_some() || w.ended - w.began >= NOTICEABLE;
-    let alone = waits.filter(|wait| of_names(wait) && !told(wait));
+    // Services are asked for users and groups, too: only a name shows a lookup.
+    let alone = waits.filter(|wait| wait.asked.is_some() && !told(wait));
     alone.map(of_service).collect()
 }
-
-/// A wait that shows without a name.
-const NOTICEABLE: Span = Span::millis(100);
 
 /// A client that asks name services more often is one itself.
 const MAX_SERVICES: usize = 256;
@@ -236,7 +232,7 @@ fn of_service(wait: &ServiceWait) -> Lookup {
         client: None,
         queries: Vec::new(),
         began: wait.began,
-        ended: wait.ended.max(wait.began),
+        ended: wait.replied.unwrap_or(wait.ended).max(wait.began),
         addresses: Vec::new(),
         outcome: match wait.reply {
             Reply::Answered => Outcome::Answered,

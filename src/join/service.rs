@@ -29,6 +29,8 @@ pub struct ServiceWait {
     pub asked: Option<Box<str>>,
     /// What came of it.
     pub reply: Reply,
+    /// When something was received on the socket after that was asked: many clients keep the socket.
+    pub replied: Option<Timestamp>,
 }
 
 /// What came of asking a name service.
@@ -108,6 +110,9 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
             ended,
             calls,
             inferred,
+            replied: asked
+                .as_ref()
+                .and_then(|(id, _)| replied(evidence, sockets.calls(a), *id)),
             asked: asked.map(|(_, name)| name),
             reply: said()
                 .filter_map(|(_, local)| match local {
@@ -138,6 +143,17 @@ fn said<'a>(
             .iter()
             .filter_map(|m| Some((*id, m.local.as_ref()?)))
     })
+}
+
+/// When the first call after a question returned something.
+fn replied(evidence: &Evidence, calls: &[EventId], asked: EventId) -> Option<Timestamp> {
+    let later = calls.iter().filter(|id| **id > asked);
+    later
+        .filter_map(|id| Some((evidence.event(*id).at, evidence.call(*id)?)))
+        .find(|(_, call)| {
+            matches!(call.op, Op::Receive { .. }) && call.outcome.value().is_some_and(|n| n > 0)
+        })
+        .map(|(at, call)| call.exited.unwrap_or(at))
 }
 
 /// When the wait ended: the last call on the socket, else the task's next call of any kind.
