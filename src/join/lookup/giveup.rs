@@ -310,7 +310,12 @@ fn end_of(
             .filter(|at| *at <= limit);
         let at = used.unwrap_or(last.sent + evidence.patience);
         let why = used.map_or(Why::Over, |_| Why::Used);
-        return ended(at.min(ends_with_inputs), why);
+        // What another process asked may be under way when the inputs end.
+        let cut = used.is_none() && at > ends_with_inputs && evidence.has_trace();
+        return End {
+            stop: if cut { Stop::Trace } else { Stop::Client },
+            ..ended(at.min(ends_with_inputs), why)
+        };
     }
     let used = moves
         .connections_after(last.asker(), last.sent)
