@@ -257,6 +257,18 @@ pub struct ReadingArgs {
     /// Only packets that this pcap-filter(7) expression keeps.
     #[arg(long, value_name = "EXPRESSION")]
     pub filter: Option<String>,
+    /// Only packets from and to this host.
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<std::net::IpAddr>,
+    /// Only lookups of this name, and connections to the addresses that they gave.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Only packets from this time on: RFC 3339, or seconds after the capture's first packet.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only packets up to this time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
     /// Join a trace and a capture although they do not seem to be of one run.
     #[arg(long)]
     pub force_join: bool,

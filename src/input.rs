@@ -4,6 +4,7 @@
 
 pub mod host;
 pub mod progress;
+pub mod selection;
 
 use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};

@@ -795,3 +795,27 @@ fn hostile_bytes_in_a_file_name_are_escaped() {
         assert!(!text.contains(['\x1b', '\u{202e}']), "{text}");
     }
 }
+
+#[test]
+fn a_client_a_name_and_a_time_choose_packets() {
+    const CAPTURE: &str = "captures/first-resolver-silent/packets.pcap";
+    let first = |options: &[&str]| {
+        let output = analyze(&[options, &[CAPTURE]].concat());
+        out(&output).lines().next().unwrap_or_default().to_owned()
+    };
+    let nothing = "There is no DNS query";
+    assert!(first(&["--client", "10.0.1.10"]).starts_with("10.0.1.10 looked up web.example.lab"));
+    assert!(first(&["--client", "10.0.1.11"]).starts_with(nothing));
+    let named = first(&["--name", "web.example.lab"]);
+    assert!(
+        named.contains(" sent its SYN to 192.168.110.231:80 5.01 s"),
+        "{named}"
+    );
+    assert!(first(&["--name", "other.example.lab"]).starts_with(nothing));
+    let cut = first(&["--until", "1"]);
+    assert!(cut.contains("lookup of web.example.lab"), "{cut}");
+    assert!(first(&["--since", "2100-01-01T00:00:00Z"]).starts_with(nothing));
+    let output = analyze(&["--since", "yesterday", CAPTURE]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("'yesterday' is neither seconds nor a time"));
+}

@@ -443,7 +443,11 @@ fn a_type_that_a_name_lacks_denies_nothing() {
         .map(|l| l.name.as_deref().unwrap())
         .collect();
     assert_eq!(names, ["fonts.alpha.example", "fonts.beta.example"]);
-    assert_eq!(ids(&report), ["nothing-wrong"]);
+    let faults = report
+        .findings
+        .iter()
+        .filter(|f| f.id.name() != "nothing-wrong");
+    assert_eq!(faults.count(), 0, "{:?}", ids(&report));
     // Alone, it is no missing name either; an A that is missing is.
     let lone = |kind: &str, name: &str, said: &str| {
         let rows = format!(

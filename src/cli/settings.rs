@@ -5,17 +5,19 @@ use super::{Analyze, Format, ReadingArgs, ReportArgs, Run, Whatif, output};
 use crate::bounded;
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
+use crate::event::dns::Name;
 use crate::explain::assemble::Limits;
 use crate::explain::whatif::Change;
 use crate::flow::{DNS_PORT, Endpoint, Target};
 use crate::input::progress::Progress;
+use crate::input::selection::{Moment, Selection};
 use crate::pipeline::Settings;
 use crate::session::inputs::InputOptions;
 use crate::session::live::{self, Plan};
 use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
 use crate::source::tracer::{self, Launch};
-use crate::time::{SECOND, Span};
+use crate::time::{SECOND, Span, Timestamp};
 use crate::user::User;
 use crate::user::files::{self as user_files, as_whom};
 use anyhow::{Context, Result, bail};
@@ -76,6 +78,7 @@ fn recorded(
         capture: CaptureOptions {
             dns_ports: wanted.dns_port.clone(),
             filter: reading.filter.clone(),
+            selection: selection(reading)?,
             progress: Progress::default(),
         },
         resolv_conf,
@@ -85,6 +88,31 @@ fn recorded(
         clock: settings.clock,
     };
     Ok((settings, inputs))
+}
+
+/// Which packets of the captures are wanted.
+fn selection(reading: &ReadingArgs) -> Result<Selection> {
+    let name = reading.name.as_deref();
+    let name = name.map(|name| Name(name.trim_end_matches('.').into()));
+    Ok(Selection {
+        client: reading.client,
+        name,
+        since: reading.since.as_deref().map(moment).transpose()?,
+        until: reading.until.as_deref().map(moment).transpose()?,
+    })
+}
+
+/// A time as typed: RFC 3339, or seconds.
+fn moment(text: &str) -> Result<Moment> {
+    if let Ok(after) = text.parse() {
+        return Ok(Moment::After(seconds(after)?));
+    }
+    let at: jiff::Timestamp = text.parse().with_context(|| {
+        format!("'{text}' is neither seconds nor a time like 2026-11-22T11:07:50Z")
+    })?;
+    let nanos = i64::try_from(at.as_nanosecond())
+        .with_context(|| format!("'{text}' is too far from 1970"))?;
+    Ok(Moment::At(Timestamp(nanos)))
 }
 
 /// What to run, capture and save.

@@ -48,7 +48,13 @@ pub fn of_connection(case: &Case, x: &Connection) -> Option<(IpAddr, Acts)> {
         lost: usize::from(matches!(x.outcome, Ending::TimedOut)),
         ..Acts::default()
     };
-    Some((from.ip, acts))
+    Some((source(case, x).unwrap_or(from.ip), acts))
+}
+
+/// The address that a host is listed by: the one that it asked from, where it connected from another one of its own.
+fn source(case: &Case, x: &Connection) -> Option<IpAddr> {
+    let asked = x.lookup.and_then(|l| case.joined.lookups[l].client);
+    asked.or(x.from.map(|from| from.ip))
 }
 
 /// The clients of a capture, by address.
@@ -71,7 +77,7 @@ pub fn all(case: &Case, accounts: &[Account]) -> BTreeMap<IpAddr, Client> {
     }
     for account in accounts {
         let address = match account.subject {
-            Subject::Connection(c) => joined.connections[c].from.map(|from| from.ip),
+            Subject::Connection(c) => source(case, &joined.connections[c]),
             Subject::Lookup(l) => joined.lookups[l].client,
         };
         if let Some(client) = address.and_then(|a| list.get_mut(&a)) {

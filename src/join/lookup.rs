@@ -317,14 +317,14 @@ fn tie(
                 .push(l);
         }
     }
-    let askers: HashSet<IpAddr> = lookups.iter().filter_map(|l| l.client).collect();
+    let hosts = Hosts::of(lookups, &attempts);
     let lookup_of = |attempt: &Attempt| {
         let at = attempt.began()?;
         if attempt.role == Role::Resolver {
             return cut_short(queries, lookups, attempt, at);
         }
         match by_address.get(&attempt.to.ip) {
-            Some(list) => gave_address(lookups, &askers, list, attempt, at),
+            Some(list) => gave_address(lookups, &hosts, list, attempt, at),
             None => just_before(queries, lookups, attempt, at),
         }
     };
@@ -340,7 +340,7 @@ fn tie(
 /// The best of the lookups that gave the address of a connection.
 fn gave_address(
     lookups: &IdVec<LookupId, Lookup>,
-    askers: &HashSet<IpAddr>,
+    hosts: &Hosts,
     list: &[LookupId],
     attempt: &Attempt,
     at: Timestamp,
@@ -369,7 +369,7 @@ fn gave_address(
         Some(l)
     };
     best(&|lookup| same_client(lookup, attempt)).or_else(|| {
-        let other = other_address(askers, candidates().map(|(_, l)| l), attempt)?;
+        let other = other_address(hosts, candidates().map(|(_, l)| l), attempt)?;
         best(&|lookup| lookup.process == attempt.process && lookup.client == Some(other))
     })
 }
@@ -378,7 +378,7 @@ fn gave_address(
 /// asks a stub on itself from the loopback address. Only where no other client's lookup gave the address, and a host that
 /// asks from the address that it connects from is not believed to ask from another one as well.
 fn other_address<'l>(
-    askers: &HashSet<IpAddr>,
+    hosts: &Hosts,
     lookups: impl Iterator<Item = &'l Lookup>,
     attempt: &Attempt,
 ) -> Option<IpAddr> {
@@ -395,8 +395,40 @@ fn other_address<'l>(
     match (one(&local), remote.is_empty()) {
         (Some(local), true) => Some(local),
         _ => one(&remote).filter(|other| {
-            local.is_empty() && may_be_one_host(*other, from) && !askers.contains(&from)
+            let one = may_be_one_host(*other, from) || hosts.one_client(*other, from);
+            local.is_empty() && one && !hosts.askers.contains(&from) && *other != attempt.to.ip
         }),
+    }
+}
+
+/// The addresses that packets alone show, loopback left out.
+struct Hosts {
+    /// Those that looked something up.
+    askers: HashSet<IpAddr>,
+    /// Those that connected to a server and looked nothing up.
+    others: HashSet<IpAddr>,
+}
+
+impl Hosts {
+    fn of(lookups: &IdVec<LookupId, Lookup>, attempts: &IdVec<ConnectionId, Attempt>) -> Self {
+        let asked = lookups.iter().filter(|l| l.process.is_none());
+        let askers: HashSet<IpAddr> = asked.filter_map(|l| l.client).collect();
+        let askers: HashSet<IpAddr> = askers.into_iter().filter(|ip| !ip.is_loopback()).collect();
+        let connects = attempts
+            .iter()
+            .filter(|x| x.process.is_none() && x.role == Role::Server);
+        let sources = connects.filter_map(|x| x.from).map(|from| from.ip);
+        let others = sources.filter(|ip| !ip.is_loopback() && !askers.contains(ip));
+        Self {
+            others: others.collect(),
+            askers,
+        }
+    }
+
+    /// Whether a capture of one address that asks and one that connects is of one host with two interfaces.
+    fn one_client(&self, asks: IpAddr, connects: IpAddr) -> bool {
+        let only = |set: &HashSet<IpAddr>, ip| set.len() == 1 && set.contains(&ip);
+        only(&self.askers, asks) && only(&self.others, connects)
     }
 }
 

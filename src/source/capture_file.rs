@@ -15,6 +15,7 @@ use crate::decode::packet::{DecodeOptions, Decoder};
 use crate::event::Event;
 use crate::input::CaptureFacts;
 use crate::input::progress::Progress;
+use crate::input::selection::{Selection, Selector};
 use crate::source::compression;
 use buffer::Buffer;
 use filter::Filter;
@@ -32,6 +33,8 @@ pub struct CaptureOptions {
     pub dns_ports: Vec<u16>,
     /// A BPF expression: only packets that it keeps are used.
     pub filter: Option<String>,
+    /// The client, the name and the time that are wanted.
+    pub selection: Selection,
     /// Where the reading is counted, and stopped.
     pub progress: Progress,
 }
@@ -130,6 +133,7 @@ pub fn read_from(
         dns_ports: options.dns_ports.clone(),
     });
     let mut reading = Reading::new(facts, decoder, filter, sink);
+    reading.selector = Selector::new(options.selection.clone());
     match format {
         Format::Classic(classic) => classic::read(&mut buffer, classic, &mut reading),
         Format::Pcapng => pcapng::read(&mut buffer, &mut reading),

@@ -167,7 +167,13 @@ fn a_connection_belongs_to_a_lookup_of_its_own_host() {
                   0.010 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example 10.9.9.9\n";
     let syn = |from: &str| format!("{lookup} 0.020 packet {from} 10.9.9.9:80 syn 1");
     tied(&syn("10.0.0.1:5000"), &[Some("a.example")]);
-    tied(&syn("10.0.0.2:5000"), &[None]);
+    // One address that asks and one that connects may be one host with two interfaces; several are several hosts.
+    tied(&syn("10.0.0.2:5000"), &[Some("a.example")]);
+    let three = format!(
+        "{} \n 0.030 packet 10.0.0.3:5000 10.9.9.9:80 syn 1",
+        syn("10.0.0.2:5000")
+    );
+    tied(&three, &[None, None]);
     // The host's address of the other family, unless that asks as well.
     let six = |answer: &str| {
         format!(

@@ -5,6 +5,7 @@ use super::filter::Filter;
 use crate::decode::packet::{DecodeOptions, Decoder, Frame};
 use crate::event::{Event, Place, What};
 use crate::input::CaptureFacts;
+use crate::input::selection::Selector;
 use crate::time::{Span, Timestamp};
 use std::io::Read;
 
@@ -22,6 +23,8 @@ pub(crate) struct Reading<'a> {
     pub facts: CaptureFacts,
     pub decoder: Decoder,
     pub(super) filter: Option<Filter>,
+    /// What the user wants of it.
+    pub(super) selector: Selector,
     pub sink: &'a mut dyn FnMut(Event),
     more_warnings: u64,
     /// Packets whose stamps are far from the first one's.
@@ -39,6 +42,7 @@ impl<'a> Reading<'a> {
             facts,
             decoder,
             filter,
+            selector: Selector::default(),
             sink,
             more_warnings: 0,
             far: 0,
@@ -63,6 +67,9 @@ impl<'a> Reading<'a> {
         original_length: u32,
     ) {
         self.facts.packets += 1;
+        if !self.selector.is_time(at) {
+            return;
+        }
         let first = *self.facts.first.get_or_insert(at);
         let last = self.facts.last.unwrap_or(at);
         let at = if last > at && last - at <= STEP_BACK {
@@ -93,8 +100,11 @@ impl<'a> Reading<'a> {
             data,
             original_length,
         };
-        let sink = &mut *self.sink;
+        let (sink, selector) = (&mut *self.sink, &mut self.selector);
         self.decoder.decode(frame, &mut |packet| {
+            if !selector.keeps(&packet) {
+                return;
+            }
             sink(Event {
                 at,
                 place,
