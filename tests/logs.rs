@@ -540,6 +540,14 @@ fn dns_that_cannot_leave_is_a_failed_lookup_of_a_named_resolver() {
         assert_eq!(outcome(&report), Some(LookupOutcome::Failed), "{error}");
         assert!(has(&report, FindingId::ResolverUnreachable));
         assert!(report.summary[0].contains(error), "{:?}", report.summary);
+        let remedies: Vec<_> = report
+            .findings
+            .iter()
+            .filter_map(|f| f.remedy.as_deref())
+            .collect();
+        let firewall = remedies.iter().any(|r| r.contains("nft list ruleset"));
+        assert_eq!(firewall, error == "EPERM", "{remedies:?}");
+        assert!(!words(&report).contains("went out"));
         assert_eq!(resolver(&report, "192.0.2.53").never_sent, Some(1));
     }
     // Only the first resolver cannot be reached.
@@ -682,13 +690,23 @@ fn a_server_that_looks_up_its_client_attempts_no_connection() {
         "close(3) = 0".into(),
         "write(5, \"hello\", 5) = 5".into(),
     ]);
-    let report = report(&timed(&log(&[lines])));
+    let report = report(&timed(&log(&[lines.clone()])));
     assert!(
         has(&report, FindingId::ServerReverseLookup),
         "{:#?}",
         report.findings
     );
     assert!(!has(&report, FindingId::NeverConnected));
+    // The same on a socket for both families.
+    let mapped = timed(&log(&[lines])).replace(
+        "{sa_family=AF_INET, sin_port=htons(40000), sin_addr=inet_addr(\"198.51.0.7\")}, [16]",
+        "{sa_family=AF_INET6, sin6_port=htons(40000), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"::ffff:198.51.0.7\", \
+         &sin6_addr), sin6_scope_id=0}, [28]",
+    );
+    assert!(mapped.contains("::ffff"));
+    let mapped = self::report(&mapped);
+    assert!(has(&mapped, FindingId::ServerReverseLookup));
+    assert!(!has(&mapped, FindingId::NeverConnected));
     // Another client's name is no business of this connection.
     let other = timed(&two_tries()).replace("192.0.2.53", "192.0.2.55");
     assert!(!has(&self::report(&other), FindingId::ServerReverseLookup));

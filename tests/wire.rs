@@ -8,7 +8,7 @@ use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
 use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::CaptureFacts;
 use presyn::pipeline::{Gathered, Settings, report};
-use presyn::report::{LookupOutcome, Report};
+use presyn::report::{FindingId, LookupOutcome, Report};
 use presyn::time::{Span, Timestamp};
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ fn end(text: &str) -> Endpoint {
     text.parse::<SocketAddr>().unwrap().into()
 }
 
-/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS|nxdomain|nodata|servfail|referral]` or
+/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS,…|nxdomain|nodata|servfail|referral]` or
 /// `TIME SRC DST syn|synack|ack|rst|fin SEQ [ACK]`.
 fn packet(row: &str) -> (Timestamp, Packet) {
     let words: Vec<&str> = row.split_whitespace().collect();
@@ -59,7 +59,8 @@ fn packet(row: &str) -> (Timestamp, Packet) {
 
 fn message(id: u32, response: bool, rest: &[&str]) -> Message {
     let said = rest.get(2).copied();
-    let address = said.and_then(|word| word.parse().ok());
+    let addresses = said.into_iter().flat_map(|word| word.split(','));
+    let addresses: Vec<_> = addresses.filter_map(|word| word.parse().ok()).collect();
     Message {
         id: u16::try_from(id).unwrap(),
         response,
@@ -80,8 +81,8 @@ fn message(id: u32, response: bool, rest: &[&str]) -> Message {
             }),
             cut: false,
         }),
-        answers: u16::from(address.is_some()),
-        addresses: address.into_iter().collect(),
+        answers: u16::try_from(addresses.len()).unwrap(),
+        addresses: addresses.into_iter().collect(),
         edns: false,
         referral: said == Some("referral"),
         complete: true,
@@ -333,6 +334,79 @@ fn an_ack_of_other_bytes_is_an_older_connections() {
         said.contains("2 SYNs of 10.0.0.1 with an ACK of another connection"),
         "{said}"
     );
+    // A SYN that was challenged was answered, whatever came of it.
+    let then = format!(
+        "{challenged}
+         3.000 10.0.0.1:5000 10.9.9.1:443 syn 7
+         3.003 10.9.9.1:443 10.0.0.1:5000 synack 90 8
+         3.004 10.0.0.1:5000 10.9.9.1:443 ack 8 91"
+    );
+    assert_eq!(ids(&of(&then, true)), ["challenge-ack"]);
+}
+
+/// One question to several resolvers at once: nobody is waited for alone.
+#[test]
+fn a_race_waits_for_its_winner_or_for_all() {
+    let lost = "0.0000 10.0.0.1:4000 10.0.0.51:53 query 1 A host.test
+                0.0001 10.0.0.1:4000 10.0.0.52:53 query 1 A host.test
+                0.0002 10.0.0.1:4000 10.0.0.53:53 query 1 A host.test";
+    let again = "2.5000 10.0.0.1:4000 10.0.0.51:53 query 1 A host.test
+                 2.5001 10.0.0.1:4000 10.0.0.52:53 query 1 A host.test
+                 2.5002 10.0.0.1:4000 10.0.0.53:53 query 1 A host.test
+                 2.5200 10.0.0.52:53 10.0.0.1:4000 answer 1 A host.test 10.9.9.1
+                 2.5300 10.0.0.53:53 10.0.0.1:4000 answer 1 A host.test 10.9.9.1
+                 2.5210 10.0.0.1:5000 10.9.9.1:443 syn 7
+                 2.5310 10.9.9.1:443 10.0.0.1:5000 synack 90 8
+                 2.5311 10.0.0.1:5000 10.9.9.1:443 ack 8 91";
+    let report = of(&format!("{lost}\n{again}"), true);
+    let lines: Vec<_> = report.delays[0]
+        .entries
+        .iter()
+        .filter_map(|e| Some((e.party.as_deref()?, (e.seconds? * 1e3).round() / 1e3)))
+        .collect();
+    assert_eq!(lines, [("10.0.0.51:53", 2.5), ("10.0.0.52:53", 0.02)]);
+    let note = report.delays[0].entries[0].note.as_deref();
+    assert!(
+        note.is_some_and(|n| n.contains("10.0.0.52 and 10.0.0.53")),
+        "{note:?}"
+    );
+    for resolver in ["10.0.0.51", "10.0.0.52", "10.0.0.53"] {
+        assert!(first(&report).contains(resolver), "{}", first(&report));
+    }
+    assert!(
+        report.findings.iter().all(|f| f.seconds == Some(2.5)),
+        "{:#?}",
+        report.findings
+    );
+}
+
+/// Where packets alone show it, an attempt lasts until its next SYN was due.
+#[test]
+fn the_next_address_of_a_lookup_waited_for_the_first() {
+    let rows = "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 A host.test
+                0.01 10.0.0.53:53 10.0.0.1:4000 answer 1 A host.test 10.9.9.1,10.9.9.2";
+    let rest = "0.03 10.0.0.1:5000 10.9.9.1:443 syn 7
+                1.04 10.0.0.1:5000 10.9.9.1:443 syn 7
+                3.05 10.0.0.1:5000 10.9.9.1:443 syn 7
+                5.03 10.0.0.1:5001 10.9.9.2:443 syn 8
+                5.04 10.9.9.2:443 10.0.0.1:5001 synack 90 9
+                5.05 10.0.0.1:5001 10.9.9.2:443 ack 9 91";
+    let report = of(&format!("{rows}\n{rest}"), true);
+    let fallback = report
+        .findings
+        .iter()
+        .find(|f| f.id == FindingId::AddressFallback);
+    let seconds = fallback.and_then(|f| f.seconds);
+    assert!(
+        seconds.is_some_and(|s| (s - 5.0).abs() < 0.01),
+        "{:#?}",
+        report.findings
+    );
+    assert!((longest(&report, "10.9.9.2:443") - 5.03).abs() < 0.01);
+    // A minute later the address came from a cache.
+    let late = rest.replace("5.0", "65.0");
+    let report = of(&format!("{rows}\n{late}"), true);
+    assert!(longest(&report, "10.9.9.2:443") < 0.01);
 }
 
 #[test]

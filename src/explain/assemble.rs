@@ -4,7 +4,7 @@ use super::clients::{self, Client};
 use super::ledger::{Account, Index, Kind, Line, Subject, window};
 use super::listed::Listed;
 use super::whatif::{WhatIf, told};
-use super::{Case, cite, evicted, finding, ledger, left_out, resolver, stack, verdict};
+use super::{Case, cite, evicted, finding, ledger, left_out, resolver, stack, verdict, words};
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
@@ -400,6 +400,13 @@ fn entry(case: &Case, line: &Line) -> report::Entry {
 }
 
 fn note(line: &Line) -> Option<String> {
+    if !line.with.is_empty() {
+        let others: Vec<String> = line.with.iter().map(|e| words::resolver(*e)).collect();
+        return Some(format!(
+            "{} asked at the same time, and as silent",
+            words::list(&others)
+        ));
+    }
     let resolver = line.unread?;
     Some(format!("an answer of {resolver} lay unread meanwhile"))
 }

@@ -80,8 +80,10 @@ pub fn all(case: &Case, accounts: &[Account]) -> BTreeMap<IpAddr, Client> {
             Subject::Connection(c) => source(case, &joined.connections[c]),
             Subject::Lookup(l) => joined.lookups[l].client,
         };
+        // What was before a SYN without a lookup is not known.
+        let known = Some(account.total()).filter(|t| *t > Span::ZERO);
         if let Some(client) = address.and_then(|a| list.get_mut(&a)) {
-            client.slowest = client.slowest.max(Some(account.total()));
+            client.slowest = client.slowest.max(known);
         }
     }
     list

@@ -59,6 +59,8 @@ pub struct Line {
     pub queries: BTreeSet<QueryId>,
     /// How long in all.
     pub span: Span,
+    /// Other resolvers that were asked the same at once and were as silent: the time is theirs, too.
+    pub with: Vec<Endpoint>,
     /// No waiting call shows it.
     pub inferred: bool,
     /// An answer lay unread while the client waited here.
@@ -78,12 +80,21 @@ impl Line {
             party,
             queries: BTreeSet::new(),
             span: Span::ZERO,
+            with: Vec::new(),
             inferred: false,
             unread: None,
             calls: BTreeSet::new(),
             packets: BTreeSet::new(),
             start_up: false,
         }
+    }
+}
+
+impl Line {
+    /// Whether the time is charged to one of these, alone or with others.
+    pub fn concerns(&self, parties: &[Endpoint]) -> bool {
+        let own = matches!(self.party, Some(Party::Endpoint(e)) if parties.contains(&e));
+        own || self.with.iter().any(|e| parties.contains(e))
     }
 }
 
@@ -241,9 +252,7 @@ fn piece(
 ) -> Piece {
     let owner = active.last().map(|(_, _, i)| *i);
     let alike = owner.map_or_else(Vec::new, |owner| {
-        let same = |i: &usize| {
-            claims[*i].kind == claims[owner].kind && claims[*i].party == claims[owner].party
-        };
+        let same = |i: &usize| claims[*i].is_like(&claims[owner]);
         active
             .iter()
             .rev()
@@ -271,14 +280,17 @@ fn line(account: &mut Account, claim: &Claim) -> usize {
     let position = |lines: &[Line], party| {
         lines
             .iter()
-            .position(|l| l.kind == claim.kind && l.party == party)
+            .position(|l| l.kind == claim.kind && l.party == party && l.with == claim.with)
     };
     let found = position(&account.lines, claim.party);
     found.unwrap_or_else(|| {
         // Past the bound all the others of a kind share one line, of nobody by name.
         let party = claim.party.filter(|_| account.lines.len() < MAX_LINES);
         position(&account.lines, party).unwrap_or_else(|| {
-            account.lines.push(Line::new(claim.kind, party));
+            account.lines.push(Line {
+                with: claim.with.clone(),
+                ..Line::new(claim.kind, party)
+            });
             account.lines.len() - 1
         })
     })

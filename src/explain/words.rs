@@ -143,6 +143,15 @@ pub fn waited(cost: Option<Span>) -> String {
         })
 }
 
+/// That one wait was for several resolvers.
+pub fn asked_at_once(others: &[Endpoint]) -> String {
+    let others: Vec<String> = others.iter().map(|e| resolver(*e)).collect();
+    format!(
+        " The client had asked {} at the same time: the wait is the same.",
+        list(&others)
+    )
+}
+
 /// `10.0.1.93 (resolv.conf line 1)`, as far as the configuration is known.
 pub fn placed(case: &Case, address: IpAddr) -> String {
     match line_of(case, address) {

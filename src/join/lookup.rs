@@ -18,6 +18,7 @@ use crate::event::dns::{Name, Rcode, RecordType};
 use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use giveup::Moves;
+pub use giveup::TOGETHER;
 use grouping::Group;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;

@@ -243,7 +243,7 @@ pub fn resolver_notes(r: &Resolver) -> String {
     };
     for (count, what) in [
         (r.never_sent, never_sent),
-        (r.refused, "refused by ICMP"),
+        (r.refused, "refused"),
         (r.late, "answered too late"),
     ] {
         if let Some(n) = count.filter(|n| *n > 0) {
@@ -300,7 +300,9 @@ pub fn others(report: &Report) -> Vec<Others<'_>> {
     let subjects = Subjects::new(report);
     let mut groups: Vec<Others> = Vec::new();
     let mut index: HashMap<String, usize> = HashMap::new();
-    for delay in report.delays.iter().skip(1) {
+    // Where a connect begins its own account, nothing before it is known: the list of connections has it.
+    let known = |d: &&Delay| d.since_start_s.is_none_or(|s| s > 0.0);
+    for delay in report.delays.iter().skip(1).filter(known) {
         let what = escape(subjects.name(delay).unwrap_or("a name that is not known")).into_owned();
         // The list is sorted: the first of a group is its slowest.
         if let Some(at) = index.get(&what) {
@@ -384,9 +386,10 @@ pub fn inputs(report: &Report) -> Vec<String> {
         let bad = also(c.undecodable, "undecodable");
         let dropped = also(c.dropped.unwrap_or(0), "dropped");
         lines.push(format!(
-            "{}: {} packets{bad}{dropped}",
+            "{}: {} {}{bad}{dropped}",
             escape(&c.path),
-            c.packets
+            c.packets,
+            if c.packets == 1 { "packet" } else { "packets" }
         ));
         lines.extend(left_out(c, LeftOutWhy::OtherProcess, "of other processes"));
         lines.extend(left_out(c, LeftOutWhy::NoRoom, "for want of room"));

@@ -115,6 +115,8 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
             .map(|l| l.span)
             .sum()
     });
+    // An account that has none of it does not say what it cost.
+    let span = span.filter(|s| *s > Span::ZERO);
     let connected = x.outcome == Ending::Connected;
     let names: Vec<String> = ends.iter().map(ToString::to_string).collect();
     let how: Vec<String> = failed

@@ -67,7 +67,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
         parties: parties::servers([to]),
         title: format!("An ACK of an older connection answered the SYN{from} to {to}"),
         detail: format!(
-            "{} got {} that acknowledge other bytes: the SYNs arrive, and the far end still has a connection with these \
+            "{} got {} of other bytes: the SYNs arrive, and the far end still has a connection with these \
              ports (challenge ACK, RFC 5961). {end}",
             words::counted(x.repeats + 1, "SYN", "SYNs"),
             words::counted(x.replies.foreign.len(), "ACK", "ACKs"),

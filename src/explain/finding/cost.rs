@@ -4,6 +4,7 @@ use super::{Context, Severity};
 use crate::explain::ledger::{Kind, Line, Party, Subject};
 use crate::flow::Endpoint;
 use crate::time::Span;
+use std::collections::BTreeSet;
 
 /// A cost and the subject whose account has it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,9 +40,23 @@ pub fn of(context: &Context, matching: impl Fn(&Line) -> bool) -> Cost {
 /// What waiting of these kinds for these resolvers or servers cost.
 pub fn of_parties(context: &Context, kinds: &[Kind], parties: &[Endpoint]) -> Cost {
     of(context, |line| {
-        kinds.contains(&line.kind)
-            && matches!(line.party, Some(Party::Endpoint(e)) if parties.contains(&e))
+        kinds.contains(&line.kind) && line.concerns(parties)
     })
+}
+
+/// The resolvers that were asked at once and waited for at the same time as this one: those seconds are one wait.
+pub fn shared_with(context: &Context, resolver: Endpoint) -> Vec<Endpoint> {
+    let lines = context.accounts.iter().flat_map(|a| &a.lines);
+    let shared = lines.filter(|l| !l.with.is_empty() && l.concerns(&[resolver]));
+    let all = shared.flat_map(|l| {
+        let leader = match l.party {
+            Some(Party::Endpoint(leader)) => Some(leader),
+            _ => None,
+        };
+        leader.into_iter().chain(l.with.iter().copied())
+    });
+    let others: BTreeSet<Endpoint> = all.filter(|e| *e != resolver).collect();
+    others.into_iter().collect()
 }
 
 /// Seconds, or the connection: high; tenths of a second: medium; less: low.

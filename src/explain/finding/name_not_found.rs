@@ -96,7 +96,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 format!("{} has no record of the type asked for ({} said so)", spoken_name(lookup), words::list(&servers))
             },
             detail: format!(
-                "{} about it, the denial came after {}; DNS itself worked.{}",
+                "{} about it; the negative response came after {}.{}",
                 words::queries(queries.len()),
                 context.case.took(lookup.ended - lookup.began),
                 if listed {

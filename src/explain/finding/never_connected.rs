@@ -7,6 +7,7 @@ use super::{
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
+use crate::join::State;
 use crate::join::connect::{Ending, Role};
 use crate::join::lookup::{Lookup, Outcome, Stop};
 use crate::time::Timestamp;
@@ -80,8 +81,16 @@ fn lookups(context: &Context) -> Vec<Draft> {
                 spoken_name(lookup)
             ),
             detail: format!(
-                "{} went out in {}{}.",
+                "{} {} in {}{}.",
                 words::queries(lookup.queries.len()),
+                if lookup
+                    .queries(case.joined)
+                    .all(|q| matches!(q.state, State::NeverSent(_)))
+                {
+                    "could not leave"
+                } else {
+                    "went out"
+                },
                 context.case.took(ended(context, lookup) - lookup.began),
                 if case.evidence.has_trace() {
                     "; then the client gave up"

@@ -62,7 +62,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             continue;
         }
         let found = cost::of(context, |line| {
-            line.kind == Kind::ResolverSilent && line.party == Some(Party::Endpoint(t.resolver))
+            line.kind == Kind::ResolverSilent && line.concerns(&[t.resolver])
         });
         let name = words::resolver(t.resolver);
         let answered = t.answered().count;
@@ -78,7 +78,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 "It answered the other {answered} in time, so the server is up, but queries or answers get lost: {}, about {}.{}",
                 tally::count_and_types(&lost, left),
                 tally::names(&lost),
-                words::waited(found.span)
+                match &*cost::shared_with(context, t.resolver) {
+                    [] => words::waited(found.span),
+                    others => words::asked_at_once(others),
+                }
             ),
             cost: found.span,
             remedy: Some(if t.resolver.ip.is_loopback() {
@@ -87,7 +90,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             } else {
                 format!(
                     "Capture at {} and see whether the query or the answer is lost (load, rate limit, firewall, \
-                     link). Until then 'options timeout:1' in resolv.conf makes a loss cost 1 s.",
+                     link). Until then 'options timeout:1' in resolv.conf shortens what a loss costs.",
                     words::placed(case, t.resolver.ip)
                 )
             }),

@@ -59,7 +59,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 }
             ),
             detail: format!(
-                "{} said so at once, so the client went on without waiting for it.",
+                "Shown by {}; such an error comes at once, and a client need not wait longer.",
                 reasons(case, &refused)
             ),
             cost: found.span,

@@ -81,13 +81,21 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 } else {
                     tally::count_and_types(&left.retained, left.count)
                 },
-                time.map_or_else(String::new, |s| format!(
-                    " and cost {}",
-                    context.case.took(s)
-                ))
+                match (time, &*cost::shared_with(context, t.resolver)) {
+                    (Some(time), []) => format!(" and cost {}", case.took(time)),
+                    _ => String::new(),
+                }
             )
         })
         .collect();
+    let mut shared = silent
+        .iter()
+        .map(|t| cost::shared_with(context, t.resolver));
+    let shared = shared.find(|others| !others.is_empty()).unwrap_or_default();
+    let at_once = match &*shared {
+        [] => String::new(),
+        others => words::asked_at_once(others),
+    };
     let detail = if implied {
         format!(
             "{}. The trace shows neither sends nor answers: how often each was asked is not known, nor whether one \
@@ -96,7 +104,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         )
     } else {
         format!(
-            "Asked about {}: {}. No answer and no error came back.",
+            "Asked about {}: {}. No answer and no error came back.{at_once}",
             tally::names(&queries),
             each.join("; ")
         )

@@ -1,8 +1,12 @@
 //! A resolver that no packet reaches.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, resolver_refused, tally};
+use crate::event::Outcome;
 use crate::explain::ledger::Kind;
-use crate::explain::words;
+use crate::explain::{Case, words};
+use crate::flow;
+use crate::join::Query;
+use std::net::IpAddr;
 
 /// What `presyn explain resolver-unreachable` shows.
 pub const PAGE: Page = Page {
@@ -71,15 +75,42 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 words::waited(found.span)
             ),
             cost: found.span,
-            remedy: Some(format!(
-                "See whether {} is up and on the right network (ip neigh, ip route get {}), or take it out of \
-                 resolv.conf.",
-                words::placed(case, t.resolver.ip),
-                crate::flow::host(t.resolver.ip)
-            )),
+            remedy: Some(remedy(case, t.resolver.ip, &lost)),
             evidence: tally::evidence(lost),
         };
         list.push(draft);
     }
     list
+}
+
+/// What to look at: the firewall where the kernel did not let a send through (send(2): `EPERM`), the routes where there is
+/// none (`ENETUNREACH`), otherwise the resolver and its network.
+fn remedy(case: &Case, resolver: IpAddr, lost: &[&Query]) -> String {
+    let calls = lost
+        .iter()
+        .filter_map(|q| case.evidence.call(q.refusal()?.event));
+    let errors: Vec<&str> = calls
+        .filter_map(|call| match &call.outcome {
+            Outcome::Failed(error) => Some(&**error),
+            _ => None,
+        })
+        .collect();
+    let all = |error: &str| errors.len() == lost.len() && errors.iter().all(|e| *e == error);
+    let (placed, host) = (words::placed(case, resolver), flow::host(resolver));
+    if all("EPERM") {
+        format!(
+            "Look at what rejects packets to {placed} on this host: nft list ruleset, iptables -S OUTPUT, and the \
+             policies of its cgroup (systemd's IPAddressDeny=)."
+        )
+    } else if all("ENETUNREACH") {
+        format!(
+            "Give this host a route to {placed} (ip addr; ip route get {host}), or take that address out of \
+             resolv.conf."
+        )
+    } else {
+        format!(
+            "See whether {placed} is up and on the right network (ip neigh, ip route get {host}), or take it out of \
+             resolv.conf."
+        )
+    }
 }

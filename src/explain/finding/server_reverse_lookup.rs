@@ -114,7 +114,7 @@ fn calls_before(case: &Case) -> Vec<(LookupId, EventId)> {
         let recent = accepted[..end].iter().rev();
         let own = recent
             .take_while(|a| lookup.began - a.at <= AT_ONCE)
-            .find(|a| a.peer == peer.to_canonical() && line.contains(&a.process));
+            .find(|a| a.peer.to_canonical() == peer.to_canonical() && line.contains(&a.process));
         list.extend(own.map(|a| (l, a.call)));
     }
     list

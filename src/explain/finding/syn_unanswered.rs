@@ -54,7 +54,7 @@ pub fn is_late(case: &Case, x: &Connection) -> bool {
     let unseen = x.syns.is_empty() && slow_call(x);
     let connected = x.outcome == Ending::Connected && x.left().is_some();
     // One that came before the last SYN was not late: the client did not take it.
-    connected && (again || unseen) && x.replies.ignored.is_empty() && !is_never(case, x)
+    connected && (again || unseen) && x.replies.is_empty() && !is_never(case, x)
 }
 
 /// Whether the SYN of an attempt was never answered, and an answer was due.
@@ -75,7 +75,8 @@ pub fn is_never(case: &Case, x: &Connection) -> bool {
 
 /// Whether packets alone show an attempt that was never answered nor repeated: its wait is not known.
 pub fn is_abandoned(x: &Connection) -> bool {
-    x.outcome == Ending::TimedOut && x.measured_end().is_none() && x.repeats == 0
+    let alone = x.called.is_none() && x.repeats == 0;
+    alone && x.outcome == Ending::TimedOut && x.measured_end().is_none()
 }
 
 fn draft(
@@ -108,7 +109,7 @@ fn draft(
         Ending::Connected => "Then it connected",
         Ending::TimedOut if x.measured_end().is_none() => "No further SYN of it is in the capture",
         Ending::TimedOut => "Then the client gave up",
-        _ => "The inputs end before the client gave up",
+        _ => "The inputs do not show that the client gave up",
     };
     let draft = Draft {
         id: PAGE.id,
@@ -119,12 +120,12 @@ fn draft(
         subject: Some(Subject::Connection(worst)),
         parties: parties::servers([to]),
         title: if alone {
-            let what = if never {
-                "let no connect through in"
+            let time = context.case.took(time);
+            if never {
+                format!("{to} did not accept a connection within {time}")
             } else {
-                "let a connect wait for"
-            };
-            format!("{to} {what} {}", context.case.took(time))
+                format!("{to} accepted a connection only after {time}")
+            }
         } else if abandoned {
             format!("{to} did not answer the SYN, which was sent once")
         } else if never {
@@ -147,7 +148,7 @@ fn draft(
             )
         } else {
             format!(
-                "The SYN left this host, and no SYN-ACK, RST or ICMP error came back to it in that time. {end}{many}."
+                "The capture holds the SYN, and no SYN-ACK, RST or ICMP error that answers it in that time. {end}{many}."
             )
         },
         cost: Some(time).filter(|_| !abandoned),

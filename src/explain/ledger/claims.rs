@@ -7,7 +7,7 @@ use crate::event::What;
 use crate::explain::Case;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
-use crate::join::lookup::Lookup;
+use crate::join::lookup::{Lookup, TOGETHER};
 use crate::join::{
     Asker, ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, Silence, State,
 };
@@ -28,6 +28,8 @@ pub struct Claim {
     pub kind: Kind,
     /// Whom it is charged to.
     pub party: Option<Party>,
+    /// Other resolvers that were asked the same at once and were as silent.
+    pub with: Vec<Endpoint>,
     /// The query behind it.
     pub query: Option<QueryId>,
     /// The lookup that it belongs to.
@@ -40,6 +42,13 @@ pub struct Claim {
     pub calls: Vec<EventId>,
     /// Evidence: packets.
     pub packets: Vec<EventId>,
+}
+
+impl Claim {
+    /// Whether it is for the same, and for the same resolvers.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.kind, self.party, &self.with) == (other.kind, other.party, &other.with)
+    }
 }
 
 /// The subject's own lookup.
@@ -143,6 +152,14 @@ fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec
     for &q in &lookup.queries {
         let query = &case.joined.queries[q];
         let kind = kind_of(lookup, query);
+        let race = Race::of(case, lookup, query);
+        if race.as_ref().is_some_and(|race| race.lost(query)) {
+            continue;
+        }
+        let (leader, with, began) = match race {
+            Some(race) => race.shared(query),
+            None => (query.resolver, Vec::new(), query.sent),
+        };
         let mut calls: Vec<EventId> = query.cause.and_then(|c| c.call).into_iter().collect();
         if let Some(task) = &query.task {
             calls.extend(index.waits_in(task.tid, query.sent, query.until));
@@ -162,12 +179,13 @@ fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec
         let inferred =
             query.implied || !waits_seen || query.cause.is_none_or(|c| c.how == How::Inferred);
         claims.push(Claim {
-            from: query.sent,
+            from: began,
             to: query.until,
             rank,
-            began: query.sent,
+            began,
             kind,
-            party: Some(Party::Endpoint(query.resolver)),
+            party: Some(Party::Endpoint(leader)),
+            with,
             query: Some(q),
             lookup: Some(l),
             inferred,
@@ -175,6 +193,70 @@ fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec
             calls,
             packets,
         });
+    }
+}
+
+/// How many queries around one are looked at for a race: musl asks three resolvers for two types.
+const MAX_RACE: usize = 32;
+
+/// One question to several resolvers at once from one socket (musl): the client waits for the first good answer of any of
+/// them, and while none comes for all of them.
+struct Race<'a> {
+    /// In the order of their sending; at least two resolvers.
+    queries: Vec<&'a Query>,
+    /// Whose answer ended the wait.
+    winner: Option<&'a Query>,
+}
+
+impl<'a> Race<'a> {
+    /// The race that a query is part of, if it is one.
+    fn of(case: &'a Case, lookup: &'a Lookup, query: &'a Query) -> Option<Self> {
+        let same_socket = |q: &Query| match (q.client, query.client) {
+            (Some(a), Some(b)) => a == b,
+            _ => q.association.is_some() && q.association == query.association,
+        };
+        let raced =
+            |q: &&Query| same_socket(q) && q.question == query.question && q.refusal().is_none();
+        let at = |q: &QueryId| case.joined.queries[*q].sent;
+        let start = lookup
+            .queries
+            .partition_point(|q| at(q) < query.sent - TOGETHER);
+        let around = lookup.queries[start..]
+            .iter()
+            .take(MAX_RACE)
+            .map(|q| &case.joined.queries[*q])
+            .take_while(|q| q.sent - query.sent <= TOGETHER);
+        let queries: Vec<&Query> = around.filter(raced).collect();
+        if query.refusal().is_some() || queries.iter().all(|q| q.resolver == query.resolver) {
+            return None;
+        }
+        let good = |q: &&&Query| q.answer().is_some_and(|a| !a.late && !a.rcode.is_error());
+        let winner = queries.iter().filter(good);
+        let winner = winner.min_by_key(|q| q.answer().map(|a| a.at)).copied();
+        Some(Self { queries, winner })
+    }
+
+    /// Whether another resolver's answer ended the wait for this query.
+    fn lost(&self, query: &Query) -> bool {
+        self.winner.is_some_and(|w| w.resolver != query.resolver)
+    }
+
+    /// Whom the wait is charged to, who was silent with it, and when the wait began.
+    fn shared(&self, query: &Query) -> (Endpoint, Vec<Endpoint>, Timestamp) {
+        let began = self.queries.first().map_or(query.sent, |q| q.sent);
+        if self.winner.is_some() {
+            return (query.resolver, Vec::new(), began);
+        }
+        let mut resolvers: Vec<Endpoint> = Vec::new();
+        for q in self.queries.iter().filter(|q| q.answer().is_none()) {
+            if !resolvers.contains(&q.resolver) {
+                resolvers.push(q.resolver);
+            }
+        }
+        if query.answer().is_some() || resolvers.is_empty() {
+            return (query.resolver, Vec::new(), query.sent);
+        }
+        (resolvers.remove(0), resolvers, began)
     }
 }
 
@@ -244,6 +326,7 @@ fn of_services(
             began: wait.began,
             kind: Kind::NameService,
             party: Some(Party::Service(wait.service)),
+            with: Vec::new(),
             query: None,
             lookup: None,
             inferred: wait.inferred,
@@ -310,6 +393,7 @@ fn of_connections(
             began,
             kind,
             party: Some(Party::Endpoint(other.to)),
+            with: Vec::new(),
             query: None,
             lookup: other.lookup.filter(|_| other.role == Role::Resolver),
             inferred: other.cause.is_none_or(|c| c.how == How::Inferred),

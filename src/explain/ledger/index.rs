@@ -54,7 +54,7 @@ impl Index {
             cut: Cell::new(false),
             execs: Vec::new(),
             server_calls: HashMap::new(),
-            cached: story::cached(case.joined),
+            cached: story::cached(&case.evidence, case.joined),
             used: HashSet::new(),
             first_tries: HashMap::new(),
         };

@@ -3,7 +3,7 @@
 //! A lookup serves the first story after it. Later connects to its address found it in a cache and waited for nothing.
 
 use crate::join::connect::{Connection, Ending, Role};
-use crate::join::{ConnectionId, Joined, LookupId};
+use crate::join::{ConnectionId, Evidence, Joined, LookupId};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -41,6 +41,16 @@ fn same_name(joined: &Joined, a: LookupId, b: LookupId) -> bool {
     joined.lookups[a].name.folded() == joined.lookups[b].name.folded()
 }
 
+/// Until when an attempt lasted: its end, or where packets alone show it the moment when its next SYN was due. Each wait
+/// for an answer is about twice the one before it (RFC 6298 section 5.5), and the first is a second.
+fn last_moment(evidence: &Evidence, x: &Connection, began: Timestamp) -> Timestamp {
+    let unanswered = x.silence.is_some() && x.process.is_none();
+    let last = x.syns.last().filter(|_| unanswered);
+    let next_due = |at: Timestamp| at + (at - began) + Span::seconds(1);
+    let due = last.map(|syn| next_due(evidence.event(*syn).at));
+    x.ended.or(due).unwrap_or(began)
+}
+
 /// The attempts so far to reach what one lookup gave.
 struct Story {
     /// When the first of them was connected.
@@ -60,11 +70,11 @@ impl Story {
         }
     }
 
-    fn add(&mut self, x: &Connection, began: Timestamp) {
+    fn add(&mut self, evidence: &Evidence, x: &Connection, began: Timestamp) {
         if x.outcome == Ending::Connected {
             self.connected = self.connected.or(x.ended).or(Some(began));
         }
-        self.last = self.last.max(x.ended.unwrap_or(began));
+        self.last = self.last.max(last_moment(evidence, x, began));
         if !self.tried.contains(&x.to.ip) {
             self.tried.push(x.to.ip);
         }
@@ -73,7 +83,7 @@ impl Story {
 
 /// The connections that did not wait for their lookup: it had served an earlier story. Where no trace shows what a host
 /// did, one that came long after its lookup used what that host knew already.
-pub fn cached(joined: &Joined) -> HashSet<ConnectionId> {
+pub fn cached(evidence: &Evidence, joined: &Joined) -> HashSet<ConnectionId> {
     let mut stories: HashMap<LookupId, Story> = HashMap::new();
     let mut cached = HashSet::new();
     for (c, x) in joined.connections.entries() {
@@ -83,7 +93,9 @@ pub fn cached(joined: &Joined) -> HashSet<ConnectionId> {
         if x.role != Role::Server {
             continue;
         }
-        if x.process.is_none() && began - joined.lookups[lookup].ended > NEXT_ATTEMPT {
+        let reached = stories.get(&lookup).map(|story| story.last);
+        let since = reached.max(Some(joined.lookups[lookup].ended));
+        if x.process.is_none() && since.is_some_and(|since| began - since > NEXT_ATTEMPT) {
             cached.insert(c);
             continue;
         }
@@ -93,7 +105,7 @@ pub fn cached(joined: &Joined) -> HashSet<ConnectionId> {
             tried: Vec::new(),
         });
         if story.takes(x, began) {
-            story.add(x, began);
+            story.add(evidence, x, began);
         } else {
             cached.insert(c);
         }

@@ -22,11 +22,15 @@ enum Silence {
 pub fn silence(case: &Case, lines: &[&Line]) -> String {
     let mut groups: Vec<(Silence, Vec<String>)> = Vec::new();
     for line in lines {
-        let Some(named) = line.party else { continue };
-        let how = how_silent(case, line);
-        match groups.iter_mut().find(|(h, _)| *h == how) {
-            Some((_, names)) => names.push(party(named)),
-            None => groups.push((how, vec![party(named)])),
+        let with = line.with.iter().map(|e| Party::Endpoint(*e));
+        for named in line.party.into_iter().chain(with) {
+            let how = how_silent(case, line, named);
+            let name = party(named);
+            match groups.iter_mut().find(|(h, _)| *h == how) {
+                Some((_, names)) if names.contains(&name) => {}
+                Some((_, names)) => names.push(name),
+                None => groups.push((how, vec![name])),
+            }
         }
     }
     let clauses: Vec<String> = groups
@@ -65,8 +69,8 @@ fn clause(how: Silence, names: &[String]) -> String {
 }
 
 /// Whether a resolver never answered this client, or what it did answer.
-fn how_silent(case: &Case, line: &Line) -> Silence {
-    let Some(Party::Endpoint(resolver)) = line.party else {
+fn how_silent(case: &Case, line: &Line, who: Party) -> Silence {
+    let Party::Endpoint(resolver) = who else {
         return Silence::Never;
     };
     let all = || {
@@ -85,6 +89,7 @@ fn how_silent(case: &Case, line: &Line) -> Silence {
         .queries
         .iter()
         .map(|q| &case.joined.queries[*q])
+        .filter(|q| line.with.is_empty() || q.resolver == resolver)
         .collect();
     match one_type(case, line) {
         _ if !own.is_empty() && own.iter().all(|q| q.implied) => Silence::Seeming,

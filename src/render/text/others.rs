@@ -9,6 +9,9 @@ use std::io::{self, Write};
 /// One line per server or name, the slowest first.
 pub fn write(report: &Report, shown: usize, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let groups = words::others(report);
+    if groups.is_empty() && report.omitted.delays == 0 {
+        return Ok(());
+    }
     writeln!(
         out,
         "\n{}",

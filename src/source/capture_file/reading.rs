@@ -171,8 +171,13 @@ impl<'a> Reading<'a> {
         if let Some(snaplen) = self.facts.snaplen.filter(|_| counters.cut_messages > 0) {
             let cut = counters.cut_messages;
             self.warn(&format!(
-                "{cut} DNS messages were cut by the snapshot length ({snaplen} bytes): names may be missing or cut; \
-                 record with 'tcpdump -s 0'"
+                "{cut} DNS {} cut by the snapshot length ({snaplen} bytes): names may be missing or cut; record with \
+                 'tcpdump -s 0'",
+                if cut == 1 {
+                    "message was"
+                } else {
+                    "messages were"
+                }
             ));
         }
         for (name, count) in &counters.unread {
