@@ -109,6 +109,7 @@ fn draft(
         Ending::Connected => "Then it connected",
         Ending::TimedOut if x.measured_end().is_none() => "No further SYN of it is in the capture",
         Ending::TimedOut => "Then the client gave up",
+        _ if x.called.is_none() => "The inputs end before its next SYN was due",
         _ => "The inputs do not show that the client gave up",
     };
     let draft = Draft {
