@@ -134,13 +134,13 @@ pub fn find(
     mut exchanges: IdVec<QueryId, Exchange>,
     attempts: IdVec<ConnectionId, Attempt>,
 ) -> Found {
-    let mut groups = grouping::group(evidence, &exchanges);
-    // Without a lookup nobody asks what threads did next.
-    let moves = if groups.is_empty() {
+    // Without a query nobody asks what threads did next.
+    let moves = if exchanges.is_empty() {
         Moves::none(sockets)
     } else {
         Moves::new(evidence, sockets, &attempts)
     };
+    let mut groups = grouping::group(evidence, &exchanges, &moves);
     if !evidence.has_capture() {
         let next = |task: &Task, at| moves.next_of(task, at).map(|(at, _)| at);
         implied::complete(evidence, &mut exchanges, &mut groups, next);
@@ -302,77 +302,181 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lo
 }
 
 /// A connection belongs to a lookup of its client that gave its address before: best one that was over
-/// by then, best one of the same task, of these the last. Else it belongs to a reverse lookup of its
-/// address. TCP to a resolver belongs to the lookup whose answer was cut.
+/// by then, best one of the same task, best one that no other connection has used, of these the last. Else it belongs to
+/// a reverse lookup of its address. TCP to a resolver belongs to the lookup whose answer was cut.
 fn tie(
     queries: &IdVec<QueryId, Query>,
     lookups: &IdVec<LookupId, Lookup>,
     attempts: IdVec<ConnectionId, Attempt>,
 ) -> IdVec<ConnectionId, Connection> {
-    let mut by_address: HashMap<IpAddr, Vec<LookupId>> = HashMap::new();
-    for (l, lookup) in lookups.entries() {
-        for address in lookup.addresses.iter().chain(&lookup.reverse) {
-            by_address
-                .entry(address.to_canonical())
-                .or_default()
-                .push(l);
+    let mut givers = Givers::new(lookups, Hosts::of(lookups, &attempts));
+    let mut order: Vec<ConnectionId> = attempts.ids().collect();
+    order.sort_by_key(|c| attempts[*c].began());
+    let mut found: HashMap<ConnectionId, LookupId> = HashMap::new();
+    for c in order {
+        let attempt = &attempts[c];
+        let Some(at) = attempt.began() else { continue };
+        let lookup = if attempt.role == Role::Resolver {
+            cut_short(queries, lookups, attempt, at)
+        } else if givers.by_address.contains_key(&attempt.to.ip) {
+            givers.gave_address(attempt, at)
+        } else {
+            givers.just_before(queries, attempt, at)
+        };
+        if let Some(lookup) = lookup {
+            found.insert(c, lookup);
+            if attempt.role == Role::Server {
+                givers.note_use(lookup, attempt.to.ip);
+            }
         }
     }
-    let hosts = Hosts::of(lookups, &attempts);
-    let lookup_of = |attempt: &Attempt| {
-        let at = attempt.began()?;
-        if attempt.role == Role::Resolver {
-            return cut_short(queries, lookups, attempt, at);
-        }
-        match by_address.get(&attempt.to.ip) {
-            Some(list) => gave_address(lookups, &hosts, list, attempt, at),
-            None => just_before(queries, lookups, attempt, at),
-        }
-    };
-    attempts
-        .into_iter()
-        .map(|attempt| Connection {
-            lookup: lookup_of(&attempt),
+    let ids = attempts.ids();
+    { ids.zip(attempts) }
+        .map(|(c, attempt)| Connection {
+            lookup: found.get(&c).copied(),
             attempt,
         })
         .collect()
 }
 
-/// The best of the lookups that gave the address of a connection.
-fn gave_address(
-    lookups: &IdVec<LookupId, Lookup>,
-    hosts: &Hosts,
-    list: &[LookupId],
-    attempt: &Attempt,
-    at: Timestamp,
-) -> Option<LookupId> {
-    let begun = list.partition_point(|l| lookups[*l].began <= at);
-    let task = attempt.task.as_ref().map(|t| t.tid);
-    let candidates = || {
-        list[..begun]
-            .iter()
-            .rev()
-            .take(MAX_LOOKED_AT)
-            .map(|l| (*l, &lookups[*l]))
-    };
-    let best = |own: &dyn Fn(&Lookup) -> bool| {
-        let (l, _) = candidates()
-            .filter(|(_, l)| own(l))
-            .max_by_key(|(_, lookup)| {
-                let same_task = lookup.tasks.iter().any(|t| Some(t.tid) == task);
-                (
-                    lookup.reverse.is_none(),
-                    lookup.ended <= at,
-                    same_task,
-                    lookup.began,
-                )
-            })?;
-        Some(l)
-    };
-    best(&|lookup| same_client(lookup, attempt)).or_else(|| {
-        let other = other_address(hosts, candidates().map(|(_, l)| l), attempt)?;
-        best(&|lookup| lookup.process == attempt.process && lookup.client == Some(other))
-    })
+/// How soon after its lookup a connect takes it for its own, although another lookup that gave the same address is used.
+const FRESH: Span = Span::seconds(1);
+/// The same where the other lookups of the address were under way at the same time: of many threads some wait for a
+/// processor.
+const FRESH_AMONG_MANY: Span = Span::seconds(5);
+
+/// The lookups that gave addresses.
+struct Givers<'l> {
+    lookups: &'l IdVec<LookupId, Lookup>,
+    /// Those that gave an address, in order of their beginning.
+    by_address: HashMap<IpAddr, Vec<LookupId>>,
+    /// Of these, those that no connection has used.
+    unused: HashMap<IpAddr, Vec<LookupId>>,
+    used: HashSet<LookupId>,
+    /// Those of a thread.
+    by_thread: HashMap<u32, Vec<LookupId>>,
+    hosts: Hosts,
+}
+
+impl<'l> Givers<'l> {
+    fn new(lookups: &'l IdVec<LookupId, Lookup>, hosts: Hosts) -> Self {
+        let mut by_address: HashMap<IpAddr, Vec<LookupId>> = HashMap::new();
+        let mut by_thread: HashMap<u32, Vec<LookupId>> = HashMap::new();
+        for (l, lookup) in lookups.entries() {
+            for address in lookup.addresses.iter().chain(&lookup.reverse) {
+                let list = by_address.entry(address.to_canonical()).or_default();
+                list.push(l);
+            }
+            for tid in lookup.tasks.iter().filter_map(|t| t.tid) {
+                by_thread.entry(tid).or_default().push(l);
+            }
+        }
+        Self {
+            lookups,
+            unused: by_address.clone(),
+            by_address,
+            used: HashSet::new(),
+            by_thread,
+            hosts,
+        }
+    }
+
+    /// Remembers that a connection used the address that a lookup gave.
+    fn note_use(&mut self, lookup: LookupId, address: IpAddr) {
+        self.used.insert(lookup);
+        if let Some(list) = self.unused.get_mut(&address)
+            && let Ok(n) = list.binary_search(&lookup)
+        {
+            list.remove(n);
+        }
+    }
+
+    /// The last lookups of the thread that connects.
+    fn of_thread(&self, attempt: &Attempt, at: Timestamp) -> impl Iterator<Item = LookupId> {
+        let tid = attempt.task.as_ref().and_then(|t| t.tid);
+        let list = tid.and_then(|tid| self.by_thread.get(&tid));
+        let list = list.map_or(&[][..], Vec::as_slice);
+        self.begun(list, at).take(MAX_LOOKED_AT)
+    }
+
+    /// Those of a list that had begun by then, the latest first.
+    fn begun<'a>(
+        &self,
+        list: &'a [LookupId],
+        at: Timestamp,
+    ) -> impl Iterator<Item = LookupId> + use<'a> {
+        let end = list.partition_point(|l| self.lookups[*l].began <= at);
+        list[..end].iter().rev().copied()
+    }
+
+    /// The best of the lookups that gave the address of a connection.
+    fn gave_address(&self, attempt: &Attempt, at: Timestamp) -> Option<LookupId> {
+        let address = attempt.to.ip;
+        let task = attempt.task.as_ref().map(|t| t.tid);
+        let all = self.by_address.get(&address).map_or(&[][..], Vec::as_slice);
+        let unused = self.unused.get(&address).map_or(&[][..], Vec::as_slice);
+        let gave = |l: &LookupId| {
+            let lookup = &self.lookups[*l];
+            let mut given = lookup.addresses.iter().chain(&lookup.reverse);
+            given.any(|a| a.to_canonical() == address)
+        };
+        let candidates = || {
+            let own = self.of_thread(attempt, at).filter(gave);
+            let unused = self.begun(unused, at).take(MAX_UNUSED);
+            let latest = self.begun(all, at).take(MAX_LOOKED_AT);
+            own.chain(unused).chain(latest)
+        };
+        let last_began = self.begun(all, at).next().map(|l| self.lookups[l].began);
+        let fresh = |l: &LookupId| {
+            let lookup = &self.lookups[*l];
+            let among_many = Some(lookup.ended) >= last_began;
+            let pause = if among_many { FRESH_AMONG_MANY } else { FRESH };
+            lookup.ended <= at && at - lookup.ended <= pause && !self.used.contains(l)
+        };
+        let best = |own: &dyn Fn(&Lookup) -> bool| {
+            candidates()
+                .filter(|l| own(&self.lookups[*l]))
+                .max_by_key(|l| {
+                    let lookup = &self.lookups[*l];
+                    let over = lookup.ended <= at;
+                    let same_task = lookup.tasks.iter().any(|t| Some(t.tid) == task);
+                    let forward = lookup.reverse.is_none();
+                    (forward, over, same_task, fresh(l), lookup.began)
+                })
+        };
+        best(&|lookup| same_client(lookup, attempt)).or_else(|| {
+            let lookups = candidates().map(|l| &self.lookups[l]);
+            let other = other_address(&self.hosts, lookups, attempt)?;
+            best(&|lookup| lookup.process == attempt.process && lookup.client == Some(other))
+        })
+    }
+
+    /// The lookup whose answer a log cut before its addresses (strace shows 32 bytes), when the connect
+    /// followed it at once in the same process: best one of the same thread, and none that another connection has used.
+    fn just_before(
+        &self,
+        queries: &IdVec<QueryId, Query>,
+        attempt: &Attempt,
+        at: Timestamp,
+    ) -> Option<LookupId> {
+        let fits = |l: &LookupId, pause: Span| {
+            let lookup = &self.lookups[*l];
+            let unread = lookup.outcome == Outcome::Answered
+                && lookup.addresses.is_empty()
+                && lookup.reverse.is_none();
+            let by_calls = lookup.queries_in(queries).all(|q| q.packet.is_none());
+            let soon = lookup.ended <= at && at - lookup.ended <= pause;
+            let own = attempt.process.is_some() && same_client(lookup, attempt);
+            own && unread && by_calls && soon
+        };
+        let own = self.of_thread(attempt, at).next();
+        let own = own.filter(|l| fits(l, OWN_PAUSE) && !self.used.contains(l));
+        // Another thread's lookup, as a resolver's thread makes it for the one that connects, is taken once, and else the
+        // last one serves again.
+        let near = || before(self.lookups, at).filter(|l| fits(l, AT_ONCE));
+        own.or_else(|| near().find(|l| !self.used.contains(l)))
+            .or_else(|| near().next())
+    }
 }
 
 /// The other address of the host that connects, from which it may have asked: a host has addresses of both families, and
@@ -449,28 +553,14 @@ fn may_be_one_host(a: IpAddr, b: IpAddr) -> bool {
 /// How soon after its lookup a connect follows whose address the lookup must have given.
 const AT_ONCE: Span = Span::millis(200);
 
-/// The lookup whose answer a log cut before its addresses (strace shows 32 bytes), when the connect
-/// followed it at once in the same process.
-fn just_before(
-    queries: &IdVec<QueryId, Query>,
-    lookups: &IdVec<LookupId, Lookup>,
-    attempt: &Attempt,
-    at: Timestamp,
-) -> Option<LookupId> {
-    before(lookups, at).find(|l| {
-        let lookup = &lookups[*l];
-        let unread = lookup.outcome == Outcome::Answered
-            && lookup.addresses.is_empty()
-            && lookup.reverse.is_none();
-        let by_calls = lookup.queries_in(queries).all(|q| q.packet.is_none());
-        let soon = lookup.ended <= at && at - lookup.ended <= AT_ONCE;
-        attempt.process.is_some() && same_client(lookup, attempt) && unread && by_calls && soon
-    })
-}
+/// How soon the thread that looked up connects: it may wait for a processor, or be slowed by its tracer.
+const OWN_PAUSE: Span = Span::seconds(5);
 
 /// How many lookups that gave an address are weighed for one connection: a busy service asks for the
 /// same name all day, and only the last few can be its own.
 const MAX_LOOKED_AT: usize = 64;
+/// The same of lookups that no connection has used: as many threads may have had their answers at once.
+const MAX_UNUSED: usize = 512;
 
 /// The last lookups that had begun by then, the latest first.
 fn before(

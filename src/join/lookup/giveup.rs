@@ -565,6 +565,11 @@ impl<'a> Moves<'a> {
         list.get(list.partition_point(|(t, _)| *t < at)).copied()
     }
 
+    /// Whether a thread waits for its sockets one by one, as a stub resolver in the thread that needs the answer does.
+    pub fn waits_itself(&self, task: &Task) -> bool {
+        self.waits.contains_key(&task.tid) || self.timeouts.contains_key(&task.tid)
+    }
+
     /// Whether the thread that asked was in a wait when the trace ended.
     fn still_waiting(&self, last: &Exchange) -> bool {
         last.task

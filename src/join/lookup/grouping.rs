@@ -1,9 +1,10 @@
 //! Which queries serve one lookup.
 
 use super::SAME_LOOKUP;
+use super::giveup::Moves;
 use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
-use crate::flow::Transport;
+use crate::flow::{Endpoint, Transport};
 use crate::join::response::Exchange;
 use crate::join::{Asker, Evidence, IdVec, LookupId, Origin, ProcessId, QueryId};
 use crate::time::{Span, Timestamp};
@@ -66,45 +67,124 @@ const MAX_RECENT: usize = 16;
 /// Whose lookups are kept apart: an untraced process and a traced one of a host are two.
 type Client = (Asker, Origin);
 
-/// Groups queries into lookups, in order of their beginning.
-pub fn group(evidence: &Evidence, queries: &IdVec<QueryId, Exchange>) -> IdVec<LookupId, Group> {
-    let mut done: Vec<Draft> = Vec::new();
-    let mut by_name: HashMap<(Client, Name), Vec<usize>> = HashMap::new();
-    let mut recent: HashMap<Client, VecDeque<usize>> = HashMap::new();
-    for (i, query) in queries.entries() {
-        let asker = (query.asker(), query.origin);
-        let name = query.question.name.folded();
-        let named = by_name.entry((asker, name.clone())).or_default();
-        let last = recent.entry(asker).or_default();
-        let fits = |d: &usize| {
-            let draft = &done[*d];
-            query.sent - draft.last <= longest_pause(evidence, draft, query)
-                && draft.group.queries.len() < MAX_QUERIES
-                && joins(evidence, queries, draft, query, &name)
-        };
-        let found = named
-            .iter()
-            .rev()
-            .take(MAX_RECENT)
-            .find(|d| fits(d))
-            .or_else(|| last.iter().rev().find(|d| fits(d)));
-        let d = found.copied().unwrap_or(done.len());
-        if d == done.len() {
-            done.push(begin(query, &name));
-            last.push_back(d);
-            if last.len() > MAX_RECENT {
-                last.pop_front();
-            }
+/// What of a query shows which lookup it belongs to, whatever else is asked at the time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Mark {
+    /// The thread that asked.
+    Thread(u32),
+    /// The id that glibc and c-ares keep for a type over all resolvers and rounds. Of many lookups at once some share an id.
+    Id(u16, Option<RecordType>),
+    /// The local end of its socket.
+    Socket(Endpoint),
+}
+
+/// The marks of a query, the surest first: where a trace shows the thread, that alone.
+fn marks(query: &Exchange) -> impl Iterator<Item = Mark> {
+    let thread = query.task.as_ref().and_then(|t| t.tid).map(Mark::Thread);
+    let id = query.id.filter(|_| thread.is_none());
+    let id = id.map(|id| Mark::Id(id, query.question.kind));
+    let socket = query.client.filter(|_| thread.is_none());
+    [thread, id, socket.map(Mark::Socket)].into_iter().flatten()
+}
+
+/// The lookups that a query may belong to.
+#[derive(Default)]
+struct Candidates {
+    by_name: HashMap<(Client, Name), Vec<usize>>,
+    /// The latest lookup of a client and a name with each mark.
+    marked: HashMap<(Client, Name, Mark), usize>,
+    /// The latest lookup of a thread, whatever its name.
+    of_thread: HashMap<(Client, u32), usize>,
+    recent: HashMap<Client, VecDeque<usize>>,
+}
+
+impl Candidates {
+    /// The lookup that a query belongs to: of those that bear a mark of it, then of those of its name, then of the
+    /// client's last ones, the latest that fits.
+    fn find(
+        &self,
+        client: Client,
+        name: &Name,
+        query: &Exchange,
+        fits: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let marked = marks(query).filter_map(|m| self.marked.get(&(client, name.clone(), m)));
+        let tid = query.task.as_ref().and_then(|t| t.tid);
+        let of_thread = tid.and_then(|tid| self.of_thread.get(&(client, tid)));
+        let named = self.by_name.get(&(client, name.clone()));
+        let named = named.into_iter().flat_map(|list| list.iter().rev());
+        let recent = self.recent.get(&client);
+        let recent = recent.into_iter().flat_map(|list| list.iter().rev());
+        marked
+            .chain(of_thread)
+            .chain(named.take(MAX_RECENT))
+            .chain(recent)
+            .copied()
+            .find(|d| fits(*d))
+    }
+
+    /// Remembers that a query belongs to a lookup.
+    fn note(&mut self, client: Client, name: &Name, query: &Exchange, d: usize) {
+        for mark in marks(query) {
+            self.marked.insert((client, name.clone(), mark), d);
         }
+        if let Some(tid) = query.task.as_ref().and_then(|t| t.tid) {
+            self.of_thread.insert((client, tid), d);
+        }
+        let named = self.by_name.entry((client, name.clone())).or_default();
         if named.last() != Some(&d) {
             named.push(d);
         }
+    }
+
+    /// Remembers a new lookup.
+    fn began(&mut self, client: Client, d: usize) {
+        let last = self.recent.entry(client).or_default();
+        last.push_back(d);
+        if last.len() > MAX_RECENT {
+            last.pop_front();
+        }
+    }
+}
+
+/// Groups queries into lookups, in order of their beginning.
+pub fn group(
+    evidence: &Evidence,
+    queries: &IdVec<QueryId, Exchange>,
+    moves: &Moves,
+) -> IdVec<LookupId, Group> {
+    let mut done: Vec<Draft> = Vec::new();
+    let mut candidates = Candidates::default();
+    for (i, query) in queries.entries() {
+        let client = (query.asker(), query.origin);
+        let name = query.question.name.folded();
+        let found = candidates.find(client, &name, query, |d| {
+            let draft = &done[d];
+            query.sent - draft.last <= longest_pause(evidence, draft, query)
+                && draft.group.queries.len() < MAX_QUERIES
+                && may_share(moves, draft, query)
+                && joins(evidence, queries, draft, query, &name)
+        });
+        let d = found.unwrap_or(done.len());
+        if d == done.len() {
+            done.push(begin(query, &name));
+            candidates.began(client, d);
+        }
+        candidates.note(client, &name, query, d);
         add(&mut done[d], queries, i, name);
     }
     // In place: without this the list would keep the room of the drafts.
     let mut groups: Vec<Group> = done.into_iter().map(|d| d.group).collect();
     groups.shrink_to_fit();
     groups.into()
+}
+
+/// Whether a query may be of a lookup as far as their threads tell: a thread that waits for its resolvers itself (glibc,
+/// musl) shares its lookup with no other. A runtime that waits for all of them in one place (Go) has threads in turn.
+fn may_share(moves: &Moves, draft: &Draft, query: &Exchange) -> bool {
+    let waits = |task: &Task| moves.waits_itself(task);
+    let alone = query.task.as_ref().is_some_and(waits) || draft.group.tasks.iter().any(waits);
+    same_task(draft, query) || !alone
 }
 
 /// How long after its last packet a lookup may go on: the longest wait of the stub resolver and a tenth, and 15 s where

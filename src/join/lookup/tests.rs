@@ -260,3 +260,102 @@ fn a_name_asked_long_after_its_last_query_is_looked_up_again() {
     };
     assert_eq!((twice(14.0), twice(17.0)), (1, 2));
 }
+
+/// A thread that asks the silent first resolver for `name` at `at`, the second one 5 s later, and connects.
+fn thread(tid: u32, id: u16, at: f64, name: &str) -> String {
+    let fd = tid - 90;
+    let port = 4000 + tid;
+    let again = at + 5.0;
+    format!(
+        "{at:.3} call/100/{tid} {fd} connect 10.0.1.93:53
+         {at:.3} call/100/{tid} {fd} local 10.0.0.1:{port}
+         {at:.3} call/100/{tid} {fd} send {id} A {name}
+         {at:.3} call/100/{tid} {fd} wait 5.0
+         {again:.3} call/100/{tid} 2{fd} connect 10.0.1.95:53
+         {again:.3} call/100/{tid} 2{fd} local 10.0.0.1:1{port}
+         {again:.3} call/100/{tid} 2{fd} send {id} A {name}
+         {:.3} call/100/{tid} 2{fd} recv {id} A {name} 10.9.9.9
+         {:.3} call/100/{tid} 3{fd} socket tcp
+         {:.3} call/100/{tid} 3{fd} connect 10.9.9.9:80\n",
+        again + 0.01,
+        again + 0.02,
+        again + 0.02,
+    )
+}
+
+/// Rows of several threads in order of time.
+fn in_order(threads: impl Iterator<Item = String>) -> Rows {
+    let text: String = threads.collect();
+    let mut rows: Vec<&str> = text.lines().map(str::trim).collect();
+    let at = |row: &str| row.split(' ').next().unwrap().parse::<f64>().unwrap();
+    rows.sort_by(|a, b| at(a).total_cmp(&at(b)));
+    Rows::read(&rows.join("\n"))
+}
+
+#[test]
+fn threads_that_look_up_one_name_keep_their_own_retries_and_connects() {
+    let rows = in_order(
+        [
+            thread(101, 7, 0.0, "a.example"),
+            thread(102, 8, 0.2, "a.example"),
+        ]
+        .into_iter(),
+    );
+    let expected = [
+        "a.example 0-5.01 answered 2",
+        "a.example 0.2-5.21 answered 2",
+    ];
+    assert_eq!(rows.lookups(), expected);
+    // As many as a service has, at once.
+    let rows = in_order((0..200).map(|n| thread(101 + u32::from(n), n, 0.0, "a.example")));
+    let joined = rows.join();
+    assert_eq!(joined.lookups.len(), 200);
+    for c in &joined.connections {
+        let lookup = &joined.lookups[c.lookup.unwrap()];
+        assert_eq!(lookup.tasks, [c.task.clone().unwrap()], "{lookup:?}");
+        assert_eq!(lookup.queries.len(), 2);
+    }
+    assert_eq!(joined.connections.len(), 200);
+}
+
+#[test]
+fn lookups_of_a_pool_thread_are_several() {
+    let rows = in_order((0..3).map(|n| thread(101, n, f64::from(n) * 5.1, "a.example")));
+    let expected = [
+        "a.example 0-5.01 answered 2",
+        "a.example 5.1-10.11 answered 2",
+        "a.example 10.2-15.21 answered 2",
+    ];
+    assert_eq!(rows.lookups(), expected);
+}
+
+#[test]
+fn lookups_of_one_name_at_once_are_told_apart_by_their_ids_and_sockets() {
+    let lookup = |n: u16| {
+        let at = f64::from(n) / 128.0;
+        let a = format!("{} A a.example", 2 * n);
+        let aaaa = format!("{} AAAA a.example", 2 * n + 1);
+        let later = at + 5.0;
+        [
+            asked(at, 4000 + n, "10.0.1.93", &a, None),
+            asked(at, 4000 + n, "10.0.1.93", &aaaa, None),
+            asked(later, 5000 + n, "10.0.1.95", &a, Some("10.9.9.9")),
+            asked(later, 5000 + n, "10.0.1.95", &aaaa, Some("nodata")),
+            format!(
+                "{:.3} packet 10.0.0.1:{} 10.9.9.9:80 syn 1\n",
+                later + 0.2,
+                6000 + n
+            ),
+        ]
+        .concat()
+    };
+    let rows = in_order((0..50).map(lookup));
+    let joined = rows.join();
+    let sizes: Vec<usize> = joined.lookups.iter().map(|l| l.queries.len()).collect();
+    assert_eq!(sizes, [4; 50]);
+    // Each connect has a lookup of its own.
+    let mut used: Vec<_> = joined.connections.iter().filter_map(|c| c.lookup).collect();
+    used.sort_unstable();
+    used.dedup();
+    assert_eq!(used.len(), 50);
+}

@@ -31,6 +31,8 @@ pub struct Progress {
     services: HashMap<(Option<u32>, i32), Box<str>>,
     /// How many steps have been said of the wait of this thread that began then.
     said: HashMap<(Option<u32>, Timestamp), usize>,
+    /// Which thread said a step of a wait for a party last, and when.
+    said_of: HashMap<(String, usize), (Option<u32>, Timestamp)>,
     /// Whose call was the latest: a stack that follows is his.
     latest: Task,
     /// How to see more of a thread, said with its first line.
@@ -41,6 +43,19 @@ pub struct Progress {
 const MAX_OPEN: usize = 64;
 /// More threads than this need no hints.
 const MAX_HINTS: usize = 1_024;
+/// What one thread has said of a party, another does not say again within this.
+const SAID_ALREADY: Span = Span::seconds(10);
+/// More parties than this are told of by every thread.
+const MAX_PARTIES: usize = 1_024;
+
+/// What a thread waits for.
+struct Awaited {
+    /// Since when.
+    from: Timestamp,
+    /// The party or parties: threads that wait for the same one need one line.
+    party: String,
+    what: String,
+}
 
 impl Progress {
     /// Takes note of an event; gives the line to say at once, where a wait just ended on a step: the next tick
@@ -142,7 +157,7 @@ impl Progress {
 
     /// The line about a wait, when it has passed another step.
     fn line(&mut self, task: &Task, since: Timestamp, op: &Op, now: Timestamp) -> Option<String> {
-        let (from, what) = self.waits_for(task, since, op)?;
+        let Awaited { from, party, what } = self.waits_for(task, since, op)?;
         let waited = now - from;
         let step = step(waited);
         let said = self.said.entry((task.tid, from)).or_insert(0);
@@ -151,6 +166,9 @@ impl Progress {
         }
         let first = *said == 0;
         *said = step;
+        if self.another_said(task.tid, party, step, now) {
+            return None;
+        }
         let who = task.comm.as_deref().map_or_else(
             || format!("tid {}", task.tid.unwrap_or(0)),
             |c| escape(c).into_owned(),
@@ -163,13 +181,34 @@ impl Progress {
         ))
     }
 
+    /// Whether another thread has just said as much of a party; else this one is taken to say it now.
+    fn another_said(
+        &mut self,
+        tid: Option<u32>,
+        party: String,
+        step: usize,
+        now: Timestamp,
+    ) -> bool {
+        self.said_of.retain(|_, (_, at)| now - *at < SAID_ALREADY);
+        let key = (party, step);
+        let another = self.said_of.get(&key).is_some_and(|(by, _)| *by != tid);
+        if !another && self.said_of.len() < MAX_PARTIES {
+            self.said_of.insert(key, (tid, now));
+        }
+        another
+    }
+
     /// What a blocked call waits for, and since when; `None` for waits that are nobody's business.
-    fn waits_for(&self, task: &Task, since: Timestamp, op: &Op) -> Option<(Timestamp, String)> {
+    fn waits_for(&self, task: &Task, since: Timestamp, op: &Op) -> Option<Awaited> {
         match op {
             Op::Connect {
                 to: Address::Inet(to),
                 ..
-            } => Some((since, format!("{to} has not answered the SYN"))),
+            } => Some(Awaited {
+                from: since,
+                party: to.to_string(),
+                what: format!("{to} has not answered the SYN"),
+            }),
             Op::Wait { .. } | Op::Receive { .. } => {
                 if let Some(unanswered) = self.unanswered(task.tid) {
                     return Some(unanswered);
@@ -177,11 +216,10 @@ impl Progress {
                 let path = op
                     .fd()
                     .and_then(|fd| self.services.get(&(task.tid, fd.number)));
-                path.map(|p| {
-                    (
-                        since,
-                        format!("the service behind {} has not answered", escape(p)),
-                    )
+                path.map(|p| Awaited {
+                    from: since,
+                    party: p.to_string(),
+                    what: format!("the service behind {} has not answered", escape(p)),
                 })
             }
             _ => None,
@@ -192,7 +230,7 @@ impl Progress {
 impl Progress {
     /// The question that a thread asked last and how long it has been asking: of one resolver after the other,
     /// round after round.
-    fn unanswered(&self, tid: Option<u32>) -> Option<(Timestamp, String)> {
+    fn unanswered(&self, tid: Option<u32>) -> Option<Awaited> {
         let list = self.queries.get(&tid)?;
         let question = &list.last()?.question;
         let same: Vec<&OpenQuery> = list.iter().filter(|q| q.question == *question).collect();
@@ -212,7 +250,11 @@ impl Progress {
             .as_ref()
             .map_or_else(|| "a query".into(), ToString::to_string);
         let from = same.first()?.sent;
-        Some((from, format!("{who} {have} not answered {asked}")))
+        Some(Awaited {
+            from,
+            what: format!("{who} {have} not answered {asked}"),
+            party: who,
+        })
     }
 }
 
@@ -307,5 +349,36 @@ mod tests {
                 "5.0 s: 10.0.1.93 and 10.0.1.95 have not answered A a.example (tid 7)"
             ]
         );
+    }
+
+    #[test]
+    fn threads_that_wait_for_one_party_need_one_line() {
+        let at = |s: i64| Timestamp(Span::seconds(1_000_000 + s).0);
+        let tasks: Vec<Task> = (1..=50)
+            .map(|tid| Task {
+                tid: Some(tid),
+                ..Task::default()
+            })
+            .collect();
+        let connect = |to: &str| Op::Connect {
+            fd: crate::event::Fd::bare(3),
+            to: Address::Inet(to.parse::<std::net::SocketAddr>().unwrap().into()),
+        };
+        let (one, other) = (connect("192.0.2.1:80"), connect("192.0.2.2:80"));
+        let mut progress = Progress::default();
+        let mut said = Vec::new();
+        for now in [1, 2, 5] {
+            let last = tasks.len() - 1;
+            let waiting = tasks.iter().enumerate();
+            let waiting = waiting.map(|(n, t)| (t, at(0), if n == last { &other } else { &one }));
+            said.extend(progress.tick(at(now), waiting));
+        }
+        let expected = [
+            "1.0 s: 192.0.2.1:80 has not answered the SYN (tid 1)",
+            "1.0 s: 192.0.2.2:80 has not answered the SYN (tid 50)",
+            "5.0 s: 192.0.2.1:80 has not answered the SYN (tid 1)",
+            "5.0 s: 192.0.2.2:80 has not answered the SYN (tid 50)",
+        ];
+        assert_eq!(said, expected);
     }
 }
