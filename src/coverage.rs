@@ -140,6 +140,21 @@ pub enum Blind {
     Untrusted,
 }
 
+impl Blind {
+    /// Whether the reason is that packets may be missing from a capture, rather than that nothing was due yet.
+    pub fn hides_packets(&self) -> bool {
+        !matches!(
+            self,
+            Self::NoCapture
+                | Self::OtherTime
+                | Self::CutOff
+                | Self::NoWaits
+                | Self::TooShort
+                | Self::NoTimes
+        )
+    }
+}
+
 impl fmt::Display for Blind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

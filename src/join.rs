@@ -26,7 +26,7 @@ pub mod service;
 pub mod socket;
 pub mod unsent;
 
-use crate::coverage::{Absence, Coverage};
+use crate::coverage::{Absence, Blind, Coverage};
 use crate::event::dns::{Question, Rcode};
 use crate::event::{Call, Event, Op, Outcome, Task, What};
 use crate::flow::{Endpoint, Transport};
@@ -354,7 +354,7 @@ pub enum State {
     /// No answer, and one was due; perhaps an error said why.
     Unanswered(Silence),
     /// Nobody can say: the answer came from elsewhere, or no input would show it.
-    Open,
+    Open(Blind),
     /// Its socket became readable, so that an answer or an error had come; no call of the trace shows which.
     Unseen,
     /// A call sent it, but no packet left the host.
@@ -438,7 +438,7 @@ impl Query {
 
     /// Whether the inputs do not show what came of it.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open | State::Unseen)
+        matches!(self.state, State::Open(_) | State::Unseen)
     }
 
     /// The error that came instead of an answer.

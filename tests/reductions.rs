@@ -91,7 +91,7 @@ fn delays(truth: &Truth, report: &Report) -> Vec<String> {
             let Some(party) = &entry.party else { continue };
             let party = party.clone();
             let party = party.strip_suffix(":53").unwrap_or(&party);
-            let most = truth.waited_for(party);
+            let most = truth.waited_for(&reduce::unredacted(party));
             if let Some(seconds) = entry.seconds
                 && seconds > most + UNCERTAIN
             {
@@ -186,6 +186,18 @@ fn answers(truth: &Truth, report: &Report, reductions: &[Reduction]) -> bool {
     })
 }
 
+/// Copies the files of a contradiction into the folder that `PRESYN_KEEP` names, to look at.
+fn keep(files: &reduce::Files, number: usize) {
+    let Some(folder) = std::env::var_os("PRESYN_KEEP") else {
+        return;
+    };
+    let folder = std::path::Path::new(&folder).join(number.to_string());
+    std::fs::create_dir_all(&folder).unwrap();
+    for path in &files.paths {
+        std::fs::copy(path, folder.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
 #[test]
 fn what_is_left_of_an_incident_is_never_told_wrong() {
     let wanted = std::env::var("PRESYN_REDUCTIONS").ok();
@@ -206,6 +218,7 @@ fn what_is_left_of_an_incident_is_never_told_wrong() {
         };
         let contradictions = contradictions(truth, &report);
         if !contradictions.is_empty() && wrong.len() < 40 {
+            keep(&files, wrong.len());
             wrong.push(format!(
                 "{} {reductions:?}: {}",
                 truth.case,

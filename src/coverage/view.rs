@@ -31,9 +31,11 @@ pub(super) struct View {
     cut_off: bool,
     cut_messages: u64,
     unread: Option<(String, u64)>,
-    /// Hosts that sent or got DNS messages.
+    /// It holds DNS messages.
+    any_dns: bool,
+    /// Hosts that asked.
     dns: HashSet<IpAddr>,
-    /// Hosts that sent or got SYNs.
+    /// Hosts that sent SYNs.
     syns: HashSet<IpAddr>,
     loopback: bool,
     /// Hosts that something was sent to.
@@ -60,6 +62,7 @@ impl View {
             cut_off: facts.damaged,
             cut_messages: facts.cut_messages,
             unread: facts.unread.iter().max_by_key(|(_, n)| *n).cloned(),
+            any_dns: false,
             dns: HashSet::new(),
             syns: HashSet::new(),
             loopback: false,
@@ -135,7 +138,7 @@ impl View {
 
     /// Whether it holds no DNS at all.
     pub fn lacks_dns(&self) -> Option<Blind> {
-        (self.dns.is_empty() && !self.own).then_some(Blind::NoDns)
+        (!self.any_dns && !self.own).then_some(Blind::NoDns)
     }
 
     fn other_place(&self, wanted: Wanted) -> Option<Blind> {
@@ -179,26 +182,32 @@ impl View {
 
     fn packet(&mut self, packet: &Packet, dns_ports: &[u16]) {
         match packet {
-            Packet::Dns { flow, service, .. } => {
+            Packet::Dns {
+                flow,
+                service,
+                message,
+            } => {
                 let ports = [flow.src.port, flow.dst.port];
                 let dns = ports.iter().any(|port| dns_ports.contains(port));
-                if dns || *service == Service::Unicast {
-                    remember_both(&mut self.dns, flow);
+                self.any_dns |= dns || *service == Service::Unicast;
+                if dns && !message.response {
+                    remember(&mut self.dns, flow.src.ip);
                 }
                 self.ends(flow);
             }
             Packet::Tcp { flow, flags, .. } => {
-                if flags.syn {
-                    remember_both(&mut self.syns, flow);
+                if flags.syn && !flags.ack {
+                    remember(&mut self.syns, flow.src.ip);
                 }
                 self.ends(flow);
             }
             Packet::Icmp { to, quote, .. } => {
                 if let Some(quote) = quote {
                     if dns_ports.contains(&quote.flow.dst.port) {
-                        remember_both(&mut self.dns, &quote.flow);
+                        self.any_dns = true;
+                        remember(&mut self.dns, quote.flow.src.ip);
                     } else if quote.flow.transport == Transport::Tcp {
-                        remember_both(&mut self.syns, &quote.flow);
+                        remember(&mut self.syns, quote.flow.src.ip);
                     }
                     self.loopback |= quote.flow.src.ip.is_loopback();
                 }
@@ -218,11 +227,6 @@ impl View {
         self.loopback |= flow.src.ip.is_loopback() || flow.dst.ip.is_loopback();
         remember(&mut self.reached, flow.dst.ip);
     }
-}
-
-fn remember_both(set: &mut HashSet<IpAddr>, flow: &FiveTuple) {
-    remember(set, flow.src.ip);
-    remember(set, flow.dst.ip);
 }
 
 fn remember(set: &mut HashSet<IpAddr>, host: IpAddr) {

@@ -477,7 +477,7 @@ fn is_settled(q: &Query) -> bool {
     match &q.state {
         State::Answered(_) => true,
         State::Unanswered(silence) => silence.refusal().is_some(),
-        State::Open | State::Unseen | State::NeverSent(_) => false,
+        State::Open(_) | State::Unseen | State::NeverSent(_) => false,
     }
 }
 

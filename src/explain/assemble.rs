@@ -305,7 +305,7 @@ fn state(q: &Query) -> QueryState {
         State::Answered(_) => QueryState::Answered,
         State::Unanswered(Silence::Refused(_)) => QueryState::Refused,
         State::Unanswered(Silence::Absent(_)) => QueryState::Unanswered,
-        State::Open | State::Unseen => QueryState::Open,
+        State::Open(_) | State::Unseen => QueryState::Open,
         State::NeverSent(_) => QueryState::NeverSent,
     }
 }

@@ -152,7 +152,7 @@ fn query(q: &Query) -> String {
         State::Unanswered(silence) => silence.refusal().map_or("unanswered".into(), |r| {
             format!("refused at {}", seconds(r.at))
         }),
-        State::Open => "open".into(),
+        State::Open(_) => "open".into(),
         State::Unseen => "unseen".into(),
         State::NeverSent(_) => "never sent".into(),
     };

@@ -119,6 +119,11 @@ pub fn redacted(address: &str) -> String {
     }
 }
 
+/// The address behind a name of [`Reduction::Redacted`].
+pub fn unredacted(name: &str) -> String {
+    name.replace("10.x.x.", "10.0.1.")
+}
+
 /// Whether an address is one of [`Reduction::Foreign`].
 pub fn is_foreign(address: &str) -> bool {
     address.starts_with("10.0.77.") || address.starts_with("192.168.177.")
@@ -213,7 +218,14 @@ impl Source {
                 .map(|f| (f.at, f.bytes.clone()))
                 .collect();
             if has(Reduction::Foreign) {
-                frames.extend(other.foreign(self.frames.first().map_or(0, |f| f.at), random));
+                // The capture does not go on for them.
+                let times = |f: &(i64, Vec<u8>)| f.0;
+                let (first, last) = (
+                    frames.first().map_or(0, times),
+                    frames.last().map_or(0, times),
+                );
+                let foreign = other.foreign(first, random);
+                frames.extend(foreign.into_iter().filter(|(at, _)| *at <= last));
                 frames.sort_by_key(|(at, _)| *at);
             }
             let mut bytes = self.header.clone();

@@ -136,7 +136,7 @@ fn in_trouble(q: &Query) -> bool {
         State::Unanswered(_) => true,
         State::NeverSent(silence) => silence.refusal().is_some(),
         State::Answered(a) => a.late || a.at - q.sent >= tally::SLOW || a.rcode == Rcode::SERVFAIL,
-        State::Open | State::Unseen => false,
+        State::Open(_) | State::Unseen => false,
     }
 }
 

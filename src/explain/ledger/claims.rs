@@ -151,6 +151,10 @@ fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec
     let waits_seen = case.evidence.sees_waits();
     for &q in &lookup.queries {
         let query = &case.joined.queries[q];
+        if matches!(&query.state, State::Open(blind) if blind.hides_packets()) {
+            // Its answer may be what the capture lacks: nobody knows what the client waited for.
+            continue;
+        }
         let kind = kind_of(lookup, query);
         let race = Race::of(case, lookup, query);
         if race.as_ref().is_some_and(|race| race.lost(query)) {
@@ -268,7 +272,7 @@ fn kind_of(lookup: &Lookup, query: &Query) -> Kind {
     match &query.state {
         State::Unanswered(Silence::Refused(why)) if why.refused => Kind::ResolverRefused,
         State::NeverSent(_) | State::Unanswered(Silence::Refused(_)) => Kind::ResolverUnreachable,
-        State::Unanswered(Silence::Absent(_)) | State::Open => Kind::ResolverSilent,
+        State::Unanswered(Silence::Absent(_)) | State::Open(_) => Kind::ResolverSilent,
         State::Answered(answer) if answer.late => Kind::ResolverSilent,
         State::Answered(answer) if answer.negative() && is_searched(lookup, query) => {
             Kind::SearchDomains

@@ -144,7 +144,7 @@ fn reply_to(query: &Query, within: Option<(&Case, &Lookup)>) -> Option<Reply> {
         State::Unanswered(Silence::Refused(why)) | State::NeverSent(Silence::Refused(why)) => {
             Reply::Error(after(why.at))
         }
-        State::Open | State::Unseen => return None,
+        State::Open(_) | State::Unseen => return None,
     })
 }
 

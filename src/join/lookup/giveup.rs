@@ -35,7 +35,12 @@ pub fn settle(
         let end = end_of(evidence, &exchanges, group, moves);
         let of_group = group.queries.iter().enumerate();
         waits.extend(of_group.map(|(n, q)| {
-            let wait = wait(&exchanges, group, n, end, moves);
+            let mut wait = wait(&exchanges, group, n, end, moves);
+            if exchanges[*q].implied {
+                // Where connects are all there is, what lasted longer than any single wait was something else too.
+                let longest = evidence.patience + evidence.patience;
+                wait.until = wait.until.min(exchanges[*q].sent + longest);
+            }
             (*q, moves.read_unseen(evidence, &exchanges[*q], wait))
         }));
         stops.push(end.stop);
@@ -121,6 +126,9 @@ fn wait(
         Some(_) => Why::GaveUp,
         None => end.why,
     };
+    if let Some(at) = moves.last_wait(this, until) {
+        until = at.max(this.sent);
+    }
     // No call shows that a host stopped waiting when nothing else happened: it takes what comes in time.
     if this.process.is_none()
         && why == Why::Over
@@ -199,7 +207,7 @@ fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
         (Reply::None, Departure::Left) => match unanswered(evidence, &asked, wait) {
             Ok(absence) => State::Unanswered(Silence::Absent(absence)),
             Err(_) if wait.why == Why::Unseen => State::Unseen,
-            Err(_) => State::Open,
+            Err(blind) => State::Open(blind),
         },
     };
     Query {
@@ -213,11 +221,23 @@ fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
 /// Whether the inputs show that a query got no answer: a capture that would hold it, else the client's own waiting.
 fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence, Blind> {
     let waited = wait.until - asked.sent;
+    let shown = asked.packet.map(|_| {
+        let wanted = Wanted {
+            kind: Kind::Response,
+            from: Some(asked.resolver.ip),
+            to: asked.client.map(|c| c.ip),
+            netns: None,
+        };
+        evidence.coverage.would_show(wanted, asked.sent, wait.until)
+    });
     if is_open(evidence, waited, wait.why) {
-        return Err(Blind::TooShort);
+        let hidden = shown.and_then(Result::err).filter(Blind::hides_packets);
+        return Err(hidden.unwrap_or(Blind::TooShort));
     }
     let by_calls = || {
-        let gave_up = matches!(wait.why, Why::GaveUp | Why::MovedOn);
+        // Whoever goes on to something else without asking again may have its answer.
+        let moved_on = wait.why == Why::MovedOn && asked.implied;
+        let gave_up = wait.why == Why::GaveUp || moved_on;
         let patience = Patience { waited, gave_up };
         let traced = asked.cause.is_some() || asked.packet.is_none();
         let traced = traced.then(|| evidence.coverage.waited_in_vain(patience));
@@ -228,17 +248,10 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
     if asked.implied && wait.why != Why::GaveUp && !timed_out {
         return Err(Blind::NoWaits);
     }
-    if asked.packet.is_none() {
-        return by_calls();
+    match shown {
+        Some(shown) => shown.or_else(|blind| by_calls().map_err(|_| blind)),
+        None => by_calls(),
     }
-    let wanted = Wanted {
-        kind: Kind::Response,
-        from: Some(asked.resolver.ip),
-        to: asked.client.map(|c| c.ip),
-        netns: None,
-    };
-    let shown = evidence.coverage.would_show(wanted, asked.sent, wait.until);
-    shown.or_else(|blind| by_calls().map_err(|_| blind))
 }
 
 /// Whether nobody can say what became of a query that nothing answered: whoever waited for as long as a stub resolver
@@ -684,6 +697,24 @@ impl<'a> Moves<'a> {
             };
             lists.entry(call.task.tid).or_default().push(wait);
         }
+    }
+
+    /// When the last of the waits ended that the asking thread made for a query, if that was well before `until`: after it
+    /// the thread did something that the log does not show.
+    fn last_wait(&self, query: &Exchange, until: Timestamp) -> Option<Timestamp> {
+        let tid = query.task.as_ref()?.tid;
+        let since = query.sent - TOGETHER;
+        let own = |list: Option<&Vec<Waited>>| {
+            let list = list.map_or(&[][..], Vec::as_slice);
+            let list = &list[list.partition_point(|w| w.from < since)..];
+            let during = list.iter().take_while(|w| w.from < until);
+            let own = during.filter(|w| w.socket.is_none() || w.socket == query.association);
+            own.map(|w| w.to).max()
+        };
+        let timed_out = own(self.timeouts.get(&tid))?;
+        let waited = own(self.waits.get(&tid));
+        let last = timed_out.max(waited.unwrap_or(timed_out));
+        (until - last > Span::millis(500)).then_some(last)
     }
 
     /// The connects after a moment, the next few of them: more than that are no lookup's own.
