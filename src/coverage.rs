@@ -218,8 +218,9 @@ pub struct Coverage {
 pub struct Patience {
     /// How long it waited.
     pub waited: Span,
-    /// It then did something that shows that it had given up: asked again, asked another, timed out.
-    pub gave_up: bool,
+    /// Whether it gave up: asked again, asked another, or its last wait timed out. A wait that ended for something that
+    /// came is none; `None` where its waits are not seen.
+    pub gave_up: Option<bool>,
 }
 
 /// Half a second is less than the shortest timeout of a stub resolver (1 s).
@@ -302,7 +303,7 @@ impl Coverage {
             Trust::Nothing => Err(Blind::Untrusted),
             Trust::Everything => Ok(Absence { witness }),
             Trust::Judged if patience.waited < SHORTEST_WAIT => Err(Blind::TooShort),
-            Trust::Judged if patience.gave_up || self.waits => Ok(Absence { witness }),
+            Trust::Judged if patience.gave_up.unwrap_or(self.waits) => Ok(Absence { witness }),
             Trust::Judged => Err(Blind::NoWaits),
         }
     }

@@ -122,14 +122,16 @@ fn a_client_that_gave_up_vouches_for_its_wait() {
         waited: Span::millis(millis),
         gave_up,
     };
-    assert!(nothing.waited_in_vain(patience(5000, true)).is_ok());
-    let unknown = nothing.waited_in_vain(patience(5000, false));
+    assert!(nothing.waited_in_vain(patience(5000, Some(true))).is_ok());
+    let heard = nothing.waited_in_vain(patience(5000, Some(false)));
+    assert_eq!(heard, Err(Blind::NoWaits));
+    let unknown = nothing.waited_in_vain(patience(5000, None));
     assert_eq!(unknown, Err(Blind::NoWaits));
-    let short = nothing.waited_in_vain(patience(10, true));
+    let short = nothing.waited_in_vain(patience(10, Some(true)));
     assert_eq!(short, Err(Blind::TooShort));
     let wary = nothing.trusted(Trust::Nothing);
     assert_eq!(
-        wary.waited_in_vain(patience(5000, true)),
+        wary.waited_in_vain(patience(5000, Some(true))),
         Err(Blind::Untrusted)
     );
 }

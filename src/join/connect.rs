@@ -461,6 +461,7 @@ fn silence(evidence: &Evidence, attempt: &Attempt) -> Result<Absence, Blind> {
         if !gave_up && attempt.first_syn.is_none() {
             return Err(Blind::NoWaits);
         }
+        let gave_up = gave_up.then_some(true);
         let patience = Patience { waited, gave_up };
         evidence.coverage.waited_in_vain(patience)
     };

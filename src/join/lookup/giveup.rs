@@ -9,7 +9,7 @@ use crate::join::connect::{Attempt, Role};
 use crate::join::response::{Exchange, Reply};
 use crate::join::socket::Sockets;
 use crate::join::{
-    Answer, Asked, Asker, AssociationId, ConnectionId, Departure, EventId, Evidence, IdVec,
+    Answer, Asked, Asker, AssociationId, ConnectionId, Departure, EventId, Evidence, Id, IdVec,
     LookupId, Query, QueryId, Silence, State, next_of_thread,
 };
 use crate::time::{Span, Timestamp};
@@ -41,6 +41,12 @@ pub fn settle(
                 let longest = evidence.patience + evidence.patience;
                 wait.until = wait.until.min(exchanges[*q].sent + longest);
             }
+            if let Some(at) = asked_again_unseen(&exchanges, *q, wait.until) {
+                wait.until = at;
+            }
+            if let Some(own) = moves.own_wait(evidence, &exchanges[*q], wait.until) {
+                wait.end_with(own, exchanges[*q].sent);
+            }
             (*q, moves.read_unseen(evidence, &exchanges[*q], wait))
         }));
         stops.push(end.stop);
@@ -57,6 +63,25 @@ pub fn settle(
 struct Wait {
     until: Timestamp,
     why: Why,
+    /// Whether the last waiting call for it timed out, where one is seen.
+    timed_out: Option<bool>,
+}
+
+/// The last waiting call for a query.
+#[derive(Clone, Copy)]
+struct OwnWait {
+    to: Timestamp,
+    timed_out: Option<bool>,
+}
+
+impl Wait {
+    /// What a thread did long after its last waiting call was no waiting: the log does not show it.
+    fn end_with(&mut self, own: OwnWait, sent: Timestamp) {
+        self.timed_out = own.timed_out;
+        if self.until - own.to > Span::millis(500) {
+            self.until = own.to.max(sent);
+        }
+    }
 }
 
 /// Why the client stopped waiting for a query.
@@ -78,6 +103,31 @@ enum Why {
     CutShort,
     /// Its socket became readable, but no call shows what was read.
     Unseen,
+}
+
+/// How many later queries are looked at for one of the same lookup that no call shows.
+const MAX_LATER: usize = 64;
+
+/// When a query of the same id and question left that no call of the trace shows: a trace may lack some calls of a lookup,
+/// and a stub resolver keeps the id for all of it.
+fn asked_again_unseen(
+    queries: &IdVec<QueryId, Exchange>,
+    q: QueryId,
+    until: Timestamp,
+) -> Option<Timestamp> {
+    let this = &queries[q];
+    if this.packet.is_none() || !this.is_clients() || this.answer().is_some() {
+        return None;
+    }
+    let later = queries.as_slice()[q.position() + 1..]
+        .iter()
+        .take(MAX_LATER);
+    let mut later = later.take_while(|o| o.sent < until);
+    let again = later.find(|o| {
+        let same = o.id == this.id && o.question == this.question;
+        !o.is_clients() && same && o.sent - this.sent > TOGETHER
+    });
+    again.map(|o| o.sent)
 }
 
 /// What a call that received an answer may take between its poll and its return.
@@ -126,9 +176,6 @@ fn wait(
         Some(_) => Why::GaveUp,
         None => end.why,
     };
-    if let Some(at) = moves.last_wait(this, until) {
-        until = at.max(this.sent);
-    }
     // No call shows that a host stopped waiting when nothing else happened: it takes what comes in time.
     if this.process.is_none()
         && why == Why::Over
@@ -176,7 +223,11 @@ fn wait(
             (until, why) = (at.max(this.sent), reason);
         }
     }
-    Wait { until, why }
+    Wait {
+        until,
+        why,
+        timed_out: None,
+    }
 }
 
 fn same_name(a: &Exchange, b: &Exchange) -> bool {
@@ -238,6 +289,7 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
         // Whoever goes on to something else without asking again may have its answer.
         let moved_on = wait.why == Why::MovedOn && asked.implied;
         let gave_up = wait.why == Why::GaveUp || moved_on;
+        let gave_up = gave_up.then_some(true).or(wait.timed_out);
         let patience = Patience { waited, gave_up };
         let traced = asked.cause.is_some() || asked.packet.is_none();
         let traced = traced.then(|| evidence.coverage.waited_in_vain(patience));
@@ -668,6 +720,7 @@ impl<'a> Moves<'a> {
             return wait;
         }
         Wait {
+            timed_out: wait.timed_out,
             until: until.max(query.sent),
             why: Why::Unseen,
         }
@@ -699,22 +752,33 @@ impl<'a> Moves<'a> {
         }
     }
 
-    /// When the last of the waits ended that the asking thread made for a query, if that was well before `until`: after it
-    /// the thread did something that the log does not show.
-    fn last_wait(&self, query: &Exchange, until: Timestamp) -> Option<Timestamp> {
+    /// The last of the waits that the asking thread made for a query, before `until`.
+    fn own_wait(&self, evidence: &Evidence, query: &Exchange, until: Timestamp) -> Option<OwnWait> {
+        // A log without times has those of the packets, and they say no more than the packets.
+        if query.answer().is_some() || !evidence.is_timed() {
+            return None;
+        }
         let tid = query.task.as_ref()?.tid;
+        let fd = evidence.call(query.cause?.call?)?.op.fd()?.number;
         let since = query.sent - TOGETHER;
         let own = |list: Option<&Vec<Waited>>| {
             let list = list.map_or(&[][..], Vec::as_slice);
             let list = &list[list.partition_point(|w| w.from < since)..];
             let during = list.iter().take_while(|w| w.from < until);
-            let own = during.filter(|w| w.socket.is_none() || w.socket == query.association);
+            let own = during.filter(|w| w.fd == fd);
             own.map(|w| w.to).max()
         };
-        let timed_out = own(self.timeouts.get(&tid))?;
-        let waited = own(self.waits.get(&tid));
-        let last = timed_out.max(waited.unwrap_or(timed_out));
-        (until - last > Span::millis(500)).then_some(last)
+        let timed_out = own(self.timeouts.get(&tid));
+        let ended = own(self.waits.get(&tid));
+        // Where the thread's other waits are in the log and this one is not, a line is missing.
+        let missing = self.timeouts.contains_key(&tid) && query.transport == Transport::Udp;
+        let assumed = missing.then(|| query.sent + evidence.patience);
+        Some(OwnWait {
+            to: timed_out.max(ended).or(assumed)?,
+            // What ended the wait was a response to another question.
+            timed_out: Some(timed_out > ended)
+                .filter(|_| query.foreign.is_none() && timed_out.max(ended).is_some()),
+        })
     }
 
     /// The connects after a moment, the next few of them: more than that are no lookup's own.

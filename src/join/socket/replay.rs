@@ -183,7 +183,13 @@ impl<'a> Replay<'a> {
         fd: &Fd,
         to: &Address,
     ) -> AssociationId {
-        let before = self.find(process, fd);
+        let found = self.find(process, fd);
+        // A descriptor that led to a unix socket and now to the network is another socket: its opening was not traced.
+        let before = found.filter(|a| {
+            let unix = self.list[*a].family == Some(SocketFamily::Unix);
+            let network = self.list[*a].family == Some(SocketFamily::Inet);
+            !(unix && inet(to).is_some() || network && matches!(to, Address::Unix(_)))
+        });
         let association = match before {
             // A fresh or merely bound socket: this connect ties it.
             Some(a) if self.list[a].connect.is_none() && self.list[a].peer.is_none() => a,
