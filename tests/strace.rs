@@ -431,7 +431,7 @@ fn a_log_alone_tells_of_slow_connects() {
     assert_eq!(connection.connect_seconds, Some(3.1));
     assert_eq!(
         slow.unwrap().title,
-        "10.0.0.1:80 let a connect wait for 3.10 s"
+        "10.0.0.1:80 accepted a connection only after 3.10 s"
     );
     let (summary, slow, _) = told(" <unfinished ...>");
     assert!(
