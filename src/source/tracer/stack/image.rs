@@ -207,7 +207,7 @@ impl Parts {
         }
         // The full table has the dynamic one's functions as well.
         self.tables = full.or(dynamic).filter(|t| t.symbols.1 <= MAX_SYMBOLS);
-        self.cfi = frames.map(|frames| Cfi::new(frames, index));
+        self.cfi = frames.map(|frames| Cfi::new(frames, index.filter(has_small_count)));
     }
 
     fn image(self, bytes: Bytes) -> Image {
@@ -221,6 +221,15 @@ impl Parts {
             names: HashMap::new(),
         }
     }
+}
+
+/// Whether an index says its number of entries in at most 32 bits, as linkers write it (LSB Core, "Call Frame Information":
+/// `fde_count_enc`, its third byte; `DW_EH_PE_udata2` and `udata4`). A larger number overflows where readers multiply it.
+fn has_small_count(index: &Section) -> bool {
+    const UDATA2: u8 = 0x02;
+    const UDATA4: u8 = 0x03;
+    let format = index.bytes.get(2).map(|encoding| encoding & 0x0f);
+    matches!(format, Some(UDATA2 | UDATA4))
 }
 
 impl Bytes {

@@ -98,6 +98,19 @@ proptest! {
 }
 
 #[test]
+fn an_index_that_counts_in_64_bits_is_left_out() {
+    let mut bytes = std::fs::read("/bin/true").unwrap();
+    let image = Image::of_memory(bytes.clone()).unwrap();
+    let cfi = image.cfi.unwrap();
+    let index = cfi.index.as_ref().unwrap();
+    let start = usize::try_from(index.address).unwrap();
+    assert_eq!(bytes[start + 2], 0x03, "udata4, as linkers write it");
+    bytes[start + 2] = 0x04;
+    let image = Image::of_memory(bytes).unwrap();
+    assert!(image.cfi.is_none_or(|cfi| cfi.index.is_none()));
+}
+
+#[test]
 fn a_stack_of_frame_pointers_is_bounded() {
     // Each frame's caller is the same place, and the frames go on: a recursion.
     let mut image = Image::of_memory(std::fs::read("/bin/true").unwrap()).unwrap();
