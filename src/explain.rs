@@ -13,6 +13,7 @@ pub mod finding;
 pub mod ledger;
 mod left_out;
 pub mod listed;
+mod lost;
 pub mod resolver;
 pub mod schedule;
 pub mod stack;

@@ -95,6 +95,9 @@ pub struct Report {
     pub clients: Vec<Client>,
     /// The account before each server connect, slowest first.
     pub delays: Vec<Delay>,
+    /// What all delays together lost, each second once. Left out where fewer than two of them waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Totals>,
     /// Conclusions, in order of the seconds they cost.
     pub findings: Vec<Finding>,
     /// The user-space stacks of calls (`run --stacks`, `strace -k`), each once. Left out where the trace has none.
@@ -370,8 +373,11 @@ pub struct Finding {
     pub title: String,
     /// Some lines.
     pub detail: String,
-    /// What it cost.
+    /// What it cost the connection or lookup that it is about.
     pub seconds: Option<f64>,
+    /// What it cost all of them together, each second once. Left out where it cost only one of them something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_seconds: Option<f64>,
     /// What to do.
     pub remedy: Option<String>,
     /// Which functions made the calls, where stacks tell; at most three. Left out where none does.
@@ -381,6 +387,33 @@ pub struct Finding {
     pub calls: Vec<String>,
     /// Evidence, `FILE:N`.
     pub packets: Vec<String>,
+}
+
+/// What several connections and lookups lost by waiting: a second in which two of them waited counts once.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Totals {
+    /// How many of them waited.
+    pub subjects: u64,
+    /// Seconds in which at least one of them waited for others.
+    pub lost_s: f64,
+    /// By resolver, server and name service, the dearest first. Parties that were waited for at once share seconds.
+    pub parties: Vec<Lost>,
+    /// By name looked up, the dearest first.
+    pub names: Vec<Lost>,
+    /// More was left out of the delays, so that the figures are lower bounds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
+}
+
+/// What one party or name cost.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Lost {
+    /// `ADDRESS:PORT`, a name service, or a name.
+    pub what: String,
+    /// Seconds in which at least one connection or lookup waited for it.
+    pub lost_s: f64,
+    /// How many of them waited for it.
+    pub subjects: u64,
 }
 
 /// Whom or what a finding is about.

@@ -4,7 +4,9 @@ use super::clients::{self, Client};
 use super::ledger::{Account, Index, Kind, Line, Subject, window};
 use super::listed::Listed;
 use super::whatif::{WhatIf, told};
-use super::{Case, cite, evicted, finding, ledger, left_out, resolver, stack, verdict, words};
+use super::{
+    Case, cite, evicted, finding, ledger, left_out, lost, resolver, stack, verdict, words,
+};
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, Outcome};
@@ -79,6 +81,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
             .collect(),
         clients: hosts(case, &accounts, limits),
         delays: accounts.iter().map(|a| delay(case, a)).collect(),
+        totals: lost::totals(case, &accounts, left_out),
         best_change: accounts.first().and_then(|a| told::best(&whatif, a)),
         findings: findings.into_iter().map(|f| f.report).collect(),
         stacks: Vec::new(),

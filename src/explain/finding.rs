@@ -57,8 +57,10 @@ pub struct Draft {
     pub title: String,
     /// Some lines.
     pub detail: String,
-    /// What it cost.
+    /// What it cost its subject.
     pub cost: Option<Span>,
+    /// What it cost all subjects together, where several paid.
+    pub total: Option<Span>,
     /// What to do.
     pub remedy: Option<String>,
     /// Calls and packets.
@@ -193,6 +195,7 @@ fn write(case: &Case, draft: &Draft) -> report::Finding {
         title: draft.title.clone(),
         detail: draft.detail.clone(),
         seconds: draft.cost.map(|c| cite::seconds(c.as_seconds())),
+        total_seconds: draft.total.map(|t| cite::seconds(t.as_seconds())),
         remedy: draft.remedy.clone(),
         callers: stack::callers(case, draft.evidence.iter().copied()),
         calls,

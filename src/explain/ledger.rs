@@ -117,6 +117,21 @@ pub struct Account {
     pub lines: Vec<Line>,
     /// How much of the window each lookup owns.
     pub by_lookup: BTreeMap<LookupId, Span>,
+    /// The moments of the entries that somebody owns, in order of time.
+    pub moments: Vec<Moment>,
+}
+
+/// A part of a window and the entry that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Where it begins.
+    pub from: Timestamp,
+    /// Where it ends.
+    pub to: Timestamp,
+    /// The position of its entry among [`Account::lines`].
+    pub line: usize,
+    /// The lookup that was under way.
+    pub lookup: Option<LookupId>,
 }
 
 impl Account {
@@ -157,6 +172,7 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
         cpu: cpu_time(case, subject, from, to),
         lines: Vec::new(),
         by_lookup: BTreeMap::new(),
+        moments: Vec::new(),
     };
     for piece in sweep(&claims, from, to) {
         match piece.owner {
@@ -167,6 +183,7 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
                 }
                 let i = line(&mut account, &claims[owner]);
                 account.lines[i].span = account.lines[i].span + (piece.end - piece.start);
+                note_moment(&mut account, &piece, i, claims[owner].lookup);
                 for claim in piece.alike {
                     cite(&mut account.lines[i], &claims[claim]);
                 }
@@ -175,6 +192,21 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
         }
     }
     Some(account)
+}
+
+/// Adds a piece to the moments of an account, joined with the one before where both are one wait.
+fn note_moment(account: &mut Account, piece: &Piece, line: usize, lookup: Option<LookupId>) {
+    match account.moments.last_mut() {
+        Some(last) if last.to == piece.start && (last.line, last.lookup) == (line, lookup) => {
+            last.to = piece.end;
+        }
+        _ => account.moments.push(Moment {
+            from: piece.start,
+            to: piece.end,
+            line,
+            lookup,
+        }),
+    }
 }
 
 /// How far back from the end of a window its CPU time is looked for: it stands beside the connect.

@@ -33,11 +33,24 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     remedies(report, out)?;
     what_if(report, out)?;
     resolvers(report, out)?;
+    totals(report, out)?;
     others(report, out)?;
     if let Some(delay) = report.delays.first() {
         verify(delay, out)?;
     }
     inputs(report, out)
+}
+
+/// What all subjects together lost.
+fn totals(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let Some((head, rows)) = words::totals(report) else {
+        return Ok(());
+    };
+    writeln!(out, "\n## {head}\n")?;
+    for (lost, what) in rows {
+        writeln!(out, "- {lost}: {}", text(&what))?;
+    }
+    Ok(())
 }
 
 /// Where the time went.
@@ -121,9 +134,7 @@ fn findings(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for (n, finding) in report.findings.iter().enumerate() {
         let mark = format!("{}. ", n + 1);
         let indent = " ".repeat(mark.len());
-        let cost = finding
-            .seconds
-            .map_or_else(String::new, |s| format!(" ({})", seconds(s)));
+        let cost = words::cost(finding);
         writeln!(out, "\n{mark}{}{cost}", strong(&finding.title))?;
         if !finding.detail.is_empty() {
             writeln!(out, "\n{indent}{}", text(&finding.detail))?;

@@ -53,6 +53,12 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
     if !report.clients.is_empty() {
         tables::clients(report, SHOWN, &style, out)?;
     }
+    if let Some((head, rows)) = words::totals(report) {
+        writeln!(out, "\n{}", style.head(&head))?;
+        for (lost, what) in rows {
+            writeln!(out, "{lost:>10}  {}", style::fit(&what, WIDTH - 12))?;
+        }
+    }
     if report.delays.len() > 1 {
         others::write(report, SHOWN, &style, out)?;
     }

@@ -7,8 +7,8 @@ use super::safe::escape;
 use crate::explain::comparison::PartKind;
 use crate::report::subjects::Subjects;
 use crate::report::{
-    Caller, Capture, ConnectionOutcome, Delay, Entry, LeftOutWhy, Origin, PacketKind, QueryState,
-    Report, Resolver, Task, TraceWriter, Transport,
+    Caller, Capture, ConnectionOutcome, Delay, Entry, Finding, LeftOutWhy, Lost, Origin,
+    PacketKind, QueryState, Report, Resolver, Task, TraceWriter, Transport,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -42,6 +42,42 @@ pub fn seconds(value: f64) -> String {
         "0 s".into()
     }
 }
+
+/// What a finding cost, behind its title: ` (5.00 s)`, or ` (5.00 s, 15.0 s in all)`.
+pub fn cost(finding: &Finding) -> String {
+    match (finding.seconds, finding.total_seconds) {
+        (Some(s), Some(all)) if seconds(all) != seconds(s) => {
+            format!(" ({}, {} in all)", seconds(s), seconds(all))
+        }
+        (Some(s), _) => format!(" ({})", seconds(s)),
+        (None, _) => String::new(),
+    }
+}
+
+/// What all subjects together lost, as a heading and rows of seconds and words; nothing where that is too little to matter.
+pub fn totals(report: &Report) -> Option<(String, Vec<(String, String)>)> {
+    let totals = report.totals.as_ref().filter(|t| t.lost_s >= MATTERS_S)?;
+    let least = if totals.at_least { "at least " } else { "" };
+    let head = format!(
+        "Lost in all: {least}{} in {} connections and lookups, each second once",
+        seconds(totals.lost_s),
+        totals.subjects
+    );
+    let row = |lost: &Lost| {
+        let what = lost.what.strip_suffix(":53").unwrap_or(&lost.what);
+        let of = format!("{} ({} of them)", escape(what), lost.subjects);
+        (seconds(lost.lost_s), of)
+    };
+    let parties = totals.parties.iter().take(TOTALS_SHOWN);
+    let names = totals.names.iter().take(TOTALS_SHOWN);
+    let rows = parties.chain(names).filter(|l| l.lost_s >= MATTERS_S);
+    Some((head, rows.map(row).collect()))
+}
+
+/// Less lost time than this is not worth a block of its own.
+const MATTERS_S: f64 = 0.1;
+/// How many resolvers and names of the totals are shown each.
+const TOTALS_SHOWN: usize = 4;
 
 /// Seconds, or a dash where they are not known.
 pub fn known_seconds(value: Option<f64>) -> String {

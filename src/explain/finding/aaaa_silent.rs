@@ -92,6 +92,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                     words::waited(found.span)
                 ),
                 cost: found.span,
+                total: found.total,
                 remedy: Some(remedy),
                 evidence: tally::evidence(left.into_iter().chain(spoken)),
             };

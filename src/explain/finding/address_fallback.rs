@@ -162,6 +162,7 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
             }
         ),
         cost: span,
+        total: None,
         remedy: Some(format!(
             "Mend {} or take it out of DNS; until then a shorter connect timeout in the program, or the address that \
              works in /etc/hosts.",

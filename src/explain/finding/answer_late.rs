@@ -64,6 +64,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 words::waited(found.span)
             ),
             cost: found.span,
+            total: found.total,
             remedy: Some(format!(
                 "Find what {} waits for (its forwarders, the domain's own servers), or put a faster server first.",
                 words::placed(case, t.resolver.ip)

@@ -45,6 +45,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         title: "The capture lacks packets, so silence in it proves less".into(),
         detail,
         cost: None,
+        total: None,
         remedy: Some(
             "Capture again: begin before the client and end after it, on all interfaces, without a filter, with a \
              larger buffer (tcpdump -i any -B 4096)."

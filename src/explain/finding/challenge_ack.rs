@@ -73,6 +73,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
             words::counted(x.replies.foreign.len(), "ACK", "ACKs"),
         ),
         cost: time(&worst),
+        total: None,
         remedy: Some(
             "Find out why the source port is used again so soon (SNAT of many clients behind one address, a fixed source \
              port), and whether something drops the client's RST."

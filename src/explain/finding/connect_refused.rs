@@ -65,6 +65,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                     ))
                 ),
                 cost: attempt::lasted(x),
+                total: None,
                 remedy: Some(format!(
                     "On {} see with 'ss -ltn' whether the service listens on port {} and on this address; look for a \
                      firewall that rejects.",

@@ -2,6 +2,7 @@
 
 use super::{Context, Severity};
 use crate::explain::ledger::{Kind, Line, Party, Subject};
+use crate::explain::lost;
 use crate::flow::Endpoint;
 use crate::time::Span;
 use std::collections::BTreeSet;
@@ -13,6 +14,8 @@ pub struct Cost {
     pub span: Option<Span>,
     /// Whose account.
     pub subject: Option<Subject>,
+    /// How long in all accounts, where several have such entries.
+    pub total: Option<Span>,
 }
 
 /// The sum of matching entries in the main account; where that has none, in the account that has most.
@@ -28,13 +31,17 @@ pub fn of(context: &Context, matching: impl Fn(&Line) -> bool) -> Cost {
             best = Cost {
                 span: Some(sum),
                 subject: Some(account.subject),
+                total: None,
             };
         }
         if n == 0 {
             break;
         }
     }
-    best
+    Cost {
+        total: lost::in_all(context.accounts, matching),
+        ..best
+    }
 }
 
 /// What waiting of these kinds for these resolvers or servers cost.

@@ -80,6 +80,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             words::counted(found.len(), "connection", "connections")
         ),
         cost: None,
+        total: None,
         remedy: Some("For the test, switch the program or the stub to plain DNS.".into()),
         evidence: attempt::evidence(found),
     }]

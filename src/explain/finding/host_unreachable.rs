@@ -104,6 +104,7 @@ fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
             ))
         ),
         cost: search,
+        total: None,
         remedy: Some(remedy(to)),
         evidence,
     }
@@ -157,6 +158,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
             }
         ),
         cost: took,
+        total: None,
         remedy: Some(remedy(to)),
         evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
     };

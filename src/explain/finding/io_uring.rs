@@ -125,6 +125,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             )
         },
         cost: None,
+        total: None,
         remedy: Some(
             "Run it without io_uring if it can (node: UV_USE_IO_URING=0) to see every connect."
                 .into(),

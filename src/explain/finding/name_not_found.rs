@@ -106,6 +106,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 }
             ),
             cost: None,
+            total: None,
             remedy: Some(match knowing_query {
                 None if denied => "Check the spelling and the search list, and that these are the name servers which know \
                                    the domain."

@@ -80,6 +80,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 }
             ),
             cost: Some(span),
+            total: None,
             remedy: Some(remedy(service)),
             evidence: line.map_or_else(Vec::new, |l| {
                 l.calls.iter().copied().take(tally::MAX_EVIDENCE).collect()

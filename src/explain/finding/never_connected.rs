@@ -100,6 +100,7 @@ fn lookups(context: &Context) -> Vec<Draft> {
             ),
             // What cost the time has its own finding.
             cost: None,
+            total: None,
             remedy: Some(if lookup.outcome == Outcome::Negative {
                 "Check the name; the servers answered that it does not exist or has no such record."
                     .into()
@@ -179,6 +180,7 @@ fn servers(context: &Context) -> Vec<Draft> {
                 time.map_or_else(String::new, |t| format!(" after {}", context.case.took(t)))
             ),
             cost: None,
+            total: None,
             remedy: Some("The other findings about this server say what to mend.".into()),
             evidence: attempt::evidence(attempts.iter().map(|c| &case.joined.connections[*c])),
         });

@@ -95,6 +95,7 @@ fn draft(context: &Context, _: &[Absence]) -> Draft {
             ))
         ),
         cost: None,
+        total: None,
         remedy: Some(
             "If it felt slow, look before (the program's own start) or after (TLS, the server's work); or capture \
              again when it is slow: caches hide a second run."

@@ -68,6 +68,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 tally::names(&bad)
             ),
             cost: found.span,
+            total: found.total,
             remedy: Some(remedy(&codes, &words::placed(case, t.resolver.ip))),
             evidence: tally::evidence(bad),
         });

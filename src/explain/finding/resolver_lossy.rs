@@ -84,6 +84,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 }
             ),
             cost: found.span,
+            total: found.total,
             remedy: Some(if t.resolver.ip.is_loopback() {
                 "It is a stub on this host: look at the servers it asks itself (resolvectl status; server= of dnsmasq)."
                     .into()

@@ -63,6 +63,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 reasons(case, &refused)
             ),
             cost: found.span,
+            total: found.total,
             remedy: Some(remedy(case, t.resolver.ip)),
             evidence: tally::evidence(refused),
         });

@@ -72,7 +72,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .map(|t| {
             let left = t.silent();
             let waited = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
-            let time = waited.span.filter(|s| *s >= Span::millis(1));
+            let time = waited
+                .total
+                .or(waited.span)
+                .filter(|s| *s >= Span::millis(1));
             format!(
                 "{} got {}{}",
                 words::resolver(t.resolver),
@@ -118,6 +121,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         title,
         detail,
         cost: found.span,
+        total: found.total,
         remedy: Some(remedy(context, &tallies, &silent)),
         evidence: tally::evidence(queries),
     };

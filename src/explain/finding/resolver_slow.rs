@@ -58,6 +58,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 words::waited(found.span)
             ),
             cost: found.span,
+            total: found.total,
             remedy: Some(format!(
                 "Look at what {} waits for (its forwarders, the domain's own servers; dig +trace), or put a faster \
                  server first.",

@@ -123,6 +123,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 "No DNS timer bounds this wait: the client hangs for as long as the kernel tries.{why}"
             ),
             cost: Some(span),
+            total: None,
             remedy: Some(format!(
                 "Let TCP port {} through to {} (RFC 7766 requires it), or avoid the truncation: 'options edns0' in \
                  resolv.conf, or another server.",

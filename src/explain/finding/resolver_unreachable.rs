@@ -75,6 +75,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 words::waited(found.span)
             ),
             cost: found.span,
+            total: found.total,
             remedy: Some(remedy(case, t.resolver.ip, &lost)),
             evidence: tally::evidence(lost),
         };

@@ -121,6 +121,7 @@ fn draft(context: &Context, c: ConnectionId, lookups: &[&Lookup]) -> Draft {
             words::waited(span).replace("for it", "for it all the same")
         ),
         cost: span,
+        total: None,
         remedy: Some(remedy(case, x)),
         evidence,
     }

@@ -93,6 +93,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             words::waited(found.span).replace("for it", "for these denials")
         ),
         cost: found.span,
+        total: found.total,
         remedy: Some(format!(
             "Write {} with its final dot, lower ndots, or put the domain that is right first in the search line of \
              resolv.conf.",

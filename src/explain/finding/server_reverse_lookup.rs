@@ -165,6 +165,7 @@ fn by_calls(case: &Case) -> Option<Draft> {
             if list.len() == 1 { "was" } else { "were" }
         ),
         cost: Some(time),
+        total: None,
         remedy: Some(format!(
             "Switch the lookup off in the server ('UseDNS no' for sshd, 'skip-name-resolve' for MySQL), or repair the \
              reverse zone of {peer}."
@@ -209,6 +210,7 @@ fn draft(case: &Case, server: IpAddr, list: &[(LookupId, &Connection)]) -> Optio
             words::queries(queries.len())
         ),
         cost: Some(time),
+        total: None,
         remedy: Some(format!(
             "Switch the lookup off in the server at port {} ('UseDNS no' for sshd, 'skip-name-resolve' for MySQL), or \
              repair the reverse zone of {peer}.",

@@ -222,6 +222,7 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
             words::waited(found.span).replace("for it", "for the stub")
         ),
         cost: found.span,
+        total: found.total,
         remedy: Some(remedy(stub.party, &names)),
         evidence,
     }

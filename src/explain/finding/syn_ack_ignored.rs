@@ -84,6 +84,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
             words::counted(x.replies.ignored.len(), "SYN-ACK", "SYN-ACKs"),
         ),
         cost: time(&worst),
+        total: None,
         remedy: Some(format!(
             "Look at what drops packets from {} on the client (its firewall's counters, rp_filter), or capture there to \
              see whether the SYN-ACK reaches it.",

@@ -112,6 +112,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             title: format!("{to} answered the SYN only after {}", case.took(took)),
             detail: format!("One SYN, no retransmission. {compared}{many}"),
             cost: Some(took),
+            total: None,
             remedy: Some(format!(
                 "Measure the path to {} at another time (ping, mtr); capture on the server to see when the SYN arrives.",
                 to.ip

@@ -153,6 +153,7 @@ fn draft(
             )
         },
         cost: Some(time).filter(|_| !abandoned),
+        total: None,
         remedy: Some(format!(
             "Capture on {}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
              own firewall, its accept queue and the way back.",

@@ -75,6 +75,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 "No TCP connection to the resolver followed: the client took what it had, or gave up.".into()
             },
             cost: found.span,
+            total: found.total,
             remedy: Some(
                 "No fault by itself. 'options edns0' in resolv.conf lets larger answers through over UDP.".into(),
             ),

@@ -1,6 +1,6 @@
 //! The findings, and the commands that verify the account.
 
-use super::style::{Style, seconds, wrap};
+use super::style::{Style, wrap};
 use super::{WIDTH, bullet, tables};
 use crate::render::evidence;
 use crate::render::safe::escape;
@@ -20,9 +20,7 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
     writeln!(out, "\n{}", style.head("Findings"))?;
     let mut hinted: HashSet<&str> = HashSet::new();
     for (n, finding) in findings.iter().enumerate() {
-        let cost = finding
-            .seconds
-            .map_or_else(String::new, |s| format!(" ({})", seconds(s)));
+        let cost = words::cost(finding);
         bullet(
             &format!("{:>3}. ", n + 1),
             &format!("{}{cost}", escape(&finding.title)),

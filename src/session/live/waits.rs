@@ -43,8 +43,8 @@ pub struct Progress {
 const MAX_OPEN: usize = 64;
 /// More threads than this need no hints.
 const MAX_HINTS: usize = 1_024;
-/// What one thread has said of a party, another does not say again within this.
-const SAID_ALREADY: Span = Span::seconds(10);
+/// What was said of a party so long ago is forgotten.
+const SAID_LONG_AGO: Span = Span::seconds(120);
 /// More parties than this are told of by every thread.
 const MAX_PARTIES: usize = 1_024;
 
@@ -166,7 +166,7 @@ impl Progress {
         }
         let first = *said == 0;
         *said = step;
-        if self.another_said(task.tid, party, step, now) {
+        if self.another_said(task.tid, from, (party, step), now) {
             return None;
         }
         let who = task.comm.as_deref().map_or_else(
@@ -181,17 +181,17 @@ impl Progress {
         ))
     }
 
-    /// Whether another thread has just said as much of a party; else this one is taken to say it now.
+    /// Whether another thread has said as much of a party since this one waits for it; else this one is taken to say it now.
     fn another_said(
         &mut self,
         tid: Option<u32>,
-        party: String,
-        step: usize,
+        from: Timestamp,
+        key: (String, usize),
         now: Timestamp,
     ) -> bool {
-        self.said_of.retain(|_, (_, at)| now - *at < SAID_ALREADY);
-        let key = (party, step);
-        let another = self.said_of.get(&key).is_some_and(|(by, _)| *by != tid);
+        self.said_of.retain(|_, (_, at)| now - *at < SAID_LONG_AGO);
+        let said = self.said_of.get(&key);
+        let another = said.is_some_and(|(by, at)| *by != tid && from <= *at);
         if !another && self.said_of.len() < MAX_PARTIES {
             self.said_of.insert(key, (tid, now));
         }
@@ -380,5 +380,15 @@ mod tests {
             "5.0 s: 192.0.2.2:80 has not answered the SYN (tid 50)",
         ];
         assert_eq!(said, expected);
+        // Who waits since then says so anew.
+        let next = Task {
+            tid: Some(51),
+            ..Task::default()
+        };
+        let said = progress.tick(at(7), [(&next, at(6), &one)].into_iter());
+        assert_eq!(
+            said,
+            ["1.0 s: 192.0.2.1:80 has not answered the SYN (tid 51)"]
+        );
     }
 }
