@@ -200,3 +200,39 @@ fn a_capture_alone_tells_a_timetable() {
     let why = lookup["client_why"].as_str().unwrap();
     assert!(why.contains("glibc, musl or c-ares"), "{why}");
 }
+
+/// The name service that nsswitch.conf names after DNS was asked for the name of the same address: without the reverse
+/// lookup nothing of it remains.
+#[test]
+fn without_the_reverse_lookup_no_name_service_is_asked_for_it() {
+    let query =
+        r#""\7\7\1\0\0\1\0\0\0\0\0\0\003231\003110\003168\003192\7in-addr\4arpa\0\0\f\0\1""#;
+    let inet = |port: u16, ip: &str| {
+        format!("{{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr(\"{ip}\")}}, 16")
+    };
+    let rows = [
+        (0.0, r#"execve("/usr/bin/cli", ["cli"], 0x7ffc /* 1 var */) = 0 <0.000100>"#.to_owned()),
+        (0.01, "socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC|SOCK_NONBLOCK, IPPROTO_IP) = 3 <0.000010>".into()),
+        (0.02, format!("connect(3, {}) = 0 <0.000010>", inet(53, "10.0.1.93"))),
+        (0.03, format!("sendto(3, {query}, 46, MSG_NOSIGNAL, NULL, 0) = 46 <0.000010>")),
+        (0.03, "poll([{fd=3, events=POLLIN}], 1, 5000) = 0 (Timeout) <5.000000>".into()),
+        (5.04, format!("sendto(3, {query}, 46, MSG_NOSIGNAL, NULL, 0) = 46 <0.000010>")),
+        (5.04, "poll([{fd=3, events=POLLIN}], 1, 5000) = 0 (Timeout) <5.000000>".into()),
+        (10.05, "close(3) = 0 <0.000010>".into()),
+        (10.06, "socket(AF_UNIX, SOCK_STREAM, 0) = 3 <0.000010>".into()),
+        (
+            10.07,
+            r#"connect(3, {sa_family=AF_UNIX, sun_path="/run/avahi-daemon/socket"}, 110) = 0 <0.000010>"#.into(),
+        ),
+        (15.07, "close(3) = 0 <0.000010>".into()),
+        (15.08, "socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 3 <0.000010>".into()),
+        (15.09, format!("connect(3, {}) = 0 <0.000100>", inet(8998, "192.168.110.231"))),
+        (15.10, "+++ exited with 0 +++".into()),
+    ];
+    let lines = rows.map(|(at, call)| format!("100   {:.6} {call}\n", 1_700_000_000.0 + at));
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("cli.strace");
+    std::fs::write(&log, lines.concat()).unwrap();
+    let (least, most) = then(&[log.to_str().unwrap(), "--without-reverse-lookup"]);
+    assert!(least >= 0.0 && most < 0.2, "{least} to {most}");
+}

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod best;
+pub mod services;
 pub mod told;
 
 use super::client::{self, Guess};
@@ -291,6 +292,11 @@ impl<'a> WhatIf<'a> {
             least = least - owned + part(estimate.least);
             most = most - owned + part(estimate.most);
             estimates.insert(l, estimate);
+        }
+        if change.no_reverse {
+            let spared = services::spared(self.case, account);
+            least = least - spared.sure - spared.perhaps;
+            most = most - spared.sure;
         }
         (least.max(Span::ZERO), most.max(Span::ZERO), estimates)
     }

@@ -2,13 +2,15 @@
 
 use super::best::Candidate;
 use super::told::{model, seconds};
-use super::{Change, ChangeError, Estimate, WhatIf};
+use super::{Change, ChangeError, Estimate, WhatIf, services};
+use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::{self, Limits};
 use crate::explain::ledger::{Account, Index, Subject};
 use crate::explain::{Case, cite, words};
 use crate::flow::host;
 use crate::join::LookupId;
 use crate::report::whatif as out;
+use crate::time::Span;
 use crate::timetable::{Ending, Stub};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,13 +51,30 @@ fn one(
 ) -> Result<out::Answer, ChangeError> {
     let setup = change.apply(whatif.setup())?;
     let mut delays = Vec::new();
+    let mut services: BTreeSet<&str> = BTreeSet::new();
+    let mut unsure = false;
     let mut lookups: BTreeMap<LookupId, Estimate> = BTreeMap::new();
     for account in accounts {
         let Some(candidate) = whatif.tried(account, change.clone()) else {
             continue;
         };
         delays.push(delay(case, account, &candidate));
+        if change.no_reverse {
+            let spared = services::spared(case, account);
+            unsure |= spared.perhaps > Span::ZERO;
+            services.extend(spared.services);
+        }
         lookups.extend(candidate.estimates);
+    }
+    let mut assumed = assumptions(whatif, change, &lookups);
+    if !services.is_empty() {
+        let names: Vec<String> = services.iter().map(ToString::to_string).collect();
+        let asked = if unsure {
+            "may have been asked for the same name, or for another one: the range has both"
+        } else {
+            "is taken to have been asked for the same name, and not to be asked either"
+        };
+        assumed.push(format!("{} {asked}.", words::list(&names)));
     }
     Ok(out::Answer {
         change: change.words(),
@@ -63,7 +82,7 @@ fn one(
         options: setup.conf.options.clone(),
         delays,
         guessed: guessed(&lookups),
-        assumptions: assumptions(whatif, change, &lookups),
+        assumptions: assumed,
         lookups: lookups
             .iter()
             .map(|(l, estimate)| lookup(case, change, *l, estimate))
@@ -185,10 +204,15 @@ fn assumptions(
             words::list(&untouched)
         ));
     }
-    if let Some((_, conf)) = &change.conf
-        && (conf.search != whatif.setup().conf.search
-            || conf.ndots() != whatif.setup().conf.ndots())
-    {
+    let other_names = |conf: &ResolvConf| {
+        let seen = &whatif.setup().conf;
+        conf.search != seen.search || conf.ndots() != seen.ndots()
+    };
+    let by_file = change
+        .conf
+        .as_ref()
+        .is_some_and(|(_, conf)| other_names(conf));
+    if by_file || change.options.iter().any(|o| o.starts_with("ndots:")) {
         list.push(
             "The names asked are those of the case, although the search list or ndots would change."
                 .into(),
