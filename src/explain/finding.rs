@@ -164,6 +164,9 @@ pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
         some.truncate(MAX_OF_A_KIND);
         drafts.append(&mut some);
     }
+    for draft in &mut drafts {
+        draft.severity = cost::by_seconds(draft.severity, draft.total.max(draft.cost));
+    }
     coverage::hedge(case, &mut drafts);
     let nothing = nothing_wrong::find(&context, &drafts);
     drafts.extend(nothing);

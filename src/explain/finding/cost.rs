@@ -75,6 +75,14 @@ pub fn severity(cost: Option<Span>, failed: bool) -> Severity {
     }
 }
 
+/// What failed within a tenth of a second is not grave by the time it took.
+pub fn by_seconds(severity: Severity, cost: Option<Span>) -> Severity {
+    match (severity, cost) {
+        (Severity::High, Some(cost)) if cost < Span::millis(100) => Severity::Medium,
+        _ => severity,
+    }
+}
+
 /// The same for what is no fault: below a tenth of a second it is only good to know.
 pub fn severity_of_habit(cost: Option<Span>) -> Severity {
     match severity(cost, false) {
