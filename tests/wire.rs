@@ -23,7 +23,7 @@ fn end(text: &str) -> Endpoint {
     text.parse::<SocketAddr>().unwrap().into()
 }
 
-/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS,…|nxdomain|nodata|servfail|referral]` or
+/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS,…|nxdomain|nodata|servfail|referral|truncated]` or
 /// `TIME SRC DST syn|synack|ack|rst|fin SEQ [ACK]`.
 fn packet(row: &str) -> (Timestamp, Packet) {
     let words: Vec<&str> = row.split_whitespace().collect();
@@ -65,7 +65,7 @@ fn message(id: u32, response: bool, rest: &[&str]) -> Message {
         id: u16::try_from(id).unwrap(),
         response,
         opcode: 0,
-        truncated: false,
+        truncated: said == Some("truncated"),
         rcode: match said {
             Some("nxdomain") => Rcode::NXDOMAIN,
             Some("servfail") => Rcode::SERVFAIL,
@@ -342,6 +342,57 @@ fn an_ack_of_other_bytes_is_an_older_connections() {
          3.004 10.0.0.1:5000 10.9.9.1:443 ack 8 91"
     );
     assert_eq!(ids(&of(&then, true)), ["challenge-ack"]);
+}
+
+/// A response from another address is none, and its sender is named.
+#[test]
+fn a_response_from_another_address_is_reported_as_that() {
+    let rows = "0.0 10.0.0.1:4000 10.0.0.53:53 query 1 A host.test
+                0.1 10.0.0.54:53 10.0.0.1:4000 answer 1 A host.test 10.9.9.1
+                5.0 10.0.0.1:4000 10.0.0.53:53 query 1 A host.test";
+    let report = of(rows, true);
+    assert_eq!(ids(&report), ["resolver-silent"]);
+    assert!(
+        report.findings[0]
+            .detail
+            .contains("came from 10.0.0.54:53 instead"),
+        "{:#?}",
+        report.findings
+    );
+    assert_eq!(report.unsolicited_responses, 1);
+}
+
+/// The SYNs to a resolver are part of the lookup, not a connection that used it.
+#[test]
+fn a_lookup_that_hangs_in_tcp_has_an_account() {
+    let rows = "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 A host.test
+                0.01 10.0.0.53:53 10.0.0.1:4000 answer 1 A host.test truncated
+                0.02 10.0.0.1:5000 10.0.0.53:53 syn 7
+                1.03 10.0.0.1:5000 10.0.0.53:53 syn 7
+                3.04 10.0.0.1:5000 10.0.0.53:53 syn 7";
+    let report = of(rows, false);
+    assert!(
+        first(&report).contains("10.0.0.1's lookup of host.test"),
+        "{}",
+        first(&report)
+    );
+}
+
+/// That a client goes on shows that it was answered, and not when.
+#[test]
+fn a_handshake_without_its_answer_has_no_time() {
+    let late = "0.0 10.0.0.1:5000 10.9.9.1:443 syn 7
+                9.0 10.0.0.1:5000 10.9.9.1:443 fin 8 91";
+    let report = of(late, true);
+    assert_eq!(ids(&report), [""; 0]);
+    assert!(
+        report
+            .summary
+            .concat()
+            .contains("the SYN-ACK between is not in the capture"),
+        "{:?}",
+        report.summary
+    );
 }
 
 /// One question to several resolvers at once: nobody is waited for alone.

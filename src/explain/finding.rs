@@ -197,8 +197,11 @@ fn write(case: &Case, draft: &Draft) -> report::Finding {
         parties: draft.parties.clone(),
         title: draft.title.clone(),
         detail: draft.detail.clone(),
-        seconds: draft.cost.map(|c| cite::seconds(c.as_seconds())),
-        total_seconds: draft.total.map(|t| cite::seconds(t.as_seconds())),
+        seconds: draft
+            .cost
+            .filter(|c| *c > Span::ZERO)
+            .and_then(|c| cite::known(case, c)),
+        total_seconds: draft.total.and_then(|t| cite::known(case, t)),
         remedy: draft.remedy.clone(),
         callers: stack::callers(case, draft.evidence.iter().copied()),
         calls,

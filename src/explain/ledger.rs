@@ -10,7 +10,7 @@ pub mod story;
 pub mod window;
 
 use super::Case;
-use crate::event::{Change, What};
+use crate::event::{Change, Packet, What};
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending};
 use crate::join::{ConnectionId, EventId, LookupId, QueryId};
@@ -156,6 +156,15 @@ pub fn after_syn(connection: &Connection) -> Option<Span> {
         .measured_end()
         .filter(|_| connection.outcome != Ending::Open)?;
     Some((ended - connection.left()?).max(Span::ZERO))
+}
+
+/// Whether what answered a SYN is captured itself: that the client went on shows that there was an answer, not when.
+pub fn is_answer_captured(case: &Case, connection: &Connection) -> bool {
+    let by = connection.ended_by.map(|id| &case.evidence.event(id).what);
+    match by {
+        Some(What::Packet(Packet::Tcp { flags, .. })) => flags.syn || flags.rst,
+        _ => true,
+    }
 }
 
 /// Draws up the account of one subject.

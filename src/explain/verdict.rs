@@ -59,6 +59,24 @@ fn capitalized(sentence: &str) -> String {
 
 fn nothing(case: &Case) -> String {
     let (queries, connections) = (case.joined.queries.len(), case.joined.connections.len());
+    let captures = case.evidence.captures.iter();
+    let unread: Vec<String> = captures
+        .flat_map(|c| &c.unread)
+        .map(|(what, count)| {
+            let packets = words::counted(
+                usize::try_from(*count).unwrap_or(usize::MAX),
+                "packet",
+                "packets",
+            );
+            format!("{packets} ({what})")
+        })
+        .collect();
+    if !unread.is_empty() && queries + connections == 0 {
+        return format!(
+            "{} could not be read: whether they hold a DNS query or a connection attempt is not known.",
+            words::list(&unread)
+        );
+    }
     match (queries, connections) {
         (0, 0) => "There is no DNS query and no connection attempt in these inputs.".into(),
         _ => "No connection to a server and no lookup of the traced program is in these inputs."
@@ -325,6 +343,13 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             } else {
                 match undelayed(case, account) {
                     Ok(absence) => no_wait(who, to, &total, &absence),
+                    Err(blind)
+                        if case.joined.lookups.is_empty() && account.total() == Span::ZERO =>
+                    {
+                        format!(
+                            "{who} called connect to {to}; whether it waited for something before is not known: {blind}."
+                        )
+                    }
                     Err(blind) => format!(
                         "{who} called connect to {to} after {total}; whether it waited for something is not known: {blind}."
                     ),

@@ -75,7 +75,10 @@ pub fn resolver(end: Endpoint) -> String {
 pub fn took(span: Span) -> String {
     let s = span.as_seconds();
     let size = s.abs();
-    if size >= 10.0 {
+    if span == Span::ZERO {
+        // Two stamps that are alike, or out of order, show no more.
+        "less than 1 µs".into()
+    } else if size >= 10.0 {
         format!("{s:.1} s")
     } else if size >= 1.0 {
         format!("{s:.2} s")

@@ -153,6 +153,7 @@ pub fn answer(
                     list = with_key(&ports, queries, by_port, &key);
                 }
                 if !settle(queries, list, id, event.at, message, exact, flow.src) {
+                    from_elsewhere(queries, list, id, event.at, message, flow.dst);
                     unsolicited += 1;
                 }
             }
@@ -335,6 +336,21 @@ fn received(
         queries[i].reply = Reply::Received(received_of(event, at, dns));
     } else {
         answers_another(queries, list, event, at, may_be);
+    }
+}
+
+/// Marks the latest query that a response answers in all but its source address: the client does not take it.
+fn from_elsewhere(
+    queries: &mut IdVec<QueryId, Exchange>,
+    list: &[QueryId],
+    event: EventId,
+    at: Timestamp,
+    dns: &Message,
+    to: Endpoint,
+) {
+    let may_be = |q: &Exchange| q.client == Some(to) && q.id == Some(dns.id);
+    if let Some(i) = latest_open(queries, list, at, dns.question.as_ref(), may_be) {
+        queries[i].foreign = Some(event);
     }
 }
 

@@ -113,7 +113,7 @@ impl Dressing {
             ..Self::default()
         };
         // Bytes of a payload may look like that too: only where strace's own quotes and arrows do.
-        let marks: [&[u8]; 11] = [
+        let marks: [&[u8]; 15] = [
             b"(&quot;",
             b"&quot;,",
             b"&quot;)",
@@ -125,6 +125,11 @@ impl Dressing {
             b"resumed&gt;",
             "(\u{201c}".as_bytes(),
             ", \u{201c}".as_bytes(),
+            // Some write one sign on both sides, or the opening one below.
+            "(\u{201d}".as_bytes(),
+            ", \u{201d}".as_bytes(),
+            "(\u{201e}".as_bytes(),
+            ", \u{201e}".as_bytes(),
         ];
         this.page = marks.into_iter().any(has);
         this.numbered = is_numbered(&this.clean(&lines));
@@ -510,6 +515,8 @@ mod tests {
             .map(|l| l.replace("(\"", "(\u{201c}").replace('"', "\u{201d}"))
             .into();
         assert_eq!(undone(&quotes.join("\n")), LOG);
+        let one_sign = LOG.join("\n").replace('"', "\u{201d}");
+        assert_eq!(undone(&one_sign), LOG);
         let numbered: Vec<String> = (1..).zip(LOG).map(|(n, l)| format!("{n:6}\t{l}")).collect();
         assert_eq!(undone(&numbered.join("\n")), LOG);
         let mail: Vec<String> = LOG

@@ -4,6 +4,7 @@ use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent
 use crate::event::dns::{Name, RecordType};
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
+use crate::flow;
 use crate::join::Query;
 use std::collections::HashSet;
 
@@ -75,7 +76,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
             parties: parties::resolvers([t.resolver]),
             title: format!("{name} left {left} of {asked} queries unanswered"),
             detail: format!(
-                "It answered the other {answered} in time, so the server is up, but queries or answers get lost: {}, about {}.{}",
+                "{}: {}, about {}.{}",
+                if flow::unreadable(t.resolver.ip).is_some() {
+                    format!(
+                        "The other {answered} were answered in time, by it or by another host that the log names alike"
+                    )
+                } else {
+                    format!(
+                        "It answered the other {answered} in time, so the server is up, but queries or answers get lost"
+                    )
+                },
                 tally::count_and_types(&lost, left),
                 tally::names(&lost),
                 match &*cost::shared_with(context, t.resolver) {

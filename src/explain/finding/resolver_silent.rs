@@ -99,6 +99,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
         [] => String::new(),
         others => words::asked_at_once(others),
     };
+    let came = match tally::answered_from(case, &queries) {
+        Some(from) => format!(
+            "A response with the same id and question came from {from} instead: clients accept it from the address that \
+             they asked only."
+        ),
+        None => "No answer and no error came back.".into(),
+    };
     let detail = if implied {
         format!(
             "{}. The trace shows neither sends nor answers: how often each was asked is not known, nor whether one \
@@ -107,7 +114,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         )
     } else {
         format!(
-            "Asked about {}: {}. No answer and no error came back.{at_once}",
+            "Asked about {}: {}. {came}{at_once}",
             tally::names(&queries),
             each.join("; ")
         )

@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, FindingId, Page, attempt, cost, parties};
 use crate::explain::Case;
-use crate::explain::ledger::{Subject, after_syn};
+use crate::explain::ledger::{Subject, after_syn, is_answer_captured};
 use crate::join::connect::{Connection, Ending};
 use crate::time::Span;
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ impl Paths {
     pub fn new(case: &Case) -> Self {
         let mut fastest: HashMap<IpAddr, Span> = HashMap::new();
         for x in &case.joined.connections {
-            if let Some(took) = handshake(x) {
+            if let Some(took) = handshake(case, x) {
                 let known = fastest.entry(network(x.to.ip)).or_insert(took);
                 *known = (*known).min(took);
             }
@@ -55,8 +55,8 @@ impl Paths {
     }
 
     /// Whether a handshake took much longer than its path does.
-    pub fn is_slow(&self, x: &Connection) -> bool {
-        let Some(took) = handshake(x) else {
+    pub fn is_slow(&self, case: &Case, x: &Connection) -> bool {
+        let Some(took) = handshake(case, x) else {
             return false;
         };
         let path = self.0.get(&network(x.to.ip)).copied().unwrap_or(took);
@@ -66,8 +66,9 @@ impl Paths {
 }
 
 /// From the SYN to what answered it, where the one SYN that was needed and its answer are packets.
-fn handshake(x: &Connection) -> Option<Span> {
+fn handshake(case: &Case, x: &Connection) -> Option<Span> {
     let once = !x.syns.is_empty() && x.repeats == 0 && x.replies.is_empty();
+    let once = once && is_answer_captured(case, x);
     after_syn(x).filter(|_| once && x.outcome == Ending::Connected)
 }
 
@@ -89,10 +90,10 @@ fn network(address: IpAddr) -> IpAddr {
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let paths = Paths::new(case);
-    let slow = attempt::by_server(case, |x| paths.is_slow(x), |_| 0);
+    let slow = attempt::by_server(case, |x| paths.is_slow(case, x), |_| 0);
     let slow = slow.into_iter();
     slow.filter_map(|(to, group)| {
-        let time = |c: &crate::join::ConnectionId| handshake(&case.joined.connections[*c]);
+        let time = |c: &crate::join::ConnectionId| handshake(case, &case.joined.connections[*c]);
         let worst = *group.retained.iter().max_by_key(|c| time(c))?;
         let took = time(&worst)?;
         let path = paths.0.get(&network(to.ip)).copied().filter(|path| *path < took);

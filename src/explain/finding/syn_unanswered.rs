@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, FindingId, Page, attempt, cost, parties};
 use crate::explain::Case;
-use crate::explain::ledger::{Subject, after_syn};
+use crate::explain::ledger::{Subject, after_syn, is_answer_captured};
 use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending};
@@ -54,7 +54,8 @@ pub fn is_late(case: &Case, x: &Connection) -> bool {
     let unseen = x.syns.is_empty() && slow_call(x);
     let connected = x.outcome == Ending::Connected && x.left().is_some();
     // One that came before the last SYN was not late: the client did not take it.
-    connected && (again || unseen) && x.replies.is_empty() && !is_never(case, x)
+    let captured = is_answer_captured(case, x);
+    connected && (again || unseen) && captured && x.replies.is_empty() && !is_never(case, x)
 }
 
 /// Whether the SYN of an attempt was never answered, and an answer was due.

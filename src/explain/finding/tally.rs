@@ -302,11 +302,24 @@ impl<'a> Tally<'a> {
     }
 }
 
+/// The address from which a response came to one of these that were sent to another one.
+pub fn answered_from(case: &Case, queries: &[&Query]) -> Option<Endpoint> {
+    queries
+        .iter()
+        .find_map(|q| match &case.evidence.event(q.foreign?).what {
+            What::Packet(Packet::Dns { flow, .. }) if flow.src != q.resolver => Some(flow.src),
+            _ => None,
+        })
+}
+
 /// How queries were left without an answer: in silence, or with a response that answers another question.
 pub fn how_left(case: &Case, queries: &[&Query]) -> String {
     let Some(event) = queries.iter().find_map(|q| q.foreign) else {
         return "without an answer".into();
     };
+    if let Some(from) = answered_from(case, queries) {
+        return format!("with a response that came from another address ({from})");
+    }
     let message = match &case.evidence.event(event).what {
         What::Packet(Packet::Dns { message, .. }) => Some(&**message),
         What::Call(call) => match &call.op {

@@ -99,8 +99,10 @@ impl Index {
     /// program begins; without one the first try does.
     fn find_tries(&mut self, case: &Case) {
         let lookups = &case.joined.lookups;
-        let connections = case.joined.connections.ids();
-        let used = connections.filter_map(|c| self.own_lookup(case, Subject::Connection(c)));
+        // A connection to a resolver is a part of the lookup that it carries.
+        let connections = case.joined.connections.entries();
+        let servers = connections.filter(|(_, x)| x.role == Role::Server);
+        let used = servers.filter_map(|(c, _)| self.own_lookup(case, Subject::Connection(c)));
         self.used = used.collect();
         let hosts = self.used.iter().copied();
         let hosts: Vec<LookupId> = hosts.filter(|l| lookups[*l].process.is_none()).collect();

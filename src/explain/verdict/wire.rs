@@ -5,7 +5,7 @@ use super::{
     Account, Case, Subject, WORTH_SAYING, culprit, ranked, share, unanswered_since, unexplained,
 };
 use crate::coverage::{Kind, Wanted};
-use crate::explain::ledger::{Line, after_syn};
+use crate::explain::ledger::{Line, after_syn, is_answer_captured};
 use crate::explain::{clients, words};
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome};
@@ -185,6 +185,15 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
         ));
     }
     match x.outcome {
+        Ending::Connected if !is_answer_captured(case, x) => {
+            let when = after_syn(x).map_or_else(
+                || "after its SYN".into(),
+                |took| format!("{} after its SYN", words::took(took)),
+            );
+            Some(format!(
+                "{to} accepted the connection{of}: the client went on {when}; the SYN-ACK between is not in the capture."
+            ))
+        }
         Ending::Connected => {
             let took = words::took(after_syn(x)?);
             Some(format!("{to} answered the SYN{of} in {took}{repeats}."))
@@ -237,6 +246,10 @@ fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
         Outcome::Referred => format!(
             "{who} asked for {name} and was referred to other servers after {took}{}.",
             why()
+        ),
+        Outcome::Open if lookup.ended <= lookup.began => format!(
+            "{who}'s lookup of {name} was still open when the capture ended with its first query to {}.",
+            asked(case, lookup)
         ),
         Outcome::Open => format!(
             "{who}'s lookup of {name} was still open when the capture ended, {took} after its first query to {}.",
