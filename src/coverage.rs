@@ -130,6 +130,8 @@ pub enum Blind {
     Unexplained(Span),
     /// The inputs may have begun when the client had waited already.
     Before,
+    /// The trace may end before what the client did next.
+    After,
     /// The trace has no times.
     NoTimes,
     /// Lines of the log with a `connect` in them could not be read.
@@ -180,6 +182,7 @@ impl fmt::Display for Blind {
                 span.as_seconds()
             ),
             Self::Before => f.write_str("the inputs may have begun after it had waited already"),
+            Self::After => f.write_str("the trace may end before what the client did next"),
             Self::NoTimes => f.write_str("the trace has no times (strace -ttt would give them)"),
             Self::UnreadCalls(n) => write!(f, "{n} lines with a connect could not be read"),
             Self::UnreadableAddresses(n) => write!(f, "{n} addresses cannot be read"),

@@ -24,9 +24,11 @@ pub mod words;
 
 use crate::decode::hosts::Hosts;
 use crate::decode::resolv_conf::ResolvConf;
+use crate::event::{Change, Op, What};
 use crate::flow::Target;
 use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
+use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};
 use crate::totals::Totals;
 
@@ -56,6 +58,29 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Whether the inputs show what a client did after a lookup. presyn's own traces end with their client; a log that was
+    /// cut shows neither the end of a program nor a call that does something else.
+    pub fn goes_on_after(&self, lookup: &Lookup) -> bool {
+        let logs = self.evidence.traces.iter();
+        if logs.clone().all(|t| t.writer == TraceWriter::Presyn) {
+            return true;
+        }
+        // A capture beside it shows the SYN of a connect.
+        if self.evidence.has_capture() && self.evidence.end() - lookup.ended >= Span::seconds(1) {
+            return true;
+        }
+        let events = self.evidence.events;
+        let start = events.partition_point(|e| e.at < lookup.ended);
+        events[start..].iter().any(|e| match &e.what {
+            What::Call(call) => !matches!(
+                call.op,
+                Op::Socket { .. } | Op::Close { .. } | Op::Wait { .. } | Op::Receive { .. }
+            ),
+            What::Life(life) => matches!(life.change, Change::Exited(_) | Change::Killed(_)),
+            What::Packet(_) | What::Stack(_) => false,
+        })
+    }
+
     /// Whether the client's hosts file has the name of a lookup.
     pub fn in_hosts(&self, lookup: &Lookup) -> bool {
         self.hosts.is_some_and(|hosts| hosts.has(&lookup.name.0))

@@ -712,6 +712,63 @@ fn a_server_that_looks_up_its_client_attempts_no_connection() {
     assert!(!has(&self::report(&other), FindingId::ServerReverseLookup));
 }
 
+/// Whether a client went on after a lookup, a log that was cut does not show.
+#[test]
+fn a_log_that_was_cut_says_nothing_about_what_came_next() {
+    // It opened the socket of its next try.
+    let mut lines = asked(3, "192.0.2.53");
+    lines.push(in_vain(3, 5000));
+    lines.push(datagram(4));
+    let cut = report(&timed(&log(&[lines])));
+    assert!(
+        cut.summary[0].contains("still had no answer when the trace ended"),
+        "{:?}",
+        cut.summary
+    );
+    assert!(!has(&cut, FindingId::NeverConnected));
+    // It was answered, and the connect may have come next.
+    let lines = [asked(3, "192.0.2.53"), answered(3, "192.0.2.53")];
+    let begun = "10:00:00.000000 execve(\"/bin/client\", [\"client\"], 0x7ffd /* 9 vars */) = 0\n";
+    let answered = format!("{begun}{}", timed(&log(&lines)));
+    assert!(!has(&report(&answered), FindingId::NothingWrong));
+    let ended = format!("{answered}10:00:20.000000 +++ exited with 0 +++\n");
+    assert!(
+        has(&report(&ended), FindingId::NothingWrong),
+        "{}",
+        words(&report(&ended))
+    );
+}
+
+/// An address that was made unreadable is one wherever it stands.
+#[test]
+fn unconnected_sends_to_unreadable_addresses_are_queries() {
+    let to = |host: &str| {
+        format!("{{sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr(\"{host}\")}}, 16")
+    };
+    let mut lines = vec![datagram(3)];
+    for host in ["10.x.x.1", "10.x.x.2"] {
+        lines.push(format!(
+            "sendto(3, {QUERY}, MSG_NOSIGNAL, {}) = 27",
+            to(host)
+        ));
+    }
+    lines.push(in_vain(3, 2500));
+    let report = report(&timed(&log(&[lines, connected("198.51.100.5")])));
+    assert!(
+        report.summary[0].contains("10.x.x.1 and 10.x.x.2, which never answered"),
+        "{:?}",
+        report.summary
+    );
+    assert_eq!(
+        report.delays[0]
+            .entries
+            .iter()
+            .filter(|e| near(e.seconds, 2.5))
+            .count(),
+        1
+    );
+}
+
 /// A client keeps its socket to a service for long; the service is asked for users, too.
 #[test]
 fn a_socket_that_is_kept_open_is_no_wait() {

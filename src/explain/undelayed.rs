@@ -26,6 +26,11 @@ pub fn undelayed(case: &Case, account: &Account) -> Result<Absence, Blind> {
     if !is_whole(case, account) {
         return Err(Blind::Before);
     }
+    if let Subject::Lookup(l) = account.subject
+        && !case.goes_on_after(&case.joined.lookups[l])
+    {
+        return Err(Blind::After);
+    }
     let coverage = case.evidence.coverage;
     coverage.shows_everything(account.from, account.to)
 }

@@ -4,6 +4,7 @@ use super::{address, lex};
 use crate::decode::dns::{framing, glimpse};
 use crate::decode::name_service;
 use crate::event::{Address, Local, Message, SocketStyle, dns};
+use crate::flow::{Endpoint, stand_in};
 
 /// How much of one buffer is decoded: the longest DNS message is 64 KiB (RFC 1035 section 4.2.2).
 const MAX_PAYLOAD: usize = 2 + 0xffff;
@@ -114,6 +115,10 @@ impl Buffer {
         Message {
             peer: match peer {
                 Some(Address::Inet(end)) => Some(*end),
+                Some(Address::Unreadable {
+                    text,
+                    port: Some(port),
+                }) => Some(Endpoint::new(stand_in(text), *port)),
                 _ => None,
             },
             length: u32::try_from(self.length).unwrap_or(u32::MAX),

@@ -69,7 +69,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             severity: cost::severity(Some(span), false),
             subject: found.subject,
             parties: vec![parties::of_entry(Party::Service(service))],
-            title: format!("{} went by waiting for {service}", context.case.took(span)),
+            title: format!("The client waited {} for {service}", context.case.took(span)),
             detail: format!(
                 "The client connected {} to {service}'s unix socket{}.",
                 words::times(waits),

@@ -58,6 +58,10 @@ fn lookups(context: &Context) -> Vec<Draft> {
             continue;
         }
         let own = lookup.is_clients(case.joined);
+        // What the client did next is not in the trace.
+        if !case.goes_on_after(lookup) {
+            continue;
+        }
         let (said, severity) = match lookup.outcome {
             Outcome::Failed => ("failed", Severity::High),
             Outcome::Negative => ("found nothing", Severity::Medium),

@@ -3,7 +3,7 @@
 use super::{Context, Draft, FindingId, Page, cost, parties, resolver_refused, tally};
 use crate::explain::ledger::Kind;
 use crate::explain::words;
-use crate::flow::{Endpoint, Transport};
+use crate::flow::{self, Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::{EventId, State};
 use crate::time::Span;
@@ -74,7 +74,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         if failed.is_empty() && unanswered.is_empty() && span < STUCK {
             continue;
         }
-        let name = end.ip;
+        let name = flow::host(end.ip);
         let title = match failed.last() {
             Some(c) if matches!(c.outcome, Ending::Refused) => {
                 format!("{name} refuses DNS over TCP")

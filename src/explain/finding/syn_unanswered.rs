@@ -124,7 +124,7 @@ fn draft(
         title: if alone {
             let time = context.case.took(time);
             if never {
-                format!("{to} did not accept a connection within {time}")
+                format!("{to} did not accept a connection for {time}")
             } else {
                 format!("{to} accepted a connection only after {time}")
             }

@@ -37,7 +37,7 @@ pub fn silence(case: &Case, lines: &[&Line]) -> String {
         .iter()
         .map(|(how, names)| clause(*how, names))
         .collect();
-    format!("for {}", clauses.join(" and for "))
+    format!("for {}", clauses.join(", and for "))
 }
 
 fn clause(how: Silence, names: &[String]) -> String {
@@ -55,7 +55,8 @@ fn clause(how: Silence, names: &[String]) -> String {
         Silence::Never => format!("{who}, which never answered"),
         Silence::Seeming => {
             format!(
-                "{who}, as it seems in vain: the log shows connects to it and not what came back"
+                "{who}, as it seems in vain: the log shows connects to {} and not what came back",
+                if many { "them" } else { "it" }
             )
         }
         Silence::OneType(kind) if many => {

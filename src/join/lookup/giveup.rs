@@ -439,6 +439,21 @@ fn outlasts(evidence: &Evidence, at: Timestamp) -> bool {
     evidence.has_capture() && evidence.end() - at > UDP_PATIENCE
 }
 
+/// How many events at the end of a log are looked at for the last one of a thread.
+const LAST_EVENTS: usize = 64;
+
+/// Whether the last that a log shows of the thread that asked, after a moment, is that it opened another socket.
+fn is_cut_after(evidence: &Evidence, asked: &Exchange, at: Timestamp) -> bool {
+    let tid = asked.task.as_ref().and_then(|t| t.tid);
+    let last = evidence.events.iter().rev().take(LAST_EVENTS);
+    let last = last.take_while(|e| e.at >= at).find_map(|e| match &e.what {
+        What::Call(call) if call.task.tid == tid => Some(matches!(call.op, Op::Socket { .. })),
+        What::Life(life) if life.task.tid == tid => Some(false),
+        _ => None,
+    });
+    last == Some(true)
+}
+
 /// The longest that a client waits for one query.
 fn patience_limit(transport: Transport) -> Span {
     match transport {
@@ -646,6 +661,8 @@ impl<'a> Moves<'a> {
     fn stopped(&self, evidence: &Evidence, last: &Exchange, at: Timestamp) -> Stop {
         match last.task.as_ref().map(|t| self.next_of(t, at)) {
             Some(None) if !outlasts(evidence, at) => Stop::Trace,
+            // The next try begins with a socket: a log that ends there does not show that there was none.
+            Some(Some((_, Act::Own))) if is_cut_after(evidence, last, at) => Stop::Trace,
             Some(Some((_, Act::Killed(by)))) => Stop::Signal(by),
             Some(None | Some((_, Act::Own))) | None => Stop::Client,
         }
