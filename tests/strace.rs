@@ -440,7 +440,7 @@ fn a_log_alone_tells_of_slow_connects() {
     );
     assert_eq!(
         slow.unwrap().title,
-        "10.0.0.1:80 did not accept a connection within 33.3 s"
+        "10.0.0.1:80 did not accept a connection for 33.3 s"
     );
     let waits = ") = -1 EINPROGRESS (Operation now in progress) <0.0001>\n\
                  100 1700000000.001 poll([{fd=3, events=POLLOUT}], 1, 10000) = 0 (Timeout) <10.01>";
