@@ -24,7 +24,7 @@ pub mod words;
 
 use crate::decode::hosts::Hosts;
 use crate::decode::resolv_conf::ResolvConf;
-use crate::event::{Change, Op, What};
+use crate::event::{Address, Change, Op, What};
 use crate::flow::Target;
 use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
@@ -57,6 +57,18 @@ pub struct Case<'a> {
     pub target: Option<Target>,
 }
 
+/// Whether a call connects to a resolver.
+fn to_resolver(op: &Op) -> bool {
+    match op {
+        Op::Connect { to, .. } => match to {
+            Address::Inet(end) => end.port == 53,
+            Address::Unreadable { port, .. } => *port == Some(53),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 impl Case<'_> {
     /// Whether the inputs show what a client did after a lookup. presyn's own traces end with their client; a log that was
     /// cut shows neither the end of a program nor a call that does something else.
@@ -72,10 +84,16 @@ impl Case<'_> {
         let events = self.evidence.events;
         let start = events.partition_point(|e| e.at < lookup.ended);
         events[start..].iter().any(|e| match &e.what {
-            What::Call(call) => !matches!(
-                call.op,
-                Op::Socket { .. } | Op::Close { .. } | Op::Wait { .. } | Op::Receive { .. }
-            ),
+            What::Call(call) => {
+                !matches!(
+                    call.op,
+                    Op::Socket { .. }
+                        | Op::Close { .. }
+                        | Op::Wait { .. }
+                        | Op::Receive { .. }
+                        | Op::Send { .. }
+                ) && !to_resolver(&call.op)
+            }
             What::Life(life) => matches!(life.change, Change::Exited(_) | Change::Killed(_)),
             What::Packet(_) | What::Stack(_) => false,
         })

@@ -395,6 +395,57 @@ fn a_handshake_without_its_answer_has_no_time() {
     );
 }
 
+/// A SYN-ACK acknowledges the data of its SYN, too.
+#[test]
+fn a_syn_with_data_is_answered() {
+    let rows = "0.000 10.0.0.1:5000 10.9.9.1:443 syn 7
+                0.010 10.9.9.1:443 10.0.0.1:5000 synack 90 108
+                0.030 10.0.0.1:5000 10.9.9.1:443 ack 108 91";
+    let said = of(rows, true).summary.concat();
+    assert!(
+        said.contains("answered the SYN of 10.0.0.1 in 10.0 ms"),
+        "{said}"
+    );
+}
+
+/// What does not exist is a name of the search list; the name itself failed.
+#[test]
+fn an_error_for_the_name_itself_denies_nothing() {
+    let rows = "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 A www.host.test.corp.example
+                0.01 10.0.0.53:53 10.0.0.1:4000 answer 1 A www.host.test.corp.example nxdomain
+                0.02 10.0.0.1:4001 10.0.0.53:53 query 2 A www.host.test
+                3.02 10.0.0.53:53 10.0.0.1:4001 answer 2 A www.host.test servfail";
+    let report = of(rows, true);
+    assert!(
+        report
+            .lookups
+            .iter()
+            .any(|l| l.outcome == Some(LookupOutcome::Failed)),
+        "{:#?}",
+        report.lookups
+    );
+    assert!(
+        !first(&report).contains("no such name"),
+        "{}",
+        first(&report)
+    );
+}
+
+/// Where another address of the host asked, it is named.
+#[test]
+fn the_address_that_asked_is_named_where_it_is_another() {
+    let rows = "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 AAAA host.test
+                0.20 10.0.0.53:53 10.0.0.1:4000 answer 1 AAAA host.test 2001:db8::9
+                0.21 [2001:db8::1]:5000 [2001:db8::9]:443 syn 7
+                0.22 [2001:db8::9]:443 [2001:db8::1]:5000 synack 90 8
+                0.23 [2001:db8::1]:5000 [2001:db8::9]:443 ack 8 91";
+    let said = of(rows, true).summary.concat();
+    assert!(
+        !said.contains("its first query") && said.contains("10.0.0.1"),
+        "{said}"
+    );
+}
+
 /// One question to several resolvers at once: nobody is waited for alone.
 #[test]
 fn a_race_waits_for_its_winner_or_for_all() {

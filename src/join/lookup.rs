@@ -272,9 +272,15 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lo
                     && o.answer().is_some()
             })
     });
+    // Names of a search list that do not exist say nothing about the name itself, unless all were tried.
+    let searched = |q: &&Query| group.searched.contains(&q.question.name.folded());
+    let all_searched = of().all(|q| searched(&q));
+    let last = of().filter(|q| all_searched || !searched(q));
+    let mut last = last.filter_map(Query::answer);
+    let denied = last.any(|a| a.negative() && (!a.late || a.at <= ended));
     let outcome = if heard().any(|a| a.records > 0 && a.rcode == Rcode::NOERROR) {
         Outcome::Answered
-    } else if heard().any(|a| a.negative()) && !unanswered {
+    } else if denied && !unanswered {
         Outcome::Negative
     } else if heard().any(|a| a.referral) && !unanswered {
         Outcome::Referred

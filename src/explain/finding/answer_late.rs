@@ -52,8 +52,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
             subject: found.subject,
             parties: parties::resolvers([t.resolver]),
             title: format!(
-                "{name} answered after {}, when the client had given up after {}",
+                "{name} answered after {}, when the client had {} after {}",
                 context.case.took(took),
+                if case.evidence.has_trace() {
+                    "given up"
+                } else {
+                    "asked again or gone on"
+                },
                 context.case.took(gave_up)
             ),
             detail: format!(

@@ -113,7 +113,20 @@ fn before(case: &Case, account: &Account, x: &Connection) -> String {
             } else {
                 format!("; {why}")
             };
-            format!("{who} sent its SYN to {to} {total} after its first query for {name}{why}.")
+            let other = lookup
+                .client
+                .filter(|c| x.from.is_some_and(|from| from.ip != *c));
+            match other {
+                // Two addresses of one host, as it seems.
+                Some(asker) => format!(
+                    "{who} sent its SYN to {to} {total} after the first query for {name}, which {asker} sent{why}."
+                ),
+                None => {
+                    format!(
+                        "{who} sent its SYN to {to} {total} after its first query for {name}{why}."
+                    )
+                }
+            }
         }
         (Some(lookup), None) => {
             let ago = x.first_syn.map_or(Span::ZERO, |at| at - lookup.ended);
@@ -191,7 +204,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
                 |took| format!("{} after its SYN", words::took(took)),
             );
             Some(format!(
-                "{to} accepted the connection{of}: the client went on {when}; the SYN-ACK between is not in the capture."
+                "{to} accepted the connection{of}: it went on {when}; the SYN-ACK between is not in the capture."
             ))
         }
         Ending::Connected => {

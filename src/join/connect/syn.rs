@@ -79,6 +79,9 @@ const ONE_CLOCK: Span = Span::seconds(600);
 /// How soon after a SYN-ACK a SYN may have left before the client had that: they crossed.
 const CROSSED: Span = Span::millis(1);
 
+/// More data than a SYN can carry.
+const MOST_DATA: u32 = 1 << 16;
+
 /// How far into the first window a client's first captured segment may be.
 const WINDOW: u32 = 1 << 20;
 
@@ -119,7 +122,9 @@ impl SynFlow {
 
     /// A segment of the server.
     fn reply(&mut self, at: Timestamp, id: EventId, flags: TcpFlags, ack: u32) {
-        let ours = ack == self.seq.wrapping_add(1);
+        // A SYN may carry data (RFC 7413), which its SYN-ACK acknowledges with it.
+        let beyond = ack.wrapping_sub(self.seq.wrapping_add(1));
+        let ours = beyond == 0 || flags.syn && beyond < MOST_DATA;
         match (flags.syn, flags.ack, flags.rst) {
             // The client did not take one before this: only that it goes on shows that it took this.
             (true, true, false)
