@@ -1,8 +1,10 @@
 //! A resolver that answered nothing.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
+use crate::explain::Case;
 use crate::explain::ledger::{Kind, Party};
 use crate::explain::words;
+use crate::join::Query;
 use crate::time::Span;
 
 /// What `presyn explain resolver-silent` shows.
@@ -99,13 +101,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         [] => String::new(),
         others => words::asked_at_once(others),
     };
-    let came = match tally::answered_from(case, &queries) {
-        Some(from) => format!(
-            "A response with the same id and question came from {from} instead: clients accept it from the address that \
-             they asked only."
-        ),
-        None => "No answer and no error came back.".into(),
-    };
+    let came = what_came(case, &queries);
     let detail = if implied {
         format!(
             "{}. The trace shows neither sends nor answers: how often each was asked is not known, nor whether one \
@@ -133,6 +129,17 @@ pub fn find(context: &Context) -> Vec<Draft> {
         evidence: tally::evidence(queries),
     };
     vec![draft]
+}
+
+/// What came instead of an answer.
+fn what_came(case: &Case, queries: &[&Query]) -> String {
+    match tally::answered_from(case, queries) {
+        Some(from) => format!(
+            "A response with the same id and question came from {from} instead: clients accept it from the address that \
+             they asked only."
+        ),
+        None => "No answer and no error came back.".into(),
+    }
 }
 
 fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally]) -> String {
