@@ -292,9 +292,11 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
                     "EHOSTUNREACH" | "ENETUNREACH" => false,
                     _ => continue,
                 };
+                // Of a query whose packet was captured the ICMP error was, too.
+                let list = unseen_only(queries, list);
                 refuse(
                     queries,
-                    list,
+                    &list,
                     Refusal {
                         at,
                         event: id,
@@ -307,6 +309,15 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
             _ => {}
         }
     }
+}
+
+/// Those of some queries whose packets no capture holds.
+fn unseen_only(queries: &IdVec<QueryId, Exchange>, list: &[QueryId]) -> Vec<QueryId> {
+    let unseen = list
+        .iter()
+        .copied()
+        .filter(|q| queries[*q].packet.is_none());
+    unseen.collect()
 }
 
 /// The ids of all responses that the captures hold.

@@ -109,24 +109,34 @@ fn of(packets: &[Event], input: u16) -> impl Iterator<Item = &Event> {
     own.take(MAX_COMPARED)
 }
 
-/// How much later a capture shows what the first shows, by the packet in the middle; `None` where they have no packet in
-/// common. Files of one rotated capture may both hold a SYN of one attempt, the second one sent again: captures that
-/// follow each other are laid on each other only where most of what either holds is in both.
+/// Packets that two captures share are this near to one distance in time: what a path may add to some of them.
+const ONE_DISTANCE: Span = Span::millis(20);
+
+/// How much later a capture shows what the first shows, by the packet in the middle; `None` where that is not certain. A
+/// query or SYN that was sent again looks like the first one, so that some answer must be in both, and all distances alike;
+/// and of captures that follow each other (one that was rotated) most of what either holds must be in both.
 fn apart(
     known: &HashMap<Mark, &Event>,
     packets: &[Event],
     (first, other): (&CaptureFacts, &CaptureFacts),
 ) -> Option<Span> {
     let mut seen = HashSet::new();
-    let mut differences: Vec<Span> = of(packets, other.input)
-        .filter_map(|event| {
-            let mark = mark(event).filter(|m| seen.insert(*m))?;
-            Some(event.at - known.get(&mark)?.at)
-        })
-        .collect();
+    let mut answers = 0;
+    let mut distances: Vec<Span> = Vec::new();
+    for event in of(packets, other.input) {
+        let Some(mark) = mark(event).filter(|m| seen.insert(*m)) else {
+            continue;
+        };
+        if let Some(same) = known.get(&mark) {
+            distances.push(event.at - same.at);
+            answers += usize::from(mark.answer);
+        }
+    }
+    let middle = distances.len() / 2;
+    let apart =
+        (answers > 0 && distances.len() >= 2).then(|| *distances.select_nth_unstable(middle).1)?;
+    let alike = distances.iter().all(|d| (*d - apart).abs() <= ONE_DISTANCE);
     let overlap = first.first <= other.last && other.first <= first.last;
-    let most = differences.len() >= 2 && 2 * differences.len() >= known.len().min(seen.len());
-    let middle = differences.len() / 2;
-    (!differences.is_empty() && (overlap || most))
-        .then(|| *differences.select_nth_unstable(middle).1)
+    let most = 2 * distances.len() >= known.len().min(seen.len());
+    (alike && (overlap || most)).then_some(apart)
 }
