@@ -83,6 +83,9 @@ fn cases() -> Vec<(String, Value)> {
         }
         let frame = value!({"function": "f", "offset": 1, "file": "lib.so", "address": 1});
         report["stacks"] = value!([{"id": "S1", "frames": [frame], "cut": "limit"}]);
+        // Nor several clients.
+        let client = value!({"address": "10.0.1.10", "lookups": 1, "connects": 1, "slowest_s": 5.0, "lost": 1});
+        report["clients"] = value!([client]);
         (folder.display().to_string(), report)
     };
     folders.iter().map(report).collect()
