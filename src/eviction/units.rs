@@ -202,7 +202,9 @@ impl<'a> Units<'a> {
                     .into_iter()
                     .collect();
                 if let Some(after) = after.filter(|_| socket.reconnected) {
-                    units.extend(&self.users[after.position()]);
+                    let soon =
+                        |unit: &&u32| self.list[**unit as usize].first - socket.opened <= GRACE;
+                    units.extend(self.users[after.position()].iter().filter(soon));
                 }
                 self.users[a.position()] = units;
             }
