@@ -78,6 +78,10 @@ fn nothing(case: &Case) -> String {
         );
     }
     match (queries, connections) {
+        (0, 0) if case.joined.unsolicited > 0 => format!(
+            "There is no DNS query and no connection attempt in these inputs, but {} to queries that they lack.",
+            words::counted(case.joined.unsolicited, "response", "responses")
+        ),
         (0, 0) => "There is no DNS query and no connection attempt in these inputs.".into(),
         _ => "No connection to a server and no lookup of the traced program is in these inputs."
             .into(),
@@ -373,9 +377,14 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 (Outcome::Open, _) => "was still open at the end".into(),
             };
             format!(
-                "{who}'s lookup of {} {how} after {}; no connection followed.",
+                "{who}'s lookup of {} {how} after {}; {}.",
                 words::spoken_name(lookup),
-                case.took(lookup.ended - lookup.began)
+                case.took(lookup.ended - lookup.began),
+                if case.goes_on_after(lookup) {
+                    "no connection followed"
+                } else {
+                    "the trace ends there"
+                }
             )
         }
     }
