@@ -44,7 +44,7 @@ pub struct SynFlow {
     pub replies: Replies,
 }
 
-/// What came back for a SYN without completing the connection, at most [`Self::MAX`] of each kind.
+/// What came back for a SYN without completing the connection, a bounded number of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replies {
     /// SYN-ACKs after which the client sent its SYN again, or never went on.
