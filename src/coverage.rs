@@ -240,13 +240,16 @@ impl Coverage {
         let views = captures.iter().map(|facts| View::new(facts, own));
         let mut views: Vec<View> = views.collect();
         view::look(&mut views, events, dns_ports);
+        if !traces.is_empty() && !views.is_empty() {
+            view::hold_against_calls(&mut views, events, dns_ports);
+        }
         Self {
             trust: Trust::Judged,
             views,
             assumed: false,
             traced: !traces.is_empty(),
             unread: traces.iter().find_map(unread),
-            waits: traces.iter().any(|t| t.sees.waits || t.sees.everything),
+            waits: traces.iter().any(TraceFacts::sees_waits),
         }
     }
 
@@ -260,6 +263,11 @@ impl Coverage {
     #[must_use]
     pub fn assumed(self, assumed: bool) -> Self {
         Self { assumed, ..self }
+    }
+
+    /// Whether nobody can tell that captures and traces are of one run.
+    pub fn is_assumed(&self) -> bool {
+        self.assumed
     }
 
     /// Whether a packet that no capture holds was not there.

@@ -198,6 +198,13 @@ pub struct TraceFacts {
     pub damaged: bool,
 }
 
+impl TraceFacts {
+    /// Whether it shows the calls that wait.
+    pub fn sees_waits(&self) -> bool {
+        self.sees.waits || self.sees.everything
+    }
+}
+
 /// What the times of a trace mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -49,8 +49,6 @@ pub struct Evidence<'a> {
     pub traces: &'a [TraceFacts],
     /// What both could have shown.
     pub coverage: &'a Coverage,
-    /// Nobody can tell whether captures and traces are of one run.
-    pub assumed: bool,
     /// Ports that DNS servers listen on: 53 and what `--dns-port` adds.
     pub dns_ports: &'a [u16],
     /// How far a call's time may be off from a packet's: clock resolution and uncertainty together.
@@ -101,9 +99,7 @@ impl<'a> Evidence<'a> {
     /// Whether some trace shows the calls that wait (`poll` and its like): only then is a gap between calls known
     /// to be no wait.
     pub fn sees_waits(&self) -> bool {
-        self.traces
-            .iter()
-            .any(|t| t.sees.waits || t.sees.everything)
+        self.traces.iter().any(TraceFacts::sees_waits)
     }
 
     /// Whether the traces name the threads of their calls: a log of strace without `-f` shows one thread alone, and names
@@ -500,7 +496,7 @@ pub fn join(evidence: &Evidence) -> Joined {
         lookups,
         mut connections,
     } = lookup::find(evidence, &sockets, &services, exchanges, attempts);
-    if evidence.assumed {
+    if evidence.coverage.is_assumed() {
         let asked = queries.iter_mut().filter(|q| q.packet.is_some());
         let asked = asked.filter_map(|q| q.asked.cause.as_mut());
         let made = connections.iter_mut().filter(|c| c.first_syn.is_some());

@@ -318,7 +318,6 @@ impl Surroundings<'_> {
             captures: self.captures,
             traces: self.traces,
             coverage: &coverage,
-            assumed: self.assumed,
             dns_ports: self.dns_ports,
             tolerance: self.tolerance,
             search: &self.asking.search,

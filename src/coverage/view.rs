@@ -342,14 +342,18 @@ fn proven(events: &[Event], dns_ports: &[u16]) -> Vec<Proven> {
     calls.take(MAX_PROVEN).collect()
 }
 
-/// Reads all packets into the views of their captures.
-pub(super) fn look(views: &mut [View], events: &[Event], dns_ports: &[u16]) {
+/// Reads into the views what the calls of a trace show of the captures.
+pub(super) fn hold_against_calls(views: &mut [View], events: &[Event], dns_ports: &[u16]) {
     let missing = proven(events, dns_ports);
     let namespaces = namespaces(events);
-    for view in views.iter_mut() {
+    for view in views {
         view.missing.clone_from(&missing);
         view.namespaces.clone_from(&namespaces);
     }
+}
+
+/// Reads all packets into the views of their captures.
+pub(super) fn look(views: &mut [View], events: &[Event], dns_ports: &[u16]) {
     let mut pending = Pending::new();
     for event in events {
         let What::Packet(packet) = &event.what else {

@@ -29,7 +29,7 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
     };
     let mut list = if case.evidence.has_trace() {
         let answer = first(case, account);
-        let answer = if case.evidence.assumed {
+        let answer = if case.evidence.coverage.is_assumed() {
             format!("Assuming these files are of one run, {answer}")
         } else {
             capitalized(&answer)
@@ -208,21 +208,23 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
     }
 }
 
+/// The waits of other kinds than the longest one, if any are worth saying.
+fn other_waits(case: &Case, account: &Account) -> Option<String> {
+    let waits = ranked(account);
+    let worst = waits.first()?;
+    let others: Vec<String> = waits
+        .iter()
+        .filter(|l| l.kind != worst.kind)
+        .take(3)
+        .map(|l| format!("{} {}", case.took(l.span), culprit(case, &[l])))
+        .collect();
+    (!others.is_empty()).then(|| words::list(&others))
+}
+
 /// What to say about the rest of the time.
 fn second(case: &Case, account: &Account) -> Vec<String> {
     let mut list = Vec::new();
-    let waits = ranked(account);
-    if let Some(worst) = waits.first() {
-        let others: Vec<String> = waits
-            .iter()
-            .filter(|l| l.kind != worst.kind)
-            .take(3)
-            .map(|l| format!("{} {}", case.took(l.span), culprit(case, &[l])))
-            .collect();
-        if !others.is_empty() {
-            list.push(format!("Beside that it waited {}.", words::list(&others)));
-        }
-    }
+    list.extend(other_waits(case, account).map(|waits| format!("Beside that it waited {waits}.")));
     if let Subject::Connection(c) = account.subject {
         list.extend(after(case, &case.joined.connections[c]));
     }

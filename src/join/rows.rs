@@ -95,7 +95,6 @@ impl Rows {
             captures: &self.captures,
             traces: &self.traces,
             coverage: &self.coverage,
-            assumed: false,
             dns_ports: &[53],
             tolerance: self.tolerance,
             search: &[],

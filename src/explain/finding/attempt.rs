@@ -4,6 +4,7 @@ use super::syn_unanswered;
 use super::tally::MAX_EVIDENCE;
 use crate::event::{Outcome, What};
 use crate::explain::Case;
+use crate::explain::ledger::after_syn;
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::{ConnectionId, EventId};
@@ -67,6 +68,27 @@ pub fn evidence<'a>(attempts: impl IntoIterator<Item = &'a Connection>) -> Vec<E
     }
     list.truncate(MAX_EVIDENCE);
     list
+}
+
+/// The same and the segments that answered their SYNs without completing them.
+pub fn evidence_with_replies<'a>(
+    attempts: impl Iterator<Item = &'a Connection> + Clone,
+) -> Vec<EventId> {
+    let mut list = evidence(attempts.clone());
+    for x in attempts {
+        list.extend(x.replies.ignored.iter().chain(&x.replies.foreign));
+    }
+    list.truncate(MAX_EVIDENCE);
+    list
+}
+
+/// The attempt that took longest to complete, or else to send its SYNs, and how long that was.
+pub fn slowest(case: &Case, list: &[ConnectionId]) -> Option<(ConnectionId, Option<Span>)> {
+    let timed = list.iter().map(|c| {
+        let x = &case.joined.connections[*c];
+        (*c, after_syn(x).or(tried(case, x)))
+    });
+    timed.max_by_key(|(_, time)| *time)
 }
 
 /// Whether the same process later got a connection of the same story: to the same port, or from the

@@ -1,7 +1,7 @@
 //! A SYN that an older connection of the same ports answers.
 
-use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties, syn_ack_ignored};
-use crate::explain::ledger::{Subject, after_syn};
+use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties};
+use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::ConnectionId;
@@ -43,11 +43,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
 
 fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft> {
     let case = context.case;
-    let time = |c: &ConnectionId| {
-        let x = &case.joined.connections[*c];
-        after_syn(x).or(attempt::tried(case, x))
-    };
-    let worst = *list.iter().max_by_key(|c| time(c))?;
+    let (worst, time) = attempt::slowest(case, list)?;
     let x = &case.joined.connections[worst];
     let end = match x.outcome {
         Ending::Connected => "Then it connected.",
@@ -60,7 +56,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
     Some(Draft {
         id: PAGE.id,
         severity: match x.outcome {
-            Ending::Connected | Ending::Refused => cost::severity(time(&worst), false),
+            Ending::Connected | Ending::Refused => cost::severity(time, false),
             _ => Severity::High,
         },
         subject: Some(Subject::Connection(worst)),
@@ -72,13 +68,13 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
             words::counted(x.repeats + 1, "SYN", "SYNs"),
             words::counted(x.replies.foreign.len(), "ACK", "ACKs"),
         ),
-        cost: time(&worst),
+        cost: time,
         total: None,
         remedy: Some(
             "Find out why the source port is used again so soon (SNAT of many clients behind one address, a fixed source \
              port), and whether something drops the client's RST."
                 .into(),
         ),
-        evidence: syn_ack_ignored::evidence(list.iter().map(|c| &case.joined.connections[*c])),
+        evidence: attempt::evidence_with_replies(list.iter().map(|c| &case.joined.connections[*c])),
     })
 }

@@ -40,11 +40,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
 
 fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft> {
     let case = context.case;
-    let time = |c: &ConnectionId| {
-        let x = &case.joined.connections[*c];
-        after_syn(x).or(attempt::tried(case, x))
-    };
-    let worst = *list.iter().max_by_key(|c| time(c))?;
+    let (worst, time) = attempt::slowest(case, list)?;
     let x = &case.joined.connections[worst];
     let first = case.evidence.event(*x.replies.ignored.first()?).at;
     let after = first - x.first_syn?;
@@ -68,7 +64,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
     Some(Draft {
         id: PAGE.id,
         severity: if connected {
-            cost::severity(time(&worst), false)
+            cost::severity(time, false)
         } else {
             Severity::High
         },
@@ -83,27 +79,13 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
             words::counted(x.repeats + 1, "SYN", "SYNs"),
             words::counted(x.replies.ignored.len(), "SYN-ACK", "SYN-ACKs"),
         ),
-        cost: time(&worst),
+        cost: time,
         total: None,
         remedy: Some(format!(
             "Look at what drops packets from {} on the client (its firewall's counters, rp_filter), or capture there to \
              see whether the SYN-ACK reaches it.",
             to.ip
         )),
-        evidence: evidence(list.iter().map(|c| &case.joined.connections[*c])),
+        evidence: attempt::evidence_with_replies(list.iter().map(|c| &case.joined.connections[*c])),
     })
-}
-
-/// The SYNs and what came back for them.
-pub(super) fn evidence<'a>(
-    list: impl Iterator<Item = &'a Connection>,
-) -> Vec<crate::join::EventId> {
-    let list: Vec<&Connection> = list.collect();
-    let mut events = attempt::evidence(list.iter().copied());
-    let replies = list
-        .iter()
-        .flat_map(|x| x.replies.ignored.iter().chain(&x.replies.foreign));
-    events.extend(replies.copied());
-    events.truncate(super::tally::MAX_EVIDENCE);
-    events
 }

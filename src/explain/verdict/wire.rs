@@ -2,7 +2,8 @@
 //! a connection is not known.
 
 use super::{
-    Account, Case, Subject, WORTH_SAYING, culprit, ranked, share, unanswered_since, unexplained,
+    Account, Case, Subject, WORTH_SAYING, culprit, other_waits, ranked, share, unanswered_since,
+    unexplained,
 };
 use crate::coverage::{Kind, Wanted};
 use crate::explain::ledger::{Line, after_syn, is_answer_captured};
@@ -18,17 +19,8 @@ pub fn sentences(case: &Case, account: &Account) -> Vec<String> {
         Subject::Connection(c) => connection(case, account, &case.joined.connections[c]),
         Subject::Lookup(l) => vec![lookup(case, account, &case.joined.lookups[l])],
     };
-    let waits = ranked(account);
-    if let Some(worst) = waits.first() {
-        let others: Vec<String> = waits
-            .iter()
-            .filter(|l| l.kind != worst.kind)
-            .take(3)
-            .map(|l| format!("{} {}", words::took(l.span), culprit(case, &[l])))
-            .collect();
-        if !others.is_empty() {
-            list.insert(1, format!("It also waited {}.", words::list(&others)));
-        }
+    if let Some(waits) = other_waits(case, account) {
+        list.insert(1, format!("It also waited {waits}."));
     }
     list
 }
