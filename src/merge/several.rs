@@ -1,7 +1,7 @@
 //! Several captures of one run: taken on one host, or at several places with clocks of their own.
 
 use crate::event::{Event, Packet, What};
-use crate::flow::FiveTuple;
+use crate::flow::{FiveTuple, Transport};
 use crate::input::CaptureFacts;
 use crate::time::Span;
 use std::collections::{HashMap, HashSet};
@@ -112,16 +112,19 @@ fn of(packets: &[Event], input: u16) -> impl Iterator<Item = &Event> {
 /// Packets that two captures share are this near to one distance in time: what a path may add to some of them.
 const ONE_DISTANCE: Span = Span::millis(20);
 
-/// How much later a capture shows what the first shows, by the packet in the middle; `None` where that is not certain. A
-/// query or SYN that was sent again looks like the first one, so that some answer must be in both, and all distances alike;
-/// and of captures that follow each other (one that was rotated) most of what either holds must be in both.
+/// How much later a capture shows what the first shows, by the packet in the middle; `None` where that is not certain.
+///
+/// What was sent again looks like the first one, and its late answer like the answer to the second: one exchange of
+/// DNS, or answers alone, are no proof. Proof is a TCP handshake or two questions, each with its answer, that both hold,
+/// all at one distance; and of captures that follow each other (one that was rotated) most of what either holds must be in
+/// both.
 fn apart(
     known: &HashMap<Mark, &Event>,
     packets: &[Event],
     (first, other): (&CaptureFacts, &CaptureFacts),
 ) -> Option<Span> {
     let mut seen = HashSet::new();
-    let mut answers = 0;
+    let mut shared = HashSet::new();
     let mut distances: Vec<Span> = Vec::new();
     for event in of(packets, other.input) {
         let Some(mark) = mark(event).filter(|m| seen.insert(*m)) else {
@@ -129,14 +132,34 @@ fn apart(
         };
         if let Some(same) = known.get(&mark) {
             distances.push(event.at - same.at);
-            answers += usize::from(mark.answer);
+            shared.insert(mark);
         }
     }
+    if !proven(&shared) {
+        return None;
+    }
     let middle = distances.len() / 2;
-    let apart =
-        (answers > 0 && distances.len() >= 2).then(|| *distances.select_nth_unstable(middle).1)?;
+    let apart = *distances.select_nth_unstable(middle).1;
     let alike = distances.iter().all(|d| (*d - apart).abs() <= ONE_DISTANCE);
     let overlap = first.first <= other.last && other.first <= first.last;
     let most = 2 * distances.len() >= known.len().min(seen.len());
     (alike && (overlap || most)).then_some(apart)
+}
+
+/// Whether the packets that two captures share hold one handshake of TCP or two exchanges of DNS.
+fn proven(shared: &HashSet<Mark>) -> bool {
+    // The numbers of a SYN and of its SYN-ACK have nothing to do with each other.
+    let exchange = |mark: &Mark, flow: FiveTuple| match flow.transport {
+        Transport::Tcp => (flow, None),
+        Transport::Udp => (flow, Some(mark.number)),
+    };
+    let asked = shared.iter().filter(|m| !m.answer);
+    let asked: HashSet<_> = asked.map(|m| exchange(m, m.flow)).collect();
+    let answers = shared.iter().filter(|m| m.answer);
+    let whole = answers.filter(|m| asked.contains(&exchange(m, m.flow.reversed())));
+    let weight = whole.map(|m| match m.flow.transport {
+        Transport::Tcp => 2,
+        Transport::Udp => 1,
+    });
+    weight.sum::<u32>() >= 2
 }
