@@ -8,6 +8,7 @@ pub mod dns;
 pub mod files;
 pub mod packet;
 pub mod stack;
+pub mod syscall;
 
 use crate::time::{Span, Timestamp};
 pub use call::{
@@ -19,6 +20,7 @@ pub use packet::{IcmpKind, Packet, Quote, Service, TcpFlags};
 use serde::{Deserialize, Serialize};
 pub use stack::Stack;
 use std::sync::Arc;
+pub use syscall::{PayloadLayout, Syscall, TimeoutForm, WaitSet};
 
 /// One thing that happened, when, and where the reader finds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

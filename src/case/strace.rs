@@ -6,8 +6,9 @@
 mod stack;
 mod values;
 
-use crate::event::{Call, Change, Event, Fd, Life, Message, Op, Outcome, Task, What};
+use crate::event::{Call, Change, Event, Fd, Life, Message, Op, Outcome, Syscall, Task, What};
 use crate::time::{SECOND, Timestamp};
+use std::borrow::Cow;
 use std::io::{self, Write};
 use values::{
     address, address_length, descriptor, endpoint, endpoint_length, family, payload, quoted, style,
@@ -18,7 +19,7 @@ pub fn write(event: &Event, out: &mut dyn Write) -> io::Result<()> {
     match &event.what {
         What::Call(call) => {
             lead(&call.task, event.at, out)?;
-            write!(out, "{}", arguments(call))?;
+            write!(out, "{}({})", name(&call.op), arguments(&call.op))?;
             result(call, event.at, out)
         }
         What::Life(life) => ending(life, event.at, out),
@@ -100,57 +101,50 @@ fn birth(
     lead(&parent, at, out)?;
     writeln!(
         out,
-        "clone(child_stack=NULL, flags={flags}) = {child} <0.000000>"
+        "{}(child_stack=NULL, flags={flags}) = {child} <0.000000>",
+        Syscall::Clone.name()
     )
 }
 
-fn arguments(call: &Call) -> String {
-    match &call.op {
+fn name(op: &Op) -> Cow<'_, str> {
+    match (op, op.syscall()) {
+        (Op::Other { name }, _) => Cow::Owned(quoted(name.as_bytes())),
+        (_, syscall) => Cow::Borrowed(syscall.map_or("", Syscall::name)),
+    }
+}
+
+fn arguments(op: &Op) -> String {
+    match op {
         Op::Socket { kind, .. } => {
+            format!("{}, {}, IPPROTO_IP", family(kind.family), style(kind.style))
+        }
+        Op::Connect { fd, to: end } | Op::Bind { fd, local: end } => {
             format!(
-                "socket({}, {}, IPPROTO_IP)",
-                family(kind.family),
-                style(kind.style)
+                "{}, {}, {}",
+                descriptor(fd),
+                address(end),
+                address_length(end)
             )
         }
-        Op::Connect { fd, to } => format!(
-            "connect({}, {}, {})",
-            descriptor(fd),
-            address(to),
-            address_length(to)
-        ),
-        Op::Bind { fd, local } => format!(
-            "bind({}, {}, {})",
-            descriptor(fd),
-            address(local),
-            address_length(local)
-        ),
-        Op::Accept { fd, .. } => format!("accept({}, NULL, NULL)", descriptor(fd)),
-        Op::LocalName { fd, local } => {
-            format!("getsockname({}, {}, [16])", descriptor(fd), address(local))
-        }
-        Op::PeerName { fd, peer } => {
-            format!("getpeername({}, {}, [16])", descriptor(fd), address(peer))
+        Op::Accept { fd, .. } => format!("{}, NULL, NULL", descriptor(fd)),
+        Op::LocalName { fd, local: end } | Op::PeerName { fd, peer: end } => {
+            format!("{}, {}, [16]", descriptor(fd), address(end))
         }
         Op::SocketStyleIs { fd, style: s } => {
             format!(
-                "getsockopt({}, SOL_SOCKET, SO_TYPE, [{}], [4])",
+                "{}, SOL_SOCKET, SO_TYPE, [{}], [4]",
                 descriptor(fd),
                 style(*s)
             )
         }
         Op::SocketError { fd, error } => {
             let error = error.as_deref().unwrap_or("0");
-            format!(
-                "getsockopt({}, SOL_SOCKET, SO_ERROR, [{error}], [4])",
-                descriptor(fd)
-            )
+            format!("{}, SOL_SOCKET, SO_ERROR, [{error}], [4]", descriptor(fd))
         }
         Op::Send { fd, messages } => send(fd, messages),
         Op::Receive { fd, messages } => receive(fd, messages),
         Op::Wait { fds, timeout, .. } => wait(fds, *timeout),
-        Op::Close { fd } => format!("close({})", descriptor(fd)),
-        Op::Duplicate { fd, .. } => format!("dup({})", descriptor(fd)),
+        Op::Close { fd } | Op::Duplicate { fd, .. } => descriptor(fd),
         Op::Clone { thread, files } => {
             let mut flags = vec!["CLONE_VM"];
             if *files {
@@ -159,12 +153,12 @@ fn arguments(call: &Call) -> String {
             if *thread {
                 flags.push("CLONE_THREAD");
             }
-            format!("clone(child_stack=NULL, flags={}|SIGCHLD)", flags.join("|"))
+            format!("child_stack=NULL, flags={}|SIGCHLD", flags.join("|"))
         }
-        Op::Exec { program } => format!("execve(\"{}\", [], [])", quoted(program.as_bytes())),
-        Op::Sleep => "nanosleep({}, NULL)".into(),
-        Op::IoUring => "io_uring_setup(0, {})".into(),
-        Op::Other { name } => format!("{}()", quoted(name.as_bytes())),
+        Op::Exec { program } => format!("\"{}\", [], []", quoted(program.as_bytes())),
+        Op::Sleep => "{}, NULL".into(),
+        Op::IoUring => "0, {}".into(),
+        Op::Other { .. } => String::new(),
     }
 }
 
@@ -174,7 +168,7 @@ fn send(fd: &Fd, messages: &[Message]) -> String {
             .peer
             .map_or(("NULL".into(), 0), |p| (endpoint(p), endpoint_length(p)));
         return format!(
-            "sendto({}, {}, {}, 0, {to}, {length})",
+            "{}, {}, {}, 0, {to}, {length}",
             descriptor(fd),
             payload(fd, message),
             message.length
@@ -182,7 +176,7 @@ fn send(fd: &Fd, messages: &[Message]) -> String {
     }
     let list: Vec<String> = messages.iter().map(|m| header(fd, m)).collect();
     format!(
-        "sendmmsg({}, [{}], {}, 0)",
+        "{}, [{}], {}, 0",
         descriptor(fd),
         list.join(", "),
         messages.len()
@@ -191,14 +185,14 @@ fn send(fd: &Fd, messages: &[Message]) -> String {
 
 fn receive(fd: &Fd, messages: &[Message]) -> String {
     match messages {
-        [] => format!("recvfrom({}, \"\", 0, 0, NULL, NULL)", descriptor(fd)),
+        [] => format!("{}, \"\", 0, 0, NULL, NULL", descriptor(fd)),
         [message] => {
             let from = message.peer.map_or_else(
                 || "NULL, NULL".into(),
                 |p| format!("{}, [28 => 16]", endpoint(p)),
             );
             format!(
-                "recvfrom({}, {}, 65536, 0, {from})",
+                "{}, {}, 65536, 0, {from}",
                 descriptor(fd),
                 payload(fd, message)
             )
@@ -206,7 +200,7 @@ fn receive(fd: &Fd, messages: &[Message]) -> String {
         _ => {
             let list: Vec<String> = messages.iter().map(|m| header(fd, m)).collect();
             format!(
-                "recvmmsg({}, [{}], {}, 0, NULL)",
+                "{}, [{}], {}, 0, NULL",
                 descriptor(fd),
                 list.join(", "),
                 messages.len()
@@ -233,13 +227,13 @@ fn header(fd: &Fd, message: &Message) -> String {
 fn wait(fds: &[Fd], timeout: Option<crate::time::Span>) -> String {
     let timeout = timeout.map_or_else(|| "-1".into(), |t| (t.0 / 1_000_000).to_string());
     if fds.is_empty() {
-        return format!("epoll_wait(0, [], 0, {timeout})");
+        return format!("0, [], 0, {timeout}");
     }
     let list: Vec<String> = fds
         .iter()
         .map(|fd| format!("{{fd={}, events=POLLIN}}", descriptor(fd)))
         .collect();
-    format!("poll([{}], {}, {timeout})", list.join(", "), fds.len())
+    format!("[{}], {}, {timeout}", list.join(", "), fds.len())
 }
 
 /// What strace says behind the result of a `poll`. `epoll_wait` names no descriptors.

@@ -15,7 +15,6 @@ mod dressing;
 mod glued;
 mod lex;
 mod life;
-mod names;
 mod outcome;
 mod payload;
 mod prefix;
@@ -25,12 +24,11 @@ mod tally;
 mod tasks;
 mod wait;
 
-use crate::event::{Change, Event, Outcome};
+use crate::event::{Change, Event, Outcome, Syscall};
 use crate::input::TraceFacts;
 use crate::time::{Span, Timestamp};
 use clock::Clock;
 use dressing::Dressing;
-use names::Kind;
 use prefix::{Body, Lead};
 use split::MAX_FOREIGN;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +53,7 @@ pub type Sink<'a> = &'a mut dyn FnMut(Event);
 /// A call whose end has not been seen yet.
 #[derive(Debug)]
 struct Pending {
-    kind: Kind,
+    syscall: Syscall,
     name: Box<[u8]>,
     /// Its arguments so far; empty for calls of no interest.
     args: Vec<u8>,
@@ -192,7 +190,7 @@ impl Reader {
             Some((
                 _,
                 Body::Call {
-                    kind: Kind::Unknown,
+                    syscall: Syscall::Unknown,
                     ..
                 },
             )) if self.open.is_some() => {
@@ -224,7 +222,11 @@ impl Reader {
             ended: lead.ended || self.ended && lead.time.is_some(),
         };
         match *body {
-            Body::Call { kind, name, args } => self.call(entry, kind, name, args, sink),
+            Body::Call {
+                syscall,
+                name,
+                args,
+            } => self.call(entry, syscall, name, args, sink),
             Body::Resumed { name, tail } => self.resumed(entry, name, tail, sink),
             Body::Detached => {}
             Body::Signal(text) => {
@@ -266,31 +268,38 @@ impl Reader {
     }
 
     /// When a call began whose end is known: a call that waits did so since the thread's last one.
-    fn begin_of(&mut self, entry: &Entry<'_>, kind: Kind) -> Timestamp {
+    fn begin_of(&mut self, entry: &Entry<'_>, syscall: Syscall) -> Timestamp {
         let end = entry.at;
         let known = self.ends.len() < MAX_PENDING || self.ends.contains_key(&entry.tid);
         let last = known.then(|| self.ends.insert(entry.tid, end)).flatten();
-        last.filter(|last| kind.may_wait() && *last < end)
+        last.filter(|last| syscall.may_wait() && *last < end)
             .unwrap_or(end)
     }
 
-    fn call(&mut self, entry: Entry<'_>, kind: Kind, name: &[u8], args: &[u8], sink: Sink<'_>) {
+    fn call(
+        &mut self,
+        entry: Entry<'_>,
+        syscall: Syscall,
+        name: &[u8],
+        args: &[u8],
+        sink: Sink<'_>,
+    ) {
         let mut entry = entry;
         let mut end = None;
         if entry.ended {
             end = Some(entry.at);
-            entry.at = self.begin_of(&entry, kind);
+            entry.at = self.begin_of(&entry, syscall);
         }
         let Entry {
             number, at, tid, ..
         } = entry;
-        self.tally.call(kind, args);
-        let boring = kind.is_boring() || kind.is_general() && !self.may_matter(args);
+        self.tally.call(syscall, args);
+        let boring = syscall.is_boring() || syscall.is_general() && !self.may_matter(args);
         if args.last() == Some(&b'>')
             && let Some((before, moved)) = life::unfinished(args)
         {
             let pending = Pending {
-                kind: if boring { Kind::Other } else { kind },
+                syscall: if boring { Syscall::Other } else { syscall },
                 name: name.into(),
                 args: if boring { Vec::new() } else { before.to_vec() },
                 at,
@@ -309,16 +318,16 @@ impl Reader {
             self.dull(entry, name, args, sink);
             return;
         }
-        match call::read(kind, args) {
+        match call::read(syscall, args) {
             Some(parsed) => {
                 if let (Some(end), Some(lasted)) = (end, parsed.lasted) {
                     entry.at = end - lasted;
                 }
-                self.complete(kind, name, parsed, entry, end, sink);
+                self.complete(syscall, name, parsed, entry, end, sink);
             }
             None => {
                 self.open = Some(Pending {
-                    kind,
+                    syscall,
                     name: name.into(),
                     args: args[..args.len().min(MAX_FOREIGN.0)].to_vec(),
                     at,
@@ -342,13 +351,13 @@ impl Reader {
         if lasted < WORTH_TELLING {
             return;
         }
-        let outcome = call::read(Kind::Other, args).map_or(Outcome::Unknown, |p| p.outcome);
+        let outcome = call::read(Syscall::Other, args).map_or(Outcome::Unknown, |p| p.outcome);
         let parsed = call::Parsed {
             op: None,
             outcome,
             lasted: Some(lasted),
         };
-        self.complete(Kind::Other, name, parsed, entry, None, sink);
+        self.complete(Syscall::Other, name, parsed, entry, None, sink);
     }
 
     /// A line that is not strace's, or not from its first byte on.

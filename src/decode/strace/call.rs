@@ -1,10 +1,10 @@
 //! One complete call, name, arguments and result, to an [`Op`].
 
-use super::names::{self, Kind};
 use super::outcome::{self, Ending};
 use super::{address, descriptor, lex, payload, wait};
 use crate::event::{
-    Address, Fd, FdNote, Message, Op, Outcome, SocketFamily, SocketKind, SocketStyle,
+    Address, Fd, FdNote, Message, Op, Outcome, PayloadLayout, SocketFamily, SocketKind,
+    SocketStyle, Syscall,
 };
 use crate::time::Span;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Parsed {
 }
 
 /// Reads a call from behind its opening bracket; `None` when no result stands there (yet).
-pub fn read(kind: Kind, args: &[u8]) -> Option<Parsed> {
+pub fn read(syscall: Syscall, args: &[u8]) -> Option<Parsed> {
     let list = lex::list(args, b')');
     let ending = if let Some(rest) = list.rest {
         outcome::read(rest)?
@@ -35,23 +35,23 @@ pub fn read(kind: Kind, args: &[u8]) -> Option<Parsed> {
         outcome::read(&args[at + 1..])?
     };
     Some(Parsed {
-        op: op(kind, &list.items, Some(&ending)),
+        op: op(syscall, &list.items, Some(&ending)),
         outcome: ending.outcome,
         lasted: ending.lasted,
     })
 }
 
 /// Reads a call whose end was never seen.
-pub fn read_open(kind: Kind, args: &[u8]) -> Parsed {
+pub fn read_open(syscall: Syscall, args: &[u8]) -> Parsed {
     let list = lex::list(args, b')');
     Parsed {
-        op: op(kind, &list.items, None),
+        op: op(syscall, &list.items, None),
         outcome: Outcome::Unknown,
         lasted: None,
     }
 }
 
-fn op(kind: Kind, items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
+fn op(syscall: Syscall, items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
     let item = |at: usize| items.get(at).copied().unwrap_or_default();
     let value = ending.and_then(|e| e.outcome.value());
     let result = ending.map_or(&b""[..], |e| e.text);
@@ -61,56 +61,47 @@ fn op(kind: Kind, items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
             .unwrap_or(Fd::bare(-1))
     };
     let fd = || descriptor::fd(item(0));
-    Some(match kind {
-        Kind::SocketCall => return socketcall(items, ending),
-        Kind::Socket => Op::Socket {
+    Some(match syscall {
+        Syscall::SocketCall => return socketcall(items, ending),
+        Syscall::Socket => Op::Socket {
             kind: socket_kind(item(0), item(1)),
             fd: new_fd(),
         },
-        Kind::Connect => Op::Connect {
+        Syscall::Connect => Op::Connect {
             fd: fd()?,
             to: address::read(item(1)).unwrap_or(Address::Other("unknown".into())),
         },
-        Kind::Bind => Op::Bind {
+        Syscall::Bind => Op::Bind {
             fd: fd()?,
             local: address::read(item(1)).unwrap_or(Address::Other("unknown".into())),
         },
-        Kind::Accept => Op::Accept {
+        Syscall::Accept => Op::Accept {
             fd: fd()?,
             new: accepted(new_fd(), item(1)),
         },
-        Kind::LocalName | Kind::PeerName => {
+        Syscall::GetSockName | Syscall::GetPeerName => {
             value?;
             let (fd, address) = (fd()?, address::read(item(1))?);
-            if kind == Kind::LocalName {
+            if syscall == Syscall::GetSockName {
                 Op::LocalName { fd, local: address }
             } else {
                 Op::PeerName { fd, peer: address }
             }
         }
-        Kind::GetOption => {
+        Syscall::GetSockOpt => {
             value?;
             option(fd()?, item(1), item(2), item(3))?
         }
-        Kind::Send | Kind::SendMsg | Kind::SendMany | Kind::Write | Kind::WriteVector => {
-            send(kind, items, fd()?, ending)
-        }
-        Kind::Receive | Kind::ReceiveMsg | Kind::ReceiveMany | Kind::Read | Kind::ReadVector => {
-            receive(kind, items, fd()?, value)
-        }
-        Kind::Poll
-        | Kind::PollSpec
-        | Kind::Select
-        | Kind::SelectSpec
-        | Kind::Epoll
-        | Kind::EpollSpec
-        | Kind::Restart => wait::read(kind, items, result)?,
-        Kind::Close => Op::Close { fd: fd()? },
-        Kind::Duplicate => Op::Duplicate {
+        Syscall::Send(layout) => send(layout, items, fd()?, ending),
+        Syscall::Receive(layout) => receive(layout, items, fd()?, value),
+        Syscall::Wait(set, form) => wait::read(set, form, items, result),
+        Syscall::Restart => wait::resumed(items, result)?,
+        Syscall::Close => Op::Close { fd: fd()? },
+        Syscall::Dup => Op::Duplicate {
             fd: fd()?,
             new: new_fd().number,
         },
-        Kind::Control => {
+        Syscall::Fcntl => {
             // F_DUPFD is 0 and F_DUPFD_CLOEXEC 1030 in raw output (include/uapi/linux/fcntl.h).
             if !(item(1).starts_with(b"F_DUPFD") || item(1) == b"0" || item(1) == b"0x406") {
                 return None;
@@ -120,12 +111,12 @@ fn op(kind: Kind, items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
                 new: new_fd().number,
             }
         }
-        Kind::Clone => clone(items),
-        Kind::Fork => Op::Clone {
+        Syscall::Clone => clone(items),
+        Syscall::Fork => Op::Clone {
             thread: false,
             files: false,
         },
-        Kind::Exec => {
+        Syscall::Exec => {
             let path = items
                 .iter()
                 .take(2)
@@ -135,24 +126,29 @@ fn op(kind: Kind, items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
                 program: String::from_utf8_lossy(&path).into(),
             }
         }
-        Kind::Sleep => Op::Sleep,
-        Kind::IoUring => Op::IoUring,
-        Kind::OtherNetwork | Kind::Memory | Kind::File | Kind::Other | Kind::Unknown => {
-            return None;
-        }
+        Syscall::Sleep => Op::Sleep,
+        Syscall::IoUringSetup => Op::IoUring,
+        Syscall::Ptrace
+        | Syscall::Prctl
+        | Syscall::Seccomp
+        | Syscall::OtherNetwork
+        | Syscall::Memory
+        | Syscall::File
+        | Syscall::Other
+        | Syscall::Unknown => return None,
     })
 }
 
 /// `socketcall(SYS_CONNECT, [3, {…}, 16])`
 fn socketcall(items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
     let name = items.first()?.strip_prefix(b"SYS_")?.to_ascii_lowercase();
-    let kind = names::kind(&name);
-    if kind == Kind::SocketCall {
+    let syscall = Syscall::named(&name);
+    if syscall == Syscall::SocketCall {
         return None;
     }
     match items.get(1)?.first()? {
-        b'[' | b'{' if items.len() == 2 => op(kind, &lex::inside(items[1]), ending),
-        _ => op(kind, &items[1..], ending),
+        b'[' | b'{' if items.len() == 2 => op(syscall, &lex::inside(items[1]), ending),
+        _ => op(syscall, &items[1..], ending),
     }
 }
 
@@ -244,22 +240,22 @@ fn accepted(mut new: Fd, address: &[u8]) -> Fd {
     new
 }
 
-fn send(kind: Kind, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op {
+fn send(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op {
     let item = |at: usize| items.get(at).copied().unwrap_or_default();
     let value = ending.and_then(|e| e.outcome.value());
     let (style, dns) = payload_hints(&fd);
     let mut names: Option<Address> = None;
     let mut messages = Vec::new();
-    if kind == Kind::SendMany {
+    if layout == PayloadLayout::Headers {
         for (index, (name, bytes, _)) in payload::headers(item(1)).into_iter().enumerate() {
             let taken = value.is_some_and(|count| i64::try_from(index).is_ok_and(|i| i < count));
             messages.push(bytes.message(name.as_ref(), taken, style, dns));
             names = names.or(name);
         }
     } else {
-        let (name, bytes) = match kind {
-            Kind::SendMsg => payload::header(item(1)),
-            Kind::WriteVector => (None, payload::vector(item(1))),
+        let (name, bytes) = match layout {
+            PayloadLayout::Header => payload::header(item(1)),
+            PayloadLayout::Vector => (None, payload::vector(item(1))),
             _ => {
                 let bytes = payload::single(item(1), items.get(2).copied());
                 (address::read(item(4)), bytes)
@@ -294,7 +290,7 @@ fn family_note(address: &Address) -> Option<Arc<FdNote>> {
     }))
 }
 
-fn receive(kind: Kind, items: &[&[u8]], mut fd: Fd, value: Option<i64>) -> Op {
+fn receive(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, value: Option<i64>) -> Op {
     let item = |at: usize| items.get(at).copied().unwrap_or_default();
     let (style, dns) = payload_hints(&fd);
     let mut messages: Vec<Message> = Vec::new();
@@ -302,7 +298,7 @@ fn receive(kind: Kind, items: &[&[u8]], mut fd: Fd, value: Option<i64>) -> Op {
     // What did not come was not received: failed calls and the end of a stream have no message.
     let count = value.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0);
     if let Some(count) = count {
-        if kind == Kind::ReceiveMany {
+        if layout == PayloadLayout::Headers {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
             for (name, mut bytes, length) in payload::headers(item(1)).into_iter().take(count) {
                 bytes.set_length(length);
@@ -310,9 +306,9 @@ fn receive(kind: Kind, items: &[&[u8]], mut fd: Fd, value: Option<i64>) -> Op {
                 names = names.or(name);
             }
         } else {
-            let (name, mut bytes) = match kind {
-                Kind::ReceiveMsg => payload::header(item(1)),
-                Kind::ReadVector => (None, payload::vector(item(1))),
+            let (name, mut bytes) = match layout {
+                PayloadLayout::Header => payload::header(item(1)),
+                PayloadLayout::Vector => (None, payload::vector(item(1))),
                 _ => (address::read(item(4)), payload::single(item(1), None)),
             };
             bytes.set_length(Some(count));

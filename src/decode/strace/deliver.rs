@@ -1,8 +1,7 @@
 //! From a call that was read to the event that is delivered, and what is learned from it for later lines.
 
-use super::names::Kind;
 use super::{Entry, MAX_PENDING, Reader, Sink, WORTH_TELLING, call, descriptor, lex, payload};
-use crate::event::{Address, Call, Change, Event, Life, Op, Outcome, Place, Task, What};
+use crate::event::{Address, Call, Change, Event, Life, Op, Outcome, Place, Syscall, Task, What};
 use crate::time::{Span, Timestamp};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ impl Reader {
     /// Delivers a call.
     pub(super) fn complete(
         &mut self,
-        kind: Kind,
+        syscall: Syscall,
         name: &[u8],
         parsed: call::Parsed,
         entry: Entry<'_>,
@@ -29,7 +28,7 @@ impl Reader {
         let lasted = exited.map_or(Span::ZERO, |exited| exited - at);
         let op = parsed
             .op
-            .filter(|op| !kind.is_general() || self.is_about_socket(op));
+            .filter(|op| !syscall.is_general() || self.is_about_socket(op));
         let op = match op {
             Some(op) => op,
             None if lasted >= WORTH_TELLING => Op::Other {

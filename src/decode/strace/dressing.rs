@@ -6,7 +6,7 @@
 use super::glued::{self, Shape};
 use super::prefix::{self, Body};
 use super::{call, carried, clock::Reading, lex};
-use crate::event::{Op, Outcome};
+use crate::event::{Op, Outcome, Syscall};
 use serde_json::{Map, Value};
 
 /// How many lines of the beginning are looked at.
@@ -383,8 +383,8 @@ fn width(lines: &[Vec<u8>]) -> Option<usize> {
 /// Whether a line is a whole one of strace's.
 fn is_whole(text: &[u8]) -> bool {
     match prefix::line(text).or_else(|| carried::line(text)) {
-        Some((_, Body::Call { kind, args, .. })) => {
-            args.ends_with(b" ...>") || call::read(kind, args).is_some()
+        Some((_, Body::Call { syscall, args, .. })) => {
+            args.ends_with(b" ...>") || call::read(syscall, args).is_some()
         }
         Some(_) => true,
         None => false,
@@ -395,8 +395,8 @@ fn is_whole(text: &[u8]) -> bool {
 fn goes_on(before: &[u8], text: &[u8]) -> bool {
     let read = |text| prefix::line(text).or_else(|| carried::line(text));
     match (read(before), read(text)) {
-        (Some((first, _)), Some((lead, Body::Call { kind, .. }))) => {
-            kind == super::names::Kind::Unknown || Shape::of(&first) != Shape::of(&lead)
+        (Some((first, _)), Some((lead, Body::Call { syscall, .. }))) => {
+            syscall == Syscall::Unknown || Shape::of(&first) != Shape::of(&lead)
         }
         (_, Some((lead, _))) => lead.time.is_none() && lead.tid.is_none(),
         _ => true,
@@ -414,13 +414,13 @@ fn stamps_end(lines: &[Vec<u8>]) -> bool {
     };
     let mut calls: Vec<(i64, Option<u32>, Option<i64>)> = Vec::new();
     for line in lines {
-        let Some((lead, Body::Call { kind, args, .. })) = prefix::line(line) else {
+        let Some((lead, Body::Call { syscall, args, .. })) = prefix::line(line) else {
             continue;
         };
         let Some(at) = lead.time.and_then(nanos) else {
             continue;
         };
-        let parsed = call::read(kind, args);
+        let parsed = call::read(syscall, args);
         if parsed.as_ref().is_some_and(|p| p.lasted.is_some()) {
             return false;
         }

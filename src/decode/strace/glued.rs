@@ -1,9 +1,9 @@
 //! Lines that are not plainly strace's: output of the program before a call, colours, quotation marks of
 //! mails; and whether a text is a trace at all.
 
-use super::names::Kind;
 use super::prefix::{self, Body, Lead};
 use super::{call, carried, clock::Reading, dressing, lex};
+use crate::event::Syscall;
 
 /// How far into a line a call is looked for.
 const MAX_SEARCH: usize = 4096;
@@ -32,8 +32,8 @@ impl Shape {
 /// one; unknown names never.
 pub fn is_substantial(body: &Body<'_>, calls: u64) -> bool {
     match body {
-        Body::Call { kind, args, .. } => {
-            let known = *kind != Kind::Unknown;
+        Body::Call { syscall, args, .. } => {
+            let known = *syscall != Syscall::Unknown;
             known && calls >= DOUBTED || has_result(args) || known && has_open_list(args)
         }
         _ => true,
@@ -110,9 +110,9 @@ pub fn line_within(text: &[u8], shape: Option<Shape>) -> Option<(Lead<'_>, Body<
             return None;
         }
         match body {
-            Body::Call { kind, args, .. } => {
-                let known = kind != Kind::Unknown && (at == 0 || !kind.is_boring());
-                (known && (args.ends_with(b" ...>") || call::read(kind, args).is_some()))
+            Body::Call { syscall, args, .. } => {
+                let known = syscall != Syscall::Unknown && (at == 0 || !syscall.is_boring());
+                (known && (args.ends_with(b" ...>") || call::read(syscall, args).is_some()))
                     .then_some((lead, body))
             }
             Body::Remark(_) => (at == 0).then_some((lead, body)),
@@ -184,7 +184,9 @@ pub fn is_line(text: &[u8]) -> bool {
     let nuls = text.iter().take_while(|b| **b == 0).count();
     let text = without_dressing(&text[nuls..], &mut scratch);
     match prefix::line(text).or_else(|| carried::line(text)) {
-        Some((_, Body::Call { kind, args, .. })) => kind != Kind::Unknown && has_result(args),
+        Some((_, Body::Call { syscall, args, .. })) => {
+            syscall != Syscall::Unknown && has_result(args)
+        }
         Some((_, Body::End(text))) => !text.starts_with(b"exited ("),
         Some((_, Body::Resumed { .. } | Body::Signal(_) | Body::Remark(_))) => true,
         _ => false,
@@ -195,7 +197,9 @@ pub fn is_line(text: &[u8]) -> bool {
 /// `Connecting toconnect(3, …) = 0` is a program's output, which ran into a line.
 pub fn is_carried(body: &Body<'_>, words: bool) -> bool {
     match body {
-        Body::Call { kind, args, .. } => has_result(args) && (*kind != Kind::Unknown || !words),
+        Body::Call { syscall, args, .. } => {
+            has_result(args) && (*syscall != Syscall::Unknown || !words)
+        }
         Body::Remark(_) => false,
         _ => true,
     }

@@ -3,7 +3,7 @@
 
 use super::clock::{self, Reading};
 use super::lex;
-use super::names::{self, Kind};
+use crate::event::Syscall;
 
 /// How far into a line a thread's name may reach: 15 bytes (`TASK_COMM_LEN`), each escaped with four.
 const MAX_COMM: usize = 80;
@@ -31,7 +31,7 @@ pub enum Body<'a> {
     /// `name(…`
     Call {
         /// What the name stands for.
-        kind: Kind,
+        syscall: Syscall,
         /// The call's name.
         name: &'a [u8],
         /// Everything behind the opening bracket.
@@ -173,7 +173,7 @@ fn body(text: &[u8]) -> Option<Body<'_>> {
             let end = text.iter().position(|b| !is_name(b))?;
             if text[end] == b'(' {
                 return Some(Body::Call {
-                    kind: names::kind(&text[..end]),
+                    syscall: Syscall::named(&text[..end]),
                     name: &text[..end],
                     args: &text[end + 1..],
                 });

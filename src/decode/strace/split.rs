@@ -1,8 +1,8 @@
 //! Calls that stand on more than one line: `<unfinished ...>` and `<... resumed>`, other text in between,
 //! wrapped lines, ends that never come.
 
-use super::names::{self, Kind};
 use super::{Entry, MAX_PENDING, Pending, Reader, Sink, call, life, outcome};
+use crate::event::Syscall;
 
 /// How many bytes and lines of foreign text may stand inside a call before it is given up.
 pub const MAX_FOREIGN: (usize, u32) = (1 << 16, 64);
@@ -16,7 +16,7 @@ impl Reader {
             .find(|key| self.pending.get(key).is_some_and(|p| *p.name == *name));
         let Some(mut pending) = key.and_then(|key| self.pending.remove(&key)) else {
             // It began before the log did.
-            self.tally.call(names::kind(name), b"");
+            self.tally.call(Syscall::named(name), b"");
             if let Some((lasted, _)) = outcome::duration(tail) {
                 let at = exit.at - lasted;
                 self.dull(Entry { at, ..exit }, name, tail, sink);
@@ -33,15 +33,15 @@ impl Reader {
             comm: exit.comm,
             ..pending.entry()
         };
-        let parsed = if pending.kind == Kind::Other {
-            call::read(Kind::Other, tail)
+        let parsed = if pending.syscall == Syscall::Other {
+            call::read(Syscall::Other, tail)
         } else {
             pending.args.extend_from_slice(tail);
-            call::read(pending.kind, &pending.args)
+            call::read(pending.syscall, &pending.args)
         };
-        let parsed = parsed.unwrap_or_else(|| call::read_open(pending.kind, &pending.args));
+        let parsed = parsed.unwrap_or_else(|| call::read_open(pending.syscall, &pending.args));
         let exit = self.clock.is_timed().then_some(exit.at);
-        self.complete(pending.kind, &pending.name, parsed, entry, exit, sink);
+        self.complete(pending.syscall, &pending.name, parsed, entry, exit, sink);
     }
 
     /// Remembers an unfinished call; an older one of the same task will never be finished.
@@ -58,10 +58,10 @@ impl Reader {
 
     /// Delivers a call whose end was never seen.
     pub(super) fn unknown(&mut self, pending: &Pending, sink: Sink<'_>) {
-        if pending.kind != Kind::Other {
-            let parsed = call::read_open(pending.kind, &pending.args);
+        if pending.syscall != Syscall::Other {
+            let parsed = call::read_open(pending.syscall, &pending.args);
             let entry = pending.entry();
-            self.complete(pending.kind, &pending.name, parsed, entry, None, sink);
+            self.complete(pending.syscall, &pending.name, parsed, entry, None, sink);
         }
     }
 
@@ -75,19 +75,19 @@ impl Reader {
         let before = open.args.len();
         open.args.push(b' ');
         open.args.extend_from_slice(text);
-        let mut parsed = call::read(open.kind, &open.args);
+        let mut parsed = call::read(open.syscall, &open.args);
         if parsed.is_none() && is_end {
             open.args.truncate(before);
             // The program's output opened a bracket or a string that is not the call's.
             parsed = outcome::read(&text.trim_ascii_start()[1..]).map(|ending| call::Parsed {
                 outcome: ending.outcome,
                 lasted: ending.lasted,
-                ..call::read_open(open.kind, &open.args)
+                ..call::read_open(open.syscall, &open.args)
             });
         }
         if let Some(parsed) = parsed {
             let entry = open.entry();
-            self.complete(open.kind, &open.name, parsed, entry, None, sink);
+            self.complete(open.syscall, &open.name, parsed, entry, None, sink);
             return true;
         }
         open.foreign += 1;

@@ -1,8 +1,8 @@
 //! What a log shows as a whole: counts, the options it was written with, what was wrong.
 
 use super::lex;
-use super::names::Kind;
 use super::prefix::Lead;
+use crate::event::{PayloadLayout, Syscall};
 use crate::input::Sees;
 
 /// How many warnings are kept; the rest is counted.
@@ -51,26 +51,24 @@ pub struct Tally {
 
 impl Tally {
     /// Counts a call. A program that has just begun executes, or its dynamic loader reads its cache (ld.so(8)).
-    pub fn call(&mut self, kind: Kind, args: &[u8]) {
+    pub fn call(&mut self, syscall: Syscall, args: &[u8]) {
         self.calls += 1;
         if !self.from_start && self.calls <= FIRST_CALLS {
-            self.from_start = kind == Kind::Exec || lex::find(args, b"/ld.so.cache").is_some();
+            self.from_start =
+                syscall == Syscall::Exec || lex::find(args, b"/ld.so.cache").is_some();
         }
-        match kind {
-            Kind::Socket => self.sees.sockets = true,
-            Kind::Send | Kind::SendMsg | Kind::SendMany => self.sees.sends = true,
-            Kind::Write | Kind::WriteVector => self.sees.writes = true,
-            Kind::Poll
-            | Kind::PollSpec
-            | Kind::Select
-            | Kind::SelectSpec
-            | Kind::Epoll
-            | Kind::EpollSpec => self.sees.waits = true,
-            Kind::Close => self.sees.closes = true,
-            Kind::Clone | Kind::Fork => self.sees.clones = true,
-            Kind::Memory => self.memory = true,
-            Kind::File => self.files = true,
-            Kind::OtherNetwork | Kind::GetOption | Kind::PeerName => self.network = true,
+        match syscall {
+            Syscall::Socket => self.sees.sockets = true,
+            Syscall::Send(PayloadLayout::Plain | PayloadLayout::Vector) => self.sees.writes = true,
+            Syscall::Send(_) => self.sees.sends = true,
+            Syscall::Wait(..) => self.sees.waits = true,
+            Syscall::Close => self.sees.closes = true,
+            Syscall::Clone | Syscall::Fork => self.sees.clones = true,
+            Syscall::Memory => self.memory = true,
+            Syscall::File => self.files = true,
+            Syscall::OtherNetwork | Syscall::GetSockOpt | Syscall::GetPeerName => {
+                self.network = true;
+            }
             _ => {}
         }
     }

@@ -1,24 +1,20 @@
 //! `poll`, `select`, `epoll_wait` and their relatives: who is waited for, who was ready, how long at most.
 
-use super::names::Kind;
 use super::{descriptor, lex};
-use crate::event::{Fd, Op};
+use crate::event::{Fd, Op, TimeoutForm, WaitSet};
 use crate::time::Span;
 
 /// Reads a waiting call. `result` is the text behind ` = `.
-pub fn read(kind: Kind, items: &[&[u8]], result: &[u8]) -> Option<Op> {
+pub fn read(set: WaitSet, form: TimeoutForm, items: &[&[u8]], result: &[u8]) -> Op {
     let item = |at: usize| items.get(at).copied().unwrap_or_default();
-    Some(match kind {
-        Kind::Poll | Kind::PollSpec => Op::Wait {
-            fds: polled(item(0)),
-            ready: returned(result),
-            timeout: if kind == Kind::Poll {
-                millis(item(2))
-            } else {
-                spec(item(2), 1)
-            },
-        },
-        Kind::Select | Kind::SelectSpec => {
+    let timeout = item(set.timeout_at());
+    let timeout = match form {
+        TimeoutForm::Millis => millis(timeout),
+        TimeoutForm::Timeval | TimeoutForm::Timespec => spec(timeout, form.fraction()),
+    };
+    let (fds, ready) = match set {
+        WaitSet::Poll => (polled(item(0)), returned(result)),
+        WaitSet::Select => {
             let mut fds: Vec<Fd> = Vec::new();
             for set in 1..4 {
                 for fd in set_of(item(set)) {
@@ -27,36 +23,26 @@ pub fn read(kind: Kind, items: &[&[u8]], result: &[u8]) -> Option<Op> {
                     }
                 }
             }
-            let unit = if kind == Kind::Select { 1_000 } else { 1 };
-            Op::Wait {
-                fds,
-                ready: selected(result),
-                timeout: spec(item(4), unit),
-            }
+            (fds, selected(result))
         }
-        Kind::Epoll | Kind::EpollSpec => Op::Wait {
-            fds: Vec::new(),
-            ready: epolled(item(1)),
-            timeout: if kind == Kind::Epoll {
-                millis(item(3))
-            } else {
-                spec(item(3), 1)
-            },
-        },
-        // `restart_syscall(<... resuming interrupted poll ...>)`
-        Kind::Restart => {
-            let what = item(0);
-            let waits = [&b" poll"[..], b" ppoll", b" select", b" pselect", b" epoll"];
-            if !waits.iter().any(|name| lex::find(what, name).is_some()) {
-                return None;
-            }
-            Op::Wait {
-                fds: Vec::new(),
-                ready: returned(result),
-                timeout: None,
-            }
-        }
-        _ => return None,
+        WaitSet::Epoll => (Vec::new(), epolled(item(1))),
+    };
+    Op::Wait {
+        fds,
+        ready,
+        timeout,
+    }
+}
+
+/// Reads `restart_syscall(<... resuming interrupted poll ...>)`.
+pub fn resumed(items: &[&[u8]], result: &[u8]) -> Option<Op> {
+    let what = items.first()?;
+    let waits = [&b" poll"[..], b" ppoll", b" select", b" pselect", b" epoll"];
+    let is_wait = waits.iter().any(|name| lex::find(what, name).is_some());
+    is_wait.then(|| Op::Wait {
+        fds: Vec::new(),
+        ready: returned(result),
+        timeout: None,
     })
 }
 
@@ -172,14 +158,21 @@ fn spec(value: &[u8], unit: i64) -> Option<Span> {
 mod tests {
     use super::*;
 
-    fn wait(kind: Kind, args: &str, result: &str) -> (Vec<i32>, Vec<i32>, Option<Span>) {
+    use TimeoutForm::{Millis, Timespec, Timeval};
+    use WaitSet::{Epoll, Poll, Select};
+
+    fn wait(
+        (set, form): (WaitSet, TimeoutForm),
+        args: &str,
+        result: &str,
+    ) -> (Vec<i32>, Vec<i32>, Option<Span>) {
         let list = lex::list(args.as_bytes(), b')');
-        match read(kind, &list.items, result.as_bytes()) {
-            Some(Op::Wait {
+        match read(set, form, &list.items, result.as_bytes()) {
+            Op::Wait {
                 fds,
                 ready,
                 timeout,
-            }) => (fds.iter().map(|fd| fd.number).collect(), ready, timeout),
+            } => (fds.iter().map(|fd| fd.number).collect(), ready, timeout),
             other => panic!("{other:?}"),
         }
     }
@@ -188,27 +181,31 @@ mod tests {
     fn polls() {
         let args = "[{fd=3<UDP:[1.1.1.1:5->2.2.2.2:53]>, events=POLLIN}, {fd=4, events=POLLOUT}], 2, 5000)";
         assert_eq!(
-            wait(Kind::Poll, args, "1 ([{fd=3<UDP:[x]>, revents=POLLIN}])"),
+            wait(
+                (Poll, Millis),
+                args,
+                "1 ([{fd=3<UDP:[x]>, revents=POLLIN}])"
+            ),
             (vec![3, 4], vec![3], Some(Span::seconds(5)))
         );
         assert_eq!(
-            wait(Kind::Poll, "NULL, 0, -1)", "? ERESTART"),
+            wait((Poll, Millis), "NULL, 0, -1)", "? ERESTART"),
             (vec![], vec![], None)
         );
         assert_eq!(
-            wait(Kind::Poll, "[{fd=3, events=0}], 1, 4294967295)", "0").2,
+            wait((Poll, Millis), "[{fd=3, events=0}], 1, 4294967295)", "0").2,
             None
         );
         assert_eq!(
             wait(
-                Kind::PollSpec,
+                (Poll, Timespec),
                 "[{fd=7, events=POLLIN}], 1, {tv_sec=1, tv_nsec=5}, NULL, 8)",
                 "1 ([{fd=7, revents=POLLIN}], left {tv_sec=0, tv_nsec=9})"
             ),
             (vec![7], vec![7], Some(Span(1_000_000_005)))
         );
         assert_eq!(
-            wait(Kind::PollSpec, "[{fd=7}], 1, NULL, NULL, 8)", "1").2,
+            wait((Poll, Timespec), "[{fd=7}], 1, NULL, NULL, 8)", "1").2,
             None
         );
     }
@@ -217,19 +214,24 @@ mod tests {
     fn selects() {
         assert_eq!(
             wait(
-                Kind::Select,
+                (Select, Timeval),
                 "8, [3<TCP:[1.1.1.1:1->2.2.2.2:2]> 7], [7], NULL, {tv_sec=1, tv_usec=5})",
                 "2 (in [3], out [7], left {tv_sec=0, tv_usec=1})"
             ),
             (vec![3, 7], vec![3], Some(Span(1_000_005_000)))
         );
         assert_eq!(
-            wait(Kind::Select, "1, [0], NULL, NULL, {900, 0})", "0 (Timeout)").2,
+            wait(
+                (Select, Timeval),
+                "1, [0], NULL, NULL, {900, 0})",
+                "0 (Timeout)"
+            )
+            .2,
             Some(Span::seconds(900))
         );
         assert_eq!(
             wait(
-                Kind::SelectSpec,
+                (Select, Timespec),
                 "1, [0], [], [], NULL, NULL)",
                 "1 (in [0])"
             ),
@@ -241,11 +243,11 @@ mod tests {
     fn epolls() {
         let args = "5<anon_inode:[eventpoll]>, [{events=EPOLLIN, data={u32=7, u64=7}}, {events=EPOLLIN, data={u32=4026531841, u64=140000}}], 128, 4998)";
         assert_eq!(
-            wait(Kind::Epoll, args, "2"),
+            wait((Epoll, Millis), args, "2"),
             (vec![], vec![7], Some(Span::millis(4998)))
         );
         assert_eq!(
-            wait(Kind::Epoll, "5, [], 128, -1)", "0"),
+            wait((Epoll, Millis), "5, [], 128, -1)", "0"),
             (vec![], vec![], None)
         );
     }
@@ -253,8 +255,8 @@ mod tests {
     #[test]
     fn restarted() {
         let list = lex::list(b"<... resuming interrupted poll ...>) = 0", b')');
-        assert!(read(Kind::Restart, &list.items, b"0").is_some());
+        assert!(resumed(&list.items, b"0").is_some());
         let list = lex::list(b"<... resuming interrupted futex ...>) = 0", b')');
-        assert!(read(Kind::Restart, &list.items, b"0").is_none());
+        assert!(resumed(&list.items, b"0").is_none());
     }
 }

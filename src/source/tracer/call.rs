@@ -5,12 +5,12 @@ mod enter;
 mod leave;
 mod outcome;
 
-use super::abi::{Abi, Kind};
+use super::abi::Abi;
 use super::arguments::Set;
 use super::socket::{Socket, Sockets};
 use super::stop::Stopped;
 use super::task::Traced;
-use crate::event::{Address, Fd, FdNote, Message, Op};
+use crate::event::{Address, Fd, FdNote, Message, Op, Syscall};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 pub use outcome::goes_on;
@@ -26,7 +26,7 @@ pub struct Pending {
     /// What it asks for.
     pub asked: Asked,
     abi: Abi,
-    kind: Kind,
+    call: Syscall,
     arguments: [u64; 6],
     socket: Option<Socket>,
 }

@@ -4,7 +4,9 @@
 //! The filter guards nothing; it only says when to look. Kernels from 5.11 on remember that a call number is
 //! always allowed and do not even run it.
 
-use super::abi::{ARCH_AARCH64, ARCH_I386, ARCH_X86_64, Abi, Kind, SOCKETCALLS, X32_BIT};
+use super::abi::{ARCH_AARCH64, ARCH_I386, ARCH_X86_64, Abi, X32_BIT};
+use crate::event::syscall::SYSCALLS;
+use crate::event::{PayloadLayout, Syscall};
 use libc::sock_filter;
 
 /// A `sendto` of more bytes is no DNS query and passes unstopped: queries over UDP are at most 512 bytes
@@ -94,29 +96,29 @@ impl Assembler {
 
     /// The trapped calls of one convention; ends by allowing.
     fn calls(&mut self, abi: Abi) {
-        for kind in Kind::TRAPPED {
-            let to = if kind == Kind::SendTo {
+        for call in Syscall::TRAPPED {
+            let to = if call == Syscall::Send(PayloadLayout::Addressed) {
                 Label::Send
             } else {
                 Label::Trace
             };
-            for number in abi.numbers(kind) {
+            for number in abi.numbers(call) {
                 self.jump(JUMP_EQUAL, number, to);
             }
         }
         if abi == Abi::I386 {
-            for number in abi.numbers(Kind::SocketCall) {
+            for number in abi.numbers(Syscall::SocketCall) {
                 self.jump(JUMP_EQUAL, number, Label::SocketCall);
             }
         }
         // What a traced program is refused, and a child that leaves the trace: told in the report.
-        for (kind, to) in [
-            (Kind::Ptrace, Label::Trace),
-            (Kind::Clone, Label::Clone),
-            (Kind::Prctl, Label::Prctl),
-            (Kind::Seccomp, Label::Seccomp),
+        for (call, to) in [
+            (Syscall::Ptrace, Label::Trace),
+            (Syscall::Clone, Label::Clone),
+            (Syscall::Prctl, Label::Prctl),
+            (Syscall::Seccomp, Label::Seccomp),
         ] {
-            for number in abi.numbers(kind) {
+            for number in abi.numbers(call) {
                 self.jump(JUMP_EQUAL, number, to);
             }
         }
@@ -156,9 +158,11 @@ pub fn program() -> Vec<sock_filter> {
         a.calls(Abi::I386);
         a.label(Label::SocketCall);
         a.load(low(0));
-        for (which, kind) in SOCKETCALLS {
-            if Kind::TRAPPED.contains(kind) {
-                a.jump(JUMP_EQUAL, *which, Label::Trace);
+        for row in SYSCALLS {
+            if Syscall::TRAPPED.contains(&row.call) {
+                for which in row.socketcall {
+                    a.jump(JUMP_EQUAL, *which, Label::Trace);
+                }
             }
         }
         a.give(RETURN_ALLOW);
@@ -246,10 +250,10 @@ mod tests {
                 (Abi::I386, ARCH_I386, 0),
             ] {
                 // Of seccomp 0 is the strict mode.
-                let trapped = Kind::TRAPPED
+                let trapped = Syscall::TRAPPED
                     .iter()
-                    .chain(&[Kind::Ptrace, Kind::Seccomp])
-                    .any(|kind| abi.numbers(*kind).contains(&(number | bit)));
+                    .chain(&[Syscall::Ptrace, Syscall::Seccomp])
+                    .any(|call| abi.numbers(*call).contains(&(number | bit)));
                 let expected = if trapped { RETURN_TRACE } else { RETURN_ALLOW };
                 assert_eq!(run(arch, number | bit, none), expected, "{abi:?} {number}");
             }

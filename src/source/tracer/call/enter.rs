@@ -1,8 +1,9 @@
 //! The beginning of a call: what it asks for is read from the caller's memory.
 
 use super::{Asked, CLONE, Entry, Outgoing, Pending, Scene, int};
-use crate::event::{Address, SocketFamily, SocketStyle};
-use crate::source::tracer::abi::{Kind, SOCKETCALLS};
+use crate::event::{
+    Address, PayloadLayout, SocketFamily, SocketStyle, Syscall, TimeoutForm, WaitSet,
+};
 use crate::source::tracer::arguments::{Buffer, Reader, Set};
 use crate::source::tracer::memory::{Memory, ProcessMemory};
 use crate::source::tracer::socket::Socket;
@@ -18,16 +19,13 @@ impl Scene<'_> {
     pub fn enter(&mut self, entry: Entry, at: Timestamp) -> Option<Pending> {
         let memory = self.stop.memory();
         let (abi, mut arguments) = (entry.abi, entry.arguments);
-        let mut kind = abi.kind(entry.number)?;
+        let mut call = abi.syscall(entry.number)?;
         let reader = Reader {
             memory: &memory,
             abi,
         };
-        if kind == Kind::SocketCall {
-            kind = SOCKETCALLS
-                .iter()
-                .find(|(which, _)| u64::from(*which) == arguments[0])?
-                .1;
+        if call == Syscall::SocketCall {
+            call = Syscall::socketcall(u32::try_from(arguments[0]).ok()?)?;
             let plain = matches!(arguments[0], 9 | 10); // send, recv: four arguments
             arguments = reader.words(arguments[1]);
             if plain {
@@ -35,65 +33,80 @@ impl Scene<'_> {
             }
         }
         let fd = int(arguments[0]);
-        if matches!(kind, Kind::Connect | Kind::Bind) {
+        if matches!(call, Syscall::Connect | Syscall::Bind) {
             self.sockets.renew(self.task.pid, fd);
         }
         let mut socket = None;
-        let asked = match kind {
-            Kind::Connect => Asked::Connect(matters(&reader, &arguments)?),
-            Kind::Bind => match reader.address(arguments[1], arguments[2])? {
+        let asked = match call {
+            Syscall::Connect => Asked::Connect(matters(&reader, &arguments)?),
+            Syscall::Bind => match reader.address(arguments[1], arguments[2])? {
                 local @ Address::Inet(_) => Asked::Bind(local),
                 _ => return None,
             },
-            Kind::SendTo | Kind::SendMsg | Kind::SendMmsg => {
-                let (of_interest, seen) = self.sends(&reader, kind, fd, &arguments)?;
+            Syscall::Send(
+                layout
+                @ (PayloadLayout::Addressed | PayloadLayout::Header | PayloadLayout::Headers),
+            ) => {
+                let (of_interest, seen) = self.sends(&reader, layout, fd, &arguments)?;
                 socket = seen;
                 Asked::Send(of_interest)
             }
-            Kind::IoUringSetup => Asked::IoUring,
-            Kind::Ptrace if matches!(arguments[0], TRACEME | ATTACH | SEIZE) => {
+            Syscall::IoUringSetup => Asked::IoUring,
+            Syscall::Ptrace if matches!(arguments[0], TRACEME | ATTACH | SEIZE) => {
                 Asked::Outside("ptrace")
             }
-            Kind::Prctl if int(arguments[0]) == libc::PR_SET_SECCOMP && arguments[1] == 1 => {
+            Syscall::Prctl if int(arguments[0]) == libc::PR_SET_SECCOMP && arguments[1] == 1 => {
                 Asked::Outside("seccomp")
             }
-            Kind::Seccomp if arguments[0] == 0 => Asked::Outside("seccomp"),
-            Kind::Clone if int(arguments[0]) & libc::CLONE_UNTRACED != 0 => Asked::Outside(CLONE),
-            Kind::Ptrace | Kind::Prctl | Kind::Seccomp | Kind::Clone => return None,
-            Kind::Restart => return self.task.restarting.take(),
+            Syscall::Seccomp if arguments[0] == 0 => Asked::Outside("seccomp"),
+            Syscall::Clone if int(arguments[0]) & libc::CLONE_UNTRACED != 0 => {
+                Asked::Outside(CLONE)
+            }
+            Syscall::Ptrace | Syscall::Prctl | Syscall::Seccomp | Syscall::Clone => return None,
+            Syscall::Restart => return self.task.restarting.take(),
             _ if !self.task.watch.is_open() => return None,
-            Kind::Write | Kind::Writev => {
+            Syscall::Send(layout @ (PayloadLayout::Plain | PayloadLayout::Vector)) => {
                 socket = Some(self.watched(fd)?);
-                let buffer = if kind == Kind::Write {
+                let buffer = if layout == PayloadLayout::Plain {
                     Reader::<ProcessMemory<'_>>::plain(arguments[1], arguments[2])
                 } else {
                     reader.scattered(arguments[1], arguments[2])
                 };
                 Asked::Send(vec![outgoing(&reader, &buffer)])
             }
-            Kind::RecvFrom | Kind::RecvMsg | Kind::RecvMmsg | Kind::Read | Kind::Readv => {
+            Syscall::Receive(_) => {
                 socket = Some(self.watched(fd)?);
                 Asked::Receive
             }
-            Kind::Close => {
+            Syscall::Close => {
                 socket = Some(self.watched(fd)?);
                 Asked::Close
             }
-            Kind::Poll
-            | Kind::Ppoll
-            | Kind::Select
-            | Kind::Pselect
-            | Kind::Epoll
-            | Kind::Epoll2 => wait(&reader, kind, &entry, &arguments),
-            Kind::Sleep => Asked::Sleep,
-            Kind::SocketCall => return None,
+            Syscall::Wait(set, form) => wait(&reader, (set, form), &entry, &arguments),
+            Syscall::Sleep => Asked::Sleep,
+            // Without a number of their own, or not the tracer's business.
+            Syscall::SocketCall
+            | Syscall::Socket
+            | Syscall::Accept
+            | Syscall::GetSockName
+            | Syscall::GetPeerName
+            | Syscall::GetSockOpt
+            | Syscall::Dup
+            | Syscall::Fcntl
+            | Syscall::Fork
+            | Syscall::Exec
+            | Syscall::OtherNetwork
+            | Syscall::Memory
+            | Syscall::File
+            | Syscall::Other
+            | Syscall::Unknown => return None,
         };
         Some(Pending {
             at,
             fd,
             asked,
             abi,
-            kind,
+            call,
             arguments,
             socket,
         })
@@ -103,18 +116,18 @@ impl Scene<'_> {
     fn sends<M: Memory>(
         &mut self,
         reader: &Reader<'_, M>,
-        kind: Kind,
+        layout: PayloadLayout,
         fd: i32,
         arguments: &[u64; 6],
     ) -> Option<(Vec<Outgoing>, Option<Socket>)> {
-        let (buffers, flags) = match kind {
-            Kind::SendTo => {
+        let (buffers, flags) = match layout {
+            PayloadLayout::Addressed => {
                 let mut buffer = Reader::<M>::plain(arguments[1], arguments[2]);
                 let length = usize::try_from(arguments[5] & 0xffff_ffff).unwrap_or(0);
                 buffer.name = (arguments[4], length);
                 (vec![buffer], arguments[3])
             }
-            Kind::SendMsg => (vec![reader.header(arguments[1])], arguments[2]),
+            PayloadLayout::Header => (vec![reader.header(arguments[1])], arguments[2]),
             _ => {
                 let headers = reader.headers(arguments[1], arguments[2]);
                 (headers.into_iter().map(|h| h.0).collect(), arguments[3])
@@ -171,26 +184,27 @@ fn outgoing<M: Memory>(reader: &Reader<'_, M>, buffer: &Buffer) -> Outgoing {
         length: buffer.length,
     }
 }
+
 fn wait<M: Memory>(
     reader: &Reader<'_, M>,
-    kind: Kind,
+    (set, form): (WaitSet, TimeoutForm),
     entry: &Entry,
     arguments: &[u64; 6],
 ) -> Asked {
-    let time_word = entry.abi.time_word(entry.number);
-    let millis = |n: u64| (int(n) >= 0).then(|| Span::millis(int(n).into()));
-    let count = usize::try_from(arguments[0]).unwrap_or(0);
-    let select = || Set::Select([arguments[1], arguments[2], arguments[3]], count);
-    let (set, timeout) = match kind {
-        Kind::Poll => (Set::Poll(arguments[0]), millis(arguments[2])),
-        Kind::Ppoll => (
-            Set::Poll(arguments[0]),
-            reader.time(arguments[2], time_word, 1),
-        ),
-        Kind::Select => (select(), reader.time(arguments[4], time_word, 1000)),
-        Kind::Pselect => (select(), reader.time(arguments[4], time_word, 1)),
-        Kind::Epoll2 => (Set::Unnamed, reader.time(arguments[3], 8, 1)),
-        _ => (Set::Unnamed, millis(arguments[3])),
+    let timeout = arguments[set.timeout_at()];
+    let timeout = match form {
+        TimeoutForm::Millis => (int(timeout) >= 0).then(|| Span::millis(int(timeout).into())),
+        TimeoutForm::Timeval | TimeoutForm::Timespec => {
+            reader.time(timeout, entry.abi.time_word(entry.number), form.fraction())
+        }
+    };
+    let set = match set {
+        WaitSet::Poll => Set::Poll(arguments[0]),
+        WaitSet::Select => {
+            let count = usize::try_from(arguments[0]).unwrap_or(0);
+            Set::Select([arguments[1], arguments[2], arguments[3]], count)
+        }
+        WaitSet::Epoll => Set::Unnamed,
     };
     Asked::Wait {
         fds: reader.named(&set, arguments[1]),

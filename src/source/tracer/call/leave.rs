@@ -2,12 +2,12 @@
 
 use super::outcome::outcome;
 use super::{Asked, Outgoing, Pending, Scene, with_note};
-use crate::event::{Address, Fd, Message, Op, Outcome, SocketFamily, SocketStyle};
-use crate::source::tracer::abi::Kind;
+use crate::event::{
+    Address, Fd, Message, Op, Outcome, PayloadLayout, SocketFamily, SocketStyle, Syscall,
+};
 use crate::source::tracer::arguments::Reader;
 use crate::source::tracer::memory::Memory;
 use crate::source::tracer::socket::Socket;
-
 use crate::source::tracer::watch::Service;
 use crate::time::Timestamp;
 
@@ -48,15 +48,15 @@ impl Scene<'_> {
                 // An unconnected socket gets its port with its first send.
                 let known = pending.socket.filter(|s| s.local.is_some());
                 let socket = known.or_else(|| self.look(fd, true));
-                let messages = self.sent(fd, socket, messages, pending.kind, result, now);
+                let messages = self.sent(fd, socket, messages, pending.call, result, now);
                 Op::Send {
                     fd: with_note(fd, socket.map(|s| s.note())),
                     messages,
                 }
             }
             Asked::Receive => {
-                let incoming = incoming(&reader, pending.kind, &pending.arguments, result);
-                let peek = peeks(pending.kind, &pending.arguments);
+                let incoming = incoming(&reader, pending.call, &pending.arguments, result);
+                let peek = peeks(pending.call, &pending.arguments);
                 Op::Receive {
                     fd: with_note(fd, pending.socket.map(|s| s.note())),
                     messages: self.received(fd, incoming, peek, now),
@@ -108,13 +108,13 @@ impl Scene<'_> {
         fd: i32,
         socket: Option<Socket>,
         messages: Vec<Outgoing>,
-        kind: Kind,
+        call: Syscall,
         result: i64,
         now: Timestamp,
     ) -> Vec<Message> {
         let is_stream = socket.is_some_and(|s| s.is(SocketFamily::Inet, SocketStyle::Stream));
-        let taken = |index: usize| match kind {
-            Kind::SendMmsg => i64::try_from(index).is_ok_and(|i| i < result),
+        let taken = |index: usize| match call {
+            Syscall::Send(PayloadLayout::Headers) => i64::try_from(index).is_ok_and(|i| i < result),
             _ => result >= 0,
         };
         let mut told = Vec::with_capacity(messages.len());
@@ -191,10 +191,11 @@ fn stream() -> Service {
         received: Vec::new(),
     }
 }
-fn peeks(kind: Kind, arguments: &[u64; 6]) -> bool {
-    let flags = match kind {
-        Kind::RecvFrom | Kind::RecvMmsg => arguments[3],
-        Kind::RecvMsg => arguments[2],
+
+fn peeks(call: Syscall, arguments: &[u64; 6]) -> bool {
+    let flags = match call {
+        Syscall::Receive(PayloadLayout::Addressed | PayloadLayout::Headers) => arguments[3],
+        Syscall::Receive(PayloadLayout::Header) => arguments[2],
         _ => 0,
     };
     flags & u64::from(libc::MSG_PEEK.unsigned_abs()) != 0
@@ -203,15 +204,15 @@ fn peeks(kind: Kind, arguments: &[u64; 6]) -> bool {
 /// What a receive has brought.
 fn incoming<M: Memory>(
     reader: &Reader<'_, M>,
-    kind: Kind,
+    call: Syscall,
     arguments: &[u64; 6],
     result: i64,
 ) -> Vec<Outgoing> {
     let Ok(result) = u64::try_from(result) else {
         return Vec::new();
     };
-    let buffers = match kind {
-        Kind::RecvFrom => {
+    let buffers = match call {
+        Syscall::Receive(PayloadLayout::Addressed) => {
             let mut buffer = Reader::<M>::plain(arguments[1], arguments[2]);
             if arguments[4] != 0 {
                 // The length is where the last argument points, an int.
@@ -221,9 +222,11 @@ fn incoming<M: Memory>(
             }
             vec![(buffer, result)]
         }
-        Kind::RecvMsg => vec![(reader.header(arguments[1]), result)],
-        Kind::RecvMmsg => reader.headers(arguments[1], result),
-        Kind::Readv => vec![(reader.scattered(arguments[1], arguments[2]), result)],
+        Syscall::Receive(PayloadLayout::Header) => vec![(reader.header(arguments[1]), result)],
+        Syscall::Receive(PayloadLayout::Headers) => reader.headers(arguments[1], result),
+        Syscall::Receive(PayloadLayout::Vector) => {
+            vec![(reader.scattered(arguments[1], arguments[2]), result)]
+        }
         _ => vec![(Reader::<M>::plain(arguments[1], arguments[2]), result)],
     };
     buffers
