@@ -23,7 +23,7 @@
 //! | [`clock`], [`merge`], [`intern`] | the trace's times laid on the capture's; one ordered stream; one copy of what repeats | no |
 //! | [`coverage`] | what each input could have shown; the witness of every negative claim | no |
 //! | [`join`] | who caused what: processes, sockets, queries, lookups, connection attempts | no |
-//! | [`timetable`] | how long stub resolvers wait, by arithmetic | no |
+//! | [`timetable`] | one profile per stub resolver: how long it waits, by arithmetic, and how its queries are recognised | no |
 //! | [`explain`] | the account before each connect, the findings, the first sentence; two reports compared | no |
 //! | [`report`] | plain types: the public JSON contract | no |
 //! | [`render`] | the report as text, Markdown, JSON or lines of it | no |

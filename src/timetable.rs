@@ -1,16 +1,19 @@
-//! How long stub resolvers wait, by arithmetic.
+//! Stub resolvers: how long they wait, by arithmetic, and what sets them apart.
 //!
 //! A model is told what each server does with each query ([`Reply`]) and says what the stub resolver then does:
 //! whom it asks when, how long it waits each time, and when the lookup is over ([`Course`]). One file per stub
-//! resolver, each with its source. What a model cannot know (c-ares' jitter, where `rotate` starts) makes it a
+//! resolver, each with its source; it ends with the stub resolver's [`Profile`]. What a model cannot know (c-ares' jitter, where `rotate` starts) makes it a
 //! range: it is run for its least and its most.
 
 pub mod c_ares;
 pub mod glibc;
 pub mod go;
 pub mod musl;
+pub mod profile;
 
+use crate::report::Model;
 use crate::time::Span;
+pub use profile::{Profile, Signs, WaitsFor};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How patient a stub resolver is, as resolv.conf(5) words it.
@@ -79,49 +82,35 @@ impl Stub {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Glibc, Self::Musl, Self::Go, Self::CAres];
 
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
+    /// All that sets it apart from the others.
+    pub fn profile(self) -> &'static Profile {
         match self {
-            Self::Glibc => "glibc",
-            Self::Musl => "musl",
-            Self::Go => "go",
-            Self::CAres => "c-ares",
+            Self::Glibc => &glibc::PROFILE,
+            Self::Musl => &musl::PROFILE,
+            Self::Go => &go::PROFILE,
+            Self::CAres => &c_ares::PROFILE,
         }
     }
 
     /// The name in sentences.
     pub fn spoken(self) -> &'static str {
-        match self {
-            Self::Go => "Go",
-            other => other.name(),
-        }
+        self.profile().spoken
     }
 
-    /// Whether `RES_OPTIONS` of the environment counts: glibc's `resolv/res_init.c` and c-ares'
-    /// `ares_init_by_environment` read it, musl and Go do not.
-    pub fn reads_environment(self) -> bool {
-        matches!(self, Self::Glibc | Self::CAres)
+    /// Its timetable's name in reports.
+    pub fn model(self) -> Model {
+        self.profile().model
     }
 
     /// Timeout and attempts with this stub resolver's defaults and caps.
     pub fn patience(self, told: &Told) -> Patience {
-        match self {
-            Self::Glibc => glibc::patience(told),
-            Self::Musl => musl::patience(told),
-            Self::Go => go::patience(told),
-            Self::CAres => c_ares::patience(told, Edge::Least),
-        }
+        (self.profile().patience)(told)
     }
 
     /// What it does when the servers reply like this. `start` is the server it begins with; all models but
     /// `rotate`'s begin with the first.
     pub fn course(self, told: &Told, ask: &Ask, edge: Edge, start: usize) -> Course {
-        match self {
-            Self::Glibc => glibc::course(told, ask, start),
-            Self::Musl => musl::course(told, ask),
-            Self::Go => go::course(told, ask, start),
-            Self::CAres => c_ares::course(told, ask, edge, start),
-        }
+        (self.profile().course)(told, ask, edge, start)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::join::lookup::Lookup;
 use crate::join::lookup::giveup::TOGETHER;
 use crate::join::{LookupId, Query};
 use crate::time::Span;
-use crate::timetable::{Ask, Asked, Edge, Ending, Stub, Told};
+use crate::timetable::{Ask, Asked, Edge, Ending, Stub, Told, WaitsFor};
 use conduct::Conduct;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -48,7 +48,7 @@ impl Setup {
 
     /// What a stub resolver makes of it.
     pub fn told(&self, stub: Stub) -> Told {
-        let more = if stub.reads_environment() {
+        let more = if stub.profile().reads_environment {
             &self.environment[..]
         } else {
             &[]
@@ -143,11 +143,12 @@ fn udp<'a>(case: &'a Case, lookup: &'a Lookup) -> impl Iterator<Item = &'a Query
 /// Whether two questions share a wait: glibc asks both from one socket, or waits for them in turn (`getent
 /// hosts`); the others send what belongs together in one breath.
 fn share(stub: Stub, reopens: bool, first: &Query, query: &Query) -> bool {
-    match (stub, first.client, query.client) {
+    let one_socket = stub.profile().waits_for == WaitsFor::OneServer;
+    match (one_socket, first.client, query.client) {
         // With `single-request-reopen` glibc takes another socket within the wait.
-        (Stub::Glibc, ..) if reopens => true,
-        (Stub::Glibc, Some(a), Some(b)) => a == b,
-        (Stub::Glibc, ..) if first.association.is_some() => first.association == query.association,
+        (true, ..) if reopens => true,
+        (true, Some(a), Some(b)) => a == b,
+        (true, ..) if first.association.is_some() => first.association == query.association,
         _ => query.sent - first.sent <= TOGETHER,
     }
 }
@@ -180,11 +181,11 @@ impl Wait {
 
 /// Queries (server, sent, waited until; in order of time) as waits: A and AAAA in one breath are one.
 fn waits(queries: impl Iterator<Item = (IpAddr, Span, Span)>, stub: Stub) -> Vec<Wait> {
+    let all = stub.profile().waits_for == WaitsFor::AllServers;
     let mut list: Vec<Wait> = Vec::new();
     for (server, at, until) in queries {
-        let together = |w: &&mut Wait| {
-            at - w.at <= TOGETHER && (stub == Stub::Musl || w.servers.contains(&server))
-        };
+        let together =
+            |w: &&mut Wait| at - w.at <= TOGETHER && (all || w.servers.contains(&server));
         match list.iter_mut().rev().take(4).find(together) {
             Some(wait) => {
                 wait.until = Ord::max(wait.until, until);
@@ -232,7 +233,8 @@ impl Scheduled<'_> {
     /// unless it is the case's own run that is told again (`as_seen`).
     pub fn predict(&self, setup: &Setup, edge: Edge, as_seen: bool) -> Predicted {
         let (told, servers) = (setup.told(self.stub), setup.servers());
-        let rotates = told.rotate && !servers.is_empty() && self.stub != Stub::Musl;
+        let in_turn = self.stub.profile().waits_for != WaitsFor::AllServers;
+        let rotates = told.rotate && !servers.is_empty() && in_turn;
         let starts = match (rotates, as_seen) {
             (false, _) => 0..1,
             (true, true) => {
@@ -283,11 +285,10 @@ impl Scheduled<'_> {
             ending = ending.max(course.ending);
             let unknown = course.guessed.iter().filter_map(|s| servers.get(*s));
             guessed.extend(unknown);
-            // As in the case, unless it goes better or worse than there: then the rest is not asked. (Go goes on
-            // with the search list when nobody answers.)
+            // As in the case, unless it goes better or worse than there: then the rest is not asked.
             let better = course.ending > stage.ending && course.ending == Ending::Answered;
             let worse = course.ending < stage.ending && course.ending == Ending::Failed;
-            if better || worse && self.stub != Stub::Go {
+            if better || worse && !self.stub.profile().searches_on {
                 break;
             }
         }

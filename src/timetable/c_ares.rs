@@ -1,6 +1,8 @@
 //! c-ares (`src/lib/ares_process.c`: `ares_calc_query_timeout`, `src/lib/ares_metrics.c`; 1.34), as node calls it.
 
+use super::profile::{Profile, WaitsFor};
 use super::{Ask, Course, Edge, Patience, Told, in_turn, side_by_side};
+use crate::report::{Model, StubResolver};
 use crate::time::Span;
 
 /// `DEFAULT_TIMEOUT` of `ares_private.h`, seconds.
@@ -52,3 +54,23 @@ pub fn course(told: &Told, ask: &Ask, edge: Edge, start: usize) -> Course {
     };
     side_by_side(one, ask.questions, false)
 }
+
+/// c-ares.
+pub const PROFILE: Profile = Profile {
+    model: Model::CAres,
+    spoken: "c-ares",
+    client: |_| StubResolver::CAres,
+    // `ares_init_by_environment`.
+    reads_environment: true,
+    waits_for: WaitsFor::EachQuestion,
+    searches_on: false,
+    patience: |told| patience(told, Edge::Least),
+    course,
+    excluded_by: |signs| {
+        signs.at_once || signs.one_call || signs.reused || signs.new_id || signs.written
+    },
+    signature: |signs, fits| {
+        (fits && signs.same_id && signs.new_socket)
+            .then(|| "each try had a new socket and the same id".into())
+    },
+};

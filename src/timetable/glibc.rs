@@ -1,6 +1,8 @@
 //! glibc's stub resolver (`resolv/res_send.c`: `__res_context_send`, `send_dg`; resolv.conf(5)).
 
+use super::profile::{Profile, WaitsFor};
 use super::{Ask, Course, Ending, Patience, Reply, Run, Told};
+use crate::report::{Model, StubResolver};
 use crate::time::Span;
 
 /// `RES_MAXRETRANS` and `RES_MAXRETRY` of `<resolv.h>`: larger values are capped.
@@ -146,3 +148,37 @@ fn after(reply: Reply) -> Option<Span> {
         | Reply::Truncated(after, _) => Some(after),
     }
 }
+
+/// glibc, which a JVM calls too.
+pub const PROFILE: Profile = Profile {
+    model: Model::Glibc,
+    spoken: "glibc",
+    client: |comm| {
+        if comm.is_some_and(|comm| comm.contains("java")) {
+            StubResolver::Java
+        } else {
+            StubResolver::Glibc
+        }
+    },
+    // `resolv/res_init.c`.
+    reads_environment: true,
+    waits_for: WaitsFor::OneServer,
+    searches_on: false,
+    patience,
+    course: |told, ask, _, start| course(told, ask, start),
+    excluded_by: |signs| {
+        signs.at_once
+            || signs.new_id
+            || signs.written
+            || signs.connected == Some(false)
+            || signs.edns == Some(true) && !signs.edns_configured
+    },
+    signature: |signs, fits| {
+        if signs.one_call {
+            return Some("A and AAAA left in one sendmmsg call".into());
+        }
+        // Others do so too, with waits of their own.
+        (fits && signs.reused && signs.same_id)
+            .then(|| "the second round reused sockets and ids".into())
+    },
+};

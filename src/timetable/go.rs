@@ -1,6 +1,8 @@
 //! Go's own resolver, without cgo (`net/dnsclient_unix.go`, `net/dnsconfig_unix.go`).
 
+use super::profile::{Profile, WaitsFor};
 use super::{Ask, Course, Patience, Told, in_turn, side_by_side};
+use crate::report::{Model, StubResolver};
 use crate::time::Span;
 
 /// Timeout and attempts: at least 1 each, no caps.
@@ -23,3 +25,36 @@ pub fn course(told: &Told, ask: &Ask, start: usize) -> Course {
     let single = told.single_request || told.single_request_reopen;
     side_by_side(one, ask.questions, single)
 }
+
+/// Go.
+pub const PROFILE: Profile = Profile {
+    model: Model::Go,
+    spoken: "Go",
+    client: |_| StubResolver::Go,
+    reads_environment: false,
+    waits_for: WaitsFor::EachQuestion,
+    searches_on: true,
+    patience,
+    course: |told, ask, _, start| course(told, ask, start),
+    excluded_by: |signs| {
+        signs.at_once
+            || signs.shared
+            || signs.same_id
+            || signs.reused
+            || !signs.own_sockets
+            || signs.connected == Some(false)
+            || signs.edns == Some(false) && !signs.written
+    },
+    signature: |signs, _| {
+        // A forwarder asks like this too.
+        if signs.untraced || !signs.own_sockets || signs.queries < 2 {
+            return None;
+        }
+        let how = match (signs.written, signs.edns) {
+            (true, _) => " and was sent with write",
+            (_, Some(true)) => " and EDNS",
+            _ => return None,
+        };
+        Some(format!("each query had a socket and an id of its own{how}"))
+    },
+};

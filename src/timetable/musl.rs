@@ -1,6 +1,8 @@
 //! musl's stub resolver (`src/network/res_msend.c`).
 
+use super::profile::{Profile, WaitsFor};
 use super::{Ask, Course, Ending, Patience, Reply, Run, Told};
+use crate::report::{Model, StubResolver};
 use crate::time::{SECOND, Span};
 
 /// `timeout` and `attempts` are capped at these.
@@ -65,3 +67,31 @@ pub fn course(told: &Told, ask: &Ask) -> Course {
     }
     run.end(Ending::Failed)
 }
+
+/// musl.
+pub const PROFILE: Profile = Profile {
+    model: Model::Musl,
+    spoken: "musl",
+    client: |_| StubResolver::Musl,
+    reads_environment: false,
+    waits_for: WaitsFor::AllServers,
+    searches_on: false,
+    patience,
+    course: |told, ask, _, _| course(told, ask),
+    excluded_by: |signs| {
+        // It asks all of several servers at once, and again from the same socket.
+        (signs.new_socket || signs.several_configured) && !signs.at_once
+            || signs.new_id
+            || signs.written
+            || signs.connected == Some(true)
+            || signs.edns == Some(true)
+    },
+    signature: |signs, _| {
+        if signs.at_once {
+            let resolvers = signs.resolvers;
+            return Some(format!("one socket asked {resolvers} name servers at once"));
+        }
+        (signs.connected == Some(false) && signs.reused)
+            .then(|| "it asked again from one unconnected socket".into())
+    },
+};

@@ -187,3 +187,87 @@ fn no_servers_end_at_once() {
         assert!(course.sent.is_empty());
     }
 }
+
+/// What a lookup with A and AAAA to two silent servers shows of each, as measured.
+fn typical(stub: Stub) -> Signs {
+    let signs = Signs {
+        queries: 8,
+        resolvers: 2,
+        several_configured: true,
+        connected: Some(true),
+        edns: Some(false),
+        ..Signs::default()
+    };
+    match stub {
+        Stub::Glibc => Signs {
+            shared: true,
+            one_call: true,
+            reused: true,
+            same_id: true,
+            ..signs
+        },
+        Stub::Musl => Signs {
+            at_once: true,
+            shared: true,
+            reused: true,
+            same_id: true,
+            connected: Some(false),
+            ..signs
+        },
+        Stub::Go => Signs {
+            new_id: true,
+            new_socket: true,
+            own_sockets: true,
+            written: true,
+            edns: Some(true),
+            ..signs
+        },
+        Stub::CAres => Signs {
+            same_id: true,
+            new_socket: true,
+            own_sockets: true,
+            ..signs
+        },
+    }
+}
+
+#[test]
+fn a_typical_lookup_excludes_all_others_and_shows_whose_it_is() {
+    for asker in Stub::ALL {
+        let signs = typical(asker);
+        for stub in Stub::ALL {
+            let profile = stub.profile();
+            // glibc with its options could ask like c-ares: then the waits decide.
+            let like = (asker, stub) == (Stub::CAres, Stub::Glibc);
+            assert_eq!(
+                (profile.excluded_by)(&signs),
+                stub != asker && !like,
+                "{stub:?} by what {asker:?} asked"
+            );
+        }
+        assert!((asker.profile().signature)(&signs, true).is_some());
+    }
+    let go_without_a_trace = Signs {
+        written: false,
+        connected: None,
+        ..typical(Stub::Go)
+    };
+    let go = Stub::Go.profile();
+    assert!((go.signature)(&go_without_a_trace, false).is_some());
+    let forwarder = Signs {
+        untraced: true,
+        ..go_without_a_trace
+    };
+    assert_eq!((go.signature)(&forwarder, false), None);
+    assert_eq!(
+        (Stub::CAres.profile().signature)(&typical(Stub::CAres), false),
+        None
+    );
+}
+
+#[test]
+fn a_jvm_calls_glibc_by_its_own_name() {
+    let client = Stub::Glibc.profile().client;
+    assert_eq!(client(Some("java")), crate::report::StubResolver::Java);
+    assert_eq!(client(None), crate::report::StubResolver::Glibc);
+}

@@ -5,7 +5,7 @@ use crate::explain::Case;
 use crate::join::LookupId;
 use crate::join::lookup::Lookup;
 use crate::time::Span;
-use crate::timetable::{Edge, Stub};
+use crate::timetable::{Edge, Stub, WaitsFor};
 use std::net::IpAddr;
 
 /// A wait is never shorter than its timeout, but for the clock's grain.
@@ -82,8 +82,8 @@ pub fn compare(
         (q.resolver.ip.to_canonical(), from(q.sent), from(q.until))
     });
     let mut seen = waits(queries, stub);
-    if stub == Stub::Glibc {
-        // It waits for one server at a time, whatever it asks: the next wait ends this one.
+    if stub.profile().waits_for == WaitsFor::OneServer {
+        // The next wait ends this one.
         for i in 1..seen.len() {
             let next = seen[i].at;
             seen[i - 1].until = seen[i - 1].until.min(next);

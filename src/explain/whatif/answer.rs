@@ -1,7 +1,7 @@
 //! Answers to questions about a case, in the plain types of `presyn whatif`.
 
 use super::best::Candidate;
-use super::told::{model, seconds};
+use super::told::seconds;
 use super::{Change, ChangeError, Estimate, WhatIf, services};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::{self, Limits};
@@ -120,7 +120,7 @@ fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out
     out::Lookup {
         id: cite::lookup_id(l),
         name: this.shown_name(),
-        models: estimate.models.iter().copied().map(model).collect(),
+        models: estimate.models.iter().copied().map(Stub::model).collect(),
         seen_s: seconds(estimate.seen),
         least_s: seconds(estimate.least),
         most_s: seconds(estimate.most),

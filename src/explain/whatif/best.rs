@@ -143,9 +143,9 @@ pub fn about(least: Span, most: Span) -> String {
 
 /// The models in words: `glibc's timetable`.
 pub fn by_whose_models(models: &BTreeSet<Stub>) -> String {
-    let possessive = |stub: &Stub| match stub {
-        Stub::CAres => "c-ares'".to_owned(),
-        other => format!("{}'s", other.spoken()),
+    let possessive = |stub: &Stub| match stub.spoken() {
+        name if name.ends_with('s') => format!("{name}'"),
+        name => format!("{name}'s"),
     };
     let names: Vec<String> = models.iter().map(possessive).collect();
     format!("{} timetable", words::either(&names))

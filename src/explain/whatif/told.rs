@@ -6,23 +6,13 @@ use crate::explain::ledger::{Account, Subject};
 use crate::explain::schedule::fit::Fit;
 use crate::explain::{cite, client, words};
 use crate::flow::host;
-use crate::report::{BestChange, Model, Timetable, TimetableWait};
+use crate::report::{BestChange, Timetable, TimetableWait};
 use crate::time::Span;
 use crate::timetable::{Ending, Stub};
 
 /// Seconds as reports have them: to the microsecond.
 pub fn seconds(span: Span) -> f64 {
     cite::seconds(span.as_seconds())
-}
-
-/// A stub resolver's model in reports.
-pub fn model(stub: Stub) -> Model {
-    match stub {
-        Stub::Glibc => Model::Glibc,
-        Stub::Musl => Model::Musl,
-        Stub::Go => Model::Go,
-        Stub::CAres => Model::CAres,
-    }
 }
 
 /// A lookup's waits beside the timetable of its stub resolver. Of several that the facts allow none is shown.
@@ -36,7 +26,7 @@ pub fn timetable(whatif: &WhatIf, known: &Known) -> Option<Timetable> {
     let told = whatif.setup().told(fit.stub);
     let patience = fit.stub.patience(&told);
     Some(Timetable {
-        model: model(fit.stub),
+        model: fit.stub.model(),
         name_servers: told.servers,
         timeout: patience.timeout,
         attempts: patience.attempts,
@@ -114,7 +104,7 @@ pub fn best(whatif: &WhatIf, account: &Account) -> Option<BestChange> {
         least_s: seconds(best.least),
         most_s: seconds(best.most),
         instead_of_s: seconds(account.total()),
-        models: models.iter().copied().map(model).collect(),
+        models: models.iter().copied().map(Stub::model).collect(),
         told: format!(
             "{change}: {} instead of {}{whose}{}.",
             about(best.least, best.most),
