@@ -2,7 +2,9 @@
 //!
 //! The header and the addresses are read by dns-parser. Its `Packet::parse` is not used: it refuses a
 //! whole message for one record type that it does not know (HTTPS, SVCB, RRSIG, …), and names need more
-//! bounds than it has (see `dns/name.rs`).
+//! bounds than it has (see `dns/name.rs`). Nor is its `RData::parse` for the records that hold names (CNAME, PTR,
+//! SRV, SOA): it refuses bytes beyond ASCII, which names of mDNS have, and the records behind such a one would be lost
+//! with it. Nothing needs these names; they are stepped over.
 
 pub mod framing;
 mod name;

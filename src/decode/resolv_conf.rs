@@ -1,4 +1,7 @@
 //! resolv.conf(5), as glibc reads it.
+//!
+//! Own, because evidence cites the line of each name server, which the crate resolv-conf drops, and because that crate
+//! refuses the whole file for a directive, option or address that glibc passes over.
 
 use crate::timetable::Told;
 use std::net::IpAddr;

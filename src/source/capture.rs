@@ -5,9 +5,9 @@ pub mod pcap_writer;
 
 use crate::flow::NAME_SERVICE_PORTS;
 use crate::source::grant;
-use crate::source::tracer::sys;
 use crate::time::{Span, Timestamp};
 pub use netns::Netns;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use pcap::{Active, Linktype, Precision};
 use std::fs::File;
@@ -270,7 +270,12 @@ impl Live {
                 deliver(Batch::End);
             }
             match pace.next(got, stop.load(Ordering::Acquire)) {
-                Some(milliseconds) => sys::wait_readable(&self.capture, milliseconds),
+                Some(milliseconds) => {
+                    let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+                    let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::ZERO);
+                    // Whether there is anything is seen by reading.
+                    let _ = poll(&mut fds, timeout);
+                }
                 None => break,
             }
         }

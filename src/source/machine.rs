@@ -5,6 +5,7 @@ use super::grant::{self, FileRights};
 use super::privilege;
 use super::tracer::{self, sys};
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::os::fd::AsFd;
 
@@ -263,7 +264,8 @@ fn thread_pidfd() -> Fact {
 }
 
 fn user_namespaces() -> Fact {
-    let tried = sys::try_in_child(|| sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET));
+    let tried =
+        sys::try_in_child(|| unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).is_ok());
     if tried == Ok(true) {
         return fact(
             "user namespaces",

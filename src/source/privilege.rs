@@ -1,9 +1,9 @@
 //! Who the command runs as, and which rights presyn keeps while it runs.
 
-use crate::source::tracer::sys;
 use crate::user::User;
 use crate::user::capabilities::{self, Capabilities};
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{self, Gid, Uid};
 use std::fmt;
@@ -65,7 +65,7 @@ const NET_RAW: u64 = 1 << 13;
 ///
 /// What it forks inherits it.
 pub fn harden() -> Result<(), Errno> {
-    sys::clear_dumpable()
+    prctl::set_dumpable(false)
 }
 
 /// Raises presyn's own soft limit of open descriptors to the hard one: it holds one for each traced thread. The command

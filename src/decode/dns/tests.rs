@@ -56,6 +56,34 @@ fn a_response_keeps_its_addresses_and_names() {
 }
 
 #[test]
+fn names_beyond_ascii_in_records_cost_no_address() {
+    let name = "\u{fc}ber.local";
+    let mut packet = query("_http._tcp.local", TYPE::PTR).into_reply();
+    packet.questions = query("_http._tcp.local", TYPE::PTR).questions;
+    let record = |name: &'static str, data| {
+        ResourceRecord::new(OracleName::new_unchecked(name), CLASS::IN, 60, data)
+    };
+    packet.answers = vec![
+        record(
+            "_http._tcp.local",
+            Oracle::PTR(OracleName::new_unchecked(name).into()),
+        ),
+        record("host.local", Oracle::A(Ipv4Addr::new(192, 0, 2, 1).into())),
+    ];
+    let bytes = packet.build_bytes_vec().unwrap();
+    let message = parse(&bytes).unwrap();
+    assert!(message.complete);
+    assert_eq!(
+        message.addresses[..],
+        [std::net::IpAddr::from(Ipv4Addr::new(192, 0, 2, 1))]
+    );
+    // The reason why dns-parser does not read such records.
+    let data = b"\x05\xc3\xbcber\x05local\0";
+    assert!(bytes.windows(data.len()).any(|part| part == data));
+    assert!(RData::parse(Type::PTR, data, data).is_err());
+}
+
+#[test]
 fn a_broken_record_costs_only_what_follows_it() {
     let bytes = response();
     let whole = parse(&bytes).unwrap();

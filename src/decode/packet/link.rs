@@ -2,6 +2,8 @@
 //!
 //! Numbers are LINKTYPE values of capture files (<https://www.tcpdump.org/linktypes.html>), with the DLT
 //! values that differ from them where libpcap uses those.
+//!
+//! Own, because of these headers etherparse knows Ethernet, VLAN tags and SLL alone, which take three lines here.
 
 /// What a header says it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,7 @@
 //! pcapng (<https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html>).
+//!
+//! Own, as the classic format is: pcap-parser's reader wants room for every block, also for one that is only passed
+//! over, whatever length it claims, and leaves sections, interfaces and statistics to its caller, which is most of this.
 
 use super::buffer::Buffer;
 use super::reading::Reading;

@@ -9,6 +9,7 @@ use super::sys::{self, Result};
 use crate::user::User;
 use crate::user::capabilities::{self, Capabilities};
 use nix::errno::Errno;
+use nix::sys::prctl;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -158,7 +159,8 @@ impl Prepared {
         }
         if let Some(capabilities) = self.exposure {
             // A failure shows when the parent seizes.
-            let _ = capabilities::set_capabilities(capabilities).and_then(|()| sys::set_dumpable());
+            let _ = capabilities::set_capabilities(capabilities)
+                .and_then(|()| prctl::set_dumpable(true));
         }
         tell(report, Step::Ready, Errno::from_raw(0));
         let mut byte = 0u8;
@@ -310,7 +312,7 @@ fn exposure() -> Option<Capabilities> {
 }
 
 fn forbid_gains(report: BorrowedFd<'_>) -> Result<()> {
-    sys::no_new_privileges()?;
+    prctl::set_no_new_privs()?;
     tell(report, Step::NoNewPrivileges, Errno::from_raw(0));
     Ok(())
 }

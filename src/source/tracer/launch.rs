@@ -11,19 +11,20 @@ use super::task;
 use super::{Launch, TracerError};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid, pipe2, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Options of the seizure (ptrace(2)). No exit events: `waitpid` tells of every thread's end anyway.
-const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
-    | libc::PTRACE_O_TRACESECCOMP
-    | libc::PTRACE_O_TRACECLONE
-    | libc::PTRACE_O_TRACEFORK
-    | libc::PTRACE_O_TRACEVFORK
-    | libc::PTRACE_O_TRACEEXEC
-    | libc::PTRACE_O_EXITKILL;
+const OPTIONS: Options = Options::PTRACE_O_TRACESYSGOOD
+    .union(Options::PTRACE_O_TRACESECCOMP)
+    .union(Options::PTRACE_O_TRACECLONE)
+    .union(Options::PTRACE_O_TRACEFORK)
+    .union(Options::PTRACE_O_TRACEVFORK)
+    .union(Options::PTRACE_O_TRACEEXEC)
+    .union(Options::PTRACE_O_EXITKILL);
 
 /// How often the tracer wakes without an event, in milliseconds.
 pub(super) const TICK: i32 = 100;
@@ -125,8 +126,7 @@ impl Forked {
             }));
         }
         if self.launch.trace
-            && let Err(error) =
-                sys::ptrace(libc::PTRACE_SEIZE, pid, 0, OPTIONS.unsigned_abs() as usize)
+            && let Err(error) = ptrace::seize(Pid::from_raw(pid.cast_signed()), OPTIONS)
         {
             return Err(match tracer_of(pid) {
                 Some(tracer) => TracerError::AlreadyTraced { tracer },
@@ -277,9 +277,10 @@ pub fn try_seize() -> sys::Result<()> {
     let pid = prepared.fork(go_read.as_fd(), report_write.as_fd())?;
     drop((go_read, report_write));
     wait_ready(report_read.as_fd());
-    let seized = sys::ptrace(libc::PTRACE_SEIZE, pid, 0, 0);
+    let child = Pid::from_raw(pid.cast_signed());
+    let seized = ptrace::seize(child, Options::empty());
     // Refused by an other tracer or not: it has served.
-    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+    let _ = kill(child, Signal::SIGKILL);
     drop(go_write);
     reap(pid);
     seized

@@ -1,7 +1,7 @@
 //! The memory of a tracee. What cannot be read is data, not an error: readers get fewer bytes.
 
 use super::stop::Stopped;
-use super::sys;
+use nix::sys::ptrace;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use std::io::IoSliceMut;
@@ -55,9 +55,10 @@ impl<'s> ProcessMemory<'s> {
         while done < into.len() {
             let at = address.wrapping_add(done as u64);
             let word_at = at & !7;
-            let Ok(word) = sys::peek(self.stop.tid(), word_at) else {
-                break;
-            };
+            let pointer = usize::try_from(word_at).map(std::ptr::without_provenance_mut);
+            let word = pointer.map(|pointer| ptrace::read(self.stop.pid(), pointer));
+            let Ok(Ok(word)) = word else { break };
+            let word = word.to_ne_bytes();
             let skip = usize::try_from(at - word_at).unwrap_or(0);
             let take = (word.len() - skip).min(into.len() - done);
             into[done..done + take].copy_from_slice(&word[skip..skip + take]);

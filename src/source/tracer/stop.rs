@@ -5,6 +5,8 @@ use super::abi::Abi;
 use super::memory::ProcessMemory;
 use super::sys::{self, Result};
 use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::unistd::Pid;
 
 /// Proof that the tracer was told of a stop of this task and has not resumed it since. (The task can
 /// still be killed meanwhile: then everything answers `ESRCH`.)
@@ -50,6 +52,10 @@ impl Stopped {
         Self { tid }
     }
 
+    pub(super) fn pid(&self) -> Pid {
+        Pid::from_raw(self.tid.cast_signed())
+    }
+
     /// Which task.
     pub fn tid(&self) -> u32 {
         self.tid
@@ -78,7 +84,7 @@ impl Stopped {
 
     /// The message of a ptrace event.
     pub fn event_message(&self) -> Result<u64> {
-        sys::event_message(self.tid)
+        ptrace::getevent(self.pid()).map(i64::cast_unsigned)
     }
 
     /// Its general registers as words of this machine. `None`: it has others (32 bits), or was killed.

@@ -1,6 +1,9 @@
-//! The system calls that neither std nor nix offers, or offers in a way that loses something
-//! (real-time signals). Every function here is safe to call; what the kernel refuses comes back as an
-//! [`Errno`].
+//! The system calls that neither std nor nix offers, or offers in a way that loses something. Every function here is
+//! safe to call; what the kernel refuses comes back as an [`Errno`].
+//!
+//! nix's ptrace, prctl, poll and unshare are used where they serve. What stays: nix resumes a task with a `Signal` and
+//! decodes a wait into one, and neither knows real-time signals; it has no `PTRACE_LISTEN`, pidfd, kcmp, seccomp and
+//! `SO_NETNS_COOKIE`; its `syscall_info` is a union and for glibc alone, and its `getregset` hides how many bytes came.
 #![allow(unsafe_code)] // ptrace, pidfd, seccomp, timers and capabilities have no safe wrapper
 #![allow(
     clippy::cast_possible_truncation,
@@ -18,27 +21,12 @@ pub type Result<T> = std::result::Result<T, Errno>;
 /// `PTRACE_EVENT_STOP` (linux/ptrace.h): group-stops, and the first stop of a new task.
 pub const EVENT_STOP: i32 = 128;
 
-/// One ptrace request that returns nothing.
+/// One ptrace request that returns nothing: to go on with any signal, or to listen.
 pub fn ptrace(request: libc::c_uint, tid: u32, address: usize, data: usize) -> Result<()> {
     // SAFETY: none of the requests that this crate makes through here writes to our memory; `address` and
     // `data` are numbers (options, a signal).
     let result = unsafe { libc::ptrace(request as _, tid as libc::pid_t, address, data) };
     Errno::result(result).map(drop)
-}
-
-/// `PTRACE_GETEVENTMSG`: the new task of a clone, the old tid of an exec.
-pub fn event_message(tid: u32) -> Result<u64> {
-    let mut message: libc::c_ulong = 0;
-    // SAFETY: the kernel writes one unsigned long to `message`, which outlives the call.
-    let result = unsafe {
-        libc::ptrace(
-            libc::PTRACE_GETEVENTMSG,
-            tid as libc::pid_t,
-            0usize,
-            &raw mut message,
-        )
-    };
-    Errno::result(result).map(|_| message)
 }
 
 /// Raw `struct ptrace_syscall_info` (linux/ptrace.h) as words: op and arch, instruction pointer, stack
@@ -75,24 +63,6 @@ pub fn registers<const N: usize>(tid: u32) -> Result<([u64; N], usize)> {
         )
     };
     Errno::result(result).map(|_| (words, vector.iov_len))
-}
-
-/// One word of a stopped tracee's memory.
-pub fn peek(tid: u32, address: u64) -> Result<[u8; size_of::<libc::c_long>()]> {
-    Errno::clear();
-    // SAFETY: glibc and musl return the word; nothing of ours is written to.
-    let word = unsafe {
-        libc::ptrace(
-            libc::PTRACE_PEEKDATA,
-            tid as libc::pid_t,
-            address as usize,
-            0usize,
-        )
-    };
-    match Errno::last_raw() {
-        0 => Ok(word.to_ne_bytes()),
-        error => Err(Errno::from_raw(error)),
-    }
 }
 
 /// Waits for a tracee of the calling thread: its tid and the raw status. Interrupted by signals (`EINTR`); `ECHILD`
@@ -230,24 +200,6 @@ pub fn seccomp_can_trace() -> Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// `prctl(PR_SET_NO_NEW_PRIVS)`. Async-signal-safe.
-pub fn no_new_privileges() -> Result<()> {
-    // SAFETY: integers only.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
-}
-
-/// Makes sure that the caller may be traced and its `/proc` entries read by its own user.
-pub fn set_dumpable() -> Result<()> {
-    // SAFETY: integers only.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }).map(drop)
-}
-
-/// The opposite: only root may trace the caller or open what `/proc` has of it.
-pub fn clear_dumpable() -> Result<()> {
-    // SAFETY: integers only.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }).map(drop)
-}
-
 /// Runs `attempt` in a forked child and says whether it succeeded there: for trying what cannot be undone.
 /// `attempt` must be async-signal-safe: no allocation, no locks.
 pub fn try_in_child(attempt: fn() -> bool) -> Result<bool> {
@@ -267,23 +219,6 @@ pub fn try_in_child(attempt: fn() -> bool) -> Result<bool> {
             Ok(_) => return Ok(status == 0),
         }
     }
-}
-
-/// `unshare(2)` as a plain attempt. Async-signal-safe.
-pub fn unshare(flags: i32) -> bool {
-    // SAFETY: integers only.
-    unsafe { libc::unshare(flags) == 0 }
-}
-
-/// Waits until a descriptor can be read, at most so long. Whether it can is not told: the caller tries.
-pub fn wait_readable(on: &impl AsRawFd, milliseconds: i32) {
-    let mut fd = libc::pollfd {
-        fd: on.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one pollfd, which outlives the call; `on` keeps the descriptor open.
-    unsafe { libc::poll(&raw mut fd, 1, milliseconds) };
 }
 
 unsafe extern "C" {
