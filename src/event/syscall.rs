@@ -346,6 +346,15 @@ impl Syscall {
         )
     }
 
+    /// Whether it is a network call that nobody traces by its name, so that a log which has it is one of
+    /// `-e trace=network`, or of everything.
+    pub fn is_traced_as_network(self) -> bool {
+        matches!(
+            self,
+            Self::OtherNetwork | Self::GetSockOpt | Self::GetPeerName
+        )
+    }
+
     /// Whether it works on a descriptor that is often no socket, so that the descriptor decides.
     pub fn is_general(self) -> bool {
         matches!(

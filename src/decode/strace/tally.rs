@@ -66,10 +66,7 @@ impl Tally {
             Syscall::Clone | Syscall::Fork => self.sees.clones = true,
             Syscall::Memory => self.memory = true,
             Syscall::File => self.files = true,
-            Syscall::OtherNetwork | Syscall::GetSockOpt | Syscall::GetPeerName => {
-                self.network = true;
-            }
-            _ => {}
+            _ => self.network |= syscall.is_traced_as_network(),
         }
     }
 
