@@ -351,6 +351,8 @@ pub enum State {
     Unanswered(Silence),
     /// Nobody can say: the answer came from elsewhere, or no input would show it.
     Open(Blind),
+    /// Answered on the wire, as a capture shows; the client did not get it.
+    NotReceived(Received, Absence),
     /// Its socket became readable, so that an answer or an error had come; no call of the trace shows which.
     Unseen,
     /// A call sent it, but no packet left the host.
@@ -424,12 +426,26 @@ pub struct Refusal {
 }
 
 impl Query {
-    /// The answer, if there is one.
+    /// The answer that the client got, if there is one.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.state {
             State::Answered(answer) => Some(answer),
             _ => None,
         }
+    }
+
+    /// The response that a resolver sent, whether or not the client got it.
+    pub fn response(&self) -> Option<&Received> {
+        match &self.state {
+            State::Answered(answer) => Some(&answer.received),
+            State::NotReceived(received, _) => Some(received),
+            _ => None,
+        }
+    }
+
+    /// Whether it was answered on the wire and the client did not get the answer.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.state, State::NotReceived(..))
     }
 
     /// Whether the inputs do not show what came of it.

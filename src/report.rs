@@ -117,7 +117,8 @@ pub struct Report {
 }
 
 /// One resolver as asked over one transport by one kind of asker. Counts are messages:
-/// `answered + unanswered + open = queries`; `refused` is part of `unanswered`, `late` part of `answered`.
+/// `answered + unanswered + open = queries`; `refused` is part of `unanswered`, `late` and `not_received` part of
+/// `answered`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Resolver {
     /// Address.
@@ -140,6 +141,9 @@ pub struct Resolver {
     pub refused: Option<u64>,
     /// Of the answered: after the client had given up.
     pub late: Option<u64>,
+    /// Of the answered: the answer is in the capture and did not reach the client.
+    #[serde(default)]
+    pub not_received: Option<u64>,
     /// A call, no packet; not part of `queries`.
     pub never_sent: Option<u64>,
     /// Socket, id, name and type.

@@ -43,6 +43,8 @@ pub struct Counts {
     pub refused: u64,
     /// Answered after the client had given up.
     pub late: u64,
+    /// Answered, and the client did not get the answer.
+    pub not_received: u64,
     /// A call, and no packet.
     pub never_sent: u64,
     /// Queries of one socket with one id, name and type count once.
@@ -67,6 +69,7 @@ impl Counts {
             (&mut self.open, other.open),
             (&mut self.refused, other.refused),
             (&mut self.late, other.late),
+            (&mut self.not_received, other.not_received),
             (&mut self.never_sent, other.never_sent),
             (&mut self.transactions, other.transactions),
             (
@@ -101,6 +104,8 @@ pub struct Outcomes {
     pub slow: usize,
     /// Answered after the client had given up.
     pub late: usize,
+    /// Answered on the wire, and the client did not get the answer.
+    pub not_received: usize,
     /// Waited for, and nothing came back.
     pub silent: usize,
     /// Refused by the far end.
@@ -118,6 +123,7 @@ impl Outcomes {
         self.in_time += other.in_time;
         self.slow += other.slow;
         self.late += other.late;
+        self.not_received += other.not_received;
         self.silent += other.silent;
         self.refused += other.refused;
         self.undelivered += other.undelivered;

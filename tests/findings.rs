@@ -439,6 +439,34 @@ fn resolver_silent() {
 }
 
 #[test]
+fn answer_not_received() {
+    let mut s = Scene::new();
+    s.query(0.0, 40, R1, "web", A)
+        .answer(0.01, 40, R1, "web", A)
+        .poll(0.001, 5.0, 40, R1)
+        .well(5.01, 41, R2);
+    let f = s.has("answer-not-received");
+    assert_eq!(f.severity.name(), "high");
+    assert!(f.title.contains("1 answer of 10.0.1.93"), "{}", f.title);
+    assert!(f.remedy.unwrap().contains("On 10.0.1.10"));
+    for other in [
+        "resolver-silent",
+        "resolver-lossy",
+        "answer-late",
+        "nothing-wrong",
+    ] {
+        s.lacks(other);
+    }
+    // The near miss: the client's wait had begun when the answer was there, so that another socket's was meant.
+    let mut s = Scene::new();
+    s.query(0.0, 40, R1, "web", A)
+        .answer(0.01, 40, R1, "web", A)
+        .poll(0.2, 5.0, 40, R1)
+        .well(5.21, 41, R2);
+    s.lacks("answer-not-received");
+}
+
+#[test]
 fn several_silent_resolvers_are_one_finding() {
     let mut s = Scene::new();
     s.query(0.0, 40, R1, "web", A).poll(0.001, 5.0, 40, R1);
@@ -957,7 +985,7 @@ fn capture_incomplete() {
 #[test]
 fn every_finding_has_a_page() {
     let pages: Vec<_> = presyn::explain::finding::pages().collect();
-    assert_eq!(pages.len(), 28);
+    assert_eq!(pages.len(), 29);
     for page in pages {
         assert!(page.text.lines().count() >= 8, "{}", page.id);
         assert!(

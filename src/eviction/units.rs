@@ -477,7 +477,7 @@ fn is_over(evidence: &Evidence, connection: &Connection, now: Timestamp) -> bool
 /// Whether nothing more is to be expected of a query.
 fn is_settled(q: &Query) -> bool {
     match &q.state {
-        State::Answered(_) => true,
+        State::Answered(_) | State::NotReceived(..) => true,
         State::Unanswered(silence) => silence.refusal().is_some(),
         State::Open(_) | State::Unseen | State::NeverSent(_) => false,
     }
@@ -492,7 +492,7 @@ fn kind_of_lookup(joined: &Joined, lookup: &Lookup) -> u64 {
         (q.resolver, q.transport, q.question.kind).hash(&mut hasher);
         let answer = q.answer().map(|a| (a.rcode, a.truncated, a.late));
         let refusal = q.refusal().map(|r| r.refused);
-        (answer, refusal, q.is_open()).hash(&mut hasher);
+        (answer, refusal, q.is_open(), q.is_lost()).hash(&mut hasher);
     }
     hasher.finish()
 }

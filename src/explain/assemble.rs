@@ -293,11 +293,11 @@ fn query(case: &Case, q: &Query) -> report::Query {
         question: q.question.name.known().map(|_| q.question.to_string()),
         sent_s: cite::moment(case, q.sent, q.packet.is_some()),
         state: state(q),
-        rcode: q.answer().map(|a| a.rcode.to_string()),
+        rcode: q.response().map(|a| a.rcode.to_string()),
         waited_s: cite::known(case, q.waited()),
         cause: q.cause.map(|c| cite::cause(case, c)),
         packet: q.packet.map(|p| cite::place(case, p)),
-        answer: q.answer().map(|a| cite::place(case, a.event)),
+        answer: q.response().map(|a| cite::place(case, a.event)),
     }
 }
 
@@ -306,6 +306,7 @@ fn state(q: &Query) -> QueryState {
     match &q.state {
         State::Answered(answer) if answer.late => QueryState::Late,
         State::Answered(_) => QueryState::Answered,
+        State::NotReceived(..) => QueryState::NotReceived,
         State::Unanswered(Silence::Refused(_)) => QueryState::Refused,
         State::Unanswered(Silence::Absent(_)) => QueryState::Unanswered,
         State::Open(_) | State::Unseen => QueryState::Open,

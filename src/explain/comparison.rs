@@ -126,6 +126,8 @@ open_enum! {
         /// As in the report.
         ResolverSilent = "resolver-silent",
         /// As in the report.
+        AnswerNotReceived = "answer-not-received",
+        /// As in the report.
         ResolverAnswer = "resolver-answer",
         /// As in the report.
         SearchDomains = "search-domains",
@@ -152,6 +154,7 @@ impl From<EntryKind> for PartKind {
     fn from(kind: EntryKind) -> Self {
         match kind {
             EntryKind::ResolverSilent => Self::ResolverSilent,
+            EntryKind::AnswerNotReceived => Self::AnswerNotReceived,
             EntryKind::ResolverAnswer => Self::ResolverAnswer,
             EntryKind::SearchDomains => Self::SearchDomains,
             EntryKind::ResolverRefused => Self::ResolverRefused,

@@ -3,6 +3,7 @@
 mod aaaa_silent;
 mod address_fallback;
 mod answer_late;
+mod answer_not_received;
 pub mod attempt;
 mod capture_incomplete;
 mod challenge_ack;
@@ -117,6 +118,7 @@ fn definition(id: FindingId) -> (Page, Option<Find>) {
         FindingId::ResolverError => in_file!(resolver_error),
         FindingId::ResolverUnreachable => in_file!(resolver_unreachable),
         FindingId::AnswerLate => in_file!(answer_late),
+        FindingId::AnswerNotReceived => in_file!(answer_not_received),
         FindingId::AaaaSilent => in_file!(aaaa_silent),
         FindingId::TruncatedToTcp => in_file!(truncated_to_tcp),
         FindingId::ResolverTcpStuck => in_file!(resolver_tcp_stuck),

@@ -76,6 +76,7 @@ fn row(
         open: Some(counts.open),
         refused: Some(counts.refused),
         late: Some(counts.late),
+        not_received: Some(counts.not_received),
         never_sent: Some(counts.never_sent),
         transactions: Some(counts.transactions),
         transactions_unanswered: Some(counts.transactions_unanswered),
@@ -104,9 +105,10 @@ pub fn count(queries: &[&Query]) -> Counts {
             this.unanswered += 1;
             this.refused += u64::from(silence.refusal().is_some());
         }
-        if let Some(answer) = q.answer() {
+        if let Some(answer) = q.response() {
             this.answered += 1;
-            this.late += u64::from(answer.late);
+            this.late += u64::from(q.answer().is_some_and(|a| a.late));
+            this.not_received += u64::from(q.is_lost());
             *this.rcodes.entry(answer.rcode).or_default() += 1;
             this.times.count(answer.at - q.sent, 1);
         }
@@ -130,7 +132,7 @@ fn transactions(queries: &mut [&Query]) -> (u64, u64) {
     };
     queries.sort_unstable_by(|a, b| order(a, b));
     let groups = || queries.chunk_by(|a, b| order(a, b).is_eq());
-    let unanswered = groups().filter(|group| group.iter().all(|q| q.answer().is_none()));
+    let unanswered = groups().filter(|group| group.iter().all(|q| q.response().is_none()));
     (groups().count() as u64, unanswered.count() as u64)
 }
 

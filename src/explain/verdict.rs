@@ -195,6 +195,9 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
     };
     match kind {
         Kind::ResolverSilent => silence::silence(case, lines),
+        Kind::AnswerNotReceived => {
+            format!("for answers of {resolver} that are in the capture but did not reach it")
+        }
         Kind::ResolverAnswer => format!("for slow answers of {resolver}"),
         Kind::SearchDomains => format!("while {resolver} denied names of the search list"),
         Kind::ResolverRefused => format!("for {resolver}, which refused the query"),

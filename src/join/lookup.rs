@@ -3,6 +3,7 @@
 pub(crate) mod giveup;
 mod grouping;
 mod implied;
+mod lost;
 #[cfg(test)]
 mod tests;
 
@@ -140,6 +141,7 @@ pub fn find(
     } else {
         Moves::new(evidence, sockets, &attempts)
     };
+    lost::mark(evidence, &mut exchanges, &moves);
     let mut groups = grouping::group(evidence, &exchanges, &moves);
     if !evidence.has_capture() {
         let next = |task: &Task, at| moves.next_of(task, at).map(|(at, _)| at);

@@ -9,6 +9,7 @@ use super::{
     Asked, AssociationId, Departure, EventId, Evidence, IdVec, QueryId, Received, Refusal, Sending,
     Silence,
 };
+use crate::coverage::Absence;
 use crate::event::dns::{Message, Question};
 use crate::event::{Op, Outcome, Packet, Service, What};
 use crate::flow::{Endpoint, Transport};
@@ -70,12 +71,14 @@ pub struct Exchange {
 }
 
 /// What came back for a query.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Reply {
     /// Nothing.
     None,
     /// A response.
     Received(Received),
+    /// A response that passed the capture and did not reach the client.
+    Lost(Received, Absence),
     /// An ICMP error, or an error that the client's own call returned.
     Refused(Refusal),
 }
@@ -103,11 +106,11 @@ impl Exchange {
         }
     }
 
-    /// The response, if there is one.
+    /// The response, if one reached the client.
     pub fn answer(&self) -> Option<&Received> {
         match &self.reply {
             Reply::Received(received) => Some(received),
-            Reply::None | Reply::Refused(_) => None,
+            Reply::None | Reply::Lost(..) | Reply::Refused(_) => None,
         }
     }
 
@@ -115,7 +118,7 @@ impl Exchange {
     pub fn refusal(&self) -> Option<Refusal> {
         match self.reply {
             Reply::Refused(refusal) => Some(refusal),
-            Reply::None | Reply::Received(_) => None,
+            Reply::None | Reply::Lost(..) | Reply::Received(_) => None,
         }
     }
 }

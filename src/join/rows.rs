@@ -148,6 +148,7 @@ fn query(q: &Query) -> String {
     let state = match &q.state {
         State::Answered(a) if a.late => format!("late at {}", seconds(a.at)),
         State::Answered(a) => format!("answered at {}", seconds(a.at)),
+        State::NotReceived(a, _) => format!("not received at {}", seconds(a.at)),
         State::Unanswered(silence) => silence.refusal().map_or("unanswered".into(), |r| {
             format!("refused at {}", seconds(r.at))
         }),

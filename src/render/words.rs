@@ -133,6 +133,7 @@ pub fn spent(entry: &Entry) -> Spent {
 pub fn what(kind: PartKind, start_up: bool) -> &'static str {
     match kind {
         PartKind::ResolverSilent => "silent",
+        PartKind::AnswerNotReceived => "not received",
         PartKind::ResolverAnswer => "answered",
         PartKind::SearchDomains => "denied searched names",
         PartKind::ResolverRefused => "refused",
@@ -151,6 +152,7 @@ pub fn what(kind: PartKind, start_up: bool) -> &'static str {
 pub fn state(state: QueryState) -> &'static str {
     match state {
         QueryState::NeverSent => "never sent",
+        QueryState::NotReceived => "not received",
         QueryState::Answered
         | QueryState::Late
         | QueryState::Unanswered
@@ -281,6 +283,7 @@ pub fn resolver_notes(r: &Resolver) -> String {
         (r.never_sent, never_sent),
         (r.refused, "refused"),
         (r.late, "answered too late"),
+        (r.not_received, "answered, but not received by the client"),
     ] {
         if let Some(n) = count.filter(|n| *n > 0) {
             notes.push(format!("{n} {what}"));

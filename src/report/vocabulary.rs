@@ -91,6 +91,8 @@ open_enum! {
         Answered = "answered",
         /// An answer came after the client had given up on it.
         Late = "late",
+        /// An answer is on the wire, and did not reach the client.
+        NotReceived = "not-received",
         /// No answer came, although one was due.
         Unanswered = "unanswered",
         /// An ICMP error came instead.
@@ -159,6 +161,8 @@ open_enum! {
     EntryKind {
         /// A response that had not come when the client gave up on it.
         ResolverSilent = "resolver-silent",
+        /// A response that is in the capture and did not reach the client.
+        AnswerNotReceived = "answer-not-received",
         /// A response that came.
         ResolverAnswer = "resolver-answer",
         /// Negative responses to names of the search list.
@@ -254,6 +258,8 @@ open_enum! {
         ResolverUnreachable = "resolver-unreachable",
         /// Answers came after the client had given up.
         AnswerLate = "answer-late",
+        /// Answers are on the wire that the client did not get.
+        AnswerNotReceived = "answer-not-received",
         /// A resolver answers one address type and not the other.
         AaaaSilent = "aaaa-silent",
         /// Answers too large for UDP.

@@ -42,6 +42,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             !silent.retained.is_empty()
                 && silent.count > t.undelivered().count
                 && t.answered().count == 0
+                && t.not_received().count == 0
                 && t.refused().count == 0
                 && !stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver))
         })

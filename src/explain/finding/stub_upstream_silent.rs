@@ -133,7 +133,7 @@ fn within<'s, 'a>(list: &'s [Asked<'a>], from: Timestamp, to: Timestamp) -> &'s 
 /// Unanswered, answered too late, slowly, or with an error.
 fn in_trouble(q: &Query) -> bool {
     match &q.state {
-        State::Unanswered(_) => true,
+        State::Unanswered(_) | State::NotReceived(..) => true,
         State::NeverSent(silence) => silence.refusal().is_some(),
         State::Answered(a) => a.late || a.at - q.sent >= tally::SLOW || a.rcode == Rcode::SERVFAIL,
         State::Open(_) | State::Unseen => false,

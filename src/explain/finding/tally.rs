@@ -81,6 +81,7 @@ pub fn outcomes(case: &Case, resolver: Endpoint, queries: Vec<&Query>) -> Outcom
         in_time: tally.in_time().count,
         slow: tally.slow().count,
         late: tally.late().count,
+        not_received: tally.not_received().count,
         silent: tally.silent().count,
         refused: tally.refused().count,
         undelivered: tally.undelivered().count,
@@ -177,6 +178,11 @@ impl<'a> Tally<'a> {
     /// Answered too late.
     pub fn late(&self) -> Selection<'a> {
         self.pick(self.evicted.late, is_late)
+    }
+
+    /// Answered on the wire, and the client did not get the answer.
+    pub fn not_received(&self) -> Selection<'a> {
+        self.pick(self.evicted.not_received, Query::is_lost)
     }
 
     /// Left the host, and nothing at all came back although an answer was due. Where there is a capture,
@@ -383,7 +389,7 @@ pub fn evidence<'a>(queries: impl IntoIterator<Item = &'a Query>) -> Vec<EventId
         }
         list.extend(q.packet);
         list.extend(q.cause.and_then(|c| c.call));
-        list.extend(q.answer().map(|a| a.event));
+        list.extend(q.response().map(|a| a.event));
         list.extend(q.refusal().map(|r| r.event));
     }
     list.truncate(MAX_EVIDENCE);

@@ -169,7 +169,7 @@ fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec
             calls.extend(index.waits_in(task.tid, query.sent, query.until));
         }
         let answer = query
-            .answer()
+            .response()
             .map(|a| a.event)
             .or(query.refusal().map(|r| r.event));
         let (mut packets, mut more) = (Vec::from_iter(query.packet), Vec::new());
@@ -252,7 +252,8 @@ impl<'a> Race<'a> {
             return (query.resolver, Vec::new(), began);
         }
         let mut resolvers: Vec<Endpoint> = Vec::new();
-        for q in self.queries.iter().filter(|q| q.answer().is_none()) {
+        let alike = |q: &&&Query| q.answer().is_none() && q.is_lost() == query.is_lost();
+        for q in self.queries.iter().filter(alike) {
             if !resolvers.contains(&q.resolver) {
                 resolvers.push(q.resolver);
             }
@@ -277,6 +278,7 @@ fn kind_of(lookup: &Lookup, query: &Query) -> Kind {
         State::Answered(answer) if answer.negative() && is_searched(lookup, query) => {
             Kind::SearchDomains
         }
+        State::NotReceived(..) => Kind::AnswerNotReceived,
         State::Answered(_) | State::Unseen => Kind::ResolverAnswer,
     }
 }

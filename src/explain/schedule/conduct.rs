@@ -138,9 +138,10 @@ fn reply_to(query: &Query, within: Option<(&Case, &Lookup)>) -> Option<Reply> {
             Reply::Answer(after(answer.at))
         }
         State::Answered(answer) => Reply::Failure(after(answer.at)),
-        State::Unanswered(Silence::Absent(_)) | State::NeverSent(Silence::Absent(_)) => {
-            Reply::Silent
-        }
+        // For the client an answer that it does not get is silence.
+        State::Unanswered(Silence::Absent(_))
+        | State::NeverSent(Silence::Absent(_))
+        | State::NotReceived(..) => Reply::Silent,
         State::Unanswered(Silence::Refused(why)) | State::NeverSent(Silence::Refused(why)) => {
             Reply::Error(after(why.at))
         }

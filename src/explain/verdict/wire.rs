@@ -291,7 +291,9 @@ fn failed(case: &Case, lookup: &Lookup, who: &str, name: &str) -> String {
     let answered = queries
         .iter()
         .any(|q| matches!(q.state, State::Answered(_)));
-    let what = if answered {
+    let what = if queries.iter().any(|q| q.is_lost()) {
+        "ended without an answer that it received"
+    } else if answered {
         "got no usable answer"
     } else {
         "was not answered"

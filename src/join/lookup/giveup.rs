@@ -250,6 +250,7 @@ fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
                 && received.at - wait.until > clock_slack(evidence),
             received,
         }),
+        (Reply::Lost(received, absence), _) => State::NotReceived(received, absence),
         (Reply::Refused(error), Departure::Left) => State::Unanswered(Silence::Refused(error)),
         (Reply::Refused(error), Departure::NeverLeft(_)) => {
             State::NeverSent(Silence::Refused(error))
@@ -637,6 +638,53 @@ impl<'a> Moves<'a> {
             list.sort_unstable();
         }
         this
+    }
+
+    /// The sockets of the trace.
+    pub fn sockets(&self) -> &'a Sockets {
+        self.sockets
+    }
+
+    /// The wait of a thread for one descriptor, as `(from, to)`, that timed out and was under way at a moment or the first
+    /// after it.
+    pub fn timeout_around(
+        &self,
+        (tid, fd): (Option<u32>, i32),
+        at: Timestamp,
+    ) -> Option<(Timestamp, Timestamp)> {
+        let list = self.timeouts.get(&tid)?;
+        let next = list.partition_point(|w| w.to < at);
+        let wait = list[next..].iter().find(|w| w.fd == fd)?;
+        Some((wait.from, wait.to))
+    }
+
+    /// Whether a thread had another wait for a descriptor, timed out or not, that began in an interval.
+    pub fn waited_between(
+        &self,
+        (tid, fd): (Option<u32>, i32),
+        (from, to): (Timestamp, Timestamp),
+    ) -> bool {
+        let within = |list: &Vec<Waited>| {
+            let start = list.partition_point(|w| w.from < from);
+            let mut list = list[start..].iter().take_while(|w| w.from < to);
+            list.any(|w| w.fd == fd)
+        };
+        [&self.timeouts, &self.waits]
+            .iter()
+            .filter_map(|lists| lists.get(&tid))
+            .any(within)
+    }
+
+    /// Whether who asked a query connected to one of some addresses meanwhile.
+    pub fn connected_to(
+        &self,
+        query: &Exchange,
+        addresses: &[IpAddr],
+        (from, to): (Timestamp, Timestamp),
+    ) -> bool {
+        self.connections_after(query.asker(), from)
+            .take_while(|used| used.at <= to)
+            .any(|used| addresses.contains(&used.to))
     }
 
     /// A thread's next act at or after a moment.

@@ -359,3 +359,142 @@ fn lookups_of_one_name_at_once_are_told_apart_by_their_ids_and_sockets() {
     used.dedup();
     assert_eq!(used.len(), 50);
 }
+
+/// A query and its answer (`TIME WHAT RESULT`), as a capture on the client's side shows them.
+fn exchanged(at: f64, port: u16, resolver: &str, what: &str, answer: (f64, &str)) -> String {
+    let (after, result) = answer;
+    format!(
+        "{at} packet 10.0.0.1:{port} {resolver}:53 query {what}\n\
+         {:.4} packet {resolver}:53 10.0.0.1:{port} answer {what} {result}\n",
+        at + after
+    )
+}
+
+/// How many queries of a case are `not received`.
+fn lost(text: &str) -> usize {
+    let queries = Rows::read(text).queries();
+    queries
+        .iter()
+        .filter(|q| q.contains("not received"))
+        .count()
+}
+
+const SOON: (f64, &str) = (0.01, "10.9.9.9");
+
+#[test]
+fn a_message_sent_again_after_its_answer_was_not_received() {
+    // To the next resolver (glibc, c-ares), and from the same socket to the same one (glibc with one, musl).
+    let next = [
+        exchanged(0.0, 4000, "10.0.1.93", "7 A a.example", SOON),
+        exchanged(5.0, 4001, "10.0.1.95", "7 A a.example", SOON),
+        LATER.into(),
+    ]
+    .concat();
+    let rows = Rows::read(&next);
+    assert_eq!(
+        rows.queries()[..2],
+        [
+            "A a.example 0-5 10.0.1.93:53 not received at 0.01",
+            "A a.example 5-5.01 10.0.1.95:53 answered at 5.01",
+        ]
+    );
+    assert_eq!(rows.lookups()[0], "a.example 0-5.01 answered 2");
+    let both = |second: (f64, &str)| {
+        [
+            exchanged(0.0, 4000, "10.0.1.93", "7 A a.example", SOON),
+            exchanged(0.0, 4000, "10.0.1.93", "8 AAAA a.example", second),
+            exchanged(5.0, 4000, "10.0.1.93", "7 A a.example", SOON),
+            exchanged(5.0, 4000, "10.0.1.93", "8 AAAA a.example", SOON),
+        ]
+        .concat()
+    };
+    assert_eq!(lost(&both((0.02, ""))), 2);
+    // An error for one type, or an answer to it that came with the second round, makes glibc ask for both again.
+    assert_eq!(lost(&both((0.02, "servfail"))), 0);
+    assert_eq!(lost(&both((5.2, ""))), 0);
+}
+
+#[test]
+fn a_message_sent_again_for_another_reason_is_no_loss() {
+    let first = exchanged(0.0, 4000, "10.0.1.93", "7 A a.example", SOON);
+    let after = |rows: &str| lost(&format!("{first}{rows}{LATER}"));
+    let again = |at: f64, port, resolver, what| exchanged(at, port, resolver, what, SOON);
+    // Another lookup has another id; a monitor with one id for all opens another socket.
+    assert_eq!(after(&again(5.0, 4001, "10.0.1.95", "9 A a.example")), 0);
+    assert_eq!(after(&again(5.0, 4001, "10.0.1.93", "7 A a.example")), 0);
+    // One id for all names.
+    let constant = again(5.0, 4001, "10.0.1.95", "7 A a.example");
+    let other = again(2.0, 4002, "10.0.1.93", "7 A b.example");
+    assert_eq!(after(&format!("{other}{constant}")), 0);
+    // AAAA appears in the second round only: its first query may be what the capture lacks.
+    let aaaa = again(5.0, 4001, "10.0.1.95", "8 AAAA a.example");
+    assert_eq!(after(&format!("{constant}{aaaa}")), 0);
+    // At once after the answer, or long after it: no timer.
+    assert_eq!(after(&again(0.2, 4001, "10.0.1.95", "7 A a.example")), 0);
+    assert_eq!(after(&again(40.0, 4001, "10.0.1.95", "7 A a.example")), 0);
+    // The client used it.
+    let used = "0.02 packet 10.0.0.1:5000 10.9.9.9:80 syn 1\n";
+    assert_eq!(after(&format!("{used}{constant}")), 0);
+    // A resolver with a negative answer, or one that sends the client on.
+    for result in ["nxdomain", "servfail", "tc"] {
+        let first = exchanged(0.0, 4000, "10.0.1.93", "7 A a.example", (0.01, result));
+        assert_eq!(lost(&format!("{first}{constant}{LATER}")), 0, "{result}");
+    }
+    // An answer that came when the client had turned away lies in its socket until it turns back.
+    let late = [
+        exchanged(0.0, 4000, "10.0.1.93", "7 A a.example", (8.0, "10.9.9.9")),
+        asked(5.0, 4001, "10.0.1.95", "7 A a.example", None),
+        asked(10.0, 4000, "10.0.1.93", "7 A a.example", None),
+        LATER.into(),
+    ];
+    assert_eq!(lost(&late.concat()), 0);
+    // musl's race: the loser's answer, and the winner's.
+    let race = [
+        exchanged(0.0, 4000, "10.0.1.93", "7 A a.example", SOON),
+        exchanged(
+            0.001,
+            4000,
+            "10.0.1.95",
+            "7 A a.example",
+            (0.02, "10.9.9.9"),
+        ),
+        LATER.into(),
+    ];
+    assert_eq!(lost(&race.concat()), 0);
+}
+
+#[test]
+fn an_answer_that_a_wait_slept_through_was_not_received() {
+    let case = |timeout: f64, received: &str| {
+        format!(
+            "0 call 3 socket udp\n0.001 call 3 connect 10.0.1.93:53\n0.0015 call 3 local 10.0.0.1:4000\n\
+             0.002 call 3 send 7 A a.example\n0.0021 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example\n\
+             0.003 call 3 wait {timeout}\n\
+             0.1 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example 10.9.9.9\n{received}\
+             9 call 3 close\n{LATER}"
+        )
+    };
+    let row = |text: &str| Rows::read(text).queries()[0].clone();
+    let slept = row(&case(5.0, ""));
+    assert_eq!(
+        slept,
+        "A a.example 0.0021-5.003 10.0.1.93:53 not received at 0.1"
+    );
+    // The answer was there before the wait began, and nothing had read it.
+    let quick = case(5.0, "").replace("0.1 packet", "0.0025 packet");
+    assert!(
+        row(&quick).contains("not received at 0.0025"),
+        "{}",
+        row(&quick)
+    );
+    let read = quick.replace(
+        "0.003 call",
+        "0.0028 call 3 recv 7 A a.example 10.9.9.9\n0.003 call",
+    );
+    assert!(!row(&read).contains("not received"));
+    // A wait that had ended before is a late answer, whatever the client reads later.
+    assert!(!row(&case(0.05, "")).contains("not received"));
+    // Without an end of its own the log shows no wait.
+    let silent = case(5.0, "").replace("0.003 call 3 wait 5", "");
+    assert!(!row(&silent).contains("not received"));
+}
