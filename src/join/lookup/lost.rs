@@ -115,7 +115,7 @@ impl Finder<'_> {
 
     /// How long the client waited for a query, where its own wait for that socket timed out after the answer had come. It had
     /// begun before, or it is the first one after the query, nothing was read before it, and all that the socket had asked was
-    /// answered: had an answer been in the socket, it would have ended at once.
+    /// answered before it ended: an answer in the socket would have ended it.
     fn in_vain(&self, q: QueryId, query: &Exchange) -> Option<Span> {
         let own = (
             query.task.as_ref()?.tid,
@@ -124,14 +124,15 @@ impl Finder<'_> {
         let at = self.passed(query)?.at;
         let slack = self.evidence.tolerance;
         let (from, to) = self.moves.timeout_around(own, at)?;
+        let over = to - slack.max(UNHEARD);
         let first = || {
             from - query.sent <= UNHEARD
                 && !self.moves.waited_between(own, (query.sent, from))
                 && !self.was_read(query, from)
-                && self.socket_was_answered(q, from)
+                && self.socket_was_answered(q, over)
         };
         let heard = from > at - slack && !first();
-        (!heard && to >= at + slack.max(UNHEARD)).then_some(to - query.sent)
+        (!heard && over >= at).then_some(to - query.sent)
     }
 
     /// Whether all queries that left the socket of a query with it were answered by then.
@@ -141,7 +142,9 @@ impl Finder<'_> {
         let until = self.exchanges.len().min(q.position() + MAX_LATER);
         let around = self.exchanges.as_slice()[from..until].iter();
         let mut with = around.filter(|o| {
-            o.client == query.client && o.sent >= query.sent - TOGETHER && o.sent <= by
+            o.client == query.client
+                && o.sent >= query.sent - TOGETHER
+                && o.sent <= query.sent + TOGETHER
         });
         with.all(|o| o.answer().is_some_and(|a| a.at <= by))
     }
