@@ -55,7 +55,7 @@ const MAX_THREADS: usize = 5_000;
 const MAX_TELLING: usize = 100;
 /// So far from its lookup or connection a thread's wait may lie and be part of it.
 const AROUND: Span = Span::millis(60);
-/// A lookup is over with its thread's first act this long after its last query (see the join's `giveup`).
+/// A lookup is over with its thread's first act this long after its last query (see the join's `lookup::end`).
 const SETTLED: Span = Span::millis(100);
 
 /// Chooses what goes until so many events are left: first what is over, of this the oldest.

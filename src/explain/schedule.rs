@@ -9,7 +9,7 @@ use crate::decode::resolv_conf::{MAX_NAMESERVERS, ResolvConf};
 use crate::event::dns::{Name, RecordType};
 use crate::flow::Transport;
 use crate::join::lookup::Lookup;
-use crate::join::lookup::giveup::TOGETHER;
+use crate::join::lookup::TOGETHER;
 use crate::join::{LookupId, Query};
 use crate::time::Span;
 use crate::timetable::{Ask, Asked, Edge, Ending, Stub, Told, WaitsFor};

@@ -1,9 +1,12 @@
 //! Lookups: everything that the tasks of one process did to resolve one name or address.
 
-pub(crate) mod giveup;
+mod became;
+mod end;
+mod giveup;
 mod grouping;
 mod implied;
 mod lost;
+mod moves;
 #[cfg(test)]
 mod tests;
 
@@ -18,9 +21,9 @@ use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
 use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
-use giveup::Moves;
 pub use giveup::TOGETHER;
 use grouping::Group;
+use moves::Moves;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -609,7 +612,7 @@ pub fn parallel(queries: &IdVec<QueryId, Query>, lookup: &Lookup) -> bool {
     let mut first: HashMap<Option<RecordType>, (Timestamp, Endpoint)> = HashMap::new();
     lookup.queries_in(queries).any(|q| {
         if let Some((at, resolver)) = first.get(&q.question.kind) {
-            *resolver != q.resolver && q.sent - *at < giveup::TOGETHER
+            *resolver != q.resolver && q.sent - *at < TOGETHER
         } else {
             first.insert(q.question.kind, (q.sent, q.resolver));
             false

@@ -1,7 +1,7 @@
 //! Which queries serve one lookup.
 
 use super::SAME_LOOKUP;
-use super::giveup::Moves;
+use super::moves::Moves;
 use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
 use crate::flow::{Endpoint, Transport};

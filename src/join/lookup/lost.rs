@@ -12,7 +12,7 @@
 //! back). A client that does not choose its ids (one for all names, or one for ever) shows nothing by repeating one.
 
 use super::TOGETHER;
-use super::giveup::Moves;
+use super::moves::Moves;
 use crate::coverage::{Absence, Patience};
 use crate::event::dns::{Rcode, RecordType};
 use crate::event::{Op, Packet, What};

@@ -1,0 +1,101 @@
+//! What became of each query, once it is known how long the client waited for it.
+
+use super::giveup::{Wait, Why};
+use crate::coverage::{Absence, Blind, Kind, Patience, Wanted};
+use crate::join::response::{Exchange, Reply};
+use crate::join::{Answer, Asked, Departure, Evidence, Query, Silence, State};
+use crate::time::Span;
+
+/// A query with all that is now known of it.
+pub fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
+    let Exchange {
+        asked,
+        departure,
+        reply,
+        foreign,
+    } = exchange;
+    let state = match (reply, departure) {
+        // The answer's packet and the call that ends the wait may be on two clocks.
+        (Reply::Received(received), _) => State::Answered(Answer {
+            // The loser of a race, and what comes when another answer was used, are not late.
+            late: !matches!(wait.why, Why::Elsewhere | Why::Used)
+                && received.at - wait.until > clock_slack(evidence),
+            received,
+        }),
+        (Reply::Lost(received, absence), _) => State::NotReceived(received, absence),
+        (Reply::Refused(error), Departure::Left) => State::Unanswered(Silence::Refused(error)),
+        (Reply::Refused(error), Departure::NeverLeft(_)) => {
+            State::NeverSent(Silence::Refused(error))
+        }
+        (Reply::None, Departure::NeverLeft(silence)) => State::NeverSent(silence),
+        (Reply::None, Departure::Left) => match unanswered(evidence, &asked, wait) {
+            Ok(absence) => State::Unanswered(Silence::Absent(absence)),
+            Err(_) if wait.why == Why::Unseen => State::Unseen,
+            Err(blind) => State::Open(blind),
+        },
+    };
+    Query {
+        asked,
+        state,
+        until: wait.until,
+        foreign,
+    }
+}
+
+/// Whether the inputs show that a query got no answer: a capture that would hold it, else the client's own waiting.
+fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence, Blind> {
+    let waited = wait.until - asked.sent;
+    let shown = asked.packet.map(|_| {
+        let wanted = Wanted {
+            kind: Kind::Response,
+            from: Some(asked.resolver.ip),
+            to: asked.client.map(|c| c.ip),
+            netns: None,
+        };
+        evidence.coverage.would_show(wanted, asked.sent, wait.until)
+    });
+    if is_open(evidence, waited, wait.why) {
+        let hidden = shown.and_then(Result::err).filter(Blind::hides_packets);
+        return Err(hidden.unwrap_or(Blind::TooShort));
+    }
+    let by_calls = || {
+        // Whoever goes on to something else without asking again may have its answer.
+        let moved_on = wait.why == Why::MovedOn && asked.implied;
+        let gave_up = wait.why == Why::GaveUp || moved_on;
+        let gave_up = gave_up.then_some(true).or(wait.timed_out);
+        let patience = Patience { waited, gave_up };
+        let traced = asked.cause.is_some() || asked.packet.is_none();
+        let traced = traced.then(|| evidence.coverage.waited_in_vain(patience));
+        traced.unwrap_or(Err(Blind::NoWaits))
+    };
+    // It may have been answered: only a turn to another resolver shows that it was not, or a whole timeout.
+    let timed_out = waited >= evidence.patience - Span::millis(200);
+    if asked.implied && wait.why != Why::GaveUp && !timed_out {
+        return Err(Blind::NoWaits);
+    }
+    match shown {
+        Some(shown) => shown.or_else(|blind| by_calls().map_err(|_| blind)),
+        None => by_calls(),
+    }
+}
+
+/// Whether nobody can say what became of a query that nothing answered: whoever waited for as long as a stub resolver
+/// does has been left unanswered. Half a second is less than the shortest of their timeouts (1 s).
+fn is_open(evidence: &Evidence, waited: Span, why: Why) -> bool {
+    match why {
+        Why::Elsewhere | Why::Unseen => true,
+        Why::CutShort => waited < evidence.patience - Span::millis(200),
+        Why::MovedOn | Why::Over | Why::Used if !evidence.has_trace() => {
+            waited < evidence.patience - Span::millis(200)
+        }
+        Why::MovedOn | Why::Over | Why::Used | Why::GaveUp | Why::Told => {
+            waited < Span::millis(500)
+        }
+    }
+}
+
+/// An answer is late only if the clocks can tell; coarse ones (`-t`) are trusted to this much, since their
+/// waits end with packets too.
+fn clock_slack(evidence: &Evidence) -> Span {
+    evidence.tolerance.min(Span::millis(20))
+}
