@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod dns;
+pub mod errno;
 pub mod files;
 pub mod packet;
 pub mod stack;
@@ -15,6 +16,7 @@ pub use call::{
     Address, Call, Fd, FdNote, Local, Message, Op, Outcome, SocketFamily, SocketKind, SocketStyle,
     Task,
 };
+pub use errno::Errno;
 pub use files::ResolverFiles;
 pub use packet::{IcmpKind, Packet, Quote, Service, TcpFlags};
 use serde::{Deserialize, Serialize};

@@ -259,7 +259,7 @@ fn split_calls_are_put_together() {
         call.exited.unwrap() - event.at,
         presyn::time::Span::seconds(3)
     );
-    assert!(call.outcome.is_error("ETIMEDOUT"));
+    assert_eq!(call.outcome, Outcome::Failed("ETIMEDOUT".into()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! System calls, from ptrace or from a strace log.
 
-use super::dns;
+use super::{Errno, dns};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -51,9 +51,17 @@ impl Outcome {
         }
     }
 
-    /// Whether the call failed with exactly this error.
-    pub fn is_error(&self, name: &str) -> bool {
-        matches!(self, Self::Failed(error) if &**error == name)
+    /// Whether the call failed.
+    pub fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+
+    /// The error of a call that failed, where something is concluded from it.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Failed(name) => Errno::named(name),
+            Self::Returned(_) | Self::Unknown => None,
+        }
     }
 }
 

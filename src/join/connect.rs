@@ -11,7 +11,7 @@ use super::{
     ProcessId, Refusal,
 };
 use crate::coverage::{Absence, Blind, Kind, Patience, Wanted};
-use crate::event::{Outcome, Quote, SocketFamily, SocketStyle, Task};
+use crate::event::{Errno, Outcome, Quote, SocketFamily, SocketStyle, Task};
 use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
@@ -165,8 +165,7 @@ impl Attempt {
         let call = self.cause.and_then(|c| evidence.call(c.call?));
         let hangs = call.is_some_and(|c| match &c.outcome {
             Outcome::Unknown => true,
-            // A signal broke in (ERESTARTSYS; include/linux/errno.h).
-            Outcome::Failed(error) => error.starts_with("ERESTART"),
+            Outcome::Failed(_) => c.outcome.errno() == Some(Errno::Restart),
             Outcome::Returned(_) => false,
         });
         let waited = self.ended_by.is_some();
@@ -279,10 +278,11 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
         return false;
     };
     match &call.outcome {
-        Outcome::Failed(error) => match &**error {
-            "EINPROGRESS" | "ECONNREFUSED" | "ETIMEDOUT" | "EALREADY" | "EINTR" => true,
-            _ => has_syn || !evidence.is_dns_port(peer.port) && !this.reconnected,
-        },
+        failed @ Outcome::Failed(_) => {
+            failed.errno().is_some_and(Errno::proves_stream)
+                || has_syn
+                || !evidence.is_dns_port(peer.port) && !this.reconnected
+        }
         _ if evidence.is_dns_port(peer.port) => false,
         _ if has_syn => true,
         _ if this.reconnected || peer.port == 0 => false,
@@ -315,14 +315,8 @@ fn syn_would_show(evidence: &Evidence, this: &Association, peer: Endpoint) -> bo
 /// Whether the call's own result proves a stream socket.
 fn in_progress(evidence: &Evidence, association: &Association) -> bool {
     let call = association.connect.and_then(|c| evidence.call(c));
-    let proofs = [
-        "EINPROGRESS",
-        "ECONNREFUSED",
-        "ETIMEDOUT",
-        "EALREADY",
-        "EINTR",
-    ];
-    call.is_some_and(|c| proofs.iter().any(|e| c.outcome.is_error(e)))
+    let error = call.and_then(|c| c.outcome.errno());
+    error.is_some_and(Errno::proves_stream)
 }
 
 /// The attempt that a `connect` call began.

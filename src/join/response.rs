@@ -11,7 +11,7 @@ use super::{
 };
 use crate::coverage::Absence;
 use crate::event::dns::{Message, Question};
-use crate::event::{Op, Outcome, Packet, Service, What};
+use crate::event::{Errno, Op, Outcome, Packet, Service, What};
 use crate::flow::{Endpoint, Transport};
 use crate::time::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -289,10 +289,10 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
                     }
                 }
             }
-            (Op::Receive { .. } | Op::Send { .. }, Outcome::Failed(error)) => {
-                let refused = match &**error {
-                    "ECONNREFUSED" | "EPERM" | "EACCES" => true,
-                    "EHOSTUNREACH" | "ENETUNREACH" => false,
+            (Op::Receive { .. } | Op::Send { .. }, failed @ Outcome::Failed(_)) => {
+                let refused = match failed.errno() {
+                    Some(Errno::ConnectionRefused | Errno::NotPermitted | Errno::Access) => true,
+                    Some(Errno::HostUnreachable | Errno::NetworkUnreachable) => false,
                     _ => continue,
                 };
                 // Of a query whose packet was captured the ICMP error was, too.

@@ -4,7 +4,7 @@ use super::process::Processes;
 use super::socket::Sockets;
 use super::{AssociationId, EventId, Evidence, IdVec, ProcessId};
 use crate::event::dns;
-use crate::event::{Op, Outcome, SocketStyle, What};
+use crate::event::{Errno, Op, Outcome, SocketStyle, What};
 use crate::flow::{Endpoint, Transport};
 use crate::time::Timestamp;
 
@@ -36,17 +36,9 @@ impl Sent {
     }
 }
 
-/// Whether a call failed because what it was to send cannot leave this host: no route, or a firewall of its own.
+/// Whether a call failed because what it was to send cannot leave this host.
 fn cannot_leave(outcome: &Outcome) -> bool {
-    let errors = [
-        "ENETUNREACH",
-        "EHOSTUNREACH",
-        "ENETDOWN",
-        "EPERM",
-        "EACCES",
-        "EADDRNOTAVAIL",
-    ];
-    errors.iter().any(|e| outcome.is_error(e))
+    outcome.errno().is_some_and(Errno::cannot_leave)
 }
 
 /// Who answered on a socket after a call: best to the message with this id.

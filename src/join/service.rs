@@ -3,7 +3,7 @@
 use super::process::Processes;
 use super::socket::{Association, Sockets};
 use super::{EventId, Evidence, Id, ProcessId};
-use crate::event::{Local, Op, Outcome, Task, What};
+use crate::event::{Errno, Local, Op, Task, What};
 use crate::time::Timestamp;
 
 /// One connection to a name service and the wait for it.
@@ -89,8 +89,8 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
         let What::Call(call) = &evidence.event(connect).what else {
             continue;
         };
-        if matches!(&call.outcome, Outcome::Failed(error) if &**error != "EINPROGRESS" && &**error != "EAGAIN")
-        {
+        let begun = matches!(call.outcome.errno(), Some(Errno::InProgress | Errno::Again));
+        if call.outcome.has_failed() && !begun {
             continue;
         }
         let calls: Vec<EventId> = std::iter::once(connect)

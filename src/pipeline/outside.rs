@@ -1,6 +1,6 @@
 //! What tracing took from a program, and what left the trace: warnings, since either changes what the report can show.
 
-use crate::event::{Event, Op, Outcome, Task, What};
+use crate::event::{Errno, Event, Op, Outcome, Task, What};
 use crate::input::TraceFacts;
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ pub fn warnings(traces: &[(TraceFacts, Vec<Event>)]) -> Vec<String> {
             continue;
         };
         let told = match (&**name, &call.outcome) {
-            ("ptrace", outcome) if outcome.is_error("EPERM") => {
+            ("ptrace", outcome) if outcome.errno() == Some(Errno::NotPermitted) => {
                 "could not trace (ptrace: EPERM): a process has one tracer, which is presyn"
             }
-            ("seccomp", outcome) if outcome.is_error("EINVAL") => {
+            ("seccomp", outcome) if outcome.errno() == Some(Errno::Invalid) => {
                 "could not enter the strict mode of seccomp (EINVAL): it is traced by means of a filter"
             }
             ("clone", Outcome::Returned(_)) => {

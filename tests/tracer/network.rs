@@ -71,7 +71,7 @@ fn curl_connects() {
     assert_eq!((seen.peer, seen.socket), (Some(address.into()), Some(TCP)));
     assert!(seen.exact && seen.identity.is_some() && seen.netns.is_some());
     assert_eq!(connects[0].task.comm.as_deref(), Some("curl"));
-    assert!(connects[0].outcome.is_error("EINPROGRESS"));
+    assert_eq!(connects[0].outcome, Outcome::Failed("EINPROGRESS".into()));
     run.assert_lives_are_whole();
 }
 
@@ -140,7 +140,10 @@ fn refused_and_unreadable_connects_are_told() {
     );
     assert_eq!(run.ended.exit, Exit::Code(0));
     let calls: Vec<_> = run.calls().map(|(_, call)| call).collect();
-    let failed = |error: &str| calls.iter().find(|c| c.outcome.is_error(error));
+    let failed = |error: &str| {
+        let outcome = Outcome::Failed(error.into());
+        calls.iter().find(|c| c.outcome == outcome)
+    };
     let unreadable = failed("EFAULT").unwrap();
     assert!(matches!(
         &unreadable.op,

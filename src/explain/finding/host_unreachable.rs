@@ -2,6 +2,7 @@
 
 use super::tally::MAX_EVIDENCE;
 use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties, resolver_refused};
+use crate::event::Errno;
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::flow::{Endpoint, Transport};
@@ -167,12 +168,18 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
 
 fn why(context: &Context, x: &Connection) -> String {
     if let Some(error) = attempt::error(context.case, x) {
-        let meaning = match error {
-            "EHOSTUNREACH" => ", that is: the next hop did not answer ARP, or a router said so",
-            "ENETUNREACH" => ", that is: this host has no route there",
-            "EACCES" | "EPERM" => ", that is: a rule on this host forbids it",
-            "EADDRNOTAVAIL" => ", that is: no local address or port was left for it",
-            "ETIMEDOUT" => ", that is: nothing answered for as long as the kernel tried",
+        let meaning = match Errno::named(error) {
+            Some(Errno::HostUnreachable) => {
+                ", that is: the next hop did not answer ARP, or a router said so"
+            }
+            Some(Errno::NetworkUnreachable) => ", that is: this host has no route there",
+            Some(Errno::Access | Errno::NotPermitted) => {
+                ", that is: a rule on this host forbids it"
+            }
+            Some(Errno::AddressNotAvailable) => {
+                ", that is: no local address or port was left for it"
+            }
+            Some(Errno::TimedOut) => ", that is: nothing answered for as long as the kernel tried",
             _ => "",
         };
         return format!("The call returned {error}{meaning}.");

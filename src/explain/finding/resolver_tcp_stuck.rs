@@ -138,15 +138,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
 }
 
 fn c_reason(context: &Context, event: EventId) -> Option<String> {
-    use crate::event::{Packet, What};
-    match context.case.evidence.event(event).what {
-        What::Packet(Packet::Icmp { .. }) | What::Call(_) => {
-            // ERESTARTSYS and its like: a signal stopped the client, not the network.
-            Some(resolver_refused::reason(context.case, event))
-                .filter(|r| r != "the call" && !r.contains("ERESTART"))
+    use crate::event::{Errno, Packet, What};
+    let ended = match &context.case.evidence.event(event).what {
+        What::Packet(Packet::Icmp { .. }) => true,
+        // Not where a signal stopped the client.
+        What::Call(call) => {
+            call.outcome.has_failed() && call.outcome.errno() != Some(Errno::Restart)
         }
-        _ => None,
-    }
+        _ => false,
+    };
+    ended.then(|| resolver_refused::reason(context.case, event))
 }
 
 /// An attempt that failed, or hangs. Sockets that were opened and never used send no SYN and fail with

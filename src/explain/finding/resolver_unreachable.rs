@@ -1,7 +1,7 @@
 //! A resolver that no packet reaches.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, resolver_refused, tally};
-use crate::event::Outcome;
+use crate::event::Errno;
 use crate::explain::ledger::Kind;
 use crate::explain::{Case, words};
 use crate::flow;
@@ -90,20 +90,18 @@ fn remedy(case: &Case, resolver: IpAddr, lost: &[&Query]) -> String {
     let calls = lost
         .iter()
         .filter_map(|q| case.evidence.call(q.refusal()?.event));
-    let errors: Vec<&str> = calls
-        .filter_map(|call| match &call.outcome {
-            Outcome::Failed(error) => Some(&**error),
-            _ => None,
-        })
+    let errors: Vec<Option<Errno>> = calls
+        .filter(|call| call.outcome.has_failed())
+        .map(|call| call.outcome.errno())
         .collect();
-    let all = |error: &str| errors.len() == lost.len() && errors.iter().all(|e| *e == error);
+    let all = |error| errors.len() == lost.len() && errors.iter().all(|e| *e == Some(error));
     let (placed, host) = (words::placed(case, resolver), flow::host(resolver));
-    if all("EPERM") {
+    if all(Errno::NotPermitted) {
         format!(
             "Look at what rejects packets to {placed} on this host: nft list ruleset, iptables -S OUTPUT, and the \
              policies of its cgroup (systemd's IPAddressDeny=)."
         )
-    } else if all("ENETUNREACH") {
+    } else if all(Errno::NetworkUnreachable) {
         format!(
             "Give this host a route to {placed} (ip addr; ip route get {host}), or take that address out of \
              resolv.conf."

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Ending};
 use crate::coverage::{Kind, Wanted};
-use crate::event::{Op, Outcome, What};
+use crate::event::{Call, Errno, Op, Outcome};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
 use crate::time::{Span, Timestamp};
@@ -37,12 +37,13 @@ pub fn conclude(
     let (outcome, ended) = match &call.outcome {
         // Without an exit nothing says when it came up.
         Outcome::Returned(_) => (Ending::Connected, exit),
-        Outcome::Failed(error) if &**error == "EINPROGRESS" || &**error == "EINTR" => {
+        failed if failed.errno().is_some_and(Errno::goes_on) => {
             by_later_calls(evidence, this, later, connection, silent);
             connection.silence = silence.filter(|_| connection.outcome == Ending::NoSyn);
             return;
         }
         Outcome::Failed(error) => {
+            let error = Errno::named(error);
             let ended = exit.or_else(|| error_came(evidence, id, error));
             (ending_of(error, silent), ended)
         }
@@ -54,8 +55,8 @@ pub fn conclude(
 
 /// When a call without a known exit failed: errors that the kernel gives after a wait came before the thread's next
 /// event; when others came, nobody can say.
-fn error_came(evidence: &Evidence, id: EventId, error: &str) -> Option<Timestamp> {
-    let waited = matches!(error, "ETIMEDOUT" | "EHOSTUNREACH");
+fn error_came(evidence: &Evidence, id: EventId, error: Option<Errno>) -> Option<Timestamp> {
+    let waited = error.is_some_and(Errno::follows_wait);
     let next = || crate::join::next_of_thread(evidence, id);
     if waited && evidence.is_timed() {
         next().map(|next| evidence.event(next).at)
@@ -67,7 +68,49 @@ fn error_came(evidence: &Evidence, id: EventId, error: &str) -> Option<Timestamp
 /// A wait that timed out after this shows that the connection had not come up; shorter ones only look.
 const A_WAIT: Span = Span::millis(1);
 
-/// An attempt that went on in the background: `SO_ERROR`, the first use of the socket, or its end.
+/// What one later call shows of an attempt that went on in the background.
+enum Sign {
+    /// How it ended, and when, where the call tells that.
+    Ended(Ending, Option<Timestamp>),
+    /// It was not connected after a wait.
+    WaitedInVain,
+    Nothing,
+}
+
+impl Sign {
+    /// `SO_ERROR` and errors of the first use of the socket tell the end, a use that succeeds that there is a connection.
+    fn of(at: Timestamp, call: &Call, silent: bool) -> Self {
+        match &call.op {
+            Op::SocketError { error: None, .. } => Self::Ended(Ending::Connected, Some(at)),
+            Op::SocketError {
+                error: Some(error), ..
+            } => Self::Ended(ending_of(Errno::named(error), silent), Some(at)),
+            // It was connected by then; since when, this does not tell.
+            Op::PeerName { .. } | Op::Send { .. } if call.outcome.value().is_some() => {
+                Self::Ended(Ending::Connected, None)
+            }
+            Op::Wait { timeout, .. } if call.outcome == Outcome::Returned(0) => {
+                let lasted = call.exited.map(|exit| exit - at).or(*timeout);
+                if lasted.is_some_and(|lasted| lasted >= A_WAIT) {
+                    Self::WaitedInVain
+                } else {
+                    Self::Nothing
+                }
+            }
+            Op::Send { .. } | Op::Receive { .. } if call.outcome.has_failed() => {
+                let error = call.outcome.errno();
+                match ending_of(error, silent) {
+                    Ending::Connected | Ending::Open => Self::Nothing,
+                    _ if error == Some(Errno::Again) => Self::Nothing,
+                    ended => Self::Ended(ended, Some(at)),
+                }
+            }
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Ends an attempt that went on in the background by its later calls: `SO_ERROR`, the first use of the socket, or its end.
 fn by_later_calls(
     evidence: &Evidence,
     this: &Association,
@@ -75,62 +118,28 @@ fn by_later_calls(
     connection: &mut Attempt,
     silent: bool,
 ) {
-    // Only a close that was seen ends the wait: a descriptor that is used again, or a process that ends, says
-    // nothing about the attempt.
-    let closes = |id: &EventId| matches!(&evidence.event(*id).what, What::Call(c) if matches!(c.op, Op::Close { .. }));
-    let closed = later
-        .iter()
-        .rev()
-        .find(|id| closes(id))
-        .map(|id| evidence.event(*id).at);
+    let calls = || {
+        let calls = later
+            .iter()
+            .filter_map(|id| Some((*id, evidence.call(*id)?)));
+        calls.map(|(id, call)| (id, evidence.event(id).at, call))
+    };
     let mut in_vain: Option<EventId> = None;
-    for &id in later.iter().filter(|id| Some(**id) > this.connect) {
-        let event = &evidence.event(id);
-        let What::Call(call) = &event.what else {
-            continue;
-        };
-        match &call.op {
-            Op::SocketError { error, .. } => {
-                let outcome = error
-                    .as_ref()
-                    .map_or(Ending::Connected, |e| ending_of(e, silent));
-                (connection.outcome, connection.ended, connection.ended_by) =
-                    (outcome, Some(event.at), Some(id));
+    for (id, at, call) in calls().filter(|(id, ..)| Some(*id) > this.connect) {
+        match Sign::of(at, call, silent) {
+            Sign::Ended(outcome, ended) => {
+                (connection.outcome, connection.ended) = (outcome, ended);
+                connection.ended_by = Some(id);
                 return;
             }
-            // It was connected by then; since when, this does not tell.
-            Op::PeerName { .. } | Op::Send { .. } if call.outcome.value().is_some() => {
-                (connection.outcome, connection.ended, connection.ended_by) =
-                    (Ending::Connected, None, Some(id));
-                return;
-            }
-            Op::Wait { timeout, .. } => {
-                let lasted = match (call.exited, timeout) {
-                    (Some(exit), _) => exit - event.at >= A_WAIT,
-                    (None, Some(timeout)) => *timeout >= A_WAIT,
-                    (None, None) => false,
-                };
-                if lasted && call.outcome == Outcome::Returned(0) {
-                    in_vain = Some(id);
-                }
-            }
-            Op::Send { .. } | Op::Receive { .. } => {
-                if let Outcome::Failed(error) = &call.outcome
-                    && let outcome @ (Ending::Refused
-                    | Ending::Unreachable
-                    | Ending::NoSyn
-                    | Ending::TimedOut) = ending_of(error, silent)
-                    && &**error != "EAGAIN"
-                {
-                    (connection.outcome, connection.ended, connection.ended_by) =
-                        (outcome, Some(event.at), Some(id));
-                    return;
-                }
-            }
-            _ => {}
+            Sign::WaitedInVain => in_vain = Some(id),
+            Sign::Nothing => {}
         }
     }
-    if let Some(closed) = closed {
+    // Only a close that was seen ends the wait: a descriptor that is used again, or a process that ends, says
+    // nothing about the attempt.
+    let mut closes = calls().filter(|(_, _, call)| matches!(call.op, Op::Close { .. }));
+    if let Some((_, closed, _)) = closes.next_back() {
         connection.outcome = if silent {
             Ending::NoSyn
         } else if in_vain.is_some() || connection.first_syn.is_some() {
@@ -148,14 +157,18 @@ fn by_later_calls(
 }
 
 /// What an error of `connect` (or `SO_ERROR`) means.
-fn ending_of(error: &str, silent: bool) -> Ending {
+fn ending_of(error: Option<Errno>, silent: bool) -> Ending {
     match error {
-        "ECONNREFUSED" => Ending::Refused,
-        "ETIMEDOUT" if !silent => Ending::TimedOut,
+        Some(Errno::ConnectionRefused) => Ending::Refused,
+        Some(Errno::TimedOut) if !silent => Ending::TimedOut,
         _ if silent => Ending::NoSyn,
-        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EPERM" | "EADDRNOTAVAIL" => {
-            Ending::Unreachable
-        }
+        Some(
+            Errno::HostUnreachable
+            | Errno::NetworkUnreachable
+            | Errno::Access
+            | Errno::NotPermitted
+            | Errno::AddressNotAvailable,
+        ) => Ending::Unreachable,
         _ => Ending::Open,
     }
 }

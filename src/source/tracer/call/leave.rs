@@ -3,7 +3,7 @@
 use super::outcome::outcome;
 use super::{Asked, Outgoing, Pending, Scene, with_note};
 use crate::event::{
-    Address, Fd, Message, Op, Outcome, PayloadLayout, SocketFamily, SocketStyle, Syscall,
+    Address, Errno, Fd, Message, Op, Outcome, PayloadLayout, SocketFamily, SocketStyle, Syscall,
 };
 use crate::source::tracer::arguments::Reader;
 use crate::source::tracer::memory::Memory;
@@ -25,7 +25,7 @@ impl Scene<'_> {
             Asked::Connect(to) => {
                 let socket = self.look(fd, false);
                 let mut note = socket.map(|s| s.note());
-                let begun = result == 0 || outcome.is_error("EINPROGRESS");
+                let begun = result == 0 || outcome.errno() == Some(Errno::InProgress);
                 if let (true, Some(socket)) = (begun, socket) {
                     if let (Address::Inet(peer), Some(note)) = (&to, &mut note) {
                         note.peer = Some(*peer);

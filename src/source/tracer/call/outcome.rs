@@ -38,9 +38,9 @@ mod tests {
     #[test]
     fn results_have_names() {
         assert_eq!(outcome(7), Outcome::Returned(7));
-        assert!(outcome(-115).is_error("EINPROGRESS"));
-        assert!(outcome(-11).is_error("EAGAIN"));
-        assert!(outcome(-512).is_error("ERESTARTSYS"));
+        assert_eq!(outcome(-115), Outcome::Failed("EINPROGRESS".into()));
+        assert_eq!(outcome(-11), Outcome::Failed("EAGAIN".into()));
+        assert_eq!(outcome(-512), Outcome::Failed("ERESTARTSYS".into()));
         assert_eq!(outcome(-5000), Outcome::Returned(-5000));
     }
 }
