@@ -126,6 +126,8 @@ pub enum Blind {
     NoWaits,
     /// The client did not wait for as long as any stub resolver does.
     TooShort,
+    /// The client did not ask again: what answered it may be missing.
+    NotRepeated,
     /// So much time passed that no input explains.
     Unexplained(Span),
     /// The inputs may have begun when the client had waited already.
@@ -176,6 +178,7 @@ impl fmt::Display for Blind {
             Self::Unread(kind, n) => write!(f, "{n} packets ({kind}) could not be read"),
             Self::NoWaits => f.write_str("the trace does not show how long the client waited"),
             Self::TooShort => f.write_str("the client did not wait long enough"),
+            Self::NotRepeated => f.write_str("the client did not ask again"),
             Self::Unexplained(span) => write!(
                 f,
                 "what passed in {:.1} s of that is not in the inputs (strace -f follows all threads)",
@@ -228,6 +231,36 @@ pub struct Patience {
 
 /// Half a second is less than the shortest timeout of a stub resolver (1 s).
 const SHORTEST_WAIT: Span = Span::millis(500);
+
+/// By so much clocks and timers may differ from a stub resolver's timetable.
+const TIMER_SLACK: Span = Span::millis(200);
+
+/// How a client's wait for an answer ended, as far as the inputs show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitEnd {
+    /// Something else ended it: another resolver's answer, or something that was read and that no call shows.
+    Elsewhere,
+    /// The client is not seen to end it: the inputs end, or hold nothing more of it.
+    Unseen,
+    /// The same, and the client did not ask again, as every stub resolver does that has no answer.
+    NotRepeated,
+    /// By what the client did.
+    Seen,
+}
+
+/// What is known of an account beside its entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Story {
+    /// Its time that nothing explains.
+    pub unexplained: Span,
+    /// The inputs began before it did, long enough to hold all of it.
+    pub whole: bool,
+    /// The inputs hold what the client did after it.
+    pub goes_on: bool,
+}
+
+/// Delays below this are nobody's complaint.
+pub const QUICK: Span = Span::millis(500);
 
 impl Coverage {
     /// Looks through the inputs. `own` captures are presyn's own, of all that the command's network namespace sends.
@@ -319,15 +352,74 @@ impl Coverage {
         }
     }
 
+    /// Whether an answer was due when the client's wait ended: whoever waited for as long as a stub resolver does has been
+    /// left unanswered.
+    ///
+    /// # Errors
+    /// Nobody can say what became of the query.
+    pub fn was_due(&self, waited: Span, end: WaitEnd, patience: Span) -> Result<(), Blind> {
+        let least = match (self.trust, end) {
+            (Trust::Nothing, _) => return Err(Blind::Untrusted),
+            (Trust::Everything, _) => return Ok(()),
+            (Trust::Judged, WaitEnd::Elsewhere) => return Err(Blind::TooShort),
+            (Trust::Judged, WaitEnd::Unseen) => patience - TIMER_SLACK,
+            (Trust::Judged, WaitEnd::NotRepeated) => return Err(Blind::NotRepeated),
+            (Trust::Judged, WaitEnd::Seen) => SHORTEST_WAIT,
+        };
+        if waited < least {
+            Err(Blind::TooShort)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a client that did nothing more had given up by the end of the inputs. `due` is when it would have done
+    /// something, had it not.
+    pub fn shows_giving_up(&self, due: Timestamp, end: Timestamp) -> bool {
+        match self.trust {
+            Trust::Nothing => false,
+            Trust::Everything => true,
+            Trust::Judged => end > due,
+        }
+    }
+
+    /// Whether a client's own end of something counts: `seen` says that the inputs go on after it.
+    pub fn shows_end(&self, seen: bool) -> bool {
+        match self.trust {
+            Trust::Nothing => false,
+            Trust::Everything => true,
+            Trust::Judged => seen,
+        }
+    }
+
+    /// Whether the inputs show when a client began: a trace does, and a capture begins when it begins.
+    pub fn shows_start(&self, traced: bool) -> bool {
+        traced || self.trust == Trust::Everything
+    }
+
     /// Whether nothing at all that could have delayed the client is hidden from the inputs between two moments.
     ///
     /// # Errors
     /// What may be hidden.
-    pub fn shows_everything(&self, from: Timestamp, until: Timestamp) -> Result<Absence, Blind> {
+    pub fn shows_everything(
+        &self,
+        story: Story,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Absence, Blind> {
         match self.trust {
             Trust::Nothing => return Err(Blind::Untrusted),
             Trust::Everything => return Ok(self.vouched()),
             Trust::Judged => {}
+        }
+        if story.unexplained >= QUICK {
+            return Err(Blind::Unexplained(story.unexplained));
+        }
+        if !story.whole {
+            return Err(Blind::Before);
+        }
+        if !story.goes_on {
+            return Err(Blind::After);
         }
         if let Some(unread) = &self.unread {
             return Err(unread.clone());

@@ -73,6 +73,10 @@ impl Case<'_> {
     /// Whether the inputs show what a client did after a lookup. presyn's own traces end with their client; a log that was
     /// cut shows neither the end of a program nor a call that does something else.
     pub fn goes_on_after(&self, lookup: &Lookup) -> bool {
+        self.evidence.coverage.shows_end(self.is_followed(lookup))
+    }
+
+    fn is_followed(&self, lookup: &Lookup) -> bool {
         let logs = self.evidence.traces.iter();
         if logs.clone().all(|t| t.writer == TraceWriter::Presyn) {
             return true;

@@ -43,6 +43,8 @@ pub struct CaptureFacts {
     /// DNS messages among them.
     #[serde(default)]
     pub cut_messages: u64,
+    /// Those of them of which not even the header is there: they hide queries and responses.
+    pub hidden_messages: u64,
     /// What presyn does not read, by name, and how many packets: link types and encapsulations.
     #[serde(default)]
     pub unread: Vec<(String, u64)>,

@@ -244,6 +244,8 @@ impl Asker {
 pub struct Asked {
     /// What it asks.
     pub question: Question,
+    /// OPCODE; anything but 0 is no question about a name (NOTIFY, UPDATE).
+    pub opcode: u8,
     /// Transaction id, where a packet or payload shows it.
     pub id: Option<u16>,
     /// Whether it carries an OPT record, where all of it is visible.
@@ -330,6 +332,8 @@ pub struct Query {
     pub state: State,
     /// When the client stopped waiting for it.
     pub until: Timestamp,
+    /// Nothing that the client did shows that moment: it is what a stub resolver waits.
+    pub assumed: bool,
     /// A response with its id that answers another question.
     pub foreign: Option<EventId>,
 }
@@ -381,10 +385,7 @@ pub struct Received {
 impl Received {
     /// The client needs to ask nobody else: not cut, no error that sends it to the next resolver, and no referral.
     pub fn usable(&self) -> bool {
-        !self.truncated
-            && !self.referral
-            && self.rcode != Rcode::SERVFAIL
-            && self.rcode != Rcode::REFUSED
+        !self.truncated && !self.referral && [Rcode::NOERROR, Rcode::NXDOMAIN].contains(&self.rcode)
     }
 
     /// The name or type does not exist.

@@ -291,8 +291,10 @@ pub struct Connection {
     pub called_s: Option<f64>,
     /// When the first SYN left.
     pub syn_s: Option<f64>,
-    /// SYNs, retransmissions included.
+    /// Packets that hold its SYNs, retransmissions included.
     pub syns: Option<u64>,
+    /// How many SYNs were sent again; a packet that several hooks of a host captured was sent once.
+    pub retransmissions: Option<u64>,
     /// How it ended.
     pub outcome: Option<ConnectionOutcome>,
     /// First SYN to connected; where no SYN was captured, from the call.

@@ -343,6 +343,19 @@ impl Scene {
     }
 
     fn findings(&self) -> Vec<Finding> {
+        self.report().findings
+    }
+
+    /// Changes the DNS message of the last packet.
+    fn with(&mut self, edit: impl Fn(&mut Dns)) -> &mut Self {
+        let last = self.packets.last_mut().map(|e| &mut e.what);
+        if let Some(What::Packet(Packet::Dns { message, .. })) = last {
+            edit(message);
+        }
+        self
+    }
+
+    fn report(&self) -> presyn::report::Report {
         let capture = CaptureFacts {
             path: "packets.pcap".into(),
             packets: self.packets.len() as u64,
@@ -385,11 +398,11 @@ impl Scene {
                 .then_some((trace, calls))
                 .into_iter()
                 .collect(),
-            resolv_conf: Some(("resolv.conf".into(), self.conf.into())),
+            resolv_conf: (!self.conf.is_empty()).then(|| ("resolv.conf".into(), self.conf.into())),
             one_clock: true,
             ..Gathered::default()
         };
-        report(gathered, &Settings::default()).findings
+        report(gathered, &Settings::default())
     }
 
     fn find(&self, id: &str) -> Option<Finding> {
@@ -1005,4 +1018,233 @@ fn a_resolver_that_the_client_left_at_once_is_not_silent() {
     s.query(5.01, 41, R2, "web", A).poll(5.011, 5.0, 41, R2);
     let f = s.has("resolver-silent");
     assert!(!f.title.contains("10.0.1.93"), "{}", f.title);
+}
+
+/// What a capture alone holds of lookups: their names, and how many queries each has.
+fn lookups(s: &Scene) -> Vec<(String, usize)> {
+    let report = s.report();
+    let of = |l: &presyn::report::Lookup| (l.name.clone().unwrap_or_default(), l.queries.len());
+    report.lookups.iter().map(of).collect()
+}
+
+#[test]
+fn a_notification_is_no_lookup() {
+    let notify = |m: &mut Dns| m.opcode = 4;
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "zone.example", A).with(notify);
+    s.code(0.1, 40, R1, "zone.example", Rcode::NOERROR)
+        .with(notify);
+    let summary = s.report().summary.join(" ");
+    assert!(
+        summary.contains("NOTIFY") && !summary.contains("looked up"),
+        "{summary}"
+    );
+    s.lacks("name-not-found");
+    // Nor does it accuse a resolver that says nothing to it.
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "zone.example", A).with(notify);
+    s.lacks("resolver-silent");
+}
+
+#[test]
+fn a_question_for_the_root_is_asked_again_after_an_error() {
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "", A)
+        .code(0.01, 40, R1, "", Rcode(23))
+        .foreign(0.02, 41, R1, "", A)
+        .answer(0.03, 41, R1, "", A);
+    let all = s.report().lookups;
+    let queries: Vec<usize> = all.iter().map(|l| l.queries.len()).collect();
+    assert_eq!(queries, [2]);
+    assert_eq!(
+        all[0].outcome.map(presyn::report::LookupOutcome::name),
+        Some("answered")
+    );
+}
+
+#[test]
+fn a_name_with_dots_is_asked_before_a_domain_is_added() {
+    let mut s = Scene::new();
+    let none = |m: &mut Dns| m.answers = 0;
+    let added = "up.example.org.corp.example";
+    for (n, t) in [(0_u16, 0.0), (10, 0.004)] {
+        s.foreign(t, 40 + n, R1, "up.example.org", AAAA)
+            .reply(t + 0.000_3, 40 + n, R1, ("up.example.org", AAAA), none)
+            .foreign(t + 0.000_4, 41 + n, R1, added, AAAA)
+            .reply(t + 0.000_7, 41 + n, R1, (added, AAAA), |m| {
+                m.rcode = Rcode::NXDOMAIN;
+                m.answers = 0;
+            })
+            .foreign(t + 0.000_8, 42 + n, R1, "up.example.org", A)
+            .answer(t + 0.001_1, 42 + n, R1, "up.example.org", A);
+    }
+    let name = "up.example.org".to_owned();
+    assert_eq!(lookups(&s), [(name.clone(), 3), (name, 3)]);
+    s.lacks("name-not-found");
+    let f = s.has("search-domains");
+    assert!(f.detail.contains(added), "{}", f.detail);
+}
+
+#[test]
+fn two_types_that_are_asked_one_after_the_other_are_two_lookups() {
+    let asked = |gap: f64| {
+        let mut s = Scene::new();
+        s.foreign(0.0, 40, R1, "web", A)
+            .answer(0.001, 40, R1, "web", A)
+            .foreign(0.001 + gap, 41, R1, "web", AAAA)
+            .answer(0.002 + gap, 41, R1, "web", AAAA);
+        lookups(&s).len()
+    };
+    assert_eq!([asked(0.01), asked(0.26)], [1, 2]);
+}
+
+#[test]
+fn many_findings_of_a_kind_are_folded() {
+    let mut s = Scene::new();
+    for port in 0..9_u16 {
+        s.syn(
+            f64::from(port),
+            40 + port,
+            &format!("192.0.2.{}:80", port + 1),
+        );
+    }
+    let all = s.findings();
+    let of: Vec<&Finding> = all
+        .iter()
+        .filter(|f| f.id.name() == "syn-unanswered")
+        .collect();
+    assert_eq!(of.len(), 5);
+    let last = of[4];
+    assert!(
+        last.title.starts_with("The same of 5 others: "),
+        "{}",
+        last.title
+    );
+    assert_eq!(last.parties.len(), 5);
+}
+
+#[test]
+fn the_same_seconds_are_said_to_be_the_same() {
+    let name = "231.110.168.192.in-addr.arpa";
+    let mut s = Scene::new();
+    s.query(0.0, 40, R1, name, PTR)
+        .poll(0.001, 5.0, 40, R1)
+        .query(5.01, 41, R2, name, PTR)
+        .answer(5.02, 41, R2, name, PTR)
+        .connected(5.03, 42, WEB);
+    let all = s.findings();
+    let said: Vec<&Finding> = all
+        .iter()
+        .filter(|f| f.detail.contains("These seconds are those of finding"))
+        .collect();
+    let costly = all.iter().filter(|f| f.seconds.is_some_and(|s| s > 4.0));
+    assert_eq!((said.len(), costly.count()), (1, 2), "{all:#?}");
+    assert_ne!(said[0].id, all[0].id);
+}
+
+#[test]
+fn a_wait_that_nothing_ends_is_marked_as_assumed() {
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "web", A)
+        .foreign(5.0, 41, R1, "web", A);
+    let f = s.has("resolver-silent");
+    assert!(f.detail.contains("1 of them is assumed"), "{}", f.detail);
+    let delays = s.report().delays;
+    let note = delays[0].entries[0].note.as_deref();
+    assert!(note.is_some_and(|n| n.contains("assumed")), "{note:?}");
+    // A wait that ends with the next query is seen.
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "web", A)
+        .foreign(5.0, 41, R2, "web", A)
+        .answer(5.01, 41, R2, "web", A);
+    let f = s.has("resolver-silent");
+    assert!(!f.detail.contains("assumed"), "{}", f.detail);
+}
+
+/// Every stub resolver asks again when it has no answer: who does not may have one that the capture lost.
+#[test]
+fn a_question_that_is_never_repeated_accuses_nobody() {
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "web", A)
+        .syn(0.02, 50, WEB)
+        .synack(0.021, 50, WEB);
+    s.lacks("resolver-silent");
+    let report = s.report();
+    assert_eq!(report.resolvers[0].unanswered, Some(0));
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "web", A);
+    s.lacks("resolver-silent");
+    let said = s.report().summary.join(" ");
+    assert!(said.contains("nor was it asked again"), "{said}");
+    // One of two answers is missing, and the client goes on with the other.
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "web", A)
+        .foreign(0.000_1, 41, R1, "web", AAAA)
+        .answer(0.01, 40, R1, "web", A)
+        .syn(0.5, 50, WEB)
+        .synack(0.501, 50, WEB);
+    s.lacks("aaaa-silent");
+    let said = s.report().summary.join(" ");
+    assert!(!said.contains("waited for name server"), "{said}");
+}
+
+#[test]
+fn an_answer_that_the_client_does_not_take_is_no_answer_of_the_last_time() {
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "web", A)
+        .answer(0.01, 40, R1, "web", A)
+        .foreign(5.0, 40, R1, "web", A)
+        .answer(5.01, 40, R1, "web", A);
+    let said = s.report().summary;
+    assert!(said[0].contains("did not reach it"), "{said:?}");
+}
+
+#[test]
+fn a_resolver_that_turns_to_another_server_soon_is_one_lookup() {
+    let mut s = Scene::new();
+    s.foreign(0.0, 40, R1, "web", A)
+        .foreign(0.8, 41, R2, "web", A)
+        .answer(0.82, 41, R2, "web", A);
+    assert_eq!(lookups(&s), [("web".to_owned(), 2)]);
+}
+
+#[test]
+fn a_walk_over_sibling_domains_is_one_lookup() {
+    let walk = |second: &str| {
+        let mut s = Scene::new();
+        s.foreign(0.0, 40, R1, "web.corp.example.com", A)
+            .code(0.2, 40, R1, "web.corp.example.com", Rcode::NXDOMAIN)
+            .foreign(0.201, 41, R1, second, A)
+            .answer(0.4, 41, R1, second, A);
+        s.conf = "";
+        lookups(&s).len()
+    };
+    assert_eq!(
+        [walk("web.lab.example.com"), walk("web.lab.example.org")],
+        [1, 2]
+    );
+}
+
+#[test]
+fn a_refusal_is_said_before_that_nothing_was_slow() {
+    let mut s = Scene::new();
+    s.query(0.0, 40, R1, "web", A)
+        .answer(0.001, 40, R1, "web", A)
+        .connect(0.002, 0.001, 41, WEB, Some("ECONNREFUSED"))
+        .syn(0.002_1, 41, WEB)
+        .reset(0.002_3, 41, WEB);
+    let summary = s.report().summary;
+    assert!(summary[0].contains("refused"), "{summary:?}");
+}
+
+#[test]
+fn remedies_name_the_files_of_a_system_that_the_inputs_show() {
+    let mut s = Scene::new();
+    s.conf = "";
+    s.foreign(0.0, 40, R1, "web", A)
+        .foreign(5.0, 41, R2, "web", A)
+        .answer(5.01, 41, R2, "web", A);
+    let f = s.has("resolver-silent");
+    let remedy = f.remedy.unwrap_or_default();
+    assert!(remedy.contains("list of name servers"), "{remedy}");
 }

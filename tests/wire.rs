@@ -389,7 +389,7 @@ fn a_handshake_without_its_answer_has_no_time() {
         report
             .summary
             .concat()
-            .contains("the SYN-ACK between is not in the capture"),
+            .contains("no SYN-ACK between them is in the capture"),
         "{:?}",
         report.summary
     );

@@ -29,7 +29,7 @@ pub(super) struct View {
     dropped: u64,
     not_kept: Option<Counted>,
     cut_off: bool,
-    cut_messages: u64,
+    hidden_messages: u64,
     unread: Option<(String, u64)>,
     /// It holds DNS messages.
     any_dns: bool,
@@ -60,7 +60,7 @@ impl View {
             dropped: facts.dropped.unwrap_or(0),
             not_kept: facts.omitted.perhaps_own(),
             cut_off: facts.damaged,
-            cut_messages: facts.cut_messages,
+            hidden_messages: facts.hidden_messages,
             unread: facts.unread.iter().max_by_key(|(_, n)| *n).cloned(),
             any_dns: false,
             dns: HashSet::new(),
@@ -121,9 +121,9 @@ impl View {
         if let Some((kind, n)) = &self.unread {
             return Some(Blind::Unread(kind.clone(), *n));
         }
-        if self.cut_messages > 0 {
+        if self.hidden_messages > 0 {
             let kind = "DNS messages cut by the snapshot length";
-            return Some(Blind::Unread(kind.into(), self.cut_messages));
+            return Some(Blind::Unread(kind.into(), self.hidden_messages));
         }
         match self.span {
             _ if self.own && !self.cut_off => None,

@@ -68,6 +68,8 @@ pub struct Counters {
     pub unread: BTreeMap<&'static str, u64>,
     /// DNS messages of which the capture holds only a part.
     pub cut_messages: u64,
+    /// Those of them of which not even the header is there.
+    pub hidden_messages: u64,
     /// Fragments, stream parts and nested packets that were dropped because of a limit or a hole.
     pub bounds: u64,
     /// Datagrams of which not all fragments are in the capture.
@@ -288,7 +290,10 @@ impl Decoder {
                 service,
                 message: Box::new(message),
             }),
-            None if service == Service::Unicast => self.counters.undecodable += 1,
+            None if service == Service::Unicast => {
+                self.counters.undecodable += 1;
+                self.counters.hidden_messages += u64::from(cut);
+            }
             None => {}
         }
     }

@@ -343,6 +343,7 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
         called_s: x.called.and_then(|at| cite::moment(case, at, false)),
         syn_s: x.first_syn.map(|at| cite::since(case, at)),
         syns: Some(x.syns.len() as u64),
+        retransmissions: Some(x.repeats as u64),
         outcome: Some(outcome(x.outcome)),
         connect_seconds: ledger::after_syn(x)
             .filter(|_| connected)
@@ -397,13 +398,13 @@ fn entry(case: &Case, line: &Line) -> report::Entry {
         seconds: cite::known(case, line.span),
         inferred: line.inferred || case.evidence.only_lower_bounds(),
         start_up: line.kind == Kind::Running && line.start_up,
-        note: note(line),
+        note: note(case, line),
         calls: cite::places(case, &line.calls),
         packets: cite::places(case, &line.packets),
     }
 }
 
-fn note(line: &Line) -> Option<String> {
+fn note(case: &Case, line: &Line) -> Option<String> {
     if !line.with.is_empty() {
         let others: Vec<String> = line.with.iter().map(|e| words::resolver(*e)).collect();
         return Some(format!(
@@ -411,8 +412,16 @@ fn note(line: &Line) -> Option<String> {
             words::list(&others)
         ));
     }
-    let resolver = line.unread?;
-    Some(format!("an answer of {resolver} lay unread meanwhile"))
+    if let Some(resolver) = line.unread {
+        return Some(format!("an answer of {resolver} lay unread meanwhile"));
+    }
+    let queries = line.queries.iter().map(|q| &case.joined.queries[*q]);
+    let assumed = queries.filter(|q| q.assumed && q.is_silent());
+    let longest = assumed.map(Query::waited).max()?.min(line.span);
+    Some(format!(
+        "{} of that assumed: no later packet shows when the client stopped waiting",
+        case.took(longest)
+    ))
 }
 
 fn warnings(case: &Case, index: &Index) -> Vec<String> {

@@ -11,6 +11,7 @@ mod connect_refused;
 mod cost;
 pub mod coverage;
 mod encrypted_dns;
+mod group;
 mod host_unreachable;
 mod io_uring;
 mod name_not_found;
@@ -163,8 +164,7 @@ pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
     for find in FindingId::ALL.iter().filter_map(|id| definition(*id).1) {
         let mut some = find(&context);
         some.sort_by_key(rank);
-        some.truncate(MAX_OF_A_KIND);
-        drafts.append(&mut some);
+        drafts.append(&mut group::fold(some));
     }
     for draft in &mut drafts {
         draft.severity = cost::by_seconds(draft.severity, draft.total.max(draft.cost));
@@ -173,6 +173,7 @@ pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
     let nothing = nothing_wrong::find(&context, &drafts);
     drafts.extend(nothing);
     drafts.sort_by_key(rank);
+    group::say_same_seconds(&mut drafts);
     drafts
         .into_iter()
         .map(|draft| Finding {

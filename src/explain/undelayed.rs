@@ -2,13 +2,11 @@
 
 use super::Case;
 use super::ledger::{Account, Kind, Subject};
-use crate::coverage::{Absence, Blind};
+pub use crate::coverage::QUICK;
+use crate::coverage::{Absence, Blind, Story};
 use crate::event::{Event, Op, What};
 use crate::report::TraceWriter;
 use crate::time::Span;
-
-/// Delays below this are nobody's complaint.
-pub const QUICK: Span = Span::millis(500);
 
 /// How long before a lookup a capture must have begun for the lookup to be the whole of it: the longest wait of a stub
 /// resolver (c-ares, about 15 s, measured).
@@ -19,20 +17,16 @@ const LONGEST_WAIT: Span = Span::seconds(15);
 /// # Errors
 /// What may be hidden.
 pub fn undelayed(case: &Case, account: &Account) -> Result<Absence, Blind> {
-    let gap = leftover(case, account);
-    if gap >= QUICK {
-        return Err(Blind::Unexplained(gap));
-    }
-    if !is_whole(case, account) {
-        return Err(Blind::Before);
-    }
-    if let Subject::Lookup(l) = account.subject
-        && !case.goes_on_after(&case.joined.lookups[l])
-    {
-        return Err(Blind::After);
-    }
+    let story = Story {
+        unexplained: leftover(case, account),
+        whole: is_whole(case, account),
+        goes_on: match account.subject {
+            Subject::Lookup(l) => case.goes_on_after(&case.joined.lookups[l]),
+            Subject::Connection(_) => true,
+        },
+    };
     let coverage = case.evidence.coverage;
-    coverage.shows_everything(account.from, account.to)
+    coverage.shows_everything(story, account.from, account.to)
 }
 
 /// Time of an account that nothing explains. A trace of presyn's own follows every thread: what it leaves is the

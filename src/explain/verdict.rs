@@ -36,6 +36,10 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
         };
         let mut list = vec![answer];
         list.extend(second(case, account));
+        // A failure is the news where nothing was waited for.
+        if is_refused_at_once(case, account) && list.len() > 1 {
+            list.swap(0, 1);
+        }
         list
     } else {
         wire::sentences(case, account)
@@ -47,6 +51,18 @@ pub fn sentences(case: &Case, accounts: &[Account], findings: &[Finding]) -> Vec
     let titles = said.map(|f| format!("{}.", f.draft.title));
     list.splice(1..1, titles);
     list
+}
+
+/// Whether the server refused, or could not be reached, and nothing before was waited for.
+fn is_refused_at_once(case: &Case, account: &Account) -> bool {
+    let Subject::Connection(c) = account.subject else {
+        return false;
+    };
+    let failed = matches!(
+        case.joined.connections[c].outcome,
+        Ending::Refused | Ending::Unreachable
+    );
+    failed && ranked(account).is_empty() && !case.evidence.coverage.is_assumed()
 }
 
 fn capitalized(sentence: &str) -> String {
@@ -71,10 +87,19 @@ fn nothing(case: &Case) -> String {
             format!("{packets} ({what})")
         })
         .collect();
-    if !unread.is_empty() && queries + connections == 0 {
+    let undecodable: u64 = case.evidence.captures.iter().map(|c| c.undecodable).sum();
+    if queries + connections == 0 && (!unread.is_empty() || undecodable > 0) {
+        let damaged = (undecodable > 0).then(|| {
+            let count = usize::try_from(undecodable).unwrap_or(usize::MAX);
+            format!(
+                "{} (damaged or cut)",
+                words::counted(count, "packet", "packets")
+            )
+        });
+        let all: Vec<String> = unread.into_iter().chain(damaged).collect();
         return format!(
-            "{} could not be read: whether they hold a DNS query or a connection attempt is not known.",
-            words::list(&unread)
+            "{} could not be read: whether there was a DNS query or a connection attempt is not known.",
+            words::list(&all)
         );
     }
     match (queries, connections) {
@@ -351,7 +376,10 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 )
             } else {
                 match undelayed(case, account) {
-                    Ok(absence) => no_wait(who, to, &total, &absence),
+                    Ok(absence) => {
+                        let longest = longest_wait(account).map(|wait| case.took(wait));
+                        no_wait((who, to), &total, longest.as_deref(), &absence)
+                    }
                     Err(blind)
                         if case.joined.lookups.is_empty() && account.total() == Span::ZERO =>
                     {
@@ -419,10 +447,17 @@ fn reasons(case: &Case, lookup: &Lookup) -> String {
 }
 
 /// The same of a call.
-fn no_wait(who: &str, to: Endpoint, total: &str, _: &Absence) -> String {
+fn no_wait((who, to): (&str, Endpoint), total: &str, longest: Option<&str>, _: &Absence) -> String {
+    let longer = longest.map_or_else(String::new, |longest| format!(" longer than {longest}"));
     format!(
-        "{who} called connect to {to} after {total}; no wait for a name service is in the trace."
+        "{who} called connect to {to} after {total}; no wait for a name service{longer} is in the trace."
     )
+}
+
+/// The longest wait of an account, however short.
+fn longest_wait(account: &Account) -> Option<Span> {
+    let waits = account.lines.iter().filter(|l| l.kind.is_wait());
+    waits.map(|l| l.span).filter(|s| *s > Span::ZERO).max()
 }
 
 /// Says that nothing delayed a SYN; its witness is that the inputs would have shown what did.

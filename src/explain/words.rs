@@ -2,9 +2,11 @@
 
 use super::Case;
 use crate::flow::{self, Endpoint};
+use crate::join::Query;
 use crate::join::lookup::Lookup;
 use crate::shell;
 use crate::time::Span;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// How many names one sentence lists.
@@ -78,9 +80,9 @@ pub fn took(span: Span) -> String {
     if span == Span::ZERO {
         // Two stamps that are alike, or out of order, show no more.
         "less than 1 µs".into()
-    } else if size >= 10.0 {
+    } else if size >= 9.995 {
         format!("{s:.1} s")
-    } else if size >= 1.0 {
+    } else if size >= 0.9995 {
         format!("{s:.2} s")
     } else if size >= 0.0995 {
         format!("{:.0} ms", s * 1e3)
@@ -98,6 +100,45 @@ pub fn spoken_name(lookup: &Lookup) -> String {
         None => lookup
             .shown_name()
             .unwrap_or_else(|| "a name that the trace does not show".into()),
+    }
+}
+
+/// What the queries of a lookup are, where they are no questions about a name (RFC 1996, RFC 2136).
+pub fn operation(case: &Case, lookup: &Lookup) -> Option<&'static str> {
+    let opcode = lookup.queries(case.joined).next()?.opcode;
+    match opcode {
+        0 => None,
+        4 => Some("a zone change notification (NOTIFY)"),
+        5 => Some("a dynamic update (UPDATE)"),
+        _ => Some("a DNS message that is no standard query"),
+    }
+}
+
+/// Where a client's name servers are listed, as far as the inputs show its system: `resolv.conf` where there is one or a
+/// trace, which only Linux writes; the forwarders of a resolver, which asks for others.
+pub fn server_list<'a>(case: &Case, queries: impl IntoIterator<Item = &'a Query>) -> String {
+    if case.config.is_some() || case.evidence.has_trace() {
+        return "resolv.conf".into();
+    }
+    let asked: BTreeSet<IpAddr> = case.joined.queries.iter().map(|q| q.resolver.ip).collect();
+    let askers: BTreeSet<IpAddr> = queries
+        .into_iter()
+        .filter_map(|q| Some(q.client?.ip))
+        .collect();
+    match askers.first() {
+        Some(resolver) if askers.iter().all(|a| asked.contains(a)) => {
+            format!("the servers that the resolver {resolver} forwards to")
+        }
+        _ => "the client's list of name servers".into(),
+    }
+}
+
+/// What shortens the wait for a name server, in the words of the client's system where that is known.
+pub fn shorter_wait(case: &Case, options: &str) -> String {
+    if case.config.is_some() || case.evidence.has_trace() {
+        format!("'{options}' in resolv.conf")
+    } else {
+        format!("a shorter timeout of the client's resolver (on Linux '{options}' in resolv.conf)")
     }
 }
 

@@ -413,8 +413,9 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
     // Nobody answered, and no further SYN came when it was due: the client gave up before. Older systems wait 3 s
     // before the second one (RFC 1122), and a capture's end may hide one.
     let due = flow.due;
+    let latest = due.max(flow.last + Span::seconds(4));
     let given_up =
-        flow.ending == Ending::Open && evidence.end() > due.max(flow.last + Span::seconds(4));
+        flow.ending == Ending::Open && evidence.coverage.shows_giving_up(latest, evidence.end());
     let mut attempt = Attempt {
         to: flow.server,
         wire_to: Some(flow.server),
@@ -452,10 +453,8 @@ fn silence(evidence: &Evidence, attempt: &Attempt) -> Result<Absence, Blind> {
         let waited = attempt.called.map_or(Span::ZERO, |at| end - at);
         let gave_up = attempt.is_pending(evidence) || attempt.outcome == Ending::TimedOut;
         // A client that never waited for its connect has not shown that nothing came.
-        if !gave_up && attempt.first_syn.is_none() {
-            return Err(Blind::NoWaits);
-        }
-        let gave_up = gave_up.then_some(true);
+        let never_waited = !gave_up && attempt.first_syn.is_none();
+        let gave_up = gave_up.then_some(true).or(never_waited.then_some(false));
         let patience = Patience { waited, gave_up };
         evidence.coverage.waited_in_vain(patience)
     };

@@ -283,7 +283,11 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lo
     let last = of().filter(|q| all_searched || !searched(q));
     let mut last = last.filter_map(Query::answer);
     let denied = last.any(|a| a.negative() && (!a.late || a.at <= ended));
-    let outcome = if heard().any(|a| a.records > 0 && a.rcode == Rcode::NOERROR) {
+    // Its response carries no records.
+    let no_question = of().any(|q| q.opcode != 0);
+    let good =
+        |a: &crate::join::Answer| a.rcode == Rcode::NOERROR && (a.records > 0 || no_question);
+    let outcome = if heard().any(good) {
         Outcome::Answered
     } else if denied && !unanswered {
         Outcome::Negative

@@ -114,6 +114,7 @@ fn from_packet(
     let question = packet.message.question.clone().unwrap_or_else(no_question);
     Asked {
         question,
+        opcode: packet.message.opcode,
         id: Some(packet.message.id),
         edns: packet.message.complete.then_some(packet.message.edns),
         transport: packet.flow.transport,
@@ -158,6 +159,7 @@ fn from_call(
     };
     let message = sent.message;
     let asked = Asked {
+        opcode: message.as_ref().map_or(0, |m| m.opcode),
         id: message.as_ref().map(|m| m.id),
         edns: message.as_ref().filter(|m| m.complete).map(|m| m.edns),
         question: message

@@ -61,6 +61,7 @@ pub fn queries(evidence: &Evidence, seen: &[Sending]) -> Vec<Sending> {
         }
         let asked = Asked {
             question: question.clone(),
+            opcode: 0,
             id: quote.dns_id,
             edns: None,
             transport: flow.transport,

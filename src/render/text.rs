@@ -83,13 +83,12 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
     let gap = WIDTH
         .saturating_sub(style::width(&head) + style::width(&who))
         .max(2);
-    writeln!(
-        out,
-        "{}{}{}",
-        style.head(&head),
-        " ".repeat(gap),
-        style.faint(&who)
-    )?;
+    if who.is_empty() {
+        writeln!(out, "{}", style.head(&head))?;
+    } else {
+        let gap = " ".repeat(gap);
+        writeln!(out, "{}{gap}{}", style.head(&head), style.faint(&who))?;
+    }
     let most = delay
         .entries
         .iter()
@@ -101,13 +100,13 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
             label.push_str(" (inferred)");
         }
         let bar = style::bar(entry.seconds.unwrap_or(0.0), most, 14);
-        writeln!(
-            out,
-            "{:>10}  {} {}",
-            words::known_seconds(entry.seconds),
-            style::pad(&style::fit(&label, 52), 52),
-            style.faint(&bar)
-        )?;
+        let label = style::fit(&label, 52);
+        let line = if bar.is_empty() {
+            label
+        } else {
+            format!("{} {}", style::pad(&label, 52), style.faint(&bar))
+        };
+        writeln!(out, "{:>10}  {line}", words::known_seconds(entry.seconds))?;
         if let Some(note) = &entry.note {
             for line in wrap(&escape(note), WIDTH - 12) {
                 writeln!(out, "{:>10}  {}", "", style.faint(&line))?;

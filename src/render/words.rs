@@ -65,13 +65,17 @@ pub fn totals(report: &Report) -> Option<(String, Vec<(String, String)>)> {
     );
     let row = |lost: &Lost| {
         let what = lost.what.strip_suffix(":53").unwrap_or(&lost.what);
-        let of = format!("{} ({} of them)", escape(what), lost.subjects);
-        (seconds(lost.lost_s), of)
+        let of = match lost.subjects {
+            n if n == totals.subjects => "in all of them".to_owned(),
+            n => format!("in {n} of them"),
+        };
+        (seconds(lost.lost_s), format!("{}, {of}", escape(what)))
     };
     let parties = totals.parties.iter().take(TOTALS_SHOWN);
     let names = totals.names.iter().take(TOTALS_SHOWN);
     let rows = parties.chain(names).filter(|l| l.lost_s >= MATTERS_S);
-    Some((head, rows.map(row).collect()))
+    let rows: Vec<_> = rows.map(row).collect();
+    (!rows.is_empty()).then_some((head, rows))
 }
 
 /// Less lost time than this is not worth a block of its own.
@@ -93,7 +97,9 @@ pub fn known_count(value: Option<u64>) -> String {
 pub fn party(party: &str) -> String {
     let party = escape(party);
     match party.strip_suffix(":53") {
-        Some(host) => host.trim_matches(['[', ']']).to_owned(),
+        // Of an IPv6 address; other brackets are part of a word that stands for one.
+        Some(host) if host.contains(':') => host.trim_matches(['[', ']']).to_owned(),
+        Some(host) => host.to_owned(),
         None => party.into_owned(),
     }
 }
@@ -182,9 +188,9 @@ pub fn after(report: &Report, delay: &Delay) -> Option<String> {
         .iter()
         .find(|c| Some(&c.id) == delay.connection.as_ref())?;
     let syns = c.syns.unwrap_or(0);
-    let repeats = match syns {
-        0 | 1 => String::new(),
-        n => format!(", {} retransmitted", n - 1),
+    let repeats = match c.retransmissions.unwrap_or(0) {
+        0 => String::new(),
+        n => format!(", {n} retransmitted"),
     };
     let outcome = outcome(c.outcome);
     let how = match (syns, delay.after_syn_s) {

@@ -189,6 +189,12 @@ pub struct Clock {
     last_of_day: Option<i64>,
     /// Sum of the differences.
     sum: i64,
+    /// Sum of the times of day, in case they are differences.
+    sum_of_day: i64,
+    /// The first line was stamped within the first second of a day.
+    from_zero: bool,
+    /// The times of day are differences from line to line: `ts -i` stamps so.
+    intervals: bool,
 }
 
 impl Clock {
@@ -208,7 +214,7 @@ impl Clock {
             Some(reading) => {
                 self.style.get_or_insert(reading);
                 match reading {
-                    Reading::Day { nanos, .. } => self.past_midnight(nanos),
+                    Reading::Day { nanos, .. } => self.of_day(nanos),
                     Reading::Epoch { nanos, .. }
                     | Reading::Date { nanos, .. }
                     | Reading::Relative { nanos, .. } => nanos,
@@ -232,6 +238,23 @@ impl Clock {
         self.midnights = 0;
         self.last_of_day = None;
         self.sum = 0;
+        self.sum_of_day = 0;
+    }
+
+    /// A time of day, or an interval that looks like one. A log that begins at 00:00:00 and returns there from a second or
+    /// more has intervals: no clock does that.
+    fn of_day(&mut self, nanos: i64) -> i64 {
+        self.sum_of_day = self.sum_of_day.saturating_add(nanos);
+        let last = self.last_of_day;
+        self.from_zero |= last.is_none() && nanos < SECOND;
+        let back = last.is_some_and(|last| (SECOND..HALF_DAY).contains(&last) && nanos < SECOND);
+        self.intervals |= self.from_zero && back;
+        if self.intervals {
+            self.last_of_day = Some(nanos);
+            self.sum_of_day.max(self.last)
+        } else {
+            self.past_midnight(nanos)
+        }
     }
 
     fn past_midnight(&mut self, nanos: i64) -> i64 {
@@ -251,6 +274,9 @@ impl Clock {
     pub fn meaning(&self) -> TraceClock {
         match self.style {
             Some(Reading::Epoch { step, .. }) => TraceClock::Epoch {
+                resolution: Span(step),
+            },
+            Some(Reading::Day { step, .. }) if self.intervals => TraceClock::Relative {
                 resolution: Span(step),
             },
             Some(Reading::Day { step, .. }) => TraceClock::TimeOfDay {
@@ -276,6 +302,7 @@ impl Clock {
         let mut options = Vec::new();
         match self.style {
             Some(Reading::Epoch { .. }) => options.push("-ttt"),
+            Some(Reading::Day { .. }) if self.intervals => options.push("(stamped by ts -i)"),
             Some(Reading::Day { step: SECOND, .. }) => options.push("-t"),
             Some(Reading::Day { .. }) => options.push("-tt"),
             Some(Reading::Date { .. }) => options.push("(local dates)"),
@@ -294,6 +321,26 @@ mod tests {
 
     fn nanos(text: &str) -> Option<Reading> {
         read(text.as_bytes()).map(|(reading, _)| reading)
+    }
+
+    #[test]
+    fn stamps_that_return_to_zero_are_intervals() {
+        let times = |texts: &[&str]| -> (Vec<i64>, bool) {
+            let mut clock = Clock::default();
+            let at = |text: &&str| clock.at(nanos(&format!("{text} ")), None, 0).0 / SECOND;
+            let seconds = texts.iter().map(at).collect();
+            (
+                seconds,
+                matches!(clock.meaning(), TraceClock::Relative { .. }),
+            )
+        };
+        let log = ["00:00:00", "00:00:00", "00:00:05", "00:00:00", "00:00:03"];
+        assert_eq!(times(&log), (vec![0, 0, 5, 5, 8], true));
+        // strace -t, past midnight; and two threads whose lines are out of order.
+        let log = ["23:59:59", "00:00:00", "00:00:05"];
+        assert_eq!(times(&log), (vec![86_399, 86_400, 86_405], false));
+        let log = ["00:00:00", "00:00:07", "00:00:06", "00:00:08"];
+        assert_eq!(times(&log), (vec![0, 7, 6, 8], false));
     }
 
     #[test]

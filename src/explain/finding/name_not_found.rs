@@ -136,7 +136,8 @@ fn is_optional(queries: &[&Query]) -> bool {
             None | Some(RecordType::A | RecordType::PTR)
         )
     };
-    service || !queries.iter().any(|q| denied(q) || needed(q))
+    let asks = queries.iter().any(|q| q.opcode == 0);
+    service || !asks || !queries.iter().any(|q| denied(q) || needed(q))
 }
 
 /// The resolvers that gave such an answer, each once.

@@ -42,7 +42,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
 fn lookups(context: &Context) -> Vec<Draft> {
     let case = context.case;
     // What a host would have connected to, and whether it wanted to, only a trace shows.
-    if !case.evidence.has_trace() {
+    let coverage = case.evidence.coverage;
+    if !coverage.shows_end(case.evidence.has_trace()) {
         return Vec::new();
     }
     let mut seen = HashSet::new();

@@ -69,21 +69,25 @@ pub fn find(context: &Context) -> Vec<Draft> {
             ),
             cost: found.span,
             total: found.total,
-            remedy: Some(remedy(&codes, &words::placed(case, t.resolver.ip))),
+            remedy: Some(remedy(
+                &codes,
+                &words::placed(case, t.resolver.ip),
+                &words::server_list(case, bad.iter().copied()),
+            )),
             evidence: tally::evidence(bad),
         });
     }
     list
 }
 
-fn remedy(codes: &BTreeMap<u16, usize>, place: &str) -> String {
+fn remedy(codes: &BTreeMap<u16, usize>, place: &str, listed: &str) -> String {
     if codes.contains_key(&Rcode::SERVFAIL.0) {
         format!(
             "See in the log of {place} why it fails: silent forwarders, or DNSSEC (dig +cd answers then)."
         )
     } else if codes.contains_key(&Rcode::REFUSED.0) {
         format!(
-            "Allow this client at {place} (allow-query, allow-recursion), or take it out of resolv.conf."
+            "Allow this client at {place} (allow-query, allow-recursion), or take it out of {listed}."
         )
     } else {
         format!(

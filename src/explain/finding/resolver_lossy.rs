@@ -69,6 +69,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let answered = t.answered().count;
         let left = silent.count - (silent.retained.len() - lost.len());
         let asked = answered + silent.count;
+        let (other, count) = match answered {
+            1 => ("The other one was".to_owned(), " one".to_owned()),
+            n => (format!("The other {n} were"), format!(" {n}")),
+        };
         let draft = Draft {
             id: PAGE.id,
             severity: cost::severity(found.span, t.lookup_failed()),
@@ -76,14 +80,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
             parties: parties::resolvers([t.resolver]),
             title: format!("{name} left {left} of {asked} queries unanswered"),
             detail: format!(
-                "{}: {}, about {}.{}",
+                "{}: {}, about {}.{}{}",
                 if flow::unreadable(t.resolver.ip).is_some() {
                     format!(
-                        "The other {answered} were answered in time, by it or by another host that the log names alike"
+                        "{other} answered in time, by it or by another host that the log names alike"
                     )
                 } else {
                     format!(
-                        "It answered the other {answered} in time, so the server is up, but queries or answers get lost"
+                        "It answered the other{count} in time, so the server is up, but queries or answers get lost"
                     )
                 },
                 tally::count_and_types(&lost, left),
@@ -91,7 +95,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 match &*cost::shared_with(context, t.resolver) {
                     [] => words::waited(found.span),
                     others => words::asked_at_once(others),
-                }
+                },
+                tally::assumed(case, lost.iter().copied())
             ),
             cost: found.span,
             total: found.total,
@@ -101,8 +106,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
             } else {
                 format!(
                     "Capture at {} and see whether the query or the answer is lost (load, rate limit, firewall, \
-                     link). Until then 'options timeout:1' in resolv.conf shortens what a loss costs.",
-                    words::placed(case, t.resolver.ip)
+                     link). Until then {} shortens what a loss costs.",
+                    words::placed(case, t.resolver.ip),
+                    words::shorter_wait(case, "options timeout:1")
                 )
             }),
             evidence: tally::evidence(lost),

@@ -64,14 +64,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
             ),
             cost: found.span,
             total: found.total,
-            remedy: Some(remedy(case, t.resolver.ip)),
+            remedy: Some(remedy(case, t.resolver.ip, &refused)),
             evidence: tally::evidence(refused),
         });
     }
     list
 }
 
-fn remedy(case: &Case, resolver: IpAddr) -> String {
+fn remedy(case: &Case, resolver: IpAddr, refused: &[&Query]) -> String {
     match case.config {
         // Stub resolvers then ask this host (resolv.conf(5); Go's net/dnsconfig_unix.go).
         Some((path, conf)) if conf.nameservers.is_empty() && resolver.is_loopback() => format!(
@@ -79,8 +79,9 @@ fn remedy(case: &Case, resolver: IpAddr) -> String {
              ADDRESS' to it."
         ),
         _ => format!(
-            "Start the name server at {} or open its firewall, or take it out of resolv.conf.",
-            words::placed(case, resolver)
+            "Start the name server at {} or open its firewall, or take it out of {}.",
+            words::placed(case, resolver),
+            words::server_list(case, refused.iter().copied())
         ),
     }
 }

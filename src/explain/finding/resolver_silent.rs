@@ -111,9 +111,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
         )
     } else {
         format!(
-            "Asked about {}: {}. {came}{at_once}",
+            "Asked about {}: {}. {came}{at_once}{}",
             tally::names(&queries),
-            each.join("; ")
+            each.join("; "),
+            tally::assumed(case, queries.iter().copied())
         )
     };
     let failed = silent.iter().any(|t| t.lookup_failed());
@@ -164,6 +165,8 @@ fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally])
     } else {
         ("them", "are")
     };
+    let queries = silent.iter().flat_map(|t| t.queries.iter().copied());
+    let listed = words::server_list(case, queries);
     let first = if good.is_empty() {
         let none = if tallies.len() == silent.len() {
             "No name server answered: s"
@@ -176,10 +179,11 @@ fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally])
         )
     } else {
         format!(
-            "Mend {}, or take {them} out of resolv.conf, or put {them} last; {} answered.",
+            "Mend {}, or take {them} out of {listed}, or put {them} last; {} answered.",
             words::list(&placed),
             words::list(&good)
         )
     };
-    format!("{first} Until then 'options timeout:1 attempts:2' shortens every wait.")
+    let shorter = words::shorter_wait(case, "options timeout:1 attempts:2");
+    format!("{first} Until then {shorter} shortens every wait.")
 }

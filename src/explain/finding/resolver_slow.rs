@@ -52,7 +52,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 "{} of {} answers took {} or more (median {}): {}.{}",
                 count,
                 t.in_time().count,
-                context.case.took(tally::SLOW),
+                words::took(tally::SLOW),
                 context.case.took(times.median().unwrap_or(longest)),
                 tally::names(&slow),
                 words::waited(found.span)

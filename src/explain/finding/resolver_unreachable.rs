@@ -95,6 +95,7 @@ fn remedy(case: &Case, resolver: IpAddr, lost: &[&Query]) -> String {
         .map(|call| call.outcome.errno())
         .collect();
     let all = |error| errors.len() == lost.len() && errors.iter().all(|e| *e == Some(error));
+    let listed = words::server_list(case, lost.iter().copied());
     let (placed, host) = (words::placed(case, resolver), flow::host(resolver));
     if all(Errno::NotPermitted) {
         format!(
@@ -103,13 +104,12 @@ fn remedy(case: &Case, resolver: IpAddr, lost: &[&Query]) -> String {
         )
     } else if all(Errno::NetworkUnreachable) {
         format!(
-            "Give this host a route to {placed} (ip addr; ip route get {host}), or take that address out of \
-             resolv.conf."
+            "Give this host a route to {placed} (ip addr; ip route get {host}), or take that address out of {listed}."
         )
     } else {
         format!(
             "See whether {placed} is up and on the right network (ip neigh, ip route get {host}), or take it out of \
-             resolv.conf."
+             {listed}."
         )
     }
 }

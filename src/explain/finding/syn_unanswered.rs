@@ -65,7 +65,6 @@ pub fn is_never(case: &Case, x: &Connection) -> bool {
         && match x.outcome {
             // A call that returned before the last SYN left tells of another socket.
             Ending::Connected => again && x.ended.is_none_or(|end| end < last_syn(case, x)),
-            Ending::Open if x.syns.is_empty() && !x.is_pending(&case.evidence) => false,
             Ending::TimedOut | Ending::Open if x.silence.is_none() => false,
             Ending::TimedOut | Ending::Open => {
                 again || is_abandoned(x) || waited(case, x) >= FIRST_RETRANSMISSION

@@ -1,5 +1,6 @@
 //! What each resolver did for the client, counted once for all findings.
 
+use crate::coverage::WaitEnd;
 use crate::event::dns::{Name, RecordType};
 use crate::event::{Op, Packet, What};
 use crate::explain::Case;
@@ -18,9 +19,6 @@ pub const SLOW: Span = Span::millis(500);
 /// How many calls and packets one finding cites.
 pub const MAX_EVIDENCE: usize = 50;
 
-/// A query that was waited for less than this shows no silence: stub resolvers wait a second at least,
-/// and logs may tell whole seconds only.
-const GAVE_UP: Span = Span::millis(500);
 /// An answer is late when it came this much after the client had given up; less is the time between the
 /// end of a wait and the call that reads.
 const LATE: Span = Span::millis(5);
@@ -97,7 +95,7 @@ pub fn resolvers<'a>(case: &'a Case<'a>) -> Vec<Tally<'a>> {
         .joined
         .queries
         .iter()
-        .filter(|q| q.is_clients() && q.transport == Transport::Udp)
+        .filter(|q| q.is_clients() && q.transport == Transport::Udp && q.opcode == 0)
     {
         if list.len() >= MAX_RESOLVERS && !position.contains_key(&query.resolver) {
             continue;
@@ -192,7 +190,12 @@ impl<'a> Tally<'a> {
         self.pick(self.evicted.silent, |q| {
             q.is_silent()
                 && (q.packet.is_some() || !capture)
-                && q.waited() >= GAVE_UP
+                && self
+                    .case
+                    .evidence
+                    .coverage
+                    .was_due(q.waited(), WaitEnd::Seen, Span::ZERO)
+                    .is_ok()
                 && !self.moved_on(q)
         })
     }
@@ -378,6 +381,25 @@ pub fn names(queries: &[&Query]) -> String {
     } else {
         crate::explain::words::list(&names)
     }
+}
+
+/// That nobody saw how long the client waited, where that is so.
+pub fn assumed<'a>(case: &Case, queries: impl IntoIterator<Item = &'a Query>) -> String {
+    let assumed = |q: &Query| q.assumed && q.is_silent();
+    let queries = queries.into_iter();
+    let (count, all) = queries.fold((0, 0), |(count, all), q| {
+        (count + usize::from(assumed(q)), all + 1)
+    });
+    let which = match (count, all) {
+        (0, _) => return String::new(),
+        (1, 1) => "it".to_owned(),
+        (count, all) if count == all => "each".into(),
+        (count, _) => format!("{count} of them"),
+    };
+    format!(
+        " How long the client waited for {which} is assumed, not seen: no later packet ends that wait, and stub resolvers wait {}.",
+        case.took(case.evidence.patience)
+    )
 }
 
 /// What shows these queries: packets, answers, errors, causing calls.

@@ -66,7 +66,12 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             )
         }
     };
-    let from = if first && case.evidence.has_trace() {
+    let from = if first
+        && case
+            .evidence
+            .coverage
+            .shows_start(case.evidence.has_trace())
+    {
         let process = match index.asker_of(case, subject) {
             Asker::Process(process) => Some(process),
             Asker::Host(_) => None,

@@ -5,13 +5,15 @@ use super::{
     Account, Case, Subject, WORTH_SAYING, culprit, other_waits, ranked, share, unanswered_since,
     unexplained,
 };
-use crate::coverage::{Kind, Wanted};
+use crate::coverage::{Blind, Kind, Wanted};
+use crate::event::dns::Rcode;
 use crate::explain::ledger::{Line, after_syn, is_answer_captured};
 use crate::explain::{clients, words};
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::join::{Query, State};
 use crate::time::{Span, Timestamp};
+use std::collections::BTreeSet;
 
 /// The sentences about the worst that the capture shows.
 pub fn sentences(case: &Case, account: &Account) -> Vec<String> {
@@ -56,21 +58,28 @@ fn connection(case: &Case, account: &Account, x: &Connection) -> Vec<String> {
     let Some(after) = after(case, x) else {
         return vec![before];
     };
-    let waited = account.total() >= WORTH_SAYING;
-    if !waited && is_bad(case, x) {
+    if is_bad(case, account, x) {
         vec![after, before]
     } else {
         vec![before, after]
     }
 }
 
-/// Whether what came after the SYN is the first thing to say.
-fn is_bad(case: &Case, x: &Connection) -> bool {
-    let slow = after_syn(x).is_some_and(|took| took >= WORTH_SAYING);
+/// Whether what came after the SYN is the first thing to say: it failed, or took longer than what was before.
+fn is_bad(case: &Case, account: &Account, x: &Connection) -> bool {
+    let took = after_syn(x).filter(|took| *took >= WORTH_SAYING);
+    let before: Span = ranked(account).iter().map(|line| line.span).sum();
     match x.outcome {
-        Ending::Connected => slow,
-        Ending::Open => unanswered_since(case, x).is_some() || !x.replies.is_empty(),
-        _ => true,
+        Ending::Connected => took.is_some_and(|took| took > before),
+        Ending::Refused | Ending::Unreachable => before < WORTH_SAYING,
+        Ending::TimedOut | Ending::Open => {
+            let silent = unanswered_since(case, x).is_some() || x.outcome == Ending::TimedOut;
+            let tried = last_syn(case, x)
+                .zip(x.first_syn)
+                .map(|(last, first)| last - first);
+            (silent || !x.replies.is_empty()) && tried.is_some_and(|tried| tried >= before)
+        }
+        Ending::NoSyn => true,
     }
 }
 
@@ -196,7 +205,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
                 |took| format!("{} after its SYN", words::took(took)),
             );
             Some(format!(
-                "{to} accepted the connection{of}: it went on {when}; the SYN-ACK between is not in the capture."
+                "{to} accepted the connection{of}: it went on {when}; no SYN-ACK between them is in the capture."
             ))
         }
         Ending::Connected => {
@@ -236,6 +245,16 @@ fn last_syn(case: &Case, x: &Connection) -> Option<Timestamp> {
 fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
     let (who, name) = (client(case, account), words::spoken_name(lookup));
     let took = words::took(lookup.ended - lookup.began);
+    if let Some(operation) = words::operation(case, lookup) {
+        let to = asked_hosts(case, lookup);
+        let answer = lookup.queries(case.joined).find_map(Query::answer);
+        let end = match answer.map(|a| a.rcode) {
+            None => "no response is in the capture".to_owned(),
+            Some(Rcode::NOERROR) => format!("the response came after {took}"),
+            Some(code) => format!("the response, {code}, came after {took}"),
+        };
+        return format!("{who} sent {operation} for {name} to {to}; {end}. That is no lookup.");
+    }
     let why = || longest_wait(case, account).map_or_else(String::new, |why| format!("; {why}"));
     match lookup.outcome {
         Outcome::Answered => {
@@ -252,6 +271,11 @@ fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
             "{who} asked for {name} and was referred to other servers after {took}{}.",
             why()
         ),
+        Outcome::Open if lookup.queries(case.joined).any(is_not_repeated) => format!(
+            "No answer to {who}'s question for {name} is in the capture, nor was it asked again of {}: {who} may have had an \
+             answer that the capture lacks.",
+            asked(case, lookup)
+        ),
         Outcome::Open if lookup.ended <= lookup.began => format!(
             "{who}'s lookup of {name} was still open when the capture ended with its first query to {}.",
             asked(case, lookup)
@@ -264,8 +288,24 @@ fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
     }
 }
 
-/// The resolvers that a lookup asked.
+/// Whether nothing shows that a query was left without an answer: who has none asks again.
+fn is_not_repeated(query: &Query) -> bool {
+    query.state == State::Open(Blind::NotRepeated)
+}
+
+/// The resolvers that a lookup asked, with a noun before them.
 fn asked(case: &Case, lookup: &Lookup) -> String {
+    let resolvers: BTreeSet<_> = lookup.queries(case.joined).map(|q| q.resolver).collect();
+    let noun = if resolvers.len() == 1 {
+        "name server"
+    } else {
+        "name servers"
+    };
+    format!("{noun} {}", asked_hosts(case, lookup))
+}
+
+/// The resolvers that a lookup asked, in that order.
+fn asked_hosts(case: &Case, lookup: &Lookup) -> String {
     let mut names: Vec<String> = Vec::new();
     for query in lookup.queries(case.joined) {
         let name = words::resolver(query.resolver);
@@ -273,12 +313,7 @@ fn asked(case: &Case, lookup: &Lookup) -> String {
             names.push(name);
         }
     }
-    let noun = if names.len() == 1 {
-        "name server"
-    } else {
-        "name servers"
-    };
-    format!("{noun} {}", words::list(&names))
+    words::list(&names)
 }
 
 fn failed(case: &Case, lookup: &Lookup, who: &str, name: &str) -> String {
@@ -292,11 +327,12 @@ fn failed(case: &Case, lookup: &Lookup, who: &str, name: &str) -> String {
         .iter()
         .any(|q| matches!(q.state, State::Answered(_)));
     let what = if queries.iter().any(|q| q.is_lost()) {
-        "ended without an answer that it received"
+        "ended without an answer that it received".into()
     } else if answered {
-        "got no usable answer"
+        let took = words::took(lookup.ended - lookup.began);
+        format!("got no usable answer in {took}")
     } else {
-        "was not answered"
+        "was not answered".into()
     };
     format!(
         "{who}'s lookup of {name} {what}: {over} to {}.",

@@ -1,7 +1,7 @@
 //! What became of each query, once it is known how long the client waited for it.
 
 use super::giveup::{Wait, Why};
-use crate::coverage::{Absence, Blind, Kind, Patience, Wanted};
+use crate::coverage::{Absence, Blind, Kind, Patience, WaitEnd, Wanted};
 use crate::join::response::{Exchange, Reply};
 use crate::join::{Answer, Asked, Departure, Evidence, Query, Silence, State};
 use crate::time::Span;
@@ -14,11 +14,14 @@ pub fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
         reply,
         foreign,
     } = exchange;
+    let assumed = wait.why == Why::Over && asked.process.is_none() && matches!(reply, Reply::None);
     let state = match (reply, departure) {
         // The answer's packet and the call that ends the wait may be on two clocks.
         (Reply::Received(received), _) => State::Answered(Answer {
             // The loser of a race, and what comes when another answer was used, are not late.
-            late: !matches!(wait.why, Why::Elsewhere | Why::Used)
+            late: evidence
+                .coverage
+                .shows_end(!matches!(wait.why, Why::Elsewhere | Why::Used))
                 && received.at - wait.until > clock_slack(evidence),
             received,
         }),
@@ -34,10 +37,17 @@ pub fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
             Err(blind) => State::Open(blind),
         },
     };
+    // Nobody knows how long it waited for what it may have had.
+    let until = if assumed && state == State::Open(Blind::NotRepeated) {
+        asked.sent
+    } else {
+        wait.until
+    };
     Query {
         asked,
         state,
-        until: wait.until,
+        until,
+        assumed,
         foreign,
     }
 }
@@ -54,9 +64,10 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
         };
         evidence.coverage.would_show(wanted, asked.sent, wait.until)
     });
-    if is_open(evidence, waited, wait.why) {
+    let end = wait_end(evidence, asked, wait);
+    if let Err(blind) = evidence.coverage.was_due(waited, end, evidence.patience) {
         let hidden = shown.and_then(Result::err).filter(Blind::hides_packets);
-        return Err(hidden.unwrap_or(Blind::TooShort));
+        return Err(hidden.unwrap_or(blind));
     }
     let by_calls = || {
         // Whoever goes on to something else without asking again may have its answer.
@@ -68,29 +79,27 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
         let traced = traced.then(|| evidence.coverage.waited_in_vain(patience));
         traced.unwrap_or(Err(Blind::NoWaits))
     };
-    // It may have been answered: only a turn to another resolver shows that it was not, or a whole timeout.
-    let timed_out = waited >= evidence.patience - Span::millis(200);
-    if asked.implied && wait.why != Why::GaveUp && !timed_out {
-        return Err(Blind::NoWaits);
-    }
     match shown {
         Some(shown) => shown.or_else(|blind| by_calls().map_err(|_| blind)),
         None => by_calls(),
     }
 }
 
-/// Whether nobody can say what became of a query that nothing answered: whoever waited for as long as a stub resolver
-/// does has been left unanswered. Half a second is less than the shortest of their timeouts (1 s).
-fn is_open(evidence: &Evidence, waited: Span, why: Why) -> bool {
+/// How the wait for a query ended, as far as the inputs show.
+fn wait_end(evidence: &Evidence, asked: &Asked, wait: Wait) -> WaitEnd {
+    let why = wait.why;
     match why {
-        Why::Elsewhere | Why::Unseen => true,
-        Why::CutShort => waited < evidence.patience - Span::millis(200),
-        Why::MovedOn | Why::Over | Why::Used if !evidence.has_trace() => {
-            waited < evidence.patience - Span::millis(200)
+        Why::Elsewhere | Why::Unseen => WaitEnd::Elsewhere,
+        Why::CutShort => WaitEnd::Unseen,
+        // It may have been answered: only a turn to another resolver shows that it was not, or a whole timeout.
+        _ if asked.implied && why != Why::GaveUp => WaitEnd::Unseen,
+        // The inputs end when it may still have waited.
+        Why::Over if !evidence.has_trace() && wait.until >= evidence.end() => WaitEnd::Unseen,
+        Why::MovedOn | Why::Over | Why::Used if !evidence.has_trace() && !wait.repeated => {
+            WaitEnd::NotRepeated
         }
-        Why::MovedOn | Why::Over | Why::Used | Why::GaveUp | Why::Told => {
-            waited < Span::millis(500)
-        }
+        Why::MovedOn | Why::Over | Why::Used if !evidence.has_trace() => WaitEnd::Unseen,
+        Why::MovedOn | Why::Over | Why::Used | Why::GaveUp | Why::Told => WaitEnd::Seen,
     }
 }
 

@@ -59,7 +59,12 @@ pub fn settle(
         let end = end::of(&lookup);
         let of_group = group.queries.iter().enumerate();
         waits.extend(of_group.map(|(position, q)| (*q, lookup.wait(position, end))));
-        stops.push(end.stop);
+        let shown = evidence.coverage.shows_end(end.stop == Stop::Client);
+        stops.push(match end.stop {
+            _ if shown => Stop::Client,
+            Stop::Client => Stop::Trace,
+            stop => stop,
+        });
     }
     waits.sort_unstable_by_key(|(q, _)| *q);
     let waits = waits.into_iter().map(|(_, wait)| wait);
@@ -79,6 +84,8 @@ pub struct Wait {
     pub why: Why,
     /// Whether the last waiting call for it timed out, where one is seen.
     pub timed_out: Option<bool>,
+    /// The same was asked before or after it: its client had no answer.
+    pub repeated: bool,
 }
 
 /// Why the client stopped waiting for a query.
@@ -158,6 +165,9 @@ impl<'a> Context<'a> {
             until: readable.map_or(until, |at| at.max(this.sent)),
             why: readable.map_or(why, |_| Why::Unseen),
             timed_out: own.and_then(|own| own.timed_out),
+            repeated: self
+                .same_question(this)
+                .any(|o| (o.sent - this.sent).abs() > TOGETHER),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which queries serve one lookup.
 
 use super::SAME_LOOKUP;
+use super::giveup::TOGETHER;
 use super::moves::Moves;
 use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
@@ -13,6 +14,8 @@ use std::net::IpAddr;
 
 /// The next name of a search list is asked as soon as the last one was denied.
 const NEXT_NAME: Span = Span::millis(500);
+/// So soon it is asked by the same stub resolver.
+const AT_ONCE: Span = Span::millis(5);
 /// A question asked again to the same resolver sooner than any timeout, by another thread, is that
 /// thread's own lookup.
 const PENDING: Span = Span::millis(900);
@@ -53,6 +56,8 @@ struct Draft {
     group: Group,
     /// The name asked last, folded.
     current: Name,
+    /// That name was never seen.
+    unnamed: bool,
     last: Timestamp,
     /// It may go on over TCP.
     over_tcp: bool,
@@ -211,6 +216,7 @@ fn begin(query: &Exchange, name: &Name) -> Draft {
             searched: Vec::new(),
         },
         current: name.clone(),
+        unnamed: unnamed(query),
         last: query.sent,
         over_tcp: false,
     }
@@ -229,23 +235,25 @@ fn add(draft: &mut Draft, queries: &IdVec<QueryId, Exchange>, i: QueryId, name: 
         query.transport == Transport::Tcp || query.answer().is_some_and(|a| a.truncated);
     draft.last = query.sent.max(query.answer().map_or(query.sent, |a| a.at));
     if name != draft.current {
-        if unknown(&draft.current) {
+        if draft.unnamed {
             group.name = query.question.name.clone();
             group.reverse = query.question.name.reverse_of();
         } else {
             let before = Name(draft.current.0.clone());
-            if !group.searched.contains(&before) {
+            group.name = base(&draft.current, &name);
+            // The name itself, asked before any domain was added to it, is none of the search list.
+            if before != group.name.folded() && !group.searched.contains(&before) {
                 group.searched.push(before);
             }
-            group.name = base(&draft.current, &name);
         }
         draft.current = name;
+        draft.unnamed = unnamed(query);
     }
 }
 
-/// A query known only from a connect: its name was never seen.
-fn unknown(name: &Name) -> bool {
-    name.known().is_none()
+/// A query known only from a connect: its name was never seen. The name of the root is empty, too, but has a type.
+fn unnamed(query: &Exchange) -> bool {
+    query.question.name.known().is_none() && query.question.kind.is_none()
 }
 
 /// Whether a query belongs to a lookup.
@@ -257,7 +265,7 @@ fn joins(
     name: &Name,
 ) -> bool {
     let same_task = same_task(draft, query);
-    if unknown(name) || unknown(&draft.current) {
+    if unnamed(query) || draft.unnamed {
         // A new socket to a resolver that this lookup has asked is the next lookup's: glibc keeps its
         // sockets for the second round.
         let again = draft
@@ -267,7 +275,7 @@ fn joins(
             .any(|q| queries[*q].resolver == query.resolver);
         // Where nothing can leave, all rounds over all resolvers follow each other at once.
         let at_once = query.sent - draft.last <= NEXT_NAME && query.refusal().is_some();
-        return same_task && (!again || at_once) && unknown(name) == unknown(&draft.current);
+        return same_task && (!again || at_once) && unnamed(query) == draft.unnamed;
     }
     if *name == draft.current {
         return again(queries, draft, query, same_task);
@@ -305,7 +313,7 @@ fn again(
         // comes when everything was answered for some time is another program's question.
         let mut all = draft.group.of(queries);
         let answered = |q: &Exchange| q.answer().is_some_and(|a| a.at <= query.sent);
-        let over = query.sent - draft.last > NEXT_NAME && all.all(answered);
+        let over = query.sent - draft.last > TOGETHER && all.all(answered);
         return query.task.is_some() || !over;
     };
     // Asked and answered: whoever asks once more is looking up once more.
@@ -332,11 +340,13 @@ fn again(
     if repeats && !parallel {
         return false;
     }
-    // Sooner than any timeout, from another socket, while the first one still waits: another program's lookup.
+    // Sooner than any timeout, from another socket, while the first one still waits: another program's lookup. Resolvers
+    // turn to another server sooner than stubs do.
     let over = [last.answer().map(|a| a.at), last.refusal().map(|r| r.at)];
     let pending = !over.into_iter().flatten().any(|at| at <= query.sent);
     let by_other_client = query.task.is_none()
         && query.client != last.client
+        && query.resolver == last.resolver
         && pending
         && query.sent - last.sent < PENDING;
     !earlier.iter().any(|q| usable(&q)) && !by_other_client
@@ -379,10 +389,16 @@ fn is_next_of_search(
     if !evidence.search.is_empty() {
         return listed(&a) && listed(&b) || listed(&shortest(&a, &b));
     }
-    // Without, only what no two other names have in common: the bare name after one with a domain, or the domain's parent
-    // (default.svc.cluster.local, svc.cluster.local, cluster.local).
+    // Without, only what no two other names have in common: the bare name after one with a domain, or before one (a name
+    // with ndots dots or more), or the domain's parent (default.svc.cluster.local, svc.cluster.local, cluster.local).
     let parent = a.strip_suffix(&*b).is_some_and(|rest| rest.ends_with('.'));
-    b.is_empty() || parent && b.contains('.') || parent && base.0.split('.').count() == 1
+    let bare = a.is_empty() || b.is_empty();
+    // Or a sibling below one domain (corp.example.com, lab.example.com), at once after the denial.
+    let shared = a.rsplit('.').zip(b.rsplit('.')).take_while(|(a, b)| a == b);
+    let sibling = shared.count() >= 2 && query.sent - draft.last <= AT_ONCE;
+    bare || sibling && base.0.split('.').count() == 1
+        || parent && b.contains('.')
+        || parent && base.0.split('.').count() == 1
 }
 
 /// Whether the name that a lookup asked for last was denied by then: no type of it had records, and what a stub resolver

@@ -1,7 +1,7 @@
 //! What threads did after they had asked: the calls that wait, the calls that show something else, connects, and ends.
 
 use super::Stop;
-use crate::event::{Call, Change, Event, Life, Op, Outcome, Task, What};
+use crate::event::{Address, Call, Change, Event, Life, Op, Outcome, Task, What};
 use crate::flow::Transport;
 use crate::join::connect::{Attempt, Role};
 use crate::join::response::{Exchange, Reply};
@@ -375,7 +375,14 @@ fn is_cut_after(evidence: &Evidence, asked: &Exchange, at: Timestamp) -> bool {
     let tid = asked.task.as_ref().and_then(|t| t.tid);
     let last = evidence.events.iter().rev().take(LAST_EVENTS);
     let last = last.take_while(|e| e.at >= at).find_map(|e| match &e.what {
-        What::Call(call) if call.task.tid == tid => Some(matches!(call.op, Op::Socket { .. })),
+        What::Call(call) if call.task.tid == tid => Some(match &call.op {
+            Op::Socket { .. } => true,
+            Op::Connect {
+                to: Address::Inet(to),
+                ..
+            } => evidence.is_dns_port(to.port),
+            _ => false,
+        }),
         What::Life(life) if life.task.tid == tid => Some(false),
         _ => None,
     });

@@ -92,7 +92,7 @@ fn hosts_processes_and_threads_have_lookups_of_their_own() {
         other_host.replace("10.0.0.1:", "10.0.0.2:"),
         LATER.into(),
     ];
-    let expected = ["a.example 0-5 failed 1", "a.example 0.1-5.1 failed 1"];
+    let expected = ["a.example 0-0 open 1", "a.example 0.1-0.1 open 1"];
     lookups(&rows.concat(), &expected);
     let threads = |who: &str| {
         format!(

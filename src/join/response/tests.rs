@@ -26,7 +26,7 @@ fn a_response_answers_the_latest_identical_query_that_is_open() {
          9.000 packet 10.0.1.93:53 10.0.0.1:4009 answer 9 A b.example 10.9.9.9",
         &[
             "A a.example 0-0.01 10.0.1.93:53 answered at 0.01",
-            "AAAA a.example 0.001-5.001 10.0.1.93:53 unanswered",
+            "AAAA a.example 0.001-0.001 10.0.1.93:53 open",
         ],
     );
 }
@@ -44,7 +44,8 @@ fn a_response_of_another_socket_server_id_or_question_answers_nothing() {
              0.1 packet {wrong}
              9 packet 10.0.1.93:53 10.0.0.9:4009 answer 9 A c.example"
         ));
-        let expected = ["A a.example 0-5 10.0.1.93:53 unanswered"];
+        // Nor was it asked again: that it was left without an answer is not shown.
+        let expected = ["A a.example 0-0 10.0.1.93:53 open"];
         assert_eq!(rows.queries(), expected, "{wrong}");
         assert_eq!(rows.join().unsolicited, 2, "{wrong}");
     }
@@ -60,7 +61,7 @@ fn an_icmp_error_ends_the_query_that_it_quotes_and_an_answer_proves_it_wrong() {
          9.0 packet 10.0.1.93:53 10.0.0.9:4009 answer 9 A c.example",
         &[
             "A a.example 0-0.1 10.0.1.93:53 refused at 0.1",
-            "A b.example 0.2-5.2 10.0.1.95:53 unanswered",
+            "A b.example 0.2-0.2 10.0.1.95:53 open",
         ],
     );
     queries(

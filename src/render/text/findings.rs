@@ -5,7 +5,7 @@ use super::{WIDTH, bullet, tables};
 use crate::render::evidence;
 use crate::render::safe::escape;
 use crate::render::words;
-use crate::report::{Delay, Finding};
+use crate::report::{Delay, Finding, FindingId};
 use std::collections::HashSet;
 use std::io::{self, Write};
 
@@ -19,7 +19,8 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
     }
     writeln!(out, "\n{}", style.head("Findings"))?;
     let mut hinted: HashSet<&str> = HashSet::new();
-    for (n, finding) in findings.iter().enumerate() {
+    let shown = findings.iter().filter(|f| !is_repeated(f, findings));
+    for (n, finding) in shown.enumerate() {
         let cost = words::cost(finding);
         bullet(
             &format!("{:>3}. ", n + 1),
@@ -50,6 +51,18 @@ pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Re
         }
     }
     Ok(())
+}
+
+/// Whether a finding says of a server no more than another one of it: that its attempts failed.
+fn is_repeated(finding: &Finding, all: &[Finding]) -> bool {
+    let says_why = |f: &&Finding| {
+        matches!(
+            f.id,
+            FindingId::ConnectRefused | FindingId::SynUnanswered | FindingId::HostUnreachable
+        )
+    };
+    let same = |f: &Finding| finding.parties.iter().all(|p| f.parties.contains(p));
+    finding.id == FindingId::NeverConnected && all.iter().filter(says_why).any(same)
 }
 
 /// What to do, with the command to paste on a line of its own.

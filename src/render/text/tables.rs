@@ -198,8 +198,8 @@ pub fn connections(
         let took = c
             .connect_seconds
             .map_or_else(String::new, |s| format!(" in {}", seconds(s)));
-        let syns = match c.syns {
-            Some(n) if n > 1 => format!(", {n} SYNs"),
+        let syns = match c.retransmissions {
+            Some(n) if n > 0 => format!(", {} SYNs", n + 1),
             _ => String::new(),
         };
         let role = match c.role {

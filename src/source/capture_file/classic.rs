@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::format::Classic;
 use super::reading::Reading;
-use crate::time::Timestamp;
+use crate::time::{SECOND, Timestamp};
 use std::io::Read;
 
 /// Length of the file header.
@@ -73,8 +73,10 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, format: Classic, reading: &m
         else {
             return reading.ended_early(buffer, "the file ends inside a packet");
         };
-        // A fraction of a second or more is some writer's mistake; it adds up all the same.
-        let nanos = fraction * if format.nanoseconds { 1 } else { 1000 };
+        let unit = if format.nanoseconds { 1 } else { 1000 };
+        // A fraction of a second or more is some writer's mistake: it had carried the second and not taken it off.
+        reading.check_fraction(fraction * unit < SECOND);
+        let nanos = fraction * unit % SECOND;
         let at = Timestamp::new(seconds, nanos);
         reading.frame(at, link, None, data, original_length);
         buffer.consume(format.record_header + length);

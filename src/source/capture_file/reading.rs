@@ -29,6 +29,8 @@ pub(crate) struct Reading<'a> {
     more_warnings: u64,
     /// Packets whose stamps are far from the first one's.
     far: u64,
+    /// Packets whose stamps have more than a second in their fractions.
+    overfull: u64,
 }
 
 impl<'a> Reading<'a> {
@@ -46,6 +48,7 @@ impl<'a> Reading<'a> {
             sink,
             more_warnings: 0,
             far: 0,
+            overfull: 0,
         }
     }
 
@@ -55,6 +58,11 @@ impl<'a> Reading<'a> {
             dns_ports: dns_ports.to_vec(),
         });
         Self::new(facts, decoder, None, sink)
+    }
+
+    /// Counts a stamp that cannot be right.
+    pub fn check_fraction(&mut self, is_right: bool) {
+        self.overfull += u64::from(!is_right);
     }
 
     /// Takes one frame.
@@ -162,10 +170,32 @@ impl<'a> Reading<'a> {
         self.facts.undecodable += counters.undecodable;
         self.facts.duplicates = counters.duplicates;
         self.facts.cut_messages = counters.cut_messages;
+        self.facts.hidden_messages = counters.hidden_messages;
         if self.far > 0 {
-            let far = self.far;
+            let (far, are) = (
+                self.far,
+                if self.far == 1 {
+                    "packet is"
+                } else {
+                    "packets are"
+                },
+            );
             self.warn(&format!(
-                "{far} packets are stamped more than a year from the first: their clock was set or damaged"
+                "{far} {are} stamped more than a year from the first: their clock was set or damaged"
+            ));
+        }
+        if self.overfull > 0 {
+            let (count, have) = (
+                self.overfull,
+                if self.overfull == 1 {
+                    "packet has"
+                } else {
+                    "packets have"
+                },
+            );
+            self.warn(&format!(
+                "{count} {have} a fraction of a second or more in the time stamp, which cannot be: times beside them may \
+                 be wrong by a second"
             ));
         }
         if let Some(snaplen) = self.facts.snaplen.filter(|_| counters.cut_messages > 0) {

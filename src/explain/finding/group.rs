@@ -1,0 +1,111 @@
+//! Findings that a reader should not read twice: many of one kind, and several of the same seconds.
+
+use super::{Draft, FindingId, MAX_OF_A_KIND, Party, Severity};
+use crate::explain::words;
+use crate::time::Span;
+use std::collections::BTreeSet;
+
+/// So many findings of one kind are told one by one; the others are one finding.
+const TOLD_EACH: usize = 4;
+
+/// How much two costs may differ and still be one wait, cut at other moments.
+const SAME: Span = Span::millis(20);
+
+/// Makes one finding of what goes beyond the first few of one kind; the dearest come first.
+pub fn fold(mut drafts: Vec<Draft>) -> Vec<Draft> {
+    let more = if drafts.len() > MAX_OF_A_KIND {
+        " and more"
+    } else {
+        ""
+    };
+    drafts.truncate(MAX_OF_A_KIND);
+    if drafts.len() <= TOLD_EACH + 1 || !is_foldable(drafts[0].id) {
+        return drafts;
+    }
+    let rest = drafts.split_off(TOLD_EACH);
+    let mut whom: Vec<String> = Vec::new();
+    for name in rest.iter().flat_map(|d| &d.parties).map(spoken) {
+        if !whom.contains(&name) {
+            whom.push(name);
+        }
+    }
+    let evidence = rest.iter().flat_map(|d| d.evidence.iter().copied());
+    let evidence = evidence.take(super::tally::MAX_EVIDENCE).collect();
+    let parties = rest.iter().flat_map(|d| d.parties.iter().cloned());
+    let folded = Draft {
+        severity: rest
+            .iter()
+            .map(|d| d.severity)
+            .max()
+            .unwrap_or(Severity::Info),
+        parties: parties.collect(),
+        title: format!(
+            "The same of {}{more}: {}",
+            words::counted(rest.len(), "other", "others"),
+            words::list(&whom)
+        ),
+        detail: format!(
+            "See the finding above that begins with \u{201c}{}\u{201d}.",
+            drafts[0].title
+        ),
+        cost: rest.iter().filter_map(|d| d.cost).max(),
+        total: None,
+        remedy: None,
+        evidence,
+        ..rest[0].clone()
+    };
+    drafts.push(folded);
+    drafts
+}
+
+/// Kinds that come once for each server or name.
+fn is_foldable(id: FindingId) -> bool {
+    matches!(
+        id,
+        FindingId::SynUnanswered
+            | FindingId::SynAckSlow
+            | FindingId::SynAckIgnored
+            | FindingId::ChallengeAck
+            | FindingId::ConnectRefused
+            | FindingId::HostUnreachable
+            | FindingId::NeverConnected
+            | FindingId::NameNotFound
+            | FindingId::ReverseLookup
+            | FindingId::ServerReverseLookup
+    )
+}
+
+fn spoken(party: &Party) -> String {
+    let port = party
+        .port
+        .map_or_else(String::new, |port| format!(" port {port}"));
+    let address = party
+        .address
+        .as_ref()
+        .map(|address| format!("{address}{port}"));
+    address.or(party.name.clone()).unwrap_or_default()
+}
+
+/// Says of a finding that its seconds are those of another one before it.
+pub fn say_same_seconds(drafts: &mut [Draft]) {
+    for n in 1..drafts.len() {
+        let (before, this) = drafts.split_at_mut(n);
+        let this = &mut this[0];
+        let Some(cost) = this.cost.filter(|c| *c >= Span::millis(1)) else {
+            continue;
+        };
+        let cited: BTreeSet<_> = this.evidence.iter().collect();
+        let is_same = |d: &Draft| {
+            d.cost.is_some_and(|c| (c - cost).abs() <= SAME)
+                && d.subject == this.subject
+                && d.evidence.iter().any(|e| cited.contains(e))
+        };
+        if let Some(position) = before.iter().position(is_same) {
+            let finding = position + 1;
+            this.detail = format!(
+                "{} (These seconds are those of finding {finding}, not more.)",
+                this.detail
+            );
+        }
+    }
+}
