@@ -292,7 +292,10 @@ pub struct ReportArgs {
     /// A port that DNS servers listen on, beside 53.
     #[arg(long, value_name = "PORT")]
     pub dns_port: Vec<u16>,
-    /// Print for each entry of the account the commands that show its evidence.
+    /// Everything there is to say: details, lookups, connections, inputs and timetables too.
+    #[arg(long)]
+    pub full: bool,
+    /// Print for each entry of the breakdown the commands that show its evidence.
     #[arg(long)]
     pub verify: bool,
     /// Leave nothing out of the lists.

@@ -17,7 +17,7 @@ use crate::flow::{DNS_PORT, Target};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::join::{self, Evidence};
 use crate::merge;
-use crate::report::Report;
+use crate::report::{Report, Run};
 use crate::time::{Span, Timestamp};
 use crate::timetable;
 use crate::totals::Totals;
@@ -45,6 +45,8 @@ pub struct Gathered {
     pub resolver_options: Vec<String>,
     /// Text of the client's `/etc/hosts`.
     pub hosts: Option<String>,
+    /// What was run, where the case stores it.
+    pub run: Option<Run>,
     /// The command's start, where the case stores it.
     pub started: Option<Timestamp>,
     /// Trace and capture have one clock by construction (live).
@@ -173,12 +175,14 @@ fn explained<E>(
 ) -> Result<Report, E> {
     files::apply(&mut gathered);
     let mut remarks = std::mem::take(&mut gathered.remarks);
+    let run = gathered.run.take();
     remarks.extend(outside::warnings(&gathered.traces));
     let mut report = with_case(gathered, settings, |case, solutions| {
         check(solutions)?;
         Ok(assemble::report(case, solutions, settings.limits))
     })?;
     report.warnings.splice(..0, remarks);
+    report.run = run;
     Ok(report)
 }
 
@@ -202,6 +206,7 @@ pub fn with_case<T>(
         started,
         one_clock,
         remarks: _,
+        run: _,
     } = gathered;
     let conf = resolv_conf
         .as_ref()

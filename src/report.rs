@@ -78,6 +78,9 @@ pub struct Report {
     pub schema: String,
     /// RFC 3339; the zero of all `*_s`. `null` when no input has a date.
     pub started: Option<String>,
+    /// What was run, where the inputs tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
     /// The answer in a few sentences, the first naming the culprit.
     pub summary: Vec<String>,
     /// What was read.
@@ -114,6 +117,15 @@ pub struct Report {
     pub omitted: Omitted,
     /// What the reader should know about the inputs.
     pub warnings: Vec<String>,
+}
+
+/// What a live run ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// Name of the host.
+    pub host: String,
+    /// The command and its arguments; what looks like a secret is `<masked>`.
+    pub command: Vec<String>,
 }
 
 /// One resolver as asked over one transport by one kind of asker. Counts are messages:
@@ -384,6 +396,10 @@ pub struct Finding {
     /// What it cost all of them together, each second once. Left out where it cost only one of them something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_seconds: Option<f64>,
+    /// The position, in `findings`, of a finding before it whose seconds these are: they do not add up. Left out where
+    /// there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_seconds_as: Option<usize>,
     /// What to do.
     pub remedy: Option<String>,
     /// Which functions made the calls, where stacks tell; at most three. Left out where none does.

@@ -86,6 +86,8 @@ fn cases() -> Vec<(String, Value)> {
         // Nor several clients.
         let client = value!({"address": "10.0.1.10", "lookups": 1, "connects": 1, "slowest_s": 5.0, "lost": 1});
         report["clients"] = value!([client]);
+        // Nor what ran.
+        report["run"] = value!({"host": "db3", "command": ["curl", "http://x/"]});
         (folder.display().to_string(), report)
     };
     folders.iter().map(report).collect()
@@ -180,20 +182,23 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
 }
 
 /// Every format of a report, by name.
-fn formats(report: &Report, case: &str) -> [(&'static str, String); 7] {
-    let look = Look {
-        colored: false,
+fn formats(report: &Report, case: &str) -> [(&'static str, String); 8] {
+    let brief = Look::default();
+    let full = Look {
+        full: true,
         verify: true,
+        ..brief
     };
     let compared = comparison::compare(report, report);
     [
-        ("text", written(|o| text::write(report, look, o))),
+        ("text", written(|o| text::write(report, brief, o))),
+        ("full text", written(|o| text::write(report, full, o))),
         ("json", written(|o| json::write(report, o))),
         ("jsonl", written(|o| jsonl::write(case, report, o))),
         ("markdown", written(|o| markdown::write(report, o))),
         (
             "diff text",
-            written(|o| text::comparison::write(&compared, false, o)),
+            written(|o| text::comparison::write(&compared, brief, o)),
         ),
         ("diff json", written(|o| json::write(&compared, o))),
         (

@@ -1135,7 +1135,7 @@ fn the_same_seconds_are_said_to_be_the_same() {
     let all = s.findings();
     let said: Vec<&Finding> = all
         .iter()
-        .filter(|f| f.detail.contains("These seconds are those of finding"))
+        .filter(|f| f.same_seconds_as == Some(0))
         .collect();
     let costly = all.iter().filter(|f| f.seconds.is_some_and(|s| s > 4.0));
     assert_eq!((said.len(), costly.count()), (1, 2), "{all:#?}");

@@ -5,8 +5,9 @@
 //!
 //! - `tests/golden/json/CASE.json`, every case: the contract, without the fields that are English
 //!   ([`presyn::report::ENGLISH`]) and with sorted keys. `tests/golden/jsonl/CASE.jsonl`, a few cases: the same.
-//! - `tests/golden/text/CASE.txt` and `tests/golden/markdown/CASE.md`, a few cases: exactly what
-//!   `presyn analyze captures/CASE` prints, run at the project's root.
+//! - `tests/golden/text/CASE.txt`, `tests/golden/full/CASE.txt` and `tests/golden/markdown/CASE.md`, a few cases: exactly
+//!   what `presyn analyze captures/CASE` prints, alone, with `--full` and with `--format markdown`, run at the project's
+//!   root.
 //!
 //! After an intended change, rewrite them with one command and read the difference before committing it:
 //!
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Cases whose text and Markdown have goldens: long and short, with and without capture, IPv6, several delays, no
+/// Cases whose texts and Markdown have goldens: long and short, with and without capture, IPv6, several delays, no
 /// connect, a service in front.
 const WORDS: [&str; 8] = [
     "first-reported",
@@ -115,9 +116,15 @@ fn goldens(case: &str, report: &Report) -> Vec<(PathBuf, String)> {
     let structured = written(&|out| json::write(&structured, out).unwrap());
     let mut list = vec![(file("json", "json"), structured)];
     if WORDS.contains(&case) {
-        let look = text::Look::default();
-        let plain = written(&|out| text::write(report, look, out).unwrap());
+        let brief = text::Look::default();
+        let plain = written(&|out| text::write(report, brief, out).unwrap());
         list.push((file("text", "txt"), plain));
+        let full = text::Look {
+            full: true,
+            ..brief
+        };
+        let whole = written(&|out| text::write(report, full, out).unwrap());
+        list.push((file("full", "txt"), whole));
         let marked = written(&|out| markdown::write(report, out).unwrap());
         list.push((file("markdown", "md"), marked));
     }

@@ -391,8 +391,8 @@ fn the_stacks_of_a_log_tell_who_asked() {
     let (mut shown, look) = (
         Vec::new(),
         Look {
-            colored: false,
-            verify: false,
+            full: true,
+            ..Look::default()
         },
     );
     text::write(&report, look, &mut shown).unwrap();

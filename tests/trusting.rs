@@ -75,7 +75,14 @@ fn analyze() -> ExitCode {
     });
     match report {
         Ok(case) => {
-            output::write(&case.report, "", &args.report, false, &mut io::stdout()).unwrap();
+            output::write(
+                &case.report,
+                "",
+                &args.report,
+                output::Screen::file(),
+                &mut io::stdout(),
+            )
+            .unwrap();
             ExitCode::from(if case.damaged { output::DAMAGED } else { 0 })
         }
         Err(error) => {

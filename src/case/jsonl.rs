@@ -6,6 +6,7 @@ use crate::bounded;
 use crate::event::{Event, Op, What};
 use crate::input::progress::Progress;
 use crate::input::{Omitted, Sees, TraceClock, TraceFacts};
+use crate::report::Run;
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,6 +55,14 @@ pub struct Header {
 }
 
 impl Header {
+    /// What was run, for the report.
+    pub fn run(&self) -> Run {
+        Run {
+            host: self.host.clone(),
+            command: self.command.clone(),
+        }
+    }
+
     /// The words of `RES_OPTIONS` (resolv.conf(5)) in the command's environment.
     pub fn resolver_options(&self) -> Vec<String> {
         let value = self.resolver_environment.get("RES_OPTIONS");

@@ -1,6 +1,6 @@
 //! `presyn diff`, as the terminal sees it.
 
-use super::output::{self, CONDITION, DAMAGED};
+use super::output::{CONDITION, DAMAGED, Screen};
 use super::{Diff, DiffFormat, offline};
 use crate::explain::assemble::Limits;
 use crate::explain::comparison;
@@ -9,16 +9,18 @@ use crate::render::{json, markdown, text};
 use crate::session::inputs::InputOptions;
 use crate::session::saved;
 use anyhow::{Context, Result};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Compares two cases or saved reports. Returns the exit status.
 pub fn diff(args: &Diff, out: &mut dyn Write) -> Result<u8> {
     let (before, after) = (side(&args.before)?, side(&args.after)?);
     let found = comparison::compare(&before.report, &after.report);
-    let colored = output::colored(args.color, io::stdout().is_terminal());
+    let screen = Screen::of(io::stdout(), args.color);
     match args.format {
-        DiffFormat::Text => text::comparison::write(&found, colored, out),
+        DiffFormat::Text => {
+            screen.write(out, |out| text::comparison::write(&found, screen.look, out))
+        }
         DiffFormat::Json => json::write(&found, out),
         DiffFormat::Markdown => markdown::comparison::write(&found, out),
     }

@@ -1,6 +1,6 @@
 //! `presyn run` and `presyn check`, as the terminal sees them.
 
-use super::output::{self, colored};
+use super::output::{self, Screen};
 use super::{Format, Run, fallback, settings};
 use crate::case::strace;
 use crate::event::Event;
@@ -16,7 +16,7 @@ use crate::user::files::{self as user_files, as_whom};
 use anyhow::{Context, Result};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -51,6 +51,11 @@ pub fn run(args: &Run) -> Result<Ran> {
     let mut terminal = Terminal {
         args,
         settings: &settings,
+        screen: if report_file.is_some() {
+            Screen::file()
+        } else {
+            Screen::of(io::stderr(), args.report.color)
+        },
         report_file,
         // Without it a report that cannot be written is lost; the command runs all the same.
         spare: memfd_create(c"presyn-report", MFdFlags::MFD_CLOEXEC)
@@ -105,6 +110,8 @@ struct Terminal<'a> {
     settings: &'a Settings,
     /// Opened before the command starts, by the tracing process.
     report_file: Option<File>,
+    /// What the report is written on.
+    screen: Screen,
     /// Memory of both processes: a report that the analysis process can write nowhere, and no file may it open.
     spare: Option<File>,
 }
@@ -151,12 +158,12 @@ impl Terminal<'_> {
         saved.is_some_and(|saved| saved.is_ok())
     }
 
-    fn write(&self, report: &Report, colored: bool, out: &mut dyn Write) -> io::Result<()> {
+    fn write(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         // A run that is not saved has no path.
         let save = self.args.save.as_ref();
         let case = save.map_or_else(|| "-".into(), |s| s.display().to_string());
         let args = &self.args.report;
-        output::write(report, &case, args, colored, out)
+        output::write(report, &case, args, self.screen, out)
     }
 }
 
@@ -188,11 +195,10 @@ impl Listener for Terminal<'_> {
         }
         let report = pipeline::report(gathered, self.settings);
         let to_file = self.report_file.is_some();
-        let colored = !to_file && colored(self.args.report.color, io::stderr().is_terminal());
         // A blank line between the command's words and presyn's.
         let mut text = if to_file { Vec::new() } else { vec![b'\n'] };
         // Writing into memory cannot fail.
-        let _ = self.write(&report, colored, &mut text);
+        let _ = self.write(&report, &mut text);
         let Some(mut file) = self.report_file.as_ref() else {
             return self.to_standard_error(&text);
         };

@@ -1,6 +1,6 @@
 //! `presyn analyze`, as the terminal sees it.
 
-use super::output::{self, CONDITION, DAMAGED, UNUSABLE};
+use super::output::{self, CONDITION, DAMAGED, Screen, UNUSABLE};
 use super::progress::{self, Bar, INTERRUPTED};
 use super::{Analyze, Format, settings};
 use crate::pipeline::{self, Different, Settings};
@@ -8,7 +8,7 @@ use crate::render::{markdown, safe::escape};
 use crate::report::Report;
 use crate::session::inputs::{self, InputError, InputOptions};
 use anyhow::{Context, Result, bail};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -17,7 +17,7 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
     let (settings, options, conditions) = settings::analyze(args)?;
     let cases = inputs::cases(&args.paths)?;
     let format = args.report.format;
-    let colored = output::colored(args.report.color, io::stdout().is_terminal());
+    let screen = Screen::of(io::stdout(), args.report.color);
     let several = cases.len() > 1;
     let progress = &options.capture.progress;
     progress::stop_at_interrupt(progress).context("cannot watch for Ctrl-C")?;
@@ -48,7 +48,7 @@ pub fn analyze(args: &Analyze, out: &mut dyn Write) -> Result<u8> {
         if several {
             heading(&case, n, format, out)?;
         }
-        output::write(&read.report, &case, &args.report, colored, out)
+        output::write(&read.report, &case, &args.report, screen, out)
             .context("cannot write the report")?;
         if progress.is_stopped() {
             return Ok(INTERRUPTED);

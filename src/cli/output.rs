@@ -4,12 +4,14 @@ use super::{Color, Document, Format, ReportArgs};
 use crate::explain::comparison::Comparison;
 use crate::render::jsonl::Line;
 use crate::render::text::{self, Look};
-use crate::render::{json, jsonl, markdown, safe::escape};
+use crate::render::{ascii::ascii, json, jsonl, markdown, safe::escape};
 use crate::report::Report;
 use crate::report::whatif::WhatIf;
 use clap::ValueEnum;
 use schemars::generate::SchemaSettings;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use terminal_size::{Width, terminal_size_of};
 
 /// Unusable input or usage.
 pub const UNUSABLE: u8 = 2;
@@ -23,15 +25,16 @@ pub fn write(
     report: &Report,
     case: &str,
     args: &ReportArgs,
-    colored: bool,
+    screen: Screen,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let look = Look {
-        colored,
+        full: args.full,
         verify: args.verify,
+        ..screen.look
     };
     match args.format {
-        Format::Text => text::write(report, look, out),
+        Format::Text => screen.write(out, |out| text::write(report, look, out)),
         Format::Json => json::write(report, out),
         Format::Markdown => markdown::write(report, out),
         Format::Jsonl => jsonl::write(case, report, out),
@@ -51,13 +54,76 @@ pub fn write_schema(of: Document, out: &mut dyn Write) -> io::Result<()> {
     json::write(&schema, out)
 }
 
-/// Whether to use colours: on terminals, unless `NO_COLOR` (no-color.org) is set.
-pub fn colored(color: Color, terminal: bool) -> bool {
+/// What the text is written on.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// Colours and columns.
+    pub look: Look,
+    /// It shows ASCII only.
+    ascii: bool,
+}
+
+impl Screen {
+    /// The screen of a stream: colours where it is a terminal that has them, its own width, 80 columns elsewhere.
+    pub fn of(stream: impl AsFd + IsTerminal, color: Color) -> Self {
+        let terminal = stream.is_terminal();
+        let columns = terminal_size_of(stream).filter(|_| terminal);
+        let columns = columns.map_or(Look::COLUMNS, |(Width(w), _)| usize::from(w).clamp(40, 200));
+        Self {
+            look: Look {
+                colored: colored(color, terminal),
+                columns,
+                ..Look::default()
+            },
+            ascii: is_ascii_locale(|name| std::env::var(name).ok()),
+        }
+    }
+
+    /// The screen of a file.
+    pub fn file() -> Self {
+        Self {
+            look: Look::default(),
+            ascii: is_ascii_locale(|name| std::env::var(name).ok()),
+        }
+    }
+
+    /// Writes text, in ASCII where nothing else can be shown.
+    pub fn write(
+        self,
+        out: &mut dyn Write,
+        text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if !self.ascii {
+            return text(out);
+        }
+        let mut bytes = Vec::new();
+        text(&mut bytes)?;
+        out.write_all(ascii(&String::from_utf8_lossy(&bytes)).as_bytes())
+    }
+}
+
+/// Whether to use colours: on terminals that have them, unless `NO_COLOR` (no-color.org) or `CLICOLOR=0` (bixense.com/clicolors) is
+/// set; `CLICOLOR_FORCE` asks for them everywhere.
+fn colored(color: Color, terminal: bool) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        Color::Auto if anstyle_query::no_color() => false,
+        Color::Auto if anstyle_query::clicolor_force() => true,
+        Color::Auto => {
+            terminal
+                && anstyle_query::clicolor() != Some(false)
+                && anstyle_query::term_supports_ansi_color()
+        }
     }
+}
+
+/// Whether the locale's character set is ASCII: that of locale(7)'s first variable that is set is `C` or `POSIX`. Without any
+/// of them the text stays UTF-8: services and cron jobs have none, and their readers are elsewhere.
+fn is_ascii_locale(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
+    matches!(locale.as_deref(), Some("C" | "POSIX"))
 }
 
 /// A format as it is typed.
@@ -70,4 +136,24 @@ pub fn name(format: Format) -> String {
 pub fn complain(error: &anyhow::Error) {
     // eprintln! would panic where nothing can be said; the exit status says it.
     let _ = writeln!(io::stderr(), "presyn: {}", escape(&format!("{error:#}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ascii_locale;
+
+    #[test]
+    fn the_first_variable_that_is_set_names_the_characters() {
+        let ascii = |set: &[(&str, &str)]| {
+            is_ascii_locale(|name| {
+                let found = set.iter().find(|(n, _)| *n == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(ascii(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]));
+        assert!(ascii(&[("LC_ALL", ""), ("LANG", "POSIX")]));
+        assert!(!ascii(&[("LC_ALL", "C.UTF-8")]));
+        assert!(!ascii(&[("LC_CTYPE", "en_US.UTF-8"), ("LANG", "C")]));
+        assert!(!ascii(&[]));
+    }
 }

@@ -1,13 +1,13 @@
 //! `presyn whatif`, as the terminal sees it.
 
-use super::output::{self, DAMAGED};
+use super::output::{self, DAMAGED, Screen};
 use super::{Format, Whatif, settings};
 use crate::explain::whatif::answer::answer;
 use crate::pipeline;
 use crate::render::{json, text};
 use crate::session::inputs;
 use anyhow::{Context, Result, bail};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// Answers a question about a case. Returns the exit status.
 pub fn whatif(args: &Whatif, out: &mut dyn Write) -> Result<u8> {
@@ -30,8 +30,8 @@ pub fn whatif(args: &Whatif, out: &mut dyn Write) -> Result<u8> {
     let written = if format == Format::Json {
         json::write(&answers, out)
     } else {
-        let colored = output::colored(args.report.color, io::stdout().is_terminal());
-        text::whatif::write(&answers, colored, out)
+        let screen = Screen::of(io::stdout(), args.report.color);
+        screen.write(out, |out| text::whatif::write(&answers, screen.look, out))
     };
     written.context("cannot write the answer")?;
     Ok(if damaged { DAMAGED } else { 0 })

@@ -60,6 +60,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
     let mut report = Report {
         schema: report::SCHEMA.into(),
         started: case.dated.then(|| rfc3339(case.started)),
+        run: None,
         summary: verdict::sentences(case, &accounts, &findings),
         inputs: inputs(case, clock),
         resolver_config: case.config.map(|(path, conf)| report::ResolverConfig {

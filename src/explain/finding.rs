@@ -173,11 +173,15 @@ pub fn all(case: &Case, accounts: &[Account]) -> Vec<Finding> {
     let nothing = nothing_wrong::find(&context, &drafts);
     drafts.extend(nothing);
     drafts.sort_by_key(rank);
-    group::say_same_seconds(&mut drafts);
+    let same = group::same_seconds(&drafts);
     drafts
         .into_iter()
-        .map(|draft| Finding {
-            report: write(case, &draft),
+        .zip(same)
+        .map(|(draft, same_seconds_as)| Finding {
+            report: report::Finding {
+                same_seconds_as,
+                ..write(case, &draft)
+            },
             draft,
         })
         .collect()
@@ -205,6 +209,7 @@ fn write(case: &Case, draft: &Draft) -> report::Finding {
             .filter(|c| *c > Span::ZERO)
             .and_then(|c| cite::known(case, c)),
         total_seconds: draft.total.and_then(|t| cite::known(case, t)),
+        same_seconds_as: None,
         remedy: draft.remedy.clone(),
         callers: stack::callers(case, draft.evidence.iter().copied()),
         calls,

@@ -3,6 +3,7 @@
 use super::safe::escape;
 use crate::report::Entry;
 use crate::shell;
+use std::collections::BTreeSet;
 
 /// The numbers cited in one file, in the order of citing.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +41,28 @@ pub fn by_file(places: &[String]) -> Vec<Cited<'_>> {
 
 /// Places in short: `FILE:3,6,9 and 21 more`.
 pub fn short(places: &[String], shown: usize) -> String {
-    let list: Vec<String> = by_file(places)
+    list(&by_file(places), shown)
+}
+
+/// The same with the names of the files alone, where they tell the files apart.
+pub fn in_brief(places: &[String], shown: usize) -> String {
+    let mut files = by_file(places);
+    let name = |path: &'_ str| {
+        path.rsplit('/')
+            .next()
+            .map_or(0, |name| path.len() - name.len())
+    };
+    let names: BTreeSet<&str> = files.iter().map(|f| &f.path[name(f.path)..]).collect();
+    if names.len() == files.len() {
+        for file in &mut files {
+            file.path = &file.path[name(file.path)..];
+        }
+    }
+    list(&files, shown)
+}
+
+fn list(files: &[Cited], shown: usize) -> String {
+    let list: Vec<String> = files
         .iter()
         .map(|file| {
             let first = file.numbers[..file.numbers.len().min(shown)].join(",");

@@ -43,7 +43,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 /// What all subjects together lost.
 fn totals(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let Some((head, rows)) = words::totals(report) else {
+    let Some((head, rows)) = words::totals(report, usize::MAX) else {
         return Ok(());
     };
     writeln!(out, "\n## {head}\n")?;

@@ -11,28 +11,50 @@ use super::safe::escape;
 use super::words;
 use crate::report::{Delay, Report};
 use std::io::{self, Write};
-use style::{Style, seconds, wrap};
+use style::{Style, seconds};
 
-/// Width that fits a terminal and a mail.
-pub const WIDTH: usize = 80;
-
-/// How many accounts, lookups and connections are shown; JSON has the rest.
+/// How many accounts, lookups and connections `--full` shows; JSON has the rest.
 const SHOWN: usize = 8;
+/// How many accounts beside the first, clients and notes are shown without `--full`.
+const SHOWN_BRIEFLY: usize = 3;
 
 /// How the text is to look.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Look {
     /// Colours, for terminals.
     pub colored: bool,
+    /// Columns of a line.
+    pub columns: usize,
+    /// Everything there is to say, instead of the answer and what proves it.
+    pub full: bool,
     /// The commands that verify each entry of the first account (`--verify`).
     pub verify: bool,
 }
 
+impl Look {
+    /// Columns that fit a terminal and a mail.
+    pub const COLUMNS: usize = 80;
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self {
+            colored: false,
+            columns: Self::COLUMNS,
+            full: false,
+            verify: false,
+        }
+    }
+}
+
 /// Writes the report.
 pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()> {
-    let style = Style::new(look.colored);
+    let style = Style::new(look);
+    for line in style.wrap(&words::heading(report), 0) {
+        writeln!(out, "{}", style.faint(&line))?;
+    }
     for (n, sentence) in report.summary.iter().enumerate() {
-        for line in wrap(&escape(sentence), WIDTH) {
+        for line in style.wrap(&escape(sentence), 0) {
             if n == 0 {
                 writeln!(out, "{}", style.strong(&line))?;
             } else {
@@ -46,30 +68,54 @@ pub fn write(report: &Report, look: Look, out: &mut dyn Write) -> io::Result<()>
     if let Some(delay) = report.delays.first().filter(|_| look.verify) {
         findings::verify(delay, &style, out)?;
     }
-    findings::write(&report.findings, &style, out)?;
+    findings::write(report, &style, out)?;
     if !report.resolvers.is_empty() {
         tables::resolvers(report, &style, out)?;
     }
     if !report.clients.is_empty() {
-        tables::clients(report, SHOWN, &style, out)?;
+        tables::clients(report, &style, out)?;
     }
-    if let Some((head, rows)) = words::totals(report) {
-        writeln!(out, "\n{}", style.head(&head))?;
+    if let Some((head, rows)) = words::totals(report, style.shown()) {
+        section(&head, &style, out)?;
         for (lost, what) in rows {
-            writeln!(out, "{lost:>10}  {}", style::fit(&what, WIDTH - 12))?;
+            writeln!(out, "{lost:>10}  {}", style::fit(&what, style.left(12)))?;
         }
     }
     if report.delays.len() > 1 {
-        others::write(report, SHOWN, &style, out)?;
+        others::write(report, &style, out)?;
     }
+    if look.full {
+        whole(report, &style, out)
+    } else {
+        closing(report, &style, out)
+    }
+}
+
+/// What only `--full` has.
+fn whole(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if !report.lookups.is_empty() {
-        tables::lookups(report, SHOWN, &style, out)?;
+        tables::lookups(report, style, out)?;
     }
     if !report.connections.is_empty() {
-        tables::connections(report, SHOWN, &style, out)?;
+        tables::connections(report, style, out)?;
     }
-    inputs(report, &style, out)?;
-    whatif::closing(report, &style, out)
+    inputs(report, style, out)?;
+    whatif::closing(report, style, out)
+}
+
+/// The best change, the most important notes, and where the rest is.
+fn closing(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out)?;
+    if let Some(best) = &report.best_change {
+        bullet("", &escape(&best.told), style, out)?;
+    }
+    for warning in report.warnings.iter().take(SHOWN_BRIEFLY) {
+        bullet("Note: ", &escape(warning), style, out)?;
+    }
+    for line in style.wrap(&words::rest(report, SHOWN_BRIEFLY), 0) {
+        writeln!(out, "{}", style.faint(&line))?;
+    }
+    Ok(())
 }
 
 /// Where the time went.
@@ -80,11 +126,11 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
     writeln!(out)?;
     let who = words::who(report, delay);
     let head = words::where_time_went(delay);
-    let gap = WIDTH
-        .saturating_sub(style::width(&head) + style::width(&who))
-        .max(2);
+    let gap = style.left(style::width(&head) + style::width(&who));
     if who.is_empty() {
         writeln!(out, "{}", style.head(&head))?;
+    } else if gap < 2 {
+        writeln!(out, "{}\n  {}", style.head(&head), style.faint(&who))?;
     } else {
         let gap = " ".repeat(gap);
         writeln!(out, "{}{gap}{}", style.head(&head), style.faint(&who))?;
@@ -94,21 +140,24 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
         .iter()
         .filter_map(|e| e.seconds)
         .fold(0.0, f64::max);
+    // A narrow terminal has no room for bars.
+    let bars = if style.left(0) < 66 { 0 } else { 14 };
+    let labels = style.left(12 + bars + 2);
     for entry in &delay.entries {
         let mut label = tables::entry_label(entry);
         if entry.inferred {
             label.push_str(" (inferred)");
         }
-        let bar = style::bar(entry.seconds.unwrap_or(0.0), most, 14);
-        let label = style::fit(&label, 52);
+        let bar = style::bar(entry.seconds.unwrap_or(0.0), most, bars);
+        let label = style::fit(&label, labels);
         let line = if bar.is_empty() {
             label
         } else {
-            format!("{} {}", style::pad(&label, 52), style.faint(&bar))
+            format!("{} {bar}", style::pad(&label, labels))
         };
         writeln!(out, "{:>10}  {line}", words::known_seconds(entry.seconds))?;
         if let Some(note) = &entry.note {
-            for line in wrap(&escape(note), WIDTH - 12) {
+            for line in style.wrap(&escape(note), 12) {
                 writeln!(out, "{:>10}  {}", "", style.faint(&line))?;
             }
         }
@@ -121,13 +170,22 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
         writeln!(out, "{}", style.faint(&used))?;
     }
     if let Some(line) = words::after(report, delay) {
-        writeln!(out, "{:>10}  {line}", "then")?;
+        bullet("      then  ", &line, style, out)?;
     }
     Ok(())
 }
 
-fn bullet(mark: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
-    for (n, line) in wrap(text, WIDTH - mark.len()).into_iter().enumerate() {
+/// A heading, after a blank line.
+fn section(head: &str, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out)?;
+    for line in style.wrap(head, 0) {
+        writeln!(out, "{}", style.head(&line))?;
+    }
+    Ok(())
+}
+
+fn bullet(mark: &str, text: &str, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    for (n, line) in style.wrap(text, mark.len()).into_iter().enumerate() {
         let mark = if n == 0 {
             mark.to_owned()
         } else {
@@ -142,10 +200,10 @@ fn bullet(mark: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
 fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{}", style.head("Read"))?;
     for line in words::inputs(report) {
-        bullet("  ", &line, out)?;
+        bullet("  ", &line, style, out)?;
     }
     for warning in &report.warnings {
-        bullet("  note: ", &escape(warning), out)?;
+        bullet("  note: ", &escape(warning), style, out)?;
     }
     if report.unsolicited_responses > 0 {
         let n = report.unsolicited_responses;
@@ -154,14 +212,18 @@ fn inputs(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()>
         } else {
             "responses answer"
         };
-        writeln!(out, "  {n} {what} no query that was captured")?;
+        let line = format!("{n} {what} no query that was captured");
+        bullet("  ", &line, style, out)?;
     }
     if report.duplicates_removed > 0 {
-        writeln!(
-            out,
-            "  {} copies of packets seen on another interface were removed",
-            report.duplicates_removed
-        )?;
+        let n = report.duplicates_removed;
+        let (copies, were) = if n == 1 {
+            ("copy", "was")
+        } else {
+            ("copies", "were")
+        };
+        let line = format!("{n} {copies} of packets seen on another interface {were} removed");
+        bullet("  ", &line, style, out)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::report::{
     Caller, Capture, ConnectionOutcome, Delay, Entry, Finding, LeftOutWhy, Lost, Origin,
     PacketKind, QueryState, Report, Resolver, Task, TraceWriter, Transport,
 };
+use crate::shell;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -54,8 +55,55 @@ pub fn cost(finding: &Finding) -> String {
     }
 }
 
+/// A finding whose seconds are those of another one.
+pub fn same_seconds(finding: &Finding) -> String {
+    format!("Same time: {} [{}]", escape(&finding.title), finding.id)
+}
+
+/// When and where it was, and what ran; empty where the inputs do not tell.
+pub fn heading(report: &Report) -> String {
+    let started = report.started.as_deref().and_then(|t| t.get(..19));
+    let started = started.map(|t| format!("{} UTC", escape(t).replacen('T', " ", 1)));
+    let (host, command) = report.run.as_ref().map_or((None, None), |run| {
+        let words = run.command.iter().map(|word| shell::word(word));
+        let command = words.collect::<Vec<_>>().join(" ");
+        (Some(run.host.clone()), Some(shortened(command)))
+    });
+    let rest = [host, command].into_iter().flatten();
+    let rest = rest.map(|text: String| escape(&text).into_owned());
+    started
+        .into_iter()
+        .chain(rest)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A command that need not fill the screen.
+fn shortened(command: String) -> String {
+    const MOST: usize = 200;
+    match command.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{} …", &command[..at]),
+        None => command,
+    }
+}
+
+/// What the brief report leaves out.
+pub fn rest(report: &Report, notes: usize) -> String {
+    let mut parts = vec!["every lookup, connection and input"];
+    if report.findings.iter().any(|f| f.same_seconds_as.is_some()) {
+        parts.push("all remedies");
+    }
+    let more = report.warnings.len().saturating_sub(notes);
+    let more = match more {
+        0 => String::new(),
+        1 => " and 1 more note".into(),
+        n => format!(" and {n} more notes"),
+    };
+    format!("--full has {}{more}.", parts.join(", "))
+}
+
 /// What all subjects together lost, as a heading and rows of seconds and words; nothing where that is too little to matter.
-pub fn totals(report: &Report) -> Option<(String, Vec<(String, String)>)> {
+pub fn totals(report: &Report, shown: usize) -> Option<(String, Vec<(String, String)>)> {
     let totals = report.totals.as_ref().filter(|t| t.lost_s >= MATTERS_S)?;
     let least = if totals.at_least { "at least " } else { "" };
     let head = format!(
@@ -71,8 +119,8 @@ pub fn totals(report: &Report) -> Option<(String, Vec<(String, String)>)> {
         };
         (seconds(lost.lost_s), format!("{}, {of}", escape(what)))
     };
-    let parties = totals.parties.iter().take(TOTALS_SHOWN);
-    let names = totals.names.iter().take(TOTALS_SHOWN);
+    let parties = totals.parties.iter().take(shown.min(TOTALS_SHOWN));
+    let names = totals.names.iter().take(shown.min(TOTALS_SHOWN));
     let rows = parties.chain(names).filter(|l| l.lost_s >= MATTERS_S);
     let rows: Vec<_> = rows.map(row).collect();
     (!rows.is_empty()).then_some((head, rows))

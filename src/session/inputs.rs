@@ -331,6 +331,7 @@ fn own(mut trace: Trace, first: Option<Timestamp>, gathered: &mut Gathered) {
     gathered.started = gathered.started.or(started);
     gathered.one_clock = true;
     gathered.resolver_options = trace.header.resolver_options();
+    gathered.run = Some(trace.header.run());
     // The capture beside it cannot say what was dropped; the trace's last line can.
     let footer = trace.footer.take().unwrap_or_default();
     if let [capture] = &mut gathered.captures[..] {

@@ -86,26 +86,20 @@ fn spoken(party: &Party) -> String {
     address.or(party.name.clone()).unwrap_or_default()
 }
 
-/// Says of a finding that its seconds are those of another one before it.
-pub fn say_same_seconds(drafts: &mut [Draft]) {
-    for n in 1..drafts.len() {
-        let (before, this) = drafts.split_at_mut(n);
-        let this = &mut this[0];
-        let Some(cost) = this.cost.filter(|c| *c >= Span::millis(1)) else {
-            continue;
-        };
+/// For each finding the position of the one before it that has the same seconds, if there is one.
+pub fn same_seconds(drafts: &[Draft]) -> Vec<Option<usize>> {
+    let mut same: Vec<Option<usize>> = Vec::with_capacity(drafts.len());
+    for (n, this) in drafts.iter().enumerate() {
         let cited: BTreeSet<_> = this.evidence.iter().collect();
+        let cost = this.cost.filter(|c| *c >= Span::millis(1));
         let is_same = |d: &Draft| {
-            d.cost.is_some_and(|c| (c - cost).abs() <= SAME)
+            matches!((d.cost, cost), (Some(a), Some(b)) if (a - b).abs() <= SAME)
                 && d.subject == this.subject
                 && d.evidence.iter().any(|e| cited.contains(e))
         };
-        if let Some(position) = before.iter().position(is_same) {
-            let finding = position + 1;
-            this.detail = format!(
-                "{} (These seconds are those of finding {finding}, not more.)",
-                this.detail
-            );
-        }
+        // What is the same as the second is the same as the first.
+        let before = drafts[..n].iter().position(is_same);
+        same.push(before.map(|at| same[at].unwrap_or(at)));
     }
+    same
 }

@@ -1,7 +1,7 @@
 //! Two reports compared, for people.
 
-use super::style::{Style, fit, pad, wrap};
-use super::{WIDTH, bullet};
+use super::style::{Style, fit, pad};
+use super::{Look, bullet};
 use crate::explain::comparison::{Asked, Comparison, Found, Setting, Waited};
 use crate::render::safe::escape;
 use crate::render::words::comparison as words;
@@ -11,10 +11,10 @@ use std::io::{self, Write};
 const SHOWN: usize = 12;
 
 /// Writes a comparison.
-pub fn write(comparison: &Comparison, colored: bool, out: &mut dyn Write) -> io::Result<()> {
-    let style = Style::new(colored);
+pub fn write(comparison: &Comparison, look: Look, out: &mut dyn Write) -> io::Result<()> {
+    let style = Style::new(look);
     for (n, sentence) in comparison.summary.iter().enumerate() {
-        for line in wrap(&escape(sentence), WIDTH) {
+        for line in style.wrap(&escape(sentence), 0) {
             let line = if n == 0 { style.strong(&line) } else { line };
             writeln!(out, "{line}")?;
         }
@@ -32,6 +32,7 @@ pub fn write(comparison: &Comparison, colored: bool, out: &mut dyn Write) -> io:
         bullet(
             &format!("  {side:<8}"),
             &escape(&what.paths.join(", ")),
+            &style,
             out,
         )?;
     }
@@ -52,7 +53,7 @@ fn account(first: &Waited, style: &Style, out: &mut dyn Write) -> io::Result<()>
     let (before, after) = words::slowest(first);
     row("  in all", before, after, out)?;
     if let Some(many) = words::attempts(first) {
-        for line in wrap(&many, WIDTH - 2) {
+        for line in style.wrap(&many, 2) {
             writeln!(out, "  {}", style.faint(&line))?;
         }
     }
@@ -114,10 +115,11 @@ fn findings(findings: &[Found], style: &Style, out: &mut dyn Write) -> io::Resul
         bullet(
             &mark,
             &format!("{} [{}]", words::found(finding), finding.id),
+            style,
             out,
         )?;
         if let Some(remedy) = words::news(finding) {
-            super::findings::advice("      => ", remedy, out)?;
+            super::findings::advice("      => ", remedy, style, out)?;
         }
     }
     Ok(())
@@ -161,7 +163,7 @@ fn configuration(settings: &[Setting], style: &Style, out: &mut dyn Write) -> io
     }
     writeln!(out, "\n{}", style.head("resolv.conf"))?;
     for setting in settings {
-        bullet("  ", &words::setting(setting), out)?;
+        bullet("  ", &words::setting(setting), style, out)?;
     }
     Ok(())
 }

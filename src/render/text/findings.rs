@@ -1,52 +1,56 @@
 //! The findings, and the commands that verify the account.
 
-use super::style::{Style, wrap};
-use super::{WIDTH, bullet, tables};
+use super::style::Style;
+use super::{bullet, tables};
 use crate::render::evidence;
 use crate::render::safe::escape;
 use crate::render::words;
-use crate::report::{Delay, Finding, FindingId};
+use crate::report::{Delay, Finding, FindingId, Report};
 use std::collections::HashSet;
 use std::io::{self, Write};
 
 /// How many places of each file a finding shows.
 const SHOWN: usize = 4;
+/// And how many where the report is to fit a screen.
+const SHOWN_BRIEFLY: usize = 2;
 
-/// What was concluded, and what to change.
-pub fn write(findings: &[Finding], style: &Style, out: &mut dyn Write) -> io::Result<()> {
-    if findings.is_empty() {
+/// What was concluded, and what to change. Without `--full`, findings of the same seconds are one, with one remedy.
+pub fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    if report.findings.is_empty() {
         return Ok(());
     }
     writeln!(out, "\n{}", style.head("Findings"))?;
     let mut hinted: HashSet<&str> = HashSet::new();
-    let shown = findings.iter().filter(|f| !is_repeated(f, findings));
-    for (n, finding) in shown.enumerate() {
+    let brief = |f: &Finding| f.same_seconds_as.is_none() && !is_repeated(f, &report.findings);
+    let findings = report.findings.iter().enumerate();
+    let shown = findings.filter(|(_, f)| style.is_full() || brief(f));
+    for (number, (n, finding)) in shown.enumerate() {
         let cost = words::cost(finding);
-        bullet(
-            &format!("{:>3}. ", n + 1),
-            &format!("{}{cost}", escape(&finding.title)),
-            out,
-        )?;
-        if !finding.detail.is_empty() {
-            bullet("     ", &escape(&finding.detail), out)?;
-        }
-        for caller in &finding.callers {
-            // Once is enough.
-            let hint = caller.hint.as_deref().filter(|h| hinted.insert(*h));
-            bullet("     ", &words::caller(caller, hint), out)?;
+        let title = format!("{}{cost}", escape(&finding.title));
+        bullet(&format!("{:>3}. ", number + 1), &title, style, out)?;
+        if style.is_full() {
+            detail(finding, &mut hinted, style, out)?;
+        } else {
+            let same = report
+                .findings
+                .iter()
+                .filter(|f| f.same_seconds_as == Some(n));
+            for other in same {
+                bullet("     ", &words::same_seconds(other), style, out)?;
+            }
         }
         if let Some(remedy) = &finding.remedy {
-            advice("  => ", remedy, out)?;
+            advice("  => ", remedy, style, out)?;
         }
-        let places: Vec<String> = finding
-            .packets
-            .iter()
-            .chain(&finding.calls)
-            .cloned()
-            .collect();
-        let cited = format!("[{}] {}", finding.id, evidence::short(&places, SHOWN));
-        let cited = escape(&cited);
-        for line in wrap(&cited, WIDTH - 5) {
+        let places = finding.packets.iter().chain(&finding.calls);
+        let places: Vec<String> = places.cloned().collect();
+        let cited = if style.is_full() {
+            evidence::short(&places, SHOWN)
+        } else {
+            evidence::in_brief(&places, SHOWN_BRIEFLY)
+        };
+        let cited = format!("[{}] {cited}", finding.id);
+        for line in style.wrap(&escape(&cited), 5) {
             writeln!(out, "     {}", style.faint(&line))?;
         }
     }
@@ -65,10 +69,32 @@ fn is_repeated(finding: &Finding, all: &[Finding]) -> bool {
     finding.id == FindingId::NeverConnected && all.iter().filter(says_why).any(same)
 }
 
+/// What stands behind a finding, and who made the calls.
+fn detail<'a>(
+    finding: &'a Finding,
+    hinted: &mut HashSet<&'a str>,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if !finding.detail.is_empty() {
+        bullet("     ", &escape(&finding.detail), style, out)?;
+    }
+    if let Some(at) = finding.same_seconds_as {
+        let same = format!("These are the seconds of finding {}, not more.", at + 1);
+        bullet("     ", &same, style, out)?;
+    }
+    for caller in &finding.callers {
+        // Once is enough.
+        let hint = caller.hint.as_deref().filter(|h| hinted.insert(*h));
+        bullet("     ", &words::caller(caller, hint), style, out)?;
+    }
+    Ok(())
+}
+
 /// What to do, with the command to paste on a line of its own.
-pub fn advice(mark: &str, remedy: &str, out: &mut dyn Write) -> io::Result<()> {
+pub fn advice(mark: &str, remedy: &str, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let (sentences, command) = words::remedy(remedy);
-    bullet(mark, &sentences, out)?;
+    bullet(mark, &sentences, style, out)?;
     match command {
         Some(command) => writeln!(out, "{:1$}{command}", "", mark.len()),
         None => Ok(()),

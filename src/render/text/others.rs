@@ -7,33 +7,38 @@ use crate::report::Report;
 use std::io::{self, Write};
 
 /// One line per server or name, the slowest first.
-pub fn write(report: &Report, shown: usize, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let groups = words::others(report);
     if groups.is_empty() && report.omitted.delays == 0 {
         return Ok(());
     }
-    writeln!(
-        out,
-        "\n{}",
-        style.head("Other connections and lookups, slowest first")
-    )?;
+    let head = "Other connections and lookups, slowest first";
+    super::section(head, style, out)?;
+    let shown = style.shown();
+    // What it was spent on stands on the same line where there is room.
+    let room = style.left(13);
+    let names = room.min(34);
     for group in groups.iter().take(shown) {
         let many = if group.count > 1 {
             format!("{} × ", group.count)
         } else {
             String::new()
         };
-        let what = fit(&format!("{many}{}", group.what), 34);
+        let what = fit(&format!("{many}{}", group.what), names);
         let line = format!(
             "{:>10}  {} {}",
             words::known_seconds(group.slowest.since_start_s),
-            pad(&what, 34),
-            fit(&group.why(), 31)
+            pad(&what, names),
+            // Nothing rather than a stump.
+            Some(room.saturating_sub(names + 1))
+                .filter(|left| *left >= 12)
+                .map_or_else(String::new, |left| fit(&group.why(), left))
         );
         writeln!(out, "{}", line.trim_end())?;
     }
     tables::more(
         groups.len().saturating_sub(shown) + report.omitted.delays,
+        style,
         out,
     )
 }

@@ -1,23 +1,48 @@
 //! Widths, colours and numbers of the text report.
 
+use super::Look;
 pub use crate::render::words::seconds;
 
 use anstyle::{AnsiColor, Style as Ansi};
 use unicode_width::UnicodeWidthStr;
 
-/// Colours or none.
+/// Colours or none, and the room on a line.
 pub struct Style {
-    colored: bool,
+    look: Look,
 }
 
 impl Style {
-    /// With colours or without.
-    pub fn new(colored: bool) -> Self {
-        Self { colored }
+    /// As the text is to look.
+    pub fn new(look: Look) -> Self {
+        Self { look }
+    }
+
+    /// The columns that are left beside so many.
+    pub fn left(&self, used: usize) -> usize {
+        self.look.columns.saturating_sub(used)
+    }
+
+    /// The text in lines that leave room for so many columns.
+    pub fn wrap(&self, text: &str, used: usize) -> Vec<String> {
+        wrap(text, self.left(used).max(1))
+    }
+
+    /// Whether everything is shown.
+    pub fn is_full(&self) -> bool {
+        self.look.full
+    }
+
+    /// How many elements of a list are shown.
+    pub fn shown(&self) -> usize {
+        if self.look.full {
+            super::SHOWN
+        } else {
+            super::SHOWN_BRIEFLY
+        }
     }
 
     fn paint(&self, style: Ansi, text: &str) -> String {
-        if self.colored {
+        if self.look.colored {
             format!("{style}{text}{style:#}")
         } else {
             text.to_owned()
@@ -106,7 +131,7 @@ const PARTS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'
 
 /// A bar of at most `columns` blocks; anything above nothing gets a sliver.
 pub fn bar(value: f64, most: f64, columns: usize) -> String {
-    if value <= 0.0 || most <= 0.0 {
+    if value <= 0.0 || most <= 0.0 || columns == 0 {
         return String::new();
     }
     // Between 1 and 8 * columns.

@@ -26,56 +26,58 @@ pub fn resolvers(report: &Report, style: &Style, out: &mut dyn Write) -> io::Res
         .map(|r| words::resolver(r).len())
         .max()
         .unwrap_or(0)
-        .clamp(14, 30);
-    writeln!(
-        out,
-        "\n{}",
-        style.head(&format!(
-            "{} {:>6} {:>9} {:>11} {:>5} {:>9} {:>9}",
-            pad("Resolver", wide),
+        .clamp(13, 30)
+        .min(style.left(26));
+    // A narrow terminal has no room for all columns.
+    let narrow = style.left(wide) < 55;
+    let row = |name: &str, cells: [&str; 6]| {
+        let [asked, answered, unanswered, open, median, waited] = cells;
+        let name = pad(&fit(name, wide), wide);
+        if narrow {
+            format!("{name} {asked:>6} {unanswered:>10} {waited:>8}")
+        } else {
+            format!(
+                "{name} {asked:>6} {answered:>9} {unanswered:>11} {open:>5} {median:>9} {waited:>9}"
+            )
+        }
+    };
+    let head = row(
+        "Resolver",
+        [
             "Asked",
             "Answered",
             "Unanswered",
             "Open",
             "Median",
-            "Waited"
-        ))
-    )?;
+            "Waited",
+        ],
+    );
+    writeln!(out, "\n{}", style.head(&head))?;
     for r in &report.resolvers {
-        let line = format!(
-            "{} {:>6} {:>9} {:>11} {:>5} {:>9} {:>9}",
-            pad(&fit(&words::resolver(r), wide), wide),
-            words::known_count(r.queries),
-            words::known_count(r.answered),
-            words::known_count(r.unanswered),
-            words::known_count(r.open),
-            words::known_seconds(r.rtt_s.median),
-            words::resolver_waited(r)
+        let line = row(
+            &words::resolver(r),
+            [
+                &words::known_count(r.queries),
+                &words::known_count(r.answered),
+                &words::known_count(r.unanswered),
+                &words::known_count(r.open),
+                &words::known_seconds(r.rtt_s.median),
+                &words::resolver_waited(r),
+            ],
         );
-        writeln!(
-            out,
-            "{}",
-            if r.unanswered > Some(0) && r.answered == Some(0) {
-                style.bad(&line)
-            } else {
-                line
-            }
-        )?;
+        let silent = r.unanswered > Some(0) && r.answered == Some(0);
+        writeln!(out, "{}", if silent { style.bad(&line) } else { line })?;
         let notes = words::resolver_notes(r);
-        if !notes.is_empty() {
-            writeln!(out, "  {}", style.faint(&notes))?;
+        for line in style.wrap(&notes, 2) {
+            writeln!(out, "  {}", style.faint(&line))?;
         }
     }
     Ok(())
 }
 
 /// The hosts that asked and connected.
-pub fn clients(
-    report: &Report,
-    shown: usize,
-    style: &Style,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub fn clients(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let shown = style.shown();
     let head = format!(
         "{} {:>9} {:>9} {:>9} {:>9}",
         pad("Client", 30),
@@ -96,16 +98,12 @@ pub fn clients(
             words::known_count(client.lost)
         )?;
     }
-    more(report.clients.len().saturating_sub(shown), out)
+    more(report.clients.len().saturating_sub(shown), style, out)
 }
 
 /// Every lookup and what became of its queries.
-pub fn lookups(
-    report: &Report,
-    shown: usize,
-    style: &Style,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub fn lookups(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let shown = style.shown();
     writeln!(out, "\n{}", style.head("Lookups"))?;
     for l in report.lookups.iter().take(shown) {
         let who = l.tasks.first().map(task);
@@ -123,15 +121,17 @@ pub fn lookups(
             words::known_seconds(l.seconds)
         );
         let head = escape(&head);
+        let line = format!("{head}  {}", style.faint(&who));
         if who.is_empty() {
-            writeln!(out, "  {head}")?;
-        } else if width(&head) + width(&who) + 4 > super::WIDTH {
-            writeln!(out, "  {head}\n     {}", style.faint(&who))?;
+            super::bullet("  ", &head, style, out)?;
+        } else if width(&head) + width(&who) + 4 > style.left(0) {
+            super::bullet("  ", &head, style, out)?;
+            writeln!(out, "     {}", style.faint(&fit(&who, style.left(5))))?;
         } else {
-            writeln!(out, "  {head}  {}", style.faint(&who))?;
+            writeln!(out, "  {line}")?;
         }
         for caller in &l.callers {
-            let words = fit(&escape(&caller.words), super::WIDTH - 5);
+            let words = fit(&escape(&caller.words), style.left(5));
             writeln!(out, "     {}", style.faint(&words))?;
         }
         let mut groups: Vec<Vec<&Query>> = Vec::new();
@@ -169,23 +169,28 @@ pub fn lookups(
                 pad(&kinds.join("+"), 8),
                 words::state(q.state)
             );
-            let line = fit(&escape(&line), 52);
-            writeln!(out, "     {} {}", pad(&line, 52), fit(&waits, 22))?;
+            let line = escape(&line);
+            // A narrow terminal has no room for a column of waits.
+            match style.left(5 + 1 + 22) {
+                label if label >= 38 => {
+                    let label = label.min(52);
+                    let line = pad(&fit(&line, label), label);
+                    writeln!(out, "     {line} {}", fit(&waits, 22))?;
+                }
+                _ => super::bullet("     ", &format!("{line}  {waits}"), style, out)?,
+            }
         }
     }
     more(
         report.lookups.len().saturating_sub(shown) + report.omitted.lookups,
+        style,
         out,
     )
 }
 
 /// Every connection attempt.
-pub fn connections(
-    report: &Report,
-    shown: usize,
-    style: &Style,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub fn connections(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let shown = style.shown();
     writeln!(out, "\n{}", style.head("Connections"))?;
     let mut list: Vec<_> = report.connections.iter().collect();
     // Servers first: they are what the user asked about.
@@ -216,18 +221,29 @@ pub fn connections(
             pad(&c.to, 24),
             words::outcome(c.outcome)
         );
-        writeln!(out, "  {}{}", escape(&line), style.faint(&escape(&cause)))?;
+        let (line, cause) = (escape(&line), escape(&cause));
+        if width(&line) + width(&cause) + 2 > style.left(0) {
+            super::bullet("  ", &format!("{line}{cause}"), style, out)?;
+        } else {
+            writeln!(out, "  {line}{}", style.faint(&cause))?;
+        }
     }
     more(
         report.connections.len().saturating_sub(shown) + report.omitted.connections,
+        style,
         out,
     )
 }
 
 /// Says that a list was cut.
-pub fn more(n: usize, out: &mut dyn Write) -> io::Result<()> {
+pub fn more(n: usize, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if n > 0 {
-        writeln!(out, "  … and {n} more (--format json --all has them)")?;
+        let option = if style.is_full() {
+            "--format json --all"
+        } else {
+            "--full"
+        };
+        writeln!(out, "  … and {n} more ({option})")?;
     }
     Ok(())
 }

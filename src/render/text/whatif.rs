@@ -1,7 +1,7 @@
 //! What another setup would have made of the delay: the last lines of a report, and `presyn whatif`'s answer.
 
 use super::style::{Style, fit, pad, seconds, width};
-use super::{SHOWN, WIDTH, bullet};
+use super::{Look, SHOWN, bullet};
 use crate::render::safe::escape;
 use crate::render::words;
 use crate::report::Report;
@@ -16,14 +16,14 @@ pub fn closing(report: &Report, style: &Style, out: &mut dyn Write) -> io::Resul
     }
     writeln!(out, "\n{}", style.head("What if"))?;
     for line in told {
-        bullet("  ", &line, out)?;
+        bullet("  ", &line, style, out)?;
     }
     Ok(())
 }
 
 /// Writes the answers of `presyn whatif`.
-pub fn write(whatif: &WhatIf, colored: bool, out: &mut dyn Write) -> io::Result<()> {
-    let style = Style::new(colored);
+pub fn write(whatif: &WhatIf, look: Look, out: &mut dyn Write) -> io::Result<()> {
+    let style = Style::new(look);
     let servers = escape(&whatif.nameservers.join(" ")).into_owned();
     match &whatif.answers[..] {
         [] => writeln!(
@@ -34,7 +34,7 @@ pub fn write(whatif: &WhatIf, colored: bool, out: &mut dyn Write) -> io::Result<
         many => {
             let to = many[0].delays.first().map_or("", |d| &d.to);
             let head = format!("Delay before {}, name servers {servers}", escape(to));
-            for line in super::wrap(&head, WIDTH) {
+            for line in style.wrap(&head, 0) {
                 writeln!(out, "{}", style.strong(&line))?;
             }
             let seen = many[0].delays.first().map_or(0.0, |d| d.seen_s);
@@ -70,7 +70,7 @@ fn about(delay: &Delay) -> String {
 }
 
 fn answer(whatif: &WhatIf, answer: &Answer, style: &Style, out: &mut dyn Write) -> io::Result<()> {
-    for line in super::wrap(&headline(answer), WIDTH) {
+    for line in style.wrap(&headline(answer), 0) {
         writeln!(out, "{}", style.strong(&line))?;
     }
     let setup = |servers: &[String], options: &[String]| {
@@ -85,8 +85,8 @@ fn answer(whatif: &WhatIf, answer: &Answer, style: &Style, out: &mut dyn Write) 
         setup(&answer.nameservers, &answer.options),
     );
     writeln!(out)?;
-    bullet("Name servers   seen  ", &was, out)?;
-    bullet("               then  ", &then, out)?;
+    bullet("Name servers   seen  ", &was, style, out)?;
+    bullet("               then  ", &then, style, out)?;
     table(
         "Before",
         answer.delays.iter().map(|d| {
@@ -206,7 +206,7 @@ fn table(
         let label = pad(&fit(&escape(&label), LABEL), LABEL);
         writeln!(out, "{label}{:>10}  {then:>wide$}", seconds(seen))?;
         if !remark.is_empty() {
-            bullet("   ", &style.faint(&remark), out)?;
+            bullet("   ", &style.faint(&remark), style, out)?;
         }
     }
     if hidden > 0 {
@@ -218,7 +218,7 @@ fn table(
 fn assumptions(list: &[&String], style: &Style, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{}", style.head("This rests on"))?;
     for text in list {
-        bullet("  - ", &escape(text), out)?;
+        bullet("  - ", &escape(text), style, out)?;
     }
     Ok(())
 }

@@ -404,6 +404,7 @@ impl<'a> Recorder<'a> {
             resolv_conf: conf.map(|text| (named(self.job.folder.as_deref(), "resolv.conf"), text)),
             resolver_options: header.map_or_else(Vec::new, jsonl::Header::resolver_options),
             hosts: self.hosts.clone(),
+            run: header.map(jsonl::Header::run),
             started: header.map(|header| header.started),
             one_clock: true,
             remarks: lost
