@@ -675,6 +675,102 @@ fn a_name_service_that_was_asked_is_a_lookup() {
     }
 }
 
+/// A client that waits two seconds over a socket of its own, by one call or another, before it connects.
+fn waits_elsewhere(open: &[&str], wait: &str) -> Report {
+    let mut text = String::from("10:00:00.000000 execve(\"/bin/x\", [\"x\"], 0x0) = 0\n");
+    for (n, line) in open.iter().enumerate() {
+        text += &format!("10:00:00.01000{n} {line} <0.000010>\n");
+    }
+    text +=
+        &format!("10:00:00.020000 {wait} <2.000000>\n10:00:02.020100 close(3) = 0 <0.000010>\n");
+    for (n, line) in log(&[connected("198.51.100.5")]).lines().enumerate() {
+        text += &format!("10:00:02.03000{n} {line} <0.000010>\n");
+    }
+    report(&text)
+}
+
+#[test]
+fn waits_for_other_sockets_are_named_by_their_far_end() {
+    let kerberos = connect(3, "192.0.2.88", 88) + " = 0";
+    let udp = [
+        &*datagram(3),
+        &kerberos,
+        "sendto(3, \"krb\", 3, 0, NULL, 0) = 3",
+    ];
+    let bus = [
+        "socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0) = 3",
+        "connect(3, {sa_family=AF_UNIX, sun_path=\"/run/dbus/system_bus_socket\"}, 30) = 0",
+        "sendto(3, \"call\", 4, 0, NULL, 0) = 4",
+    ];
+    for (open, wait, party, said) in [
+        (
+            udp,
+            "poll([{fd=3, events=POLLIN}], 1, 2000) = 0 (Timeout)",
+            "192.0.2.88:88",
+            "192.0.2.88:88 (Kerberos)",
+        ),
+        (
+            bus,
+            "poll([{fd=3, events=POLLIN}], 1, 25000) = 1 ([{fd=3, revents=POLLIN}])",
+            "the D-Bus system bus",
+            "for the D-Bus system bus",
+        ),
+        (
+            bus,
+            "recvmsg(3, {msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base=\"x\", iov_len=24}], msg_iovlen=1}, 0) = 1",
+            "the D-Bus system bus",
+            "for the D-Bus system bus",
+        ),
+    ] {
+        let report = waits_elsewhere(&open, wait);
+        assert!(!has(&report, FindingId::NothingWrong), "{wait}");
+        let entries = &report.delays[0].entries;
+        let found = entries.iter().find(|e| e.kind.name() == "socket-wait");
+        let found = found.unwrap_or_else(|| panic!("{wait}: {entries:?}"));
+        assert_eq!(found.party.as_deref(), Some(party));
+        assert!(near(found.seconds, 2.0), "{found:?}");
+        assert!(report.summary[0].contains(said), "{:?}", report.summary);
+    }
+    // A wait for several descriptors is nobody's, and a connect under way is that connection's.
+    for wait in [
+        "poll([{fd=3, events=POLLIN}, {fd=7, events=POLLIN}], 2, 2000) = 0 (Timeout)",
+        "poll([{fd=7, events=POLLIN}], 1, 2000) = 0 (Timeout)",
+    ] {
+        let report = waits_elsewhere(&udp, wait);
+        let mut entries = report.delays[0].entries.iter();
+        assert!(!entries.any(|e| e.kind.name() == "socket-wait"), "{wait}");
+    }
+}
+
+#[test]
+fn each_question_over_a_socket_that_is_kept_has_its_own_wait() {
+    let ask = |name: &str| {
+        format!(
+            r#"sendto(3, "{{\"method\":\"io.systemd.Resolve.ResolveHostname\",\"parameters\":{{\"name\":\"{name}\",\"flags\":0}}}}\0", 96, 0, NULL, 0) = 96"#
+        )
+    };
+    let answer =
+        r#"recvfrom(3, "{\"parameters\":{\"addresses\":[]}}\0", 131080, 0, NULL, NULL) = 61"#;
+    let lines = [
+        "10:00:00.000000 socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0) = 3".into(),
+        "10:00:00.000100 connect(3, {sa_family=AF_UNIX, sun_path=\"/run/systemd/resolve/io.systemd.Resolve\"}, 42) = 0".into(),
+        format!("10:00:00.000200 {}", ask("one.test")),
+        format!("10:00:01.000200 {answer}"),
+        format!("10:00:30.000000 {}", ask("two.test")),
+        format!("10:00:32.000000 {answer}"),
+        "10:01:00.000000 close(3) = 0".into(),
+    ];
+    let report = report(&(lines.join("\n") + "\n"));
+    let seen: Vec<_> = report
+        .lookups
+        .iter()
+        .map(|l| (l.name.as_deref().unwrap_or(""), l.seconds))
+        .collect();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen[0].0 == "one.test" && near(seen[0].1, 1.0), "{seen:?}");
+    assert!(seen[1].0 == "two.test" && near(seen[1].1, 2.0), "{seen:?}");
+}
+
 #[test]
 fn a_server_that_looks_up_its_client_attempts_no_connection() {
     let query =

@@ -140,6 +140,8 @@ open_enum! {
         /// As in the report.
         NameService = "name-service",
         /// As in the report.
+        SocketWait = "socket-wait",
+        /// As in the report.
         AttemptFailed = "attempt-failed",
         /// As in the report.
         Running = "running",
@@ -161,6 +163,7 @@ impl From<EntryKind> for PartKind {
             EntryKind::ResolverUnreachable => Self::ResolverUnreachable,
             EntryKind::ResolverTcp => Self::ResolverTcp,
             EntryKind::NameService => Self::NameService,
+            EntryKind::SocketWait => Self::SocketWait,
             EntryKind::AttemptFailed => Self::AttemptFailed,
             EntryKind::Running => Self::Running,
             EntryKind::Unexplained => Self::Unexplained,

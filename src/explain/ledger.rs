@@ -6,6 +6,7 @@
 
 pub mod claims;
 pub mod index;
+pub mod other;
 pub mod story;
 pub mod window;
 

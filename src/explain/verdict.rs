@@ -231,6 +231,7 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
         }
         Kind::ResolverTcp => format!("for DNS over TCP to {names}"),
         Kind::NameService => format!("for the name service {names} on this host"),
+        Kind::SocketWait => format!("for {}", words::sockets(lines)),
         Kind::AttemptFailed => format!("for {names}, which did not let it connect"),
         Kind::Running | Kind::Unexplained => "for nothing that the inputs show".into(),
     }

@@ -1,6 +1,8 @@
 //! Words that the verdict and all findings share: lists, counts, times, names, lines of resolv.conf.
 
 use super::Case;
+use super::ledger::other::service_of_port;
+use super::ledger::{Line, Party};
 use crate::flow::{self, Endpoint};
 use crate::join::Query;
 use crate::join::lookup::Lookup;
@@ -211,4 +213,20 @@ pub fn line_of(case: &Case, address: IpAddr) -> Option<usize> {
         .iter()
         .find(|(a, _)| a.to_canonical() == address.to_canonical())
         .map(|(_, line)| *line)
+}
+
+/// The far ends of other sockets, each with what its port is for.
+pub fn sockets(lines: &[&Line]) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for party in lines.iter().filter_map(|l| l.party) {
+        let service = match party {
+            Party::Endpoint(end) => service_of_port(end.port),
+            Party::Service(_) => None,
+        };
+        let name = service.map_or_else(|| party.to_string(), |s| format!("{party} ({s})"));
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    list(&names)
 }

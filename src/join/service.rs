@@ -19,7 +19,7 @@ pub struct ServiceWait {
     pub process: ProcessId,
     /// The connect.
     pub began: Timestamp,
-    /// The close of the socket, the last use of it, or the next call of the task.
+    /// The reply; without one the close of the socket, the last use of it, or the next call of the task.
     pub ended: Timestamp,
     /// The calls that show it.
     pub calls: Vec<EventId>,
@@ -45,6 +45,9 @@ pub enum Reply {
     /// The trace does not show what it said.
     Unseen,
 }
+
+/// A client that asks more over one socket is one that serves others.
+const MAX_QUESTIONS: usize = 256;
 
 /// The system bus, over which systemd-resolved is asked, too.
 const BUS: &str = "/dbus/system_bus_socket";
@@ -76,15 +79,18 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
         let (Some(path), Some(connect)) = (&association.path, association.connect) else {
             continue;
         };
-        let said = || said(evidence, sockets.calls(a));
-        let asked = said().find_map(|(id, local)| match local {
-            Local::Asked(name) => Some((id, name.clone())),
-            _ => None,
-        });
-        let service = match (name_of(path), &asked) {
-            (Some(service), _) => service,
-            (None, Some(_)) if path.ends_with(BUS) => "systemd-resolved",
-            _ => continue,
+        let asked: Vec<(EventId, &str)> = said(evidence, sockets.calls(a))
+            .filter_map(|(id, local)| match local {
+                Local::Asked(name) => Some((id, &**name)),
+                _ => None,
+            })
+            .take(MAX_QUESTIONS)
+            .collect();
+        let bus = path.ends_with(BUS);
+        let service = match name_of(path) {
+            Some(service) => service,
+            None if bus && !asked.is_empty() => "systemd-resolved",
+            None => continue,
         };
         let What::Call(call) = &evidence.event(connect).what else {
             continue;
@@ -96,34 +102,45 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
         let calls: Vec<EventId> = std::iter::once(connect)
             .chain(sockets.calls(a).iter().copied().filter(|c| *c > connect))
             .collect();
-        let (ended, inferred) = end(evidence, association, connect, &calls);
-        list.push(ServiceWait {
-            service,
-            path: path.clone(),
-            task: processes.complete(&association.task),
-            process: association.process,
-            // The bus may have been connected long before.
-            began: match &asked {
-                Some((id, _)) if path.ends_with(BUS) => evidence.event(*id).at,
-                _ => association.opened,
-            },
-            ended,
-            calls,
-            inferred,
-            replied: asked
-                .as_ref()
-                .and_then(|(id, _)| replied(evidence, sockets.calls(a), *id)),
-            asked: asked.map(|(_, name)| name),
-            reply: said()
-                .filter_map(|(_, local)| match local {
-                    Local::Asked(_) => None,
-                    Local::Answered => Some(Reply::Answered),
-                    Local::Denied => Some(Reply::Denied),
-                    Local::Failed => Some(Reply::Failed),
-                })
-                .last()
-                .unwrap_or(Reply::Unseen),
-        });
+        // Many clients keep the socket and ask again over it: each question has its own wait, until its reply.
+        for n in 0..asked.len().max(1) {
+            let next = asked.get(n + 1).map(|(id, _)| *id);
+            let own =
+                |id: EventId| (n == 0 || id >= asked[n].0) && next.is_none_or(|next| id < next);
+            let calls: Vec<EventId> = calls.iter().copied().filter(|id| own(*id)).collect();
+            let question = asked.get(n);
+            let replied = question.and_then(|(id, _)| replied(evidence, &calls, *id));
+            let (ended, inferred) = match (replied, next) {
+                (Some(replied), _) => (replied, false),
+                (None, Some(next)) => (evidence.event(next).at, true),
+                (None, None) => end(evidence, association, connect, &calls),
+            };
+            list.push(ServiceWait {
+                service,
+                path: path.clone(),
+                task: processes.complete(&association.task),
+                process: association.process,
+                // The bus, and a socket that is used again, may have been connected long before.
+                began: match question {
+                    Some((id, _)) if bus || n > 0 => evidence.event(*id).at,
+                    _ => association.opened,
+                },
+                ended,
+                inferred,
+                replied,
+                asked: question.map(|(_, name)| (*name).into()),
+                reply: said(evidence, &calls)
+                    .filter_map(|(_, local)| match local {
+                        Local::Asked(_) => None,
+                        Local::Answered => Some(Reply::Answered),
+                        Local::Denied => Some(Reply::Denied),
+                        Local::Failed => Some(Reply::Failed),
+                    })
+                    .last()
+                    .unwrap_or(Reply::Unseen),
+                calls,
+            });
+        }
     }
     list.sort_by_key(|w| w.began);
     list
@@ -132,7 +149,7 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
 /// What was said to a name service, and what it said, as far as calls show.
 fn said<'a>(
     evidence: &Evidence<'a>,
-    calls: &'a [EventId],
+    calls: &[EventId],
 ) -> impl Iterator<Item = (EventId, &'a Local)> {
     calls.iter().flat_map(|id| {
         let messages = match evidence.call(*id).map(|c| &c.op) {

@@ -12,7 +12,7 @@ use crate::event::{Change, SocketFamily, SocketStyle, Task, What};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use replay::Replay;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// One socket while it is tied to one remote end (or to none).
 #[derive(Clone, Debug)]
@@ -63,6 +63,8 @@ pub struct Sockets {
     of_event: IdVec<EventId, Option<AssociationId>>,
     /// For every association: the calls that worked on it after it was opened, in order.
     calls: IdVec<AssociationId, Vec<EventId>>,
+    /// Waits for a unix socket alone.
+    unix_waits: HashMap<EventId, AssociationId>,
     /// Those that a descriptor still refers to at the end.
     open: HashSet<AssociationId>,
 }
@@ -93,6 +95,7 @@ impl Sockets {
             list: replay.list,
             of_event: replay.of_event,
             calls,
+            unix_waits: replay.unix_waits,
             open: replay.table.into_values().collect(),
         }
     }
@@ -105,6 +108,12 @@ impl Sockets {
     /// Whether a descriptor still refers to an association at the end: a later call may work on it.
     pub fn is_open(&self, association: AssociationId) -> bool {
         self.open.contains(&association)
+    }
+
+    /// The association that a call waited for or read from, alone.
+    pub fn waited_for(&self, event: EventId) -> Option<AssociationId> {
+        self.of(event)
+            .or_else(|| self.unix_waits.get(&event).copied())
     }
 
     /// The association that a call worked on.

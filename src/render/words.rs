@@ -194,6 +194,7 @@ pub fn what(kind: PartKind, start_up: bool) -> &'static str {
         PartKind::ResolverUnreachable => "unreachable",
         PartKind::ResolverTcp => "DNS over TCP",
         PartKind::NameService => "name service",
+        PartKind::SocketWait => "waited for (other socket)",
         PartKind::AttemptFailed => "did not accept the connection",
         PartKind::Running if start_up => "starting up",
         PartKind::Running => "running, or asleep on its own",

@@ -175,6 +175,8 @@ open_enum! {
         ResolverTcp = "resolver-tcp",
         /// A name service on this host.
         NameService = "name-service",
+        /// Another socket than a resolver's, a name service's or the connection's own.
+        SocketWait = "socket-wait",
         /// An earlier attempt for the same purpose, or this one's own failure without a SYN.
         AttemptFailed = "attempt-failed",
         /// Nothing on the network, as far as calls show.

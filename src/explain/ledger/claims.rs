@@ -61,6 +61,8 @@ const SAME_TASK: u8 = 3;
 const SAME_PROCESS: u8 = 2;
 /// What the processes that led to it looked up.
 const LED_TO: u8 = 1;
+/// Sockets that are neither a resolver's nor a name service's: whatever else is known says more.
+const OTHER_SOCKET: u8 = 0;
 
 /// All claims to a subject's window.
 pub fn list(
@@ -89,6 +91,7 @@ pub fn list(
         }
     }
     of_services(case, index, subject, from, to, &mut claims);
+    of_other_sockets(case, index, subject, (from, to), &mut claims);
     of_connections(case, index, subject, from, to, &mut claims);
     claims
 }
@@ -338,6 +341,41 @@ fn of_services(
             inferred: wait.inferred,
             unread: None,
             calls: wait.calls.clone(),
+            packets: Vec::new(),
+        });
+    }
+}
+
+/// Waits of the subject's own thread for other sockets.
+fn of_other_sockets(
+    case: &Case,
+    index: &Index,
+    subject: Subject,
+    (from, to): (Timestamp, Timestamp),
+    claims: &mut Vec<Claim>,
+) {
+    let task = match subject {
+        Subject::Connection(c) => case.joined.connections[c].task.as_ref(),
+        Subject::Lookup(l) => case.joined.lookups[l].tasks.first(),
+    };
+    let waits = task.and_then(|t| index.other_waits.get(&t.tid));
+    let waits = waits.map_or(&[][..], Vec::as_slice);
+    let first = waits.partition_point(|w| w.to <= from);
+    let within = waits[first..].iter().take_while(|w| w.from < to);
+    for wait in within.take(index.claims_each) {
+        claims.push(Claim {
+            from: wait.from,
+            to: wait.to,
+            rank: OTHER_SOCKET,
+            began: wait.from,
+            kind: Kind::SocketWait,
+            party: Some(wait.party),
+            with: Vec::new(),
+            query: None,
+            lookup: None,
+            inferred: false,
+            unread: None,
+            calls: vec![wait.call],
             packets: Vec::new(),
         });
     }

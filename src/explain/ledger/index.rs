@@ -1,5 +1,6 @@
 //! Lists to look things up by who did them.
 
+use super::other::{self, OtherWait};
 use super::{Subject, story};
 use crate::event::{Op, Outcome, What};
 use crate::explain::Case;
@@ -27,6 +28,8 @@ pub struct Index {
     pub first_server: Option<ConnectionId>,
     /// Wait calls that lasted, by thread: entry, exit, call.
     pub waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp, EventId)>>,
+    /// Waits for sockets that are neither a resolver's nor a name service's, by thread.
+    pub other_waits: HashMap<Option<u32>, Vec<OtherWait>>,
     /// How many claims one account weighs: see [`Self::share_among`].
     pub claims_each: usize,
     /// Some account had more than that to weigh.
@@ -50,6 +53,7 @@ impl Index {
             lookups: HashMap::new(),
             first_server: None,
             waits: HashMap::new(),
+            other_waits: other::waits(case),
             claims_each: ALL_CLAIMS,
             cut: Cell::new(false),
             execs: Vec::new(),

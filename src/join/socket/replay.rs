@@ -19,6 +19,8 @@ pub struct Replay<'a> {
     references: IdVec<AssociationId, u32>,
     pub list: IdVec<AssociationId, Association>,
     pub of_event: IdVec<EventId, Option<AssociationId>>,
+    /// Waits for a unix socket alone.
+    pub unix_waits: HashMap<EventId, AssociationId>,
 }
 
 /// The threads of a process that ends are reported within this.
@@ -32,6 +34,7 @@ impl<'a> Replay<'a> {
             references: IdVec::new(),
             list: IdVec::new(),
             of_event: vec![None; events].into(),
+            unix_waits: HashMap::new(),
         }
     }
 
@@ -86,6 +89,8 @@ impl<'a> Replay<'a> {
                         && this.family != Some(SocketFamily::Unix)
                     {
                         self.mark(id, association);
+                    } else if alone {
+                        self.unix_waits.insert(id, association);
                     }
                 }
             }
