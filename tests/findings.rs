@@ -4,8 +4,8 @@
 
 use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
 use presyn::event::{
-    Address, Call, Event, Fd, FdNote, IcmpKind, Message, Op, Outcome, Packet, Place, Quote,
-    Service, SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
+    Address, Call, Change, Event, Fd, FdNote, IcmpKind, Life, Message, Op, Outcome, Packet, Place,
+    Quote, Service, SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
 };
 use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
@@ -733,6 +733,48 @@ fn syn_unanswered() {
     s.connected(0.0, 41, WEB);
     s.lacks("syn-unanswered");
     s.has("nothing-wrong");
+}
+
+/// A client with a timeout of its own need not close the socket: its exit is the giving up, and a signal is none.
+#[test]
+fn a_program_that_exits_has_given_up_its_connect() {
+    let ended = |change: Change| {
+        let mut s = Scene::new();
+        s.connect(0.0, 0.000_1, 41, WEB, Some("EINPROGRESS"))
+            .syn(0.000_05, 41, WEB)
+            .syn(1.0, 41, WEB);
+        let task = Task {
+            pid: Some(100),
+            tid: Some(100),
+            comm: None,
+        };
+        s.calls.push(Event {
+            at: at(3.0),
+            place: Place {
+                input: 1,
+                number: 99,
+            },
+            what: What::Life(Life { task, change }),
+        });
+        s.has("syn-unanswered")
+    };
+    let by_itself = ended(Change::Exited(28));
+    assert!(
+        by_itself.detail.contains("Then the client gave up"),
+        "{}",
+        by_itself.detail
+    );
+    assert!(
+        (by_itself.seconds.unwrap() - 3.0).abs() < 0.01,
+        "{:?}",
+        by_itself.seconds
+    );
+    let killed = ended(Change::Killed("SIGINT".into()));
+    assert!(
+        !killed.detail.contains("Then the client gave up"),
+        "{}",
+        killed.detail
+    );
 }
 
 /// Nobody waits for as long as a capture happens to run: the next SYN was due, and did not come. When the client gave up is

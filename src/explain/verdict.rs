@@ -293,17 +293,14 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
         }
         (Ending::Open, _) => unanswered_since(case, x).map(|waited| {
             let waited = case.took(waited);
+            let end = killed(case, x).map_or_else(
+                || format!("by the end, {waited} later"),
+                |signal| format!("when {signal} ended it {waited} later"),
+            );
             if x.syns.is_empty() {
-                format!(
-                    "Its connect to {} had not come through by the end, {waited} later.",
-                    x.to
-                )
+                format!("Its connect to {} had not come through {end}.", x.to)
             } else {
-                format!(
-                    "Nothing had answered {} to {} by the end, {waited} later.",
-                    syns(x),
-                    x.to
-                )
+                format!("Nothing had answered {} to {} {end}.", syns(x), x.to)
             }
         }),
         (Ending::Unreachable, _) => Some(format!("The network reported {} unreachable.", x.to)),
@@ -316,6 +313,28 @@ fn syns(x: &Connection) -> String {
         1 => "its SYN".into(),
         n => format!("its {n} SYNs"),
     }
+}
+
+/// The signal that ended the process of an attempt.
+fn killed(case: &Case, x: &Connection) -> Option<String> {
+    let task = x.task.as_ref()?;
+    let process = x.process?;
+    let began = x.began()?;
+    let later = case.evidence.events.iter().rev();
+    later
+        .take_while(|e| e.at >= began)
+        .find_map(|e| match &e.what {
+            What::Life(life) => match &life.change {
+                Change::Killed(signal)
+                    if life.task.tid == task.tid
+                        || case.joined.processes.of(&life.task) == process =>
+                {
+                    Some(signal.clone())
+                }
+                _ => None,
+            },
+            _ => None,
+        })
 }
 
 /// How long an attempt that was never concluded had waited when the inputs ended, if that is worth saying.

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Ending};
 use crate::coverage::{Kind, Wanted};
-use crate::event::{Call, Errno, Op, Outcome};
+use crate::event::{Call, Change, Errno, Op, Outcome, What};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
 use crate::time::{Span, Timestamp};
@@ -136,8 +136,7 @@ fn by_later_calls(
             Sign::Nothing => {}
         }
     }
-    // Only a close that was seen ends the wait: a descriptor that is used again, or a process that ends, says
-    // nothing about the attempt.
+    // Only a close that was seen ends the wait: a descriptor that is used again says nothing about the attempt.
     let mut closes = calls().filter(|(_, _, call)| matches!(call.op, Op::Close { .. }));
     if let Some((_, closed, _)) = closes.next_back() {
         connection.outcome = if silent {
@@ -149,11 +148,31 @@ fn by_later_calls(
             Ending::Open
         };
         (connection.ended, connection.ended_by) = (Some(closed), in_vain);
+    } else if connection.first_syn.is_some()
+        && let Some(exit) = this.closed.filter(|at| exited(evidence, this, *at))
+    {
+        // The capture shows that nothing answered until then (see `silence`): a program that exits by itself has given up.
+        connection.outcome = Ending::TimedOut;
+        (connection.ended, connection.ended_by) = (Some(exit), in_vain);
     } else if in_vain.is_some() {
         connection.ended_by = in_vain;
     } else if silent {
         connection.outcome = Ending::NoSyn;
     }
+}
+
+/// Whether the process of a socket ended by itself then.
+fn exited(evidence: &Evidence, this: &Association, at: Timestamp) -> bool {
+    let start = evidence.events.partition_point(|e| e.at < at);
+    let then = evidence.events[start..].iter().take_while(|e| e.at == at);
+    then.into_iter().any(|e| match &e.what {
+        What::Life(life) => {
+            let own = life.task.tid == this.task.tid
+                || life.task.pid.is_some() && life.task.pid == this.task.pid;
+            own && matches!(life.change, Change::Exited(_))
+        }
+        _ => false,
+    })
 }
 
 /// What an error of `connect` (or `SO_ERROR`) means.
