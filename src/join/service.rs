@@ -86,10 +86,9 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
             })
             .take(MAX_QUESTIONS)
             .collect();
-        let bus = path.ends_with(BUS);
         let service = match name_of(path) {
             Some(service) => service,
-            None if bus && !asked.is_empty() => "systemd-resolved",
+            None if path.ends_with(BUS) && !asked.is_empty() => "systemd-resolved",
             None => continue,
         };
         let What::Call(call) = &evidence.event(connect).what else {
@@ -99,51 +98,78 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
         if call.outcome.has_failed() && !begun {
             continue;
         }
-        let calls: Vec<EventId> = std::iter::once(connect)
-            .chain(sockets.calls(a).iter().copied().filter(|c| *c > connect))
-            .collect();
-        // Many clients keep the socket and ask again over it: each question has its own wait, until its reply.
-        for n in 0..asked.len().max(1) {
-            let next = asked.get(n + 1).map(|(id, _)| *id);
-            let own =
-                |id: EventId| (n == 0 || id >= asked[n].0) && next.is_none_or(|next| id < next);
-            let calls: Vec<EventId> = calls.iter().copied().filter(|id| own(*id)).collect();
-            let question = asked.get(n);
-            let replied = question.and_then(|(id, _)| replied(evidence, &calls, *id));
-            let (ended, inferred) = match (replied, next) {
-                (Some(replied), _) => (replied, false),
-                (None, Some(next)) => (evidence.event(next).at, true),
-                (None, None) => end(evidence, association, connect, &calls),
-            };
-            list.push(ServiceWait {
-                service,
-                path: path.clone(),
-                task: processes.complete(&association.task),
-                process: association.process,
-                // The bus, and a socket that is used again, may have been connected long before.
-                began: match question {
-                    Some((id, _)) if bus || n > 0 => evidence.event(*id).at,
-                    _ => association.opened,
-                },
-                ended,
-                inferred,
-                replied,
-                asked: question.map(|(_, name)| (*name).into()),
-                reply: said(evidence, &calls)
-                    .filter_map(|(_, local)| match local {
-                        Local::Asked(_) => None,
-                        Local::Answered => Some(Reply::Answered),
-                        Local::Denied => Some(Reply::Denied),
-                        Local::Failed => Some(Reply::Failed),
-                    })
-                    .last()
-                    .unwrap_or(Reply::Unseen),
-                calls,
-            });
-        }
+        let calls = sockets.calls(a).iter().copied();
+        let used = Used {
+            service,
+            path,
+            task: processes.complete(&association.task),
+            association,
+            connect,
+            asked,
+            calls: std::iter::once(connect)
+                .chain(calls.filter(|c| *c > connect))
+                .collect(),
+        };
+        list.extend((0..used.asked.len().max(1)).map(|n| used.wait(evidence, n)));
     }
     list.sort_by_key(|w| w.began);
     list
+}
+
+/// A connection to a name service, what it was asked over it, and all calls on it.
+struct Used<'a> {
+    service: &'static str,
+    path: &'a str,
+    task: Task,
+    association: &'a Association,
+    connect: EventId,
+    asked: Vec<(EventId, &'a str)>,
+    calls: Vec<EventId>,
+}
+
+impl Used<'_> {
+    /// The wait for the answer to one of the questions. Many clients keep the socket and ask again over it: each question has
+    /// its own wait, until its reply. Where none is seen, the connection is one wait.
+    fn wait(&self, evidence: &Evidence, n: usize) -> ServiceWait {
+        let question = self.asked.get(n).copied();
+        let next = self.asked.get(n + 1).map(|(id, _)| *id);
+        let own = |id: &EventId| {
+            let begun = n == 0 || question.is_none_or(|(asked, _)| *id >= asked);
+            begun && next.is_none_or(|next| *id < next)
+        };
+        let calls: Vec<EventId> = self.calls.iter().copied().filter(own).collect();
+        let replied = question.and_then(|(asked, _)| replied(evidence, &calls, asked));
+        let (ended, inferred) = match (replied, next) {
+            (Some(replied), _) => (replied, false),
+            (None, Some(next)) => (evidence.event(next).at, true),
+            (None, None) => end(evidence, self.association, self.connect, &calls),
+        };
+        ServiceWait {
+            service: self.service,
+            path: self.path.into(),
+            task: self.task.clone(),
+            process: self.association.process,
+            // The bus, and a socket that is used again, may have been connected long before.
+            began: match question {
+                Some((asked, _)) if n > 0 || self.path.ends_with(BUS) => evidence.event(asked).at,
+                _ => self.association.opened,
+            },
+            ended,
+            inferred,
+            replied,
+            asked: question.map(|(_, name)| name.into()),
+            reply: said(evidence, &calls)
+                .filter_map(|(_, local)| match local {
+                    Local::Asked(_) => None,
+                    Local::Answered => Some(Reply::Answered),
+                    Local::Denied => Some(Reply::Denied),
+                    Local::Failed => Some(Reply::Failed),
+                })
+                .last()
+                .unwrap_or(Reply::Unseen),
+            calls,
+        }
+    }
 }
 
 /// What was said to a name service, and what it said, as far as calls show.
