@@ -692,11 +692,8 @@ fn waits_elsewhere(open: &[&str], wait: &str) -> Report {
 #[test]
 fn waits_for_other_sockets_are_named_by_their_far_end() {
     let kerberos = connect(3, "192.0.2.88", 88) + " = 0";
-    let udp = [
-        &*datagram(3),
-        &kerberos,
-        "sendto(3, \"krb\", 3, 0, NULL, 0) = 3",
-    ];
+    let socket = datagram(3);
+    let udp = [&*socket, &kerberos, "sendto(3, \"krb\", 3, 0, NULL, 0) = 3"];
     let bus = [
         "socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0) = 3",
         "connect(3, {sa_family=AF_UNIX, sun_path=\"/run/dbus/system_bus_socket\"}, 30) = 0",
