@@ -754,7 +754,7 @@ fn a_program_that_exits_has_given_up_its_connect() {
                 input: 1,
                 number: 99,
             },
-            what: What::Life(Life { task, change }),
+            what: What::Life(Box::new(Life { task, change })),
         });
         s.has("syn-unanswered")
     };
