@@ -10,7 +10,7 @@ use presyn::event::{
 use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
 use presyn::pipeline::{Gathered, Settings, report};
-use presyn::report::Finding;
+use presyn::report::{ConnectionOutcome, Finding, Report};
 use presyn::time::{Span, Timestamp};
 use std::sync::Arc;
 
@@ -355,7 +355,7 @@ impl Scene {
         self
     }
 
-    fn report(&self) -> presyn::report::Report {
+    fn report(&self) -> Report {
         let capture = CaptureFacts {
             path: "packets.pcap".into(),
             packets: self.packets.len() as u64,
@@ -391,7 +391,11 @@ impl Scene {
         let mut calls = self.calls.clone();
         calls.sort_by_key(|e| e.at);
         let gathered = Gathered {
-            captures: vec![capture],
+            // Without any packet there is a trace alone.
+            captures: (!self.packets.is_empty())
+                .then_some(capture)
+                .into_iter()
+                .collect(),
             packets: self.packets.clone(),
             // Without any call there is a capture alone.
             traces: (!calls.is_empty())
@@ -775,6 +779,33 @@ fn a_program_that_exits_has_given_up_its_connect() {
         "{}",
         killed.detail
     );
+}
+
+/// Without a capture, the tracer's look at the socket says whether a client that closes it has given up.
+#[test]
+fn a_closed_socket_says_whether_its_connect_had_come_up() {
+    let closed = |peer: Option<Endpoint>, looked: bool| {
+        let mut s = Scene::new();
+        s.packets.clear();
+        s.connect(0.0, 0.000_1, 41, WEB, Some("EINPROGRESS"));
+        let mut fd = Scene::fd(41, SocketStyle::Stream, Some(end(WEB)));
+        let note = Arc::make_mut(fd.note.as_mut().unwrap());
+        note.peer = peer;
+        if !looked {
+            fd.note = None;
+        }
+        s.call(10.0, 0.000_1, Outcome::Returned(0), Op::Close { fd });
+        let report = s.report();
+        let lost = report.findings.iter().find_map(|f| f.seconds);
+        (report.connections[0].outcome, lost)
+    };
+    let connected = closed(Some(end(WEB)), true);
+    assert_eq!(connected, (Some(ConnectionOutcome::Connected), None));
+    let (given_up, lost) = closed(None, true);
+    assert_eq!(given_up, Some(ConnectionOutcome::TimedOut));
+    assert!(lost.is_some_and(|s| (s - 10.0).abs() < 0.01), "{lost:?}");
+    let (unknown, _) = closed(None, false);
+    assert_eq!(unknown, Some(ConnectionOutcome::Open));
 }
 
 /// Nobody waits for as long as a capture happens to run: the next SYN was due, and did not come. When the client gave up is

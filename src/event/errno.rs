@@ -21,6 +21,8 @@ pub enum Errno {
     Interrupted,
     /// `EINVAL`.
     Invalid,
+    /// `EISCONN`: it is connected already.
+    IsConnected,
     /// `ENETDOWN`: the interface is down.
     NetworkDown,
     /// `ENETUNREACH`: no route.
@@ -46,6 +48,7 @@ impl Errno {
             "EINPROGRESS" => Self::InProgress,
             "EINTR" => Self::Interrupted,
             "EINVAL" => Self::Invalid,
+            "EISCONN" => Self::IsConnected,
             "ENETDOWN" => Self::NetworkDown,
             "ENETUNREACH" => Self::NetworkUnreachable,
             "EPERM" => Self::NotPermitted,
@@ -83,6 +86,15 @@ impl Errno {
     /// Whether a `connect` that gave it goes on in the background.
     pub fn goes_on(self) -> bool {
         matches!(self, Self::InProgress | Self::Interrupted)
+    }
+
+    /// Whether a call that gave it says nothing of how the connect under way will end.
+    pub fn ends_nothing(self) -> bool {
+        self.goes_on()
+            || matches!(
+                self,
+                Self::Again | Self::Already | Self::IsConnected | Self::Restart
+            )
     }
 
     /// Whether the kernel gives it for a `connect` after it has waited for an answer.

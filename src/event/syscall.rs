@@ -245,8 +245,10 @@ syscalls! {
         x86_64: [49], i386: [361], aarch64: [200], socketcall: [2];
     Syscall::Accept => [b"accept" b"accept4"];
     Syscall::GetSockName => [b"getsockname"];
-    Syscall::GetPeerName => [b"getpeername"];
-    Syscall::GetSockOpt => [b"getsockopt"];
+    Syscall::GetPeerName => [b"getpeername"],
+        x86_64: [52], i386: [368], aarch64: [205], socketcall: [7];
+    Syscall::GetSockOpt => [b"getsockopt"],
+        x86_64: [55], x32: [542], i386: [365], aarch64: [209], socketcall: [15];
     Syscall::OtherNetwork => [b"setsockopt" b"listen" b"shutdown" b"socketpair"];
     Syscall::Send(PayloadLayout::Addressed) => [b"sendto" b"send"],
         x86_64: [44], i386: [369], aarch64: [206], socketcall: [9 11];

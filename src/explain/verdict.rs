@@ -291,6 +291,14 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
         (Ending::TimedOut, _) if x.first_syn.is_some() && x.silence.is_some() => {
             Some(format!("Nothing answered {} to {}.", syns(x), x.to))
         }
+        (Ending::TimedOut, _) if x.first_syn.is_none() => {
+            let lasted = case.evidence.known(x.measured_end()? - x.began()?)?;
+            Some(format!(
+                "Its connect to {} timed out after {}.",
+                x.to,
+                case.took(lasted)
+            ))
+        }
         (Ending::Open, _) => unanswered_since(case, x).map(|waited| {
             let waited = case.took(waited);
             let end = killed(case, x).map_or_else(

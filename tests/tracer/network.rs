@@ -1,6 +1,6 @@
 //! Connects: all of them, exactly.
 
-use crate::support::{have, launch, python, run, try_run};
+use crate::support::{Run, have, launch, python, run, try_run};
 use presyn::event::{Address, Change, FdNote, Op, Outcome, SocketFamily, SocketKind, SocketStyle};
 use presyn::flow::Endpoint;
 use presyn::source::tracer::Exit;
@@ -310,4 +310,98 @@ fn a_32_bit_program_is_seen() {
         .map(|c| note(&c.op).local.unwrap())
         .collect();
     assert_eq!(seen, server.join().unwrap());
+}
+
+/// What was done after each connect to `to`, one word for each call that is told, until the next connect.
+fn afterwards(run: &Run, to: SocketAddr) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut follows = false;
+    for (_, call) in run.calls() {
+        follows |=
+            matches!(&call.op, Op::Connect { to: far, .. } if *far == Address::Inet(to.into()));
+        let word = match &call.op {
+            _ if !follows => continue,
+            Op::Connect { .. } => format!("connect {}", errno(&call.outcome)),
+            Op::Wait { .. } => format!("wait {}", call.outcome.value().unwrap_or(-1)),
+            Op::SocketError { error, .. } => {
+                format!("SO_ERROR {}", error.as_deref().unwrap_or("0"))
+            }
+            Op::PeerName { .. } => "getpeername".into(),
+            Op::Send { .. } => "send".into(),
+            Op::Close { fd } => {
+                let peer = fd.note.as_ref().map(|n| n.peer.is_some());
+                format!("close, connected {peer:?}")
+            }
+            _ => continue,
+        };
+        told.push(word);
+    }
+    told
+}
+
+fn errno(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Failed(error) => error,
+        _ => "0",
+    }
+}
+
+/// The end of a connect in the background is told by the client's own calls, which are seen until it is known and no longer.
+#[test]
+fn the_end_of_a_connect_in_the_background_is_seen() {
+    let background = |to: SocketAddr, then: &str| {
+        let run = python(&format!(
+            "import select, socket, time\n\
+             E = lambda s: s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)\n\
+             W = lambda s, t: select.select([], [s], [], t)\n\
+             s = socket.socket(); s.setblocking(False); s.connect_ex(('127.0.0.1', {}))\n\
+             {then}\n\
+             time.sleep(0.01); select.select([], [], [], 0.01)\n",
+            to.port()
+        ));
+        assert_eq!(run.ended.exit, Exit::Code(0));
+        run.assert_lives_are_whole();
+        afterwards(&run, to)
+    };
+    let refused = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    assert_eq!(
+        background(refused, "W(s, 5); E(s)"),
+        ["connect EINPROGRESS", "wait 1", "SO_ERROR ECONNREFUSED"]
+    );
+    assert_eq!(
+        background(refused, "W(s, 5); s.close()")[1..],
+        ["wait 1", "close, connected None"],
+        "it had failed: no wait for an answer was given up"
+    );
+    let (address, server) = accept(3, b"");
+    assert_eq!(
+        background(address, "W(s, 5); E(s)")[1..],
+        ["wait 1", "SO_ERROR 0"]
+    );
+    assert_eq!(
+        background(address, "W(s, 5); s.send(b'x')")[1..],
+        ["wait 1", "send"]
+    );
+    assert_eq!(
+        background(address, "W(s, 5); s.close()")[1..],
+        ["wait 1", "close, connected Some(true)"]
+    );
+    server.join().unwrap();
+    // Its queue is full: further SYNs are dropped.
+    let full = TcpListener::bind("127.0.0.1:0").unwrap();
+    nix::sys::socket::listen(&full, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let address = full.local_addr().unwrap();
+    let _first = std::net::TcpStream::connect(address).unwrap();
+    assert_eq!(
+        background(address, "W(s, 0.3); E(s); s.close()"),
+        [
+            "connect EINPROGRESS",
+            "wait 0",
+            "close, connected Some(false)"
+        ],
+        "that SO_ERROR is 0 says nothing yet"
+    );
 }

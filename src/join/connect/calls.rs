@@ -2,10 +2,11 @@
 
 use super::{Attempt, Ending};
 use crate::coverage::{Kind, Wanted};
-use crate::event::{Call, Change, Errno, Op, Outcome, What};
+use crate::event::{Call, Change, Errno, FdNote, Op, Outcome, SocketFamily, SocketStyle, What};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
 use crate::time::{Span, Timestamp};
+use std::sync::Arc;
 
 /// What the calls say about an attempt whose end no packet shows.
 pub fn conclude(
@@ -74,6 +75,8 @@ enum Sign {
     Ended(Ending, Option<Timestamp>),
     /// It was not connected after a wait.
     WaitedInVain,
+    /// It had ended, one way or the other.
+    Over,
     Nothing,
 }
 
@@ -89,6 +92,22 @@ impl Sign {
             Op::PeerName { .. } | Op::Send { .. } if call.outcome.value().is_some() => {
                 Self::Ended(Ending::Connected, None)
             }
+            // A second call asks for the result of the first (connect(2)).
+            Op::Connect { .. } => match &call.outcome {
+                Outcome::Returned(_) => Self::Ended(Ending::Connected, Some(at)),
+                failed if failed.errno() == Some(Errno::IsConnected) => {
+                    Self::Ended(Ending::Connected, None)
+                }
+                failed => Self::failed(failed.errno(), at, silent),
+            },
+            // A look at the socket itself, by the tracer, found its far end.
+            op if op
+                .fd()
+                .and_then(|fd| fd.note.as_ref())
+                .is_some_and(is_connected) =>
+            {
+                Self::Ended(Ending::Connected, None)
+            }
             Op::Wait { timeout, .. } if call.outcome == Outcome::Returned(0) => {
                 let lasted = call.exited.map(|exit| exit - at).or(*timeout);
                 if lasted.is_some_and(|lasted| lasted >= A_WAIT) {
@@ -97,15 +116,21 @@ impl Sign {
                     Self::Nothing
                 }
             }
+            // Nothing else can have ended it.
+            Op::Wait { fds, .. } if fds.len() == 1 && call.outcome.value() > Some(0) => Self::Over,
             Op::Send { .. } | Op::Receive { .. } if call.outcome.has_failed() => {
-                let error = call.outcome.errno();
-                match ending_of(error, silent) {
-                    Ending::Connected | Ending::Open => Self::Nothing,
-                    _ if error == Some(Errno::Again) => Self::Nothing,
-                    ended => Self::Ended(ended, Some(at)),
-                }
+                Self::failed(call.outcome.errno(), at, silent)
             }
             _ => Self::Nothing,
+        }
+    }
+
+    /// What an error of a later call tells.
+    fn failed(error: Option<Errno>, at: Timestamp, silent: bool) -> Self {
+        match ending_of(error, silent) {
+            Ending::Connected | Ending::Open => Self::Nothing,
+            _ if error.is_none_or(Errno::ends_nothing) => Self::Nothing,
+            ended => Self::Ended(ended, Some(at)),
         }
     }
 }
@@ -125,6 +150,7 @@ fn by_later_calls(
         calls.map(|(id, call)| (id, evidence.event(id).at, call))
     };
     let mut in_vain: Option<EventId> = None;
+    let mut over = false;
     for (id, at, call) in calls().filter(|(id, ..)| Some(*id) > this.connect) {
         match Sign::of(at, call, silent) {
             Sign::Ended(outcome, ended) => {
@@ -132,13 +158,21 @@ fn by_later_calls(
                 connection.ended_by = Some(id);
                 return;
             }
-            Sign::WaitedInVain => in_vain = Some(id),
-            Sign::Nothing => {}
+            Sign::Over => (in_vain, over) = (None, true),
+            // A wait after the end is one for data.
+            Sign::WaitedInVain if !over => in_vain = Some(id),
+            Sign::WaitedInVain | Sign::Nothing => {}
         }
     }
     // Only a close that was seen ends the wait: a descriptor that is used again says nothing about the attempt.
     let mut closes = calls().filter(|(_, _, call)| matches!(call.op, Op::Close { .. }));
-    if let Some((_, closed, _)) = closes.next_back() {
+    if let Some((by, closed, call)) = closes.next_back() {
+        let unconnected = call
+            .op
+            .fd()
+            .and_then(|fd| fd.note.as_ref())
+            .is_some_and(is_unconnected);
+        in_vain = in_vain.or(unconnected.then_some(by));
         connection.outcome = if silent {
             Ending::NoSyn
         } else if in_vain.is_some() || connection.first_syn.is_some() {
@@ -148,10 +182,11 @@ fn by_later_calls(
             Ending::Open
         };
         (connection.ended, connection.ended_by) = (Some(closed), in_vain);
-    } else if connection.first_syn.is_some()
+    } else if (connection.first_syn.is_some() || in_vain.is_some())
         && let Some(exit) = this.closed.filter(|at| exited(evidence, this, *at))
     {
-        // The capture shows that nothing answered until then (see `silence`): a program that exits by itself has given up.
+        // Nothing answered until then, as the capture shows (see `silence`) or a wait for it: a program that exits by
+        // itself has given up.
         connection.outcome = Ending::TimedOut;
         (connection.ended, connection.ended_by) = (Some(exit), in_vain);
     } else if in_vain.is_some() {
@@ -173,6 +208,19 @@ fn exited(evidence: &Evidence, this: &Association, at: Timestamp) -> bool {
         }
         _ => false,
     })
+}
+
+/// Whether the tracer found a far end: before it is connected, and after an error, a socket has none (getpeername(2)).
+fn is_connected(note: &Arc<FdNote>) -> bool {
+    note.exact && note.peer.is_some()
+}
+
+/// Whether the tracer found a stream socket's SYN unanswered.
+fn is_unconnected(note: &Arc<FdNote>) -> bool {
+    let stream = note
+        .socket
+        .is_some_and(|s| (s.family, s.style) == (SocketFamily::Inet, SocketStyle::Stream));
+    note.exact && stream && note.local.is_some() && note.peer.is_none()
 }
 
 /// What an error of `connect` (or `SO_ERROR`) means.

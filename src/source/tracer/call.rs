@@ -53,6 +53,10 @@ pub enum Asked {
     },
     /// `close`
     Close,
+    /// `getsockopt(SO_ERROR)`
+    SocketError,
+    /// `getpeername`
+    PeerName,
     /// `nanosleep`
     Sleep,
     /// `io_uring_setup`
@@ -120,6 +124,13 @@ impl Scene<'_> {
     }
 }
 
+/// A call of which no more is known than its name.
+fn other(name: &str) -> Op {
+    Op::Other {
+        name: Arc::from(name),
+    }
+}
+
 fn with_note(number: i32, note: Option<FdNote>) -> Fd {
     Fd {
         number,
@@ -170,11 +181,11 @@ impl Pending {
                 timeout: *timeout,
             },
             Asked::Close => Op::Close { fd },
+            Asked::SocketError => other("getsockopt"),
+            Asked::PeerName => other("getpeername"),
             Asked::Sleep => Op::Sleep,
             Asked::IoUring => Op::IoUring,
-            Asked::Outside(name) => Op::Other {
-                name: Arc::from(*name),
-            },
+            Asked::Outside(name) => other(name),
         }
     }
 }

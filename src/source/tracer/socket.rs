@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// `IPPROTO_TCP`, `IPPROTO_UDP` and `IPPROTO_MPTCP` (linux/in.h).
 const TCP_LIKE: [u64; 2] = [6, 262];
 const UDP: u64 = 17;
+/// `TCP_SYN_SENT` (`net/tcp_states.h`).
+const TCP_SYN_SENT: u8 = 2;
 
 /// What never changes in a socket's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Socket {
     pub local: Option<Endpoint>,
     /// Its remote end, when asked for and connected.
     pub peer: Option<Endpoint>,
+    /// It has no remote end because its SYN is not answered yet.
+    pub connecting: bool,
 }
 
 /// Set in an identity that is an inode number, so that it never equals a cookie.
@@ -169,6 +173,7 @@ impl Sockets {
                     nature: None,
                     local: None,
                     peer: None,
+                    connecting: false,
                 })
             }
         }
@@ -190,11 +195,15 @@ impl Sockets {
             self.natures.insert(cookie, nature);
         }
         let ask_peer = peer && family == SocketFamily::Inet;
+        let peer = ask_peer.then(|| end(fd, End::Peer)?.1).flatten();
+        let is_stream = nature.kind.style == SocketStyle::Stream;
+        let unconnected = ask_peer && peer.is_none() && is_stream;
         Some(Socket {
             cookie,
             nature: Some(nature),
             local,
-            peer: ask_peer.then(|| end(fd, End::Peer)?.1).flatten(),
+            peer,
+            connecting: unconnected && sys::tcp_state(fd) == Ok(TCP_SYN_SENT),
         })
     }
 }
@@ -269,6 +278,10 @@ mod tests {
         let other = sockets.look(&way, me, to.as_raw_fd(), true).unwrap();
         assert_ne!(other.cookie, seen.cookie);
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = tcp.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(to).unwrap();
+        let stream = sockets.look(&way, me, stream.as_raw_fd(), true).unwrap();
+        assert_eq!((stream.peer, stream.connecting), (Some(to.into()), false));
         let tcp = sockets.look(&way, me, tcp.as_raw_fd(), true).unwrap();
         assert!(tcp.is(SocketFamily::Inet, SocketStyle::Stream));
         let (unix, _other) = UnixDatagram::pair().unwrap();

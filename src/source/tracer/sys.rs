@@ -163,6 +163,23 @@ pub fn socket_option(fd: BorrowedFd<'_>, name: i32) -> Result<u64> {
     Errno::result(result).map(|_| value)
 }
 
+/// The state of a TCP socket (`TCP_INFO`). Unlike `SO_ERROR` it is not consumed by asking.
+pub fn tcp_state(fd: BorrowedFd<'_>) -> Result<u8> {
+    let mut state = 0u8;
+    let mut length: libc::socklen_t = 1;
+    // SAFETY: `state`, the first byte of `struct tcp_info`, has the one byte that `length` says; both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result).map(|_| state)
+}
+
 /// `SO_NETNS_COOKIE` (asm-generic/socket.h, Linux 5.14).
 pub const SO_NETNS_COOKIE: i32 = 71;
 

@@ -1,4 +1,4 @@
-//! Which tasks have a lookup open. Such a task is stopped at every system call until the lookup is over, so
+//! Which tasks have a lookup or a connect open. Such a task is stopped at every system call until that is over, so
 //! that its waits, reads and closes are seen; all other tasks run free.
 
 use crate::decode::dns::framing;
@@ -20,6 +20,8 @@ pub enum Service {
     },
     /// A name service behind a unix socket.
     Local,
+    /// A server whose connect goes on in the background.
+    Connect,
 }
 
 /// One socket that makes its task worth watching.
@@ -49,6 +51,11 @@ const SILENT: Span = Span::seconds(140);
 const OPEN: usize = 64;
 /// More sockets than this in one task are not watched: a storm of lookups is no single wait.
 const SOCKETS: usize = 256;
+/// More connects than this at once are a scan or a crawler, which nobody waits for one by one: it runs free for a while.
+const CONNECTS: usize = 8;
+const STORM: Span = Span::seconds(1);
+/// A connect that came up and was not used by the thread that began it is another thread's.
+const HANDED_OVER: Span = Span::seconds(1);
 /// A DNS message over TCP with its length (RFC 1035 section 4.2.2).
 const STREAM: usize = 2 + 65_535;
 
@@ -56,6 +63,8 @@ const STREAM: usize = 2 + 65_535;
 #[derive(Debug, Default)]
 pub struct Watch {
     sockets: Vec<Watched>,
+    /// Until when connects are not watched.
+    storm: Option<Timestamp>,
 }
 
 impl Watch {
@@ -98,6 +107,39 @@ impl Watch {
         Some(socket)
     }
 
+    /// Begins to watch a connect, unless there are too many of them.
+    pub fn begin_connect(&mut self, fd: i32, cookie: u64, now: Timestamp) {
+        if self.storm.is_some_and(|until| now < until) {
+            return;
+        }
+        if self.connects().count() >= CONNECTS {
+            self.sockets.retain(|s| s.service != Service::Connect);
+            self.storm = Some(now + STORM);
+        } else if let Some(socket) = self.begin(fd, cookie, Service::Connect, now) {
+            socket.used = true;
+        }
+    }
+
+    /// Descriptors and identities of the connects that are watched.
+    fn connects(&self) -> impl Iterator<Item = (i32, u64)> {
+        let connects = self.sockets.iter();
+        connects
+            .filter(|s| s.service == Service::Connect)
+            .map(|s| (s.fd, s.cookie))
+    }
+
+    /// Whether a descriptor is a connect that is watched.
+    pub fn connects_on(&self, fd: i32) -> bool {
+        self.connects().any(|(of, _)| of == fd)
+    }
+
+    /// Connects that another thread may have taken over: begun a while ago.
+    pub fn old_connects(&self, now: Timestamp) -> Vec<(i32, u64)> {
+        let old = |s: &&Watched| s.service == Service::Connect && now - s.last > HANDED_OVER;
+        let old = self.sockets.iter().filter(old);
+        old.map(|s| (s.fd, s.cookie)).collect()
+    }
+
     /// The descriptor was closed, or is another socket now.
     pub fn end(&mut self, fd: i32) {
         self.sockets.retain(|s| s.fd != fd);
@@ -132,7 +174,7 @@ impl Watched {
                 .into_iter()
                 .collect(),
             Service::Stream { sent, .. } => whole(sent, bytes, cut),
-            Service::Local => Vec::new(),
+            Service::Local | Service::Connect => Vec::new(),
         };
         self.expect(to, &messages);
         messages
@@ -162,7 +204,7 @@ impl Watched {
                 .into_iter()
                 .collect(),
             Service::Stream { received, .. } => whole(received, bytes, cut),
-            Service::Local => Vec::new(),
+            Service::Local | Service::Connect => Vec::new(),
         };
         let before = self.open.len();
         for answer in messages.iter().filter(|m| m.response) {
@@ -243,6 +285,22 @@ mod tests {
         assert!(buffer.is_empty());
         assert!(whole(&mut buffer, &bytes[..5], true).is_empty());
         assert!(buffer.is_empty(), "unseen bytes end the reading");
+    }
+
+    #[test]
+    fn a_storm_of_connects_runs_free() {
+        let mut watch = Watch::default();
+        watch.begin(900, 900, Service::Datagrams, Timestamp(0));
+        for fd in 0..8 {
+            watch.begin_connect(fd, 7, Timestamp(0));
+        }
+        assert!(watch.connects_on(7) && !watch.connects_on(900));
+        watch.begin_connect(8, 8, Timestamp(0));
+        watch.begin_connect(9, 9, Timestamp(0));
+        assert!((0..10).all(|fd| !watch.connects_on(fd)));
+        assert!(watch.find(900).is_some(), "the lookup is watched on");
+        watch.begin_connect(9, 9, Timestamp(0) + Span::seconds(2));
+        assert!(watch.connects_on(9));
     }
 
     #[test]

@@ -79,8 +79,13 @@ impl Scene<'_> {
                 Asked::Receive
             }
             Syscall::Close => {
-                socket = Some(self.watched(fd)?);
+                socket = Some(self.watched(fd)?).filter(|s| !has_failed(s));
                 Asked::Close
+            }
+            Syscall::GetSockOpt | Syscall::GetPeerName => {
+                let (asked, seen) = self.asks_end(call, fd, &arguments)?;
+                socket = Some(seen);
+                asked
             }
             Syscall::Wait(set, form) => wait(&reader, (set, form), &entry, &arguments),
             Syscall::Sleep => Asked::Sleep,
@@ -89,8 +94,6 @@ impl Scene<'_> {
             | Syscall::Socket
             | Syscall::Accept
             | Syscall::GetSockName
-            | Syscall::GetPeerName
-            | Syscall::GetSockOpt
             | Syscall::Dup
             | Syscall::Fcntl
             | Syscall::Fork
@@ -110,6 +113,22 @@ impl Scene<'_> {
             arguments,
             socket,
         })
+    }
+
+    /// A call that asks how a connect ended, if it is one that is watched.
+    fn asks_end(
+        &mut self,
+        call: Syscall,
+        fd: i32,
+        arguments: &[u64; 6],
+    ) -> Option<(Asked, Socket)> {
+        let asked = match call {
+            Syscall::GetPeerName => Asked::PeerName,
+            _ if asks_error(arguments) => Asked::SocketError,
+            _ => return None,
+        };
+        let connects = self.task.watch.connects_on(fd);
+        Some((asked, self.watched(fd).filter(|_| connects)?))
     }
 
     /// The messages of a send, if they may be queries or open a connection.
@@ -173,6 +192,17 @@ fn matters<M: Memory>(reader: &Reader<'_, M>, arguments: &[u64; 6]) -> Option<Ad
         Some(address) => Some(address),
         None => Some(Address::Other("unreadable".into())),
     }
+}
+
+/// Whether a connect had failed, unnoticed: a socket that has no far end and waits for none was not given up.
+fn has_failed(socket: &Socket) -> bool {
+    let stream = socket.is(SocketFamily::Inet, SocketStyle::Stream);
+    stream && socket.peer.is_none() && !socket.connecting
+}
+
+/// Whether a `getsockopt` asks how a connect ended.
+fn asks_error(arguments: &[u64; 6]) -> bool {
+    (int(arguments[1]), int(arguments[2])) == (libc::SOL_SOCKET, libc::SO_ERROR)
 }
 
 fn outgoing<M: Memory>(reader: &Reader<'_, M>, buffer: &Buffer) -> Outgoing {

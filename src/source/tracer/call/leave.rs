@@ -1,7 +1,7 @@
 //! The end of a call: what came of it, and what it means for the open lookups.
 
 use super::outcome::outcome;
-use super::{Asked, Outgoing, Pending, Scene, with_note};
+use super::{Asked, Outgoing, Pending, Scene, other, with_note};
 use crate::event::{
     Address, Errno, Fd, Message, Op, Outcome, PayloadLayout, SocketFamily, SocketStyle, Syscall,
 };
@@ -30,7 +30,8 @@ impl Scene<'_> {
                     if let (Address::Inet(peer), Some(note)) = (&to, &mut note) {
                         note.peer = Some(*peer);
                     }
-                    self.connected(fd, &to, &socket, now);
+                    let background = result != 0;
+                    self.connected(fd, &to, (&socket, background), now);
                 }
                 Op::Connect {
                     fd: with_note(fd, note),
@@ -80,15 +81,50 @@ impl Scene<'_> {
                     fd: with_note(fd, pending.socket.map(|s| s.note())),
                 }
             }
+            Asked::SocketError => {
+                let value = memory.array(pending.arguments[3]).map(i32::from_ne_bytes);
+                connect_error(fd, pending.socket, value.filter(|_| result == 0))
+            }
+            Asked::PeerName => match pending.socket.and_then(|s| Some((s, s.peer?))) {
+                Some((socket, peer)) => Op::PeerName {
+                    fd: with_note(fd, Some(socket.note())),
+                    peer: Address::Inet(peer),
+                },
+                None => other("getpeername"),
+            },
             Asked::Sleep => Op::Sleep,
             Asked::IoUring => Op::IoUring,
-            Asked::Outside(name) => Op::Other { name: name.into() },
+            Asked::Outside(name) => other(name),
         };
+        self.end_connect(fd, &op, &outcome);
         (outcome, op)
     }
 
-    /// A connect to a resolver or name service begins a watch: the query may follow with `write`.
-    fn connected(&mut self, fd: i32, to: &Address, socket: &Socket, now: Timestamp) {
+    /// A connect that was watched is over when its end was asked for, or its socket used.
+    fn end_connect(&mut self, fd: i32, op: &Op, outcome: &Outcome) {
+        let goes_on = matches!(
+            outcome.errno(),
+            Some(Errno::InProgress | Errno::Already | Errno::Again)
+        );
+        let over = match op {
+            Op::Connect { .. } | Op::Send { .. } | Op::Receive { .. } => !goes_on,
+            Op::SocketError { .. } | Op::PeerName { .. } => true,
+            _ => false,
+        };
+        if over && self.task.watch.connects_on(fd) {
+            self.task.watch.end(fd);
+        }
+    }
+
+    /// A connect to a resolver or name service begins a watch: the query may follow with `write`. So does one that goes
+    /// on in the background: how it ends, later calls tell.
+    fn connected(
+        &mut self,
+        fd: i32,
+        to: &Address,
+        (socket, background): (&Socket, bool),
+        now: Timestamp,
+    ) {
         let service = match to {
             Address::Inet(end) if self.ports.contains(&end.port) => {
                 if socket.is(SocketFamily::Inet, SocketStyle::Stream) {
@@ -96,6 +132,11 @@ impl Scene<'_> {
                 } else {
                     Service::Datagrams
                 }
+            }
+            Address::Inet(_)
+                if background && socket.is(SocketFamily::Inet, SocketStyle::Stream) =>
+            {
+                return self.task.watch.begin_connect(fd, socket.cookie, now);
             }
             Address::Unix(path) if is_name_service(path) => Service::Local,
             _ => return,
@@ -182,6 +223,22 @@ impl Scene<'_> {
             self.task.watch.end(fd);
         }
         told
+    }
+}
+
+/// What `SO_ERROR` said of a connect. That there is no error says nothing while the connect goes on.
+fn connect_error(fd: i32, socket: Option<Socket>, value: Option<i32>) -> Op {
+    let error = match value {
+        Some(0) if socket.is_some_and(|s| s.peer.is_some()) => None,
+        Some(number) if number > 0 => match super::outcome::outcome(-i64::from(number)) {
+            Outcome::Failed(name) => Some(name),
+            Outcome::Returned(_) | Outcome::Unknown => return other("getsockopt"),
+        },
+        _ => return other("getsockopt"),
+    };
+    Op::SocketError {
+        fd: with_note(fd, socket.map(|s| s.note())),
+        error,
     }
 }
 

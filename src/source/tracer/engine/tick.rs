@@ -40,6 +40,13 @@ impl Tracer {
         }
         for task in self.tasks.values_mut() {
             task.watch.expire(at);
+            for (fd, cookie) in task.watch.old_connects(at) {
+                // Closed or used by another thread, which is not watched.
+                let seen = task.look(&mut self.sockets, fd, true);
+                if seen.is_none_or(|s| s.cookie != cookie || s.peer.is_some()) {
+                    task.watch.end(fd);
+                }
+            }
         }
         self.signals();
         let ctrl_c = signals::interrupts() != self.interrupts;
