@@ -168,7 +168,7 @@ impl fmt::Display for Blind {
             Self::OneDirection(to) => write!(f, "the capture lacks packets to {to}"),
             Self::Filter(filter) => write!(f, "the filter '{filter}' may have hidden it"),
             Self::Dropped(n) => write!(f, "{n} packets were dropped while capturing"),
-            Self::NotKept(n) => write!(f, "{n} packets were captured and not kept"),
+            Self::NotKept(n) => write!(f, "{n} packets were captured but not retained"),
             Self::OtherTime => f.write_str("the capture does not cover that time"),
             Self::CutOff => f.write_str("the capture is cut off before that time"),
             Self::OtherNamespace => f.write_str("the socket is in another network namespace"),

@@ -240,7 +240,7 @@ pub struct Lookup {
     pub timetable: Option<Timetable>,
     /// Names of the search list tried before.
     pub searched: Vec<String>,
-    /// Which functions asked, where stacks tell; at most three. Left out where none does.
+    /// Which functions asked, where stacks show it; at most three. Left out where none does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callers: Vec<Caller>,
     /// Its queries, in order.
@@ -402,7 +402,7 @@ pub struct Finding {
     pub same_seconds_as: Option<usize>,
     /// What to do.
     pub remedy: Option<String>,
-    /// Which functions made the calls, where stacks tell; at most three. Left out where none does.
+    /// Which functions made the calls, where stacks show it; at most three. Left out where none does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callers: Vec<Caller>,
     /// Evidence, `FILE:N`.
@@ -453,7 +453,7 @@ pub struct Party {
     pub name: Option<String>,
 }
 
-/// Who made a call, as its stack tells.
+/// Who made a call, as its stack shows.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Caller {
     /// `asked by` or `connected by`, the function that the program called, and what called it:
@@ -489,7 +489,7 @@ pub struct Frame {
     pub address: u64,
 }
 
-/// How many elements of each list were left out, those among them that a large capture let go of while it was read.
+/// How many elements of each list were left out, those among them that were dropped while a large capture was read.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Omitted {
     /// Of `lookups`.

@@ -51,7 +51,7 @@ impl Patience {
 /// What resolv.conf tells every stub resolver; each has caps and defaults of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// How many name servers there are to ask.
+    /// How many resolvers there are to ask.
     pub servers: usize,
     /// `timeout:n`, as written.
     pub timeout: Option<i64>,

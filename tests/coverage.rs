@@ -21,10 +21,10 @@ const NEGATIVE: [&str; 5] = [
 /// What sentences say then.
 const WORDS: [&str; 5] = [
     "never answered",
-    "Nothing held",
+    "Nothing delayed",
     "Nothing answered",
-    "no SYN ever left",
-    "never got a SYN",
+    "no SYN left this host",
+    "never sent a SYN",
 ];
 
 fn inputs() -> Vec<PathBuf> {

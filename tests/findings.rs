@@ -1319,5 +1319,5 @@ fn remedies_name_the_files_of_a_system_that_the_inputs_show() {
         .answer(5.01, 41, R2, "web", A);
     let f = s.has("resolver-silent");
     let remedy = f.remedy.unwrap_or_default();
-    assert!(remedy.contains("list of name servers"), "{remedy}");
+    assert!(remedy.contains("list of resolvers"), "{remedy}");
 }

@@ -627,7 +627,7 @@ fn an_address_that_was_made_unreadable_is_an_endpoint_by_its_words() {
         assert_eq!(report.resolvers[1].answered, Some(1));
         let words = words(&report);
         assert!(
-            words.contains(&format!("waited for name server {shown}")),
+            words.contains(&format!("waiting for resolver {shown}")),
             "{words}"
         );
         assert!(!words.contains("ff0f"), "{words}");

@@ -144,7 +144,7 @@ fn sentences(truth: &Truth, report: &Report) -> Vec<String> {
             .iter()
             .filter(|(_, became)| *became == "connected");
         let about = connected.any(|(server, _)| sentence.contains(server));
-        if truth.delay >= 1.0 && about && sentence.starts_with("Nothing held") {
+        if truth.delay >= 1.0 && about && sentence.starts_with("Nothing delayed") {
             wrong.push(sentence.clone());
         }
         let denied = ["never answered", "no packet could be delivered"];

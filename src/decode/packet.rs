@@ -36,7 +36,7 @@ const MAX_UNSUPPORTED: usize = 16;
 /// What the user may say about DNS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// Ports of name servers besides 53.
+    /// Ports of resolvers besides 53.
     pub dns_ports: Vec<u16>,
 }
 

@@ -1,18 +1,18 @@
 //! resolv.conf(5), as glibc reads it.
 //!
-//! Own, because evidence cites the line of each name server, which the crate resolv-conf drops, and because that crate
+//! Own, because evidence cites the line of each resolver, which the crate resolv-conf drops, and because that crate
 //! refuses the whole file for a directive, option or address that glibc passes over.
 
 use crate::timetable::Told;
 use std::net::IpAddr;
 
-/// `MAXNS` of glibc's `<resolv.h>`: further name servers are ignored.
+/// `MAXNS` of glibc's `<resolv.h>`: further resolvers are ignored.
 pub const MAX_NAMESERVERS: usize = 3;
 /// `RES_MAXNDOTS`.
 const MAX_NDOTS: u32 = 15;
 /// Names in a search list that are kept; more would only be a hostile file.
 const MAX_SEARCH: usize = 64;
-/// Likewise name servers and options: there are about twenty options.
+/// Likewise resolvers and options: there are about twenty options.
 const MAX_LISTED: usize = 64;
 /// And the length of an option or a domain: no name is longer (RFC 1035 section 2.3.4, with every byte escaped).
 const MAX_WORD: usize = 4 * 255;
@@ -20,7 +20,7 @@ const MAX_WORD: usize = 4 * 255;
 /// What a stub resolver is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolvConf {
-    /// Every name server, in order, with the line that names it; glibc uses the first three.
+    /// Every resolver, in order, with the line that names it; glibc uses the first three.
     pub nameservers: Vec<(IpAddr, usize)>,
     /// Search list.
     pub search: Vec<String>,
@@ -58,7 +58,7 @@ impl ResolvConf {
         this
     }
 
-    /// The name servers that glibc asks.
+    /// The resolvers that glibc asks.
     pub fn used(&self) -> &[(IpAddr, usize)] {
         &self.nameservers[..self.nameservers.len().min(MAX_NAMESERVERS)]
     }

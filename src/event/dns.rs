@@ -184,7 +184,7 @@ pub struct RecordType(pub u16);
 impl RecordType {
     /// IPv4 address (RFC 1035).
     pub const A: Self = Self(1);
-    /// Name server (RFC 1035).
+    /// Resolver (RFC 1035).
     pub const NS: Self = Self(2);
     /// Canonical name (RFC 1035).
     pub const CNAME: Self = Self(5);

@@ -42,7 +42,7 @@ pub enum Packet {
     },
     /// An ARP request or reply, or an IPv6 neighbour solicitation or advertisement.
     Neighbour {
-        /// The address somebody looks for, or the one that answers.
+        /// The address that is looked for, or the one that answers.
         about: IpAddr,
         /// Whether this is the answer.
         reply: bool,
@@ -81,7 +81,7 @@ pub struct TcpFlags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IcmpKind {
-    /// Port unreachable: nobody listens.
+    /// Port unreachable: no program listens.
     PortUnreachable,
     /// Host unreachable, also "address unreachable" in `ICMPv6`: no neighbour answered.
     HostUnreachable,

@@ -409,12 +409,15 @@ fn note(case: &Case, line: &Line) -> Option<String> {
     if !line.with.is_empty() {
         let others: Vec<String> = line.with.iter().map(|e| words::resolver(*e)).collect();
         return Some(format!(
-            "{} asked at the same time, and as silent",
-            words::list(&others)
+            "{} {} asked at the same time and did not answer either",
+            words::list(&others),
+            if others.len() == 1 { "was" } else { "were" }
         ));
     }
     if let Some(resolver) = line.unread {
-        return Some(format!("an answer of {resolver} lay unread meanwhile"));
+        return Some(format!(
+            "an answer of {resolver} had arrived meanwhile and was not read"
+        ));
     }
     let queries = line.queries.iter().map(|q| &case.joined.queries[*q]);
     let assumed = queries.filter(|q| q.assumed && q.is_silent());
@@ -440,7 +443,7 @@ fn warnings(case: &Case, index: &Index) -> Vec<String> {
     list.extend(evicted::remarks(case.totals));
     if index.cut.get() {
         list.push(format!(
-            "so many lookups were under way at once that an account weighs only {} of them",
+            "so many lookups overlapped that a delay breakdown considers only {} of them",
             index.claims_each
         ));
     }

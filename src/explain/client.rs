@@ -29,7 +29,7 @@ pub struct Guess {
 /// Programs that ask DNS themselves, with waits of their own.
 const TOOLS: [&str; 6] = ["dig", "host", "nslookup", "delv", "kdig", "drill"];
 
-/// Names of busybox' own client, `nslookup` (it waits 2.5 s, twice for each name server).
+/// Names of busybox' own client, `nslookup` (it waits 2.5 s, twice for each resolver).
 const BUSYBOX: [&str; 2] = ["busybox", "nslookup"];
 
 /// So many queries tell what there is to tell: a lookup with more is a storm.
@@ -121,13 +121,13 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Gues
     if comm.is_some_and(|c| BUSYBOX.contains(&c)) && signs.reused && signs.connected == Some(true) {
         return Guess {
             client: Some(StubResolver::Busybox),
-            why: "the task's name; one connected socket per name server, asked twice".into(),
+            why: "the task's name; one connected socket per resolver, asked twice".into(),
             allowed: Vec::new(),
         };
     }
     if let Some(tool) = comm.filter(|c| TOOLS.contains(c)) {
         return unknown(
-            format!("{tool} asks by itself, not through a stub resolver"),
+            format!("{tool} sends its own queries, without a stub resolver"),
             Vec::new(),
         );
     }
@@ -180,7 +180,7 @@ fn undecided(allowed: &[Stub]) -> String {
     match allowed {
         [] => "no stub resolver that presyn knows asks like this".into(),
         [one] => format!(
-            "nothing but the absence of others speaks for {}",
+            "only the absence of other candidates suggests {}",
             one.spoken()
         ),
         many => {
@@ -190,10 +190,10 @@ fn undecided(allowed: &[Stub]) -> String {
     }
 }
 
-/// The waits in words: `its waits of 5, 3, 6 s are those with 3 name servers, timeout 5`.
+/// The waits in words: `its waits of 5, 3, 6 s match 3 resolvers, timeout 5`.
 fn told(fit: &Fit, setup: &Setup) -> String {
     format!(
-        "its waits of {} are those with {}",
+        "its waits of {} match {}",
         waits_of(fit),
         terms(fit.stub, setup)
     )
@@ -206,9 +206,9 @@ pub fn waits_of(fit: &Fit) -> String {
     format!("{} s", seconds.join(", "))
 }
 
-/// `3 name servers, timeout 5`, as a stub resolver reads its setup.
+/// `3 resolvers, timeout 5`, as a stub resolver reads its setup.
 pub fn terms(stub: Stub, setup: &Setup) -> String {
     let told = setup.told(stub);
-    let servers = words::counted(told.servers, "name server", "name servers");
+    let servers = words::counted(told.servers, "resolver", "resolvers");
     format!("{servers}, timeout {}", stub.patience(&told).timeout)
 }

@@ -277,7 +277,7 @@ pub struct Asked {
     pub port: u16,
     /// What carried the queries.
     pub transport: Transport,
-    /// Asked by other processes only, so that nobody traced waited for it.
+    /// Asked by other processes only, so that no traced process waited for it.
     pub untraced: bool,
     /// Before.
     pub before: Option<Answers>,

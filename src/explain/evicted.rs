@@ -49,26 +49,27 @@ pub fn remarks(totals: &Totals) -> Vec<String> {
     }
     let count = |n, one, many| words::counted(n, one, many);
     let mut list = vec![format!(
-        "{} and {} were counted and let go, so that memory stays bounded; the first ones, the slowest, and some of \
-         every kind were kept (--all keeps all). The table of resolvers counts them, and so do findings about one",
+        "{} and {} were counted but not retained, so that memory stays bounded; the first, the slowest, and some of \
+         every kind are listed (--all retains all). The table of resolvers and the findings about a resolver count \
+         them",
         count(totals.lookups, "lookup", "lookups"),
         count(totals.connections, "connection", "connections")
     )];
     if totals.unfinished > 0 {
         list.push(format!(
-            "more was under way at once than is kept: {} of them may have gone on",
+            "too many were in progress at once to retain them all: {} of them may have continued",
             totals.unfinished
         ));
     }
     if totals.repeated > 0 {
         list.push(format!(
-            "{} of attempts that had thousands are not among their packets",
+            "{} of connection attempts that had thousands are not among their packets",
             count(totals.repeated, "repeated SYN", "repeated SYNs")
         ));
     }
     if totals.unnamed > 0 {
         list.push(format!(
-            "{} to further name servers are in no row of the table",
+            "{} to further resolvers are in no row of the table",
             words::queries(totals.unnamed)
         ));
     }

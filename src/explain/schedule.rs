@@ -1,5 +1,5 @@
 //! A lookup laid on a stub resolver's timetable: how it asked, what a model of the stub resolver makes of what
-//! the name servers did, and ([`fit`]) whether the waits seen are the model's.
+//! the resolvers did, and ([`fit`]) whether the waits seen are the model's.
 
 pub mod conduct;
 pub mod fit;
@@ -17,10 +17,10 @@ use conduct::Conduct;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The name servers and options that a client is told.
+/// The resolvers and options that a client is told.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// resolv.conf; without one, the name servers in the order in which they were first asked.
+    /// resolv.conf; without one, the resolvers in the order in which they were first asked.
     pub conf: ResolvConf,
     /// Options that stand beside the file, in `RES_OPTIONS`.
     pub environment: Vec<String>,
@@ -40,7 +40,7 @@ impl Setup {
         }
     }
 
-    /// The name servers that are asked.
+    /// The resolvers that are asked.
     pub fn servers(&self) -> Vec<IpAddr> {
         let used = self.conf.used().iter();
         used.map(|(address, _)| address.to_canonical()).collect()
@@ -216,13 +216,13 @@ pub struct Predicted {
     pub guessed: BTreeSet<IpAddr>,
 }
 
-/// A lookup, how it asks, and the name servers' conduct.
+/// A lookup, how it asks, and the resolvers' conduct.
 pub struct Scheduled<'a> {
     /// Position among the lookups.
     pub lookup: LookupId,
     /// Its plan.
     pub plan: &'a Plan,
-    /// What the name servers do.
+    /// What the resolvers do.
     pub conduct: &'a Conduct<'a>,
     /// By whom.
     pub stub: Stub,

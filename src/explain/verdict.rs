@@ -4,7 +4,7 @@ mod silence;
 mod wire;
 
 use super::Case;
-use super::finding::{Finding, Severity, page};
+use super::finding::{Finding, Severity, attempt, page};
 use super::ledger::after_syn;
 use super::ledger::{Account, Kind, Line, Party, Subject};
 use super::undelayed::undelayed;
@@ -132,23 +132,26 @@ fn first(case: &Case, account: &Account) -> String {
     match account.subject {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
+            if x.outcome == Ending::NoSyn && worst.party == Some(Party::Endpoint(x.to)) {
+                return no_syn(case, worst, x, &who);
+            }
             let what = match x.first_syn {
-                Some(_) => format!("sent its SYN to {} after {total}", x.to),
+                Some(_) => format!("{total} passed before {who} sent its SYN to {}", x.to),
                 None if x.outcome == Ending::NoSyn => format!(
-                    "never got a SYN to {} out; its attempt ended after {total}",
+                    "{who} never sent a SYN to {}; its attempt ended after {total}",
                     x.to
                 ),
-                None => format!("called connect to {} after {total}", x.to),
+                None => format!("{total} passed before {who} called connect to {}", x.to),
             };
             format!(
-                "{who} {what}; {} of that it waited {culprit}.",
+                "{what}; {} of it waiting {culprit}.",
                 share(case, time, account.total())
             )
         }
         Subject::Lookup(l) => {
             let lookup = &case.joined.lookups[l];
             format!(
-                "{who} looked up {} and {} after {total}; {} of that it waited {culprit}.",
+                "{who} looked up {} and {} after {total}; {} of it waiting {culprit}.",
                 words::spoken_name(lookup),
                 end_of_lookup(case, lookup),
                 share(case, time, account.total())
@@ -157,17 +160,27 @@ fn first(case: &Case, account: &Account) -> String {
     }
 }
 
+/// An attempt that itself took the time and sent nothing: the error is the answer.
+fn no_syn(case: &Case, line: &Line, x: &Connection, who: &str) -> String {
+    let error = attempt::error(case, x).map_or_else(String::new, |e| format!(" with {e}"));
+    format!(
+        "{who} never sent a SYN to {}: the attempt failed{error} after {}.",
+        x.to,
+        case.took(line.span)
+    )
+}
+
 /// How a lookup ended, to be followed by the time it took.
 fn end_of_lookup(case: &Case, lookup: &Lookup) -> String {
     match (lookup.outcome, lookup.stop) {
         (Outcome::Answered, _) => "got its answer".into(),
-        (Outcome::Negative, _) => "was told that there is no such name".into(),
+        (Outcome::Negative, _) => "learned that there is no such name".into(),
         (Outcome::Referred, _) => "was referred to other servers".into(),
         (_, Stop::Signal(by)) => format!("was ended by {}", signal(case, by)),
         (_, Stop::Trace) => "still had no answer when the trace ended,".into(),
         // Of a name service only.
         (Outcome::Open, Stop::Client) if lookup.queries.is_empty() => {
-            "was through with it (the trace does not show the answer)".into()
+            "ended the lookup (the trace does not show the answer)".into()
         }
         (Outcome::Failed | Outcome::Open, Stop::Client) if case.evidence.has_trace() => {
             "gave up".into()
@@ -188,7 +201,7 @@ fn signal(case: &Case, event: EventId) -> String {
 }
 
 fn share(case: &Case, time: Span, total: Span) -> String {
-    // Of a log without times nobody knows the whole.
+    // A log without times does not show the whole.
     if total - time < WORTH_SAYING && !case.evidence.only_lower_bounds() {
         "nearly all".into()
     } else {
@@ -214,9 +227,9 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
     let many = parties.len() > 1;
     let kind = lines.first().map_or(Kind::Unexplained, |l| l.kind);
     let resolver = if many {
-        format!("the {} name servers {names}", count(parties.len()))
+        format!("the {} resolvers {names}", count(parties.len()))
     } else {
-        format!("name server {names}")
+        format!("resolver {names}")
     };
     match kind {
         Kind::ResolverSilent => silence::silence(case, lines),
@@ -224,7 +237,9 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
             format!("for answers of {resolver} that are in the capture but did not reach it")
         }
         Kind::ResolverAnswer => format!("for slow answers of {resolver}"),
-        Kind::SearchDomains => format!("while {resolver} denied names of the search list"),
+        Kind::SearchDomains => {
+            format!("for {resolver}, asked for names of the search list that do not exist")
+        }
         Kind::ResolverRefused => format!("for {resolver}, which refused the query"),
         Kind::ResolverUnreachable => {
             format!("for {resolver}, to which no packet could be delivered")
@@ -232,7 +247,7 @@ fn culprit(case: &Case, lines: &[&Line]) -> String {
         Kind::ResolverTcp => format!("for DNS over TCP to {names}"),
         Kind::NameService => format!("for the name service {names} on this host"),
         Kind::SocketWait => format!("for {}", words::sockets(lines)),
-        Kind::AttemptFailed => format!("for {names}, which did not let it connect"),
+        Kind::AttemptFailed => format!("for {names}, to which no connection was established"),
         Kind::Running | Kind::Unexplained => "for nothing that the inputs show".into(),
     }
 }
@@ -247,13 +262,21 @@ fn other_waits(case: &Case, account: &Account) -> Option<String> {
         .take(3)
         .map(|l| format!("{} {}", case.took(l.span), culprit(case, &[l])))
         .collect();
-    (!others.is_empty()).then(|| words::list(&others))
+    // A clause ends with a comma.
+    let clauses = others.iter().any(|o| o.contains(", which "));
+    (!others.is_empty()).then(|| {
+        if clauses {
+            others.join(", and ")
+        } else {
+            words::list(&others)
+        }
+    })
 }
 
 /// What to say about the rest of the time.
 fn second(case: &Case, account: &Account) -> Vec<String> {
     let mut list = Vec::new();
-    list.extend(other_waits(case, account).map(|waits| format!("Beside that it waited {waits}.")));
+    list.extend(other_waits(case, account).map(|waits| format!("It also waited {waits}.")));
     if let Subject::Connection(c) = account.subject {
         list.extend(after(case, &case.joined.connections[c]));
     }
@@ -302,11 +325,11 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
         (Ending::Open, _) => unanswered_since(case, x).map(|waited| {
             let waited = case.took(waited);
             let end = killed(case, x).map_or_else(
-                || format!("by the end, {waited} later"),
+                || format!("when the inputs ended, {waited} later"),
                 |signal| format!("when {signal} ended it {waited} later"),
             );
             if x.syns.is_empty() {
-                format!("Its connect to {} had not come through {end}.", x.to)
+                format!("Its connect to {} had not completed {end}.", x.to)
             } else {
                 format!("Nothing had answered {} to {} {end}.", syns(x), x.to)
             }
@@ -353,7 +376,7 @@ pub fn unanswered_since(case: &Case, x: &Connection) -> Option<Span> {
     (waited >= WORTH_SAYING).then_some(waited)
 }
 
-/// Time that nobody can account for.
+/// Time that the inputs do not explain.
 fn unexplained(account: &Account) -> Span {
     let lines = account.lines.iter().filter(|l| l.kind == Kind::Unexplained);
     lines.map(|l| l.span).sum()
@@ -391,7 +414,7 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                     "The delay came after the connect to {to}, which {who} called after {total}: the server {server}."
                 )
             } else if x.outcome == Ending::NoSyn {
-                format!("{who} tried to connect to {to}, but no SYN ever left.")
+                format!("{who} tried to connect to {to}, but no SYN left this host.")
             } else if case.evidence.only_lower_bounds() {
                 format!(
                     "{who} called connect to {to}; how long it waited before is not known, since the log has no times."
@@ -425,7 +448,7 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
             let lookup = &case.joined.lookups[l];
             let how = match (lookup.outcome, lookup.stop) {
                 (Outcome::Answered, _) => "was answered".into(),
-                (Outcome::Negative, _) => "was denied: there is no such name".into(),
+                (Outcome::Negative, _) => "ended with \"no such name\"".into(),
                 (Outcome::Referred, _) => "was referred to other servers".into(),
                 (Outcome::Failed, _) if never_left(case, lookup) => format!(
                     "failed, since no query could leave this host ({}),",
@@ -433,7 +456,7 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
                 ),
                 (Outcome::Failed, _) => "failed".into(),
                 (Outcome::Open, Stop::Signal(by)) => {
-                    format!("was cut short by {}", signal(case, by))
+                    format!("was ended by {}", signal(case, by))
                 }
                 (Outcome::Open, _) => "was still open at the end".into(),
             };
@@ -490,7 +513,7 @@ fn longest_wait(account: &Account) -> Option<Span> {
 
 /// Says that nothing delayed a SYN; its witness is that the inputs would have shown what did.
 fn nothing_held(who: &str, to: Endpoint, total: &str, _: &Absence) -> String {
-    format!("Nothing held {who} up: its SYN to {to} left after {total}.")
+    format!("Nothing delayed {who}: its SYN to {to} left after {total}.")
 }
 
 /// The task that connected or asked, or "the client".

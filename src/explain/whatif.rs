@@ -1,5 +1,5 @@
-//! What the delay would have been with other name servers or options: each lookup is run again under the model of
-//! its stub resolver, with every name server doing what it did in the case, and the account takes the difference.
+//! What the delay would have been with other resolvers or options: each lookup is run again under the model of
+//! its stub resolver, with every resolver doing what it did in the case, and the account takes the difference.
 
 pub mod answer;
 pub mod best;
@@ -29,7 +29,7 @@ const CUT_SHORT: Span = Span::millis(500);
 /// A change to be tried.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// Name servers to leave out.
+    /// Resolvers to leave out.
     pub without: Vec<IpAddr>,
     /// Another resolv.conf, and where it was read.
     pub conf: Option<(String, ResolvConf)>,
@@ -43,10 +43,10 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ChangeError {
     /// Nobody asks it.
-    #[error("{0} is no name server of this case (it has {1})")]
+    #[error("{0} is not a resolver of this case (it has {1})")]
     NoSuchServer(IpAddr, String),
-    /// A stub resolver without name servers asks 127.0.0.1, which is another story.
-    #[error("no name server would be left")]
+    /// A stub resolver without resolvers asks 127.0.0.1, which is another story.
+    #[error("no resolver would be left")]
     NoneLeft,
     /// Waits over TCP are the kernel's, not a timetable's.
     #[error("'options use-vc' asks over TCP, for which there is no timetable")]
@@ -62,7 +62,7 @@ impl Change {
             && !self.no_reverse
     }
 
-    /// In words, to begin a sentence with: `Without name server 10.0.1.93`.
+    /// In words, to begin a sentence with: `Without resolver 10.0.1.93`.
     pub fn words(&self) -> String {
         let mut list = Vec::new();
         if let Some((path, _)) = &self.conf {
@@ -71,7 +71,7 @@ impl Change {
         if !self.without.is_empty() {
             let names: Vec<String> = self.without.iter().map(|ip| host(*ip)).collect();
             let many = if names.len() > 1 { "s" } else { "" };
-            list.push(format!("without name server{many} {}", words::list(&names)));
+            list.push(format!("without resolver{many} {}", words::list(&names)));
         }
         if !self.options.is_empty() {
             list.push(format!("with 'options {}'", self.options.join(" ")));
@@ -126,7 +126,7 @@ pub struct Known {
     pub timed_out: bool,
     /// Some other process's: nobody knows its options.
     pub untraced: bool,
-    /// Its name servers are those of the setup, so that a change touches it.
+    /// Its resolvers are those of the setup, so that a change touches it.
     pub concerned: bool,
 }
 
@@ -160,7 +160,7 @@ pub struct Estimate {
     pub ending: Ending,
     /// Its waits then, shortest course.
     pub waits: Vec<super::schedule::Wait>,
-    /// Name servers of which the case says nothing.
+    /// Resolvers of which the case says nothing.
     pub guessed: BTreeSet<IpAddr>,
     /// Whose models say so; empty when none applies and the lookup is taken to last as long as it did.
     pub models: Vec<Stub>,
@@ -171,7 +171,7 @@ pub struct Estimate {
 }
 
 impl<'a> WhatIf<'a> {
-    /// Reads the name servers' conduct from the case.
+    /// Reads the resolvers' conduct from the case.
     pub fn new(case: &'a Case<'a>) -> Self {
         Self {
             case,

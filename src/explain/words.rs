@@ -17,7 +17,7 @@ const MAX_LISTED: usize = 6;
 /// `a`, `a and b`, `a, b and c`; of very many the first few and the count of the others.
 pub fn list(names: &[String]) -> String {
     match names {
-        [] => "nobody".into(),
+        [] => "none".into(),
         [one] => one.clone(),
         many if many.len() > MAX_LISTED => format!(
             "{} and {} others",
@@ -31,7 +31,7 @@ pub fn list(names: &[String]) -> String {
 /// `a`, `a or b`, `a, b or c`.
 pub fn either(names: &[String]) -> String {
     match names {
-        [] => "nobody".into(),
+        [] => "none".into(),
         [one] => one.clone(),
         [init @ .., last] => format!("{} or {last}", init.join(", ")),
     }
@@ -116,7 +116,7 @@ pub fn operation(case: &Case, lookup: &Lookup) -> Option<&'static str> {
     }
 }
 
-/// Where a client's name servers are listed, as far as the inputs show its system: `resolv.conf` where there is one or a
+/// Where a client's resolvers are listed, as far as the inputs show its system: `resolv.conf` where there is one or a
 /// trace, which only Linux writes; the forwarders of a resolver, which asks for others.
 pub fn server_list<'a>(case: &Case, queries: impl IntoIterator<Item = &'a Query>) -> String {
     if case.config.is_some() || case.evidence.has_trace() {
@@ -131,16 +131,18 @@ pub fn server_list<'a>(case: &Case, queries: impl IntoIterator<Item = &'a Query>
         Some(resolver) if askers.iter().all(|a| asked.contains(a)) => {
             format!("the servers that the resolver {resolver} forwards to")
         }
-        _ => "the client's list of name servers".into(),
+        _ => "the client's list of resolvers".into(),
     }
 }
 
-/// What shortens the wait for a name server, in the words of the client's system where that is known.
+/// What shortens the wait for a resolver, in the words of the client's system where that is known.
 pub fn shorter_wait(case: &Case, options: &str) -> String {
     if case.config.is_some() || case.evidence.has_trace() {
         format!("'{options}' in resolv.conf")
     } else {
-        format!("a shorter timeout of the client's resolver (on Linux '{options}' in resolv.conf)")
+        format!(
+            "a shorter timeout of the client's stub resolver (on Linux '{options}' in resolv.conf)"
+        )
     }
 }
 
@@ -183,9 +185,14 @@ pub fn what_would_show(case: &Case) -> &'static str {
 
 /// `: 5.00 s` of waiting in words, or nothing where no account has it.
 pub fn waited(cost: Option<Span>) -> String {
+    waited_for("it", cost)
+}
+
+/// The same, with what was waited for.
+pub fn waited_for(what: &str, cost: Option<Span>) -> String {
     cost.filter(|c| *c >= Span::millis(1))
         .map_or_else(String::new, |c| {
-            format!(" The client waited {} for it.", took(c))
+            format!(" The client waited {} for {what}.", took(c))
         })
 }
 

@@ -33,7 +33,8 @@ pub fn align(captures: &mut [CaptureFacts], packets: &mut Vec<Event>) -> u64 {
         capture.first = capture.first.map(|at| at - apart);
         capture.last = capture.last.map(|at| at - apart);
         capture.warnings.push(format!(
-            "{} shows packets of {} {:.6} s {}: its times are moved by that, and what both hold is told as {} shows it",
+            "{} shows packets of {} {:.6} s {}: its times are shifted by that much, and packets in both are reported as \
+             {} has them",
             capture.path,
             first.path,
             apart.abs().as_seconds(),

@@ -154,7 +154,7 @@ pub fn party(party: &str) -> String {
 
 /// A line of the account in words.
 pub struct Spent {
-    /// Whom it was charged to; empty for nobody.
+    /// Whom it was charged to; empty where it is no party's.
     pub party: String,
     /// What the party did.
     pub what: &'static str,
@@ -178,18 +178,21 @@ pub fn spent(entry: &Entry) -> Spent {
         .unwrap_or_default();
     Spent {
         party: entry.party.as_deref().map(party).unwrap_or_default(),
-        what: what(entry.kind.into(), entry.start_up),
+        what: match (entry.kind.into(), entry.start_up) {
+            (PartKind::Running, false) => "program busy or sleeping (not waiting for network)",
+            (kind, start_up) => what(kind, start_up),
+        },
         asked: format!("{count} {kind}").trim().to_owned(),
     }
 }
 
-/// A kind of entry in words.
+/// A kind of entry in words, short enough for a column.
 pub fn what(kind: PartKind, start_up: bool) -> &'static str {
     match kind {
         PartKind::ResolverSilent => "silent",
         PartKind::AnswerNotReceived => "not received",
         PartKind::ResolverAnswer => "answered",
-        PartKind::SearchDomains => "denied searched names",
+        PartKind::SearchDomains => "no such name",
         PartKind::ResolverRefused => "refused",
         PartKind::ResolverUnreachable => "unreachable",
         PartKind::ResolverTcp => "DNS over TCP",
@@ -197,7 +200,7 @@ pub fn what(kind: PartKind, start_up: bool) -> &'static str {
         PartKind::SocketWait => "waited for (other socket)",
         PartKind::AttemptFailed => "did not accept the connection",
         PartKind::Running if start_up => "starting up",
-        PartKind::Running => "running, or asleep on its own",
+        PartKind::Running => "program busy or sleeping",
         PartKind::Unexplained => "not explained",
         PartKind::AfterSyn => "SYN sent, waiting for the server",
     }
@@ -463,7 +466,7 @@ fn left_out(capture: &Capture, why: LeftOutWhy, whose: &str) -> Option<String> {
         })
         .collect();
     Some(format!(
-        "{}: not kept {whose}: {}, from {first:.1} s to {last:.1} s",
+        "{}: not retained {whose}: {}, from {first:.1} s to {last:.1} s",
         escape(&capture.path),
         kinds.join(", ")
     ))
@@ -486,7 +489,7 @@ pub fn inputs(report: &Report) -> Vec<String> {
             if c.packets == 1 { "packet" } else { "packets" }
         ));
         lines.extend(left_out(c, LeftOutWhy::OtherProcess, "of other processes"));
-        lines.extend(left_out(c, LeftOutWhy::NoRoom, "for want of room"));
+        lines.extend(left_out(c, LeftOutWhy::NoRoom, "for lack of space"));
     }
     for t in &report.inputs.traces {
         // presyn's own traces name presyn where a log names strace's options.
@@ -500,7 +503,7 @@ pub fn inputs(report: &Report) -> Vec<String> {
     }
     if let Some(config) = &report.resolver_config {
         let servers = escape(&config.nameservers.join(" ")).into_owned();
-        lines.push(format!("{}: name servers {servers}", escape(&config.path)));
+        lines.push(format!("{}: resolvers {servers}", escape(&config.path)));
     }
     if !report.inputs.captures.is_empty() && !report.inputs.traces.is_empty() {
         let clock = &report.inputs.clock;

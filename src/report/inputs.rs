@@ -26,10 +26,10 @@ pub struct Capture {
     pub undecodable: u64,
     /// Packets dropped while capturing; `null` when the file does not say.
     pub dropped: Option<u64>,
-    /// Packets that the live run captured and did not keep. Absent where it kept all.
+    /// Packets that the live run captured and did not retain. Absent where it retained all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
-    /// How many of them were left out sooner than 2 s after they came, for want of room: the call that sent them may have
+    /// How many of them were left out sooner than 2 s after they came, for lack of space: the call that sent them may have
     /// been reported later. Absent where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out_early: Option<u64>,
@@ -81,7 +81,7 @@ pub struct Clock {
 pub struct ResolverConfig {
     /// Where it was read from.
     pub path: String,
-    /// Name servers in order.
+    /// Resolvers in order.
     pub nameservers: Vec<String>,
     /// Search list.
     pub search: Vec<String>,

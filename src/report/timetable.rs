@@ -4,13 +4,13 @@ use super::Model;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The waits of a lookup beside those that a stub resolver's timetable has for the same name servers, options
+/// The waits of a lookup beside those that a stub resolver's timetable has for the same resolvers, options
 /// and replies.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Timetable {
     /// Whose.
     pub model: Model,
-    /// How many name servers it counts with.
+    /// How many resolvers it counts with.
     pub name_servers: usize,
     /// Its timeout in seconds.
     pub timeout: i64,
@@ -26,7 +26,7 @@ pub struct Timetable {
     pub told: String,
 }
 
-/// One wait, for one name server or (musl) for all at once.
+/// One wait, for one resolver or (musl) for all at once.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TimetableWait {
     /// For whom.
@@ -42,9 +42,9 @@ pub struct TimetableWait {
 /// A change and what it would have made of a delay.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BestChange {
-    /// In words: `Without name server 10.0.1.93`.
+    /// In words: `Without resolver 10.0.1.93`.
     pub change: String,
-    /// Name servers to leave out.
+    /// Resolvers to leave out.
     pub without: Vec<String>,
     /// Options to set.
     pub options: Vec<String>,

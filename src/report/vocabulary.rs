@@ -312,7 +312,7 @@ open_enum! {
     LeftOutWhy {
         /// No socket of the traced processes explains it: it is another process's.
         OtherProcess = "other-process",
-        /// There was no room for it: it may be anybody's.
+        /// There was no space for it: it may be any process's.
         NoRoom = "no-room",
     }
 }

@@ -17,7 +17,7 @@ pub const SCHEMA: &str = "presyn.whatif/2";
 pub struct WhatIf {
     /// [`SCHEMA`].
     pub schema: String,
-    /// The name servers of the case, in order.
+    /// The resolvers of the case, in order.
     pub nameservers: Vec<String>,
     /// The options of the case, those of `RES_OPTIONS` last.
     pub options: Vec<String>,
@@ -30,7 +30,7 @@ pub struct WhatIf {
 pub struct Answer {
     /// The change in words.
     pub change: String,
-    /// Name servers then, in order.
+    /// Resolvers then, in order.
     pub nameservers: Vec<String>,
     /// Options then.
     pub options: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Answer {
     pub delays: Vec<Delay>,
     /// The lookups of these delays.
     pub lookups: Vec<Lookup>,
-    /// Name servers that would be asked and of which the case says nothing: taken to answer at once.
+    /// Resolvers that would be asked and of which the case says nothing: taken to answer at once.
     pub guessed: Vec<String>,
     /// What this rests on.
     pub assumptions: Vec<String>,
@@ -100,7 +100,7 @@ open_enum! {
     }
 }
 
-/// A wait for one name server, or (musl) for all at once.
+/// A wait for one resolver, or (musl) for all at once.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Wait {
     /// For whom.

@@ -37,7 +37,8 @@ pub enum InputError {
     },
     /// A file is neither capture nor trace.
     #[error(
-        "{path}: neither a packet capture nor a strace log ({seems}); give a pcap or pcapng file, a strace log, or a case folder"
+        "{path}: neither a packet capture nor a strace log ({seems}); give a pcap or pcapng file, a strace log, or a \
+         case folder"
     )]
     Neither {
         /// Path as given.
@@ -73,7 +74,8 @@ pub enum InputError {
     },
     /// Several folders, each a case, and files of who knows which.
     #[error(
-        "{file} stands beside several folders, which are a case each; name one folder, or folders alone, or files alone"
+        "{file} was given together with several folders, each of them a case; name one folder, or only folders, or \
+         only files"
     )]
     Mixed {
         /// The first file.
@@ -197,7 +199,7 @@ fn read_all(
         let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
         let name = found.name();
         if progress.is_stopped() {
-            let remark = format!("{name}: not read, for reading was interrupted before");
+            let remark = format!("{name}: not read: reading was interrupted before it");
             gathered.remarks.push(remark);
             continue;
         }

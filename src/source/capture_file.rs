@@ -29,7 +29,7 @@ use thiserror::Error;
 /// What the user may say about reading captures.
 #[derive(Clone, Debug, Default)]
 pub struct CaptureOptions {
-    /// Ports of name servers besides 53.
+    /// Ports of resolvers besides 53.
     pub dns_ports: Vec<u16>,
     /// A BPF expression: only packets that it keeps are used.
     pub filter: Option<String>,

@@ -154,7 +154,8 @@ fn gaining_programs() -> Fact {
         "sudo, ping",
         Answer::Yes,
         "set-user-ID and file-capability programs gain no rights in a traced command of an ordinary user (under sudo, \
-         -u USER, or without root); they gain them with --allow-setuid (takes root), with --no-trace, and in root's own \
+         -u USER, or without root); they gain them with --allow-setuid (takes root), with --no-trace, and in root's \
+         own \
          command",
     )
 }

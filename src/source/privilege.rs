@@ -45,7 +45,7 @@ impl fmt::Display for Kept {
                 "stayed root with CAP_SYS_PTRACE and CAP_SYS_NICE, because --allow-setuid lets {name}'s command gain rights"
             ),
             Self::PtraceAndNice => {
-                f.write_str("kept CAP_SYS_PTRACE and CAP_SYS_NICE, gave up everything else")
+                f.write_str("retained CAP_SYS_PTRACE and CAP_SYS_NICE, gave up everything else")
             }
             Self::None => f.write_str("gave up all capabilities"),
         }

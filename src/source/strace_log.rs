@@ -33,7 +33,7 @@ pub enum StraceLogError {
         source: io::Error,
     },
     /// Nothing in it is strace's.
-    #[error("{path}: no strace log: {looks}; {remedy}")]
+    #[error("{path}: not an strace log: {looks}; {remedy}")]
     NotATrace {
         /// The file.
         path: String,

@@ -181,7 +181,7 @@ pub enum TracerError {
         tracer: u32,
     },
     /// ptrace is not permitted.
-    #[error("not permitted to trace: {}; `presyn check` tells why", .0.desc())]
+    #[error("not permitted to trace: {}; `presyn check` shows why", .0.desc())]
     NotPermitted(Errno),
     /// `--allow-setuid` by an ordinary user.
     #[error(
@@ -189,7 +189,7 @@ pub enum TracerError {
     )]
     SetUserIdWithoutRoot,
     /// The seccomp filter was refused.
-    #[error("cannot install the seccomp filter: {}; `presyn check` tells why", .0.desc())]
+    #[error("cannot install the seccomp filter: {}; `presyn check` shows why", .0.desc())]
     Filter(Errno),
     /// The user could not be changed.
     #[error("cannot become user {uid}: {}", .error.desc())]

@@ -89,7 +89,7 @@ pub const PROFILE: Profile = Profile {
     signature: |signs, _| {
         if signs.at_once {
             let resolvers = signs.resolvers;
-            return Some(format!("one socket asked {resolvers} name servers at once"));
+            return Some(format!("one socket asked {resolvers} resolvers at once"));
         }
         (signs.connected == Some(false) && signs.reused)
             .then(|| "it asked again from one unconnected socket".into())

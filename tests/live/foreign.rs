@@ -122,7 +122,7 @@ fn what_no_call_shows_stays() {
             found.map(|f| word(&f["detail"]).to_owned())
         };
         let uring = detail("io-uring").unwrap();
-        assert_eq!(uring.contains("found no room"), with_storm, "{uring}");
+        assert_eq!(uring.contains("For lack of space"), with_storm, "{uring}");
         assert_eq!(uring.contains("192.168.110.231:80"), !with_storm, "{uring}");
         assert_eq!(detail("capture-incomplete").is_some(), with_storm);
     }

@@ -88,8 +88,7 @@ impl Tally {
             self.warn(
                 number,
                 format!(
-                    "the address '{shown}' was made unreadable: hosts are named as they stand in the log, and several \
-                     may stand behind the same words"
+                    "the address '{shown}' was masked: hosts are named as in the log, and several may share one name"
                 ),
             );
         }

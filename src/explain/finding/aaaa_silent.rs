@@ -11,21 +11,21 @@ pub const PAGE: Page = Page {
     id: FindingId::AaaaSilent,
     rests_on_absence: true,
     in_summary: false,
-    text: "A name server answers A but never AAAA (or the other way round).
+    text: "A resolver answers A but never AAAA (or the other way round).
 
 Most clients ask for IPv4 (A) and IPv6 (AAAA) addresses together and wait for both
-answers, even when they have one already. A server or a firewall that swallows AAAA
-queries therefore delays every lookup, though the server looks healthy in every
-test with dig, which asks for A. The client does not turn to the next server: it
-has an answer from this one, so glibc asks it again, up to 15 s in all.
+answers, even when they have one already. A resolver or a firewall that drops AAAA
+queries therefore delays every lookup, though the resolver looks healthy in every test
+with dig, which asks for A. The client does not turn to the next resolver: it has an
+answer from this one, so glibc asks it again, up to 15 s in all.
 
-presyn says this when a query of one type was answered by this server while every
+presyn says this when a query of one type was answered by this resolver while every
 query of the other type for the same name got neither an answer nor an error.
 
-What to do: mend the server or the firewall; 'no such record' is the right answer
-to AAAA where there is no IPv6, silence is not. Until then: in resolv.conf 'options
-single-request-reopen' (asks one after the other from separate ports; helps where
-a device confuses the two), 'options no-aaaa' (glibc 2.36 and later; asks for IPv4
+What to do: fix the resolver or the firewall; 'no such record' is the right answer to
+AAAA where there is no IPv6, silence is not. Until then: in resolv.conf 'options
+single-request-reopen' (asks one after the other from separate ports; helps where a
+device confuses the two), 'options no-aaaa' (glibc 2.36 and later; asks for IPv4
 only), curl -4, for Java -Djava.net.preferIPv4Stack=true.",
 };
 
@@ -50,15 +50,15 @@ pub fn find(context: &Context) -> Vec<Draft> {
             let name = words::resolver(t.resolver);
             let remedy = if kind == RecordType::AAAA {
                 format!(
-                    "Mend {} or the firewall before it: AAAA deserves an answer, if only an empty one. Until then \
-                     'options single-request-reopen' or 'options no-aaaa' (glibc 2.36 and later) in resolv.conf, \
-                     curl -4, or -Djava.net.preferIPv4Stack=true for Java.",
+                    "Fix {} or the firewall in front of it: AAAA needs an answer, an empty one where there is no \
+                     IPv6. Until then use 'options single-request-reopen' or 'options no-aaaa' (glibc 2.36 and \
+                     later) in resolv.conf, curl -4, or -Djava.net.preferIPv4Stack=true for Java.",
                     words::placed(case, t.resolver.ip)
                 )
             } else {
                 format!(
-                    "Mend {} or the firewall before it: it lets AAAA pass and swallows A. Until then ask another \
-                     server first.",
+                    "Fix {} or the firewall in front of it: AAAA queries pass and A queries are dropped. Until then \
+                     put another resolver first in resolv.conf.",
                     words::placed(case, t.resolver.ip)
                 )
             };

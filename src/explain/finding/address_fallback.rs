@@ -30,10 +30,10 @@ usually first) and goes to the next when one fails; if an address drops SYNs, it
 waits for its own timeout or the kernel's first. Clients with happy eyeballs (RFC
 8305) start the next attempt after a quarter of a second and lose little.
 
-presyn ties attempts into one story by the lookup that gave their addresses, or by
+presyn groups attempts by the lookup that gave their addresses, or by
 the port where no lookup is seen.
 
-What to do: mend the address that failed, or take it out of DNS (an AAAA record for a
+What to do: fix the address that failed, or take it out of DNS (an AAAA record for a
 host whose IPv6 does not work is the classic). Until then: the address that works in
 /etc/hosts, curl -4, 'precedence ::ffff:0:0/96 100' in gai.conf, a shorter connect
 timeout in the program.",
@@ -148,7 +148,7 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
                 )),
             match (connected, attempt::failed(x)) {
                 (true, _) => "connected to",
-                (_, true) => "tried, in vain,",
+                (_, true) => "failed to connect to",
                 _ => "went on to",
             }
         ),
@@ -164,8 +164,8 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
         cost: span,
         total: None,
         remedy: Some(format!(
-            "Mend {} or take it out of DNS; until then a shorter connect timeout in the program, or the address that \
-             works in /etc/hosts.",
+            "Make {} reachable or remove it from DNS; until then put the address that works into /etc/hosts, or \
+             shorten the program's connect timeout.",
             words::list(&names)
         )),
         evidence: attempt::evidence(
@@ -179,17 +179,19 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
 }
 
 fn outcome(case: &Case, x: &Connection) -> String {
-    let time = attempt::lasted(x)
-        .and_then(|t| case.evidence.known(t))
-        .map_or_else(String::new, |t| format!(" after {}", case.took(t)));
+    let time = |word: &str| {
+        attempt::lasted(x)
+            .and_then(|t| case.evidence.known(t))
+            .map_or_else(String::new, |t| format!(" {word} {}", case.took(t)))
+    };
     match x.outcome {
-        Ending::Refused => format!("refused{time}"),
-        Ending::Unreachable => format!("was unreachable{time}"),
-        Ending::NoSyn => format!("got no SYN{time}"),
+        Ending::Refused => format!("refused{}", time("after")),
+        Ending::Unreachable => format!("was unreachable{}", time("after")),
+        Ending::NoSyn => format!("failed{}: no SYN left this host", time("after")),
         Ending::TimedOut | Ending::Open => format!(
             "answered none of {}{}",
             words::counted((x.repeats + 1).min(x.syns.len()), "SYN", "SYNs"),
-            time.replace(" after ", " in ")
+            time("in")
         ),
         Ending::Connected => "connected".into(),
     }

@@ -10,20 +10,20 @@ pub const PAGE: Page = Page {
     id: FindingId::AnswerLate,
     rests_on_absence: false,
     in_summary: false,
-    text: "A name server did answer, but after the client had stopped waiting for it.
+    text: "A resolver answered, but after the client had stopped waiting for it.
 
-The answer reached this host while the client already waited for another server
-(or for the next try). Some clients read it when they come round to that socket
-again, others have closed the socket and answer with ICMP port unreachable. Seen
-from the client the server is as good as silent; seen from the server all is well.
+The answer reached this host while the client already waited for another resolver (or
+for the next try). Some clients read it when they return to that socket, others have
+closed the socket and answer with ICMP port unreachable. To the client the resolver is
+as good as silent; the resolver itself sees no fault.
 
 presyn compares the time of the answer with the moment when the client asked again,
 asked elsewhere, or its wait timed out.
 
-What to do: find out what the server waits for (its forwarders, the domain's own
-servers; dig +trace); make it answer faster than the client's timeout, or put a
-faster server first. A longer 'options timeout:N' in resolv.conf only helps where
-there is no other server to turn to.",
+What to do: find out what the resolver waits for (its forwarders, the domain's
+authoritative servers; dig +trace); make it answer faster than the client's timeout,
+or put a faster resolver first. A longer 'options timeout:N' in resolv.conf only helps
+where there is no other resolver to turn to.",
 };
 
 /// Finds late resolvers, one finding each.
@@ -62,7 +62,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 context.case.took(gave_up)
             ),
             detail: format!(
-                "{} of {} came too late, about {}: the server is alive but slow.{}",
+                "{} of {} came too late, about {}: the resolver works, but slowly.{}",
                 words::counted(count, "answer", "answers"),
                 t.answered().count,
                 tally::names(&late),
@@ -71,7 +71,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             cost: found.span,
             total: found.total,
             remedy: Some(format!(
-                "Find what {} waits for (its forwarders, the domain's own servers), or put a faster server first.",
+                "Find out what {} waits for (its forwarders, the domain's authoritative servers: dig +trace), or put \
+                 a faster resolver first in resolv.conf.",
                 words::placed(case, t.resolver.ip)
             )),
             evidence: tally::evidence(late),

@@ -10,13 +10,13 @@ pub const PAGE: Page = Page {
     id: FindingId::AnswerNotReceived,
     rests_on_absence: false,
     in_summary: false,
-    text: "A name server answered in time, but the client did not get the answer.
+    text: "A resolver answered in time, but the client did not get the answer.
 
 The answer is in the capture. Yet the client went on waiting: its wait for that
 socket timed out although the answer had come, no call of it received anything, or
 it sent the same question with the same id again when its timer ran out. A capture
 taken on the client shows packets before the kernel has looked at them, so an answer
-in the capture may still be dropped on this host. The name server did its work.
+in the capture may still be dropped on this host. The resolver did its work.
 
 Usual causes on the client: a firewall rule for incoming packets (INPUT: replies of
 UDP port 53 from outside, a connection-tracking table that is full or was flushed),
@@ -74,7 +74,7 @@ fn draft(context: &Context, t: &tally::Tally) -> Option<Draft> {
         cost: found.span,
         total: found.total,
         remedy: Some(format!(
-            "On {client}, see what drops them: rules for incoming packets (nft list ruleset; iptables -vnL INPUT), \
+            "On {client}, find what drops them: rules for incoming packets (nft list ruleset; iptables -vnL INPUT), \
              sysctl net.ipv4.conf.all.rp_filter, and the counters of nstat -az UdpInCsumErrors UdpRcvbufErrors \
              TcpExtIPReversePathFilter. If the capture was taken elsewhere, the way from there to {client} may lose \
              them, too."

@@ -10,11 +10,10 @@ pub const PAGE: Page = Page {
     text: "The capture lacks packets, so silence in it proves less.
 
 Packets were dropped while capturing, the file is damaged or cut off, it began after
-the first calls of the trace, or a filter kept out what the calls received. Or a live
-run met more packets that may be the client's than it keeps, in a flood or beside a
-program that uses io_uring. presyn
-accuses nobody on absence alone: findings that rest on a missing packet are lowered by
-one step, and say why.
+the first calls of the trace, or a filter excluded what the calls received. Or a live
+run met more packets that may be the client's than it retains, in a flood or next to a
+program that uses io_uring. presyn blames no host on absence alone: findings that rest
+on a missing packet are lowered by one step, and say why.
 
 presyn knows it from the drop counters that pcapng and live captures have, from the
 reader's own damage report, and from answers that the calls received but no packet

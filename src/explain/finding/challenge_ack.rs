@@ -15,12 +15,12 @@ pub const PAGE: Page = Page {
     text: "An ACK of another number answered the SYN: the far end still has an older connection
 with the same addresses and ports.
 
-The SYN arrives. Whoever answers it (the server, or a firewall or NAT before it) holds a
-connection of this port pair, takes the SYN for a mistake, and acknowledges what it
-expects instead (a challenge ACK: RFC 5961 section 4, RFC 9293 section 3.10.7.4). The
-client answers that with a RST, which should end the old connection; where something
-drops the RST, or the old connection is in TIME_WAIT with a higher sequence number,
-the client repeats its SYN until that connection has expired.
+The SYN arrives. What answers it (the server, or a firewall or NAT in front of it)
+holds a connection of this port pair, takes the SYN for a mistake, and acknowledges
+what it expects instead (a challenge ACK: RFC 5961 section 4, RFC 9293 section
+3.10.7.4). The client answers that with a RST, which should end the old connection;
+where something drops the RST, or the old connection is in TIME_WAIT with a higher
+sequence number, the client repeats its SYN until that connection has expired.
 
 presyn sees a segment with ACK and without SYN that acknowledges another number than
 the SYN's plus one.

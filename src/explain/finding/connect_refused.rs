@@ -12,7 +12,7 @@ pub const PAGE: Page = Page {
     text: "The server refused the connection.
 
 A RST answered the SYN (or the connect returned ECONNREFUSED): the host is up and
-reachable, but nobody listens on that port at that address, or a firewall rejects
+reachable, but no program listens on that port at that address, or a firewall rejects
 with a reset. It is quick, unless the client tries again and again.
 
 presyn sees the RST in the capture, or the error of the call.
@@ -52,7 +52,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                     format!("{to} refused {count} connections")
                 },
                 detail: format!(
-                    "{}: the host is up, but nobody serves port {} there.{}",
+                    "{}: the host is up, but no program listens on port {} there.{}",
                     if by_packet {
                         "A reset came back"
                     } else {
@@ -67,8 +67,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 cost: attempt::lasted(x),
                 total: None,
                 remedy: Some(format!(
-                    "On {} see with 'ss -ltn' whether the service listens on port {} and on this address; look for a \
-                     firewall that rejects.",
+                    "Check on {} with 'ss -ltn' that the service listens on port {} and on this address; look for a \
+                     firewall rule that rejects.",
                     crate::flow::host(to.ip), to.port
                 )),
                 evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),

@@ -87,7 +87,7 @@ pub fn gaps(case: &Case) -> Vec<Gap> {
         if beyond > 0 {
             list.push(Gap {
                 words: format!(
-                    "{} of {} found no room, and some of them may be the client's",
+                    "{} of {} were not retained for lack of space, and some of them may be the client's",
                     words::counted(
                         usize::try_from(beyond).unwrap_or(usize::MAX),
                         "packet",
@@ -102,7 +102,8 @@ pub fn gaps(case: &Case) -> Vec<Gap> {
         if hurried > 0 {
             list.push(Gap {
                 words: format!(
-                    "so many packets came to {} that {hurried} were dropped before the call that sent them could be reported",
+                    "so many packets came to {} that {hurried} were dropped before the call that sent them could be \
+                     reported",
                     capture.path
                 ),
                 evidence: Vec::new(),

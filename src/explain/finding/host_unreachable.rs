@@ -23,9 +23,9 @@ itself failed: EHOSTUNREACH after 3 s when the neighbour or gateway does not ans
 ARP, ENETUNREACH at once when there is no route, EACCES or EPERM when a rule on this
 host forbids it, EADDRNOTAVAIL when no local port or address is left.
 
-presyn sees the ICMP error, or the error of the call together with a capture in
-which no SYN is found. A host that finds no neighbour sends the error to itself and
-quotes the SYN that never left: that shows it without a trace too.
+presyn sees the ICMP error, or the error of the call together with a capture in which
+no SYN is found. A kernel that finds no neighbour sends the error to its own host and
+quotes the SYN that was never transmitted: that shows it without a trace too.
 
 What to do: 'ip route get ADDRESS' shows the route, 'ip neigh' whether the next hop
 answers. ENETUNREACH for an IPv6 address on a host without IPv6 is harmless when the
@@ -95,11 +95,11 @@ fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
         severity: Severity::High,
         subject: None,
         parties: parties::servers([to]),
-        title: format!("No SYN to {to} ever left this host"),
+        title: format!("No SYN to {to} left this host"),
         detail: format!(
-            "This host told itself that it cannot be reached, and its message quotes the packet that did not leave.{}",
+            "The local kernel generated ICMP host-unreachable; the SYN it quotes was never transmitted.{}",
             search.map_or_else(String::new, |span| format!(
-                " {} for its neighbour in {}, and nobody answered.",
+                " {} for its neighbour in {}, and no host answered.",
                 words::counted(requests, "request", "requests"),
                 context.case.took(span)
             ))
@@ -113,7 +113,7 @@ fn never_left(context: &Context, to: Endpoint, errors: Vec<EventId>) -> Draft {
 
 fn remedy(to: Endpoint) -> String {
     format!(
-        "Look at the way to {0}: ip route get {0}, ip neigh, and the firewall rules of this host.",
+        "Check the path to {0}: ip route get {0}; ip neigh; nft list ruleset.",
         crate::flow::host(to.ip)
     )
 }
@@ -141,7 +141,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
         subject: Some(Subject::Connection(worst)),
         parties: parties::servers([to]),
         title: if x.syns.is_empty() {
-            format!("No SYN to {to} ever left this host")
+            format!("No SYN to {to} left this host")
         } else {
             format!("{to} could not be reached")
         },
@@ -153,7 +153,7 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
                 context.case.took(t)
             )),
             if recovered {
-                " The client then got on elsewhere."
+                " The client then connected to another address."
             } else {
                 ""
             }
@@ -170,23 +170,19 @@ fn why(context: &Context, x: &Connection) -> String {
     if let Some(error) = attempt::error(context.case, x) {
         let meaning = match Errno::named(error) {
             Some(Errno::HostUnreachable) => {
-                ", that is: the next hop did not answer ARP, or a router said so"
+                ": the next hop did not answer ARP, or a router reported it"
             }
-            Some(Errno::NetworkUnreachable) => ", that is: this host has no route there",
-            Some(Errno::Access | Errno::NotPermitted) => {
-                ", that is: a rule on this host forbids it"
-            }
-            Some(Errno::AddressNotAvailable) => {
-                ", that is: no local address or port was left for it"
-            }
-            Some(Errno::TimedOut) => ", that is: nothing answered for as long as the kernel tried",
+            Some(Errno::NetworkUnreachable) => ": this host has no route to it",
+            Some(Errno::Access | Errno::NotPermitted) => ": a rule on this host forbids it",
+            Some(Errno::AddressNotAvailable) => ": no local address or port was left for it",
+            Some(Errno::TimedOut) => ": nothing answered for as long as the kernel tried",
             _ => "",
         };
         return format!("The call returned {error}{meaning}.");
     }
     match x.ended_by {
         Some(event) => format!(
-            "What ended it: {}.",
+            "The error: {}.",
             resolver_refused::reason(context.case, event)
         ),
         None => "The call was made, but the capture shows no SYN for it.".into(),

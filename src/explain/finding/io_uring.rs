@@ -99,7 +99,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         title: "The program uses io_uring: its connects may not show as calls".into(),
         detail: if dropped > 0 {
             format!(
-                "{} that no call caused found no room in the capture; some may be its own.",
+                "For lack of space the capture does not hold {} that no call caused; some may be its own.",
                 words::counted(
                     usize::try_from(dropped).unwrap_or(usize::MAX),
                     "SYN",

@@ -14,19 +14,19 @@ pub const PAGE: Page = Page {
     id: FindingId::NameNotFound,
     rests_on_absence: false,
     in_summary: false,
-    text: "The name servers said that the name does not exist, or has no address.
+    text: "The resolvers answered that the name does not exist, or has no address.
 
-NXDOMAIN means that there is no such name; NOERROR without records means that the
-name exists, but not with this type (no A or AAAA). Neither is a failure of DNS: the
-servers did their work, and asking others will not help unless they see another
+NXDOMAIN means that there is no such name; NOERROR without records means that the name
+exists, but not with this type (no A or AAAA). Neither is a failure of DNS: the
+resolvers did their work, and asking others will not help unless they see another
 version of the domain (split DNS).
 
 presyn says this when every answer of a lookup said so and no connect used the name.
 
-What to do: check the spelling and the search list; ask the domain's own servers
-(dig +trace NAME); after adding a record wait for the negative answer's lifetime (the
-SOA's last number) to pass in the caches. In a VPN or a container see whether the
-right name servers are asked at all.",
+What to do: check the spelling and the search list; ask the domain's authoritative
+servers (dig +trace NAME); after adding a record wait for the negative answer's
+lifetime (the SOA's last number) to pass in the caches. In a VPN or a container see
+whether the right resolvers are asked at all.",
 };
 
 /// Finds names that do not exist, one finding each.
@@ -91,9 +91,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
             subject: Some(Subject::Lookup(l)),
             parties: parties::names([lookup]),
             title: if denied {
-                format!("There is no such name: {} ({} said so)", spoken_name(lookup), words::list(&servers))
+                format!("There is no such name: {} (answer of {})", spoken_name(lookup), words::list(&servers))
             } else {
-                format!("{} has no record of the type asked for ({} said so)", spoken_name(lookup), words::list(&servers))
+                format!("{} has no record of the type asked for (answer of {})", spoken_name(lookup), words::list(&servers))
             },
             detail: format!(
                 "{} about it; the negative response came after {}.{}",
@@ -108,13 +108,12 @@ pub fn find(context: &Context) -> Vec<Draft> {
             cost: None,
             total: None,
             remedy: Some(match knowing_query {
-                None if denied => "Check the spelling and the search list, and that these are the name servers which know \
-                                   the domain."
+                None if denied => "Check the spelling and the search list, and that these resolvers serve the domain."
                     .into(),
-                None => "The name exists: whoever runs its domain can add the record.".into(),
+                None => "The name exists: ask the administrator of its domain to add the record.".into(),
                 Some(knows) => format!(
-                    "{} knows the name, but its answer came too late: name servers of one resolv.conf must agree \
-                     (split DNS?). Compare the answers of both:\n{}",
+                    "{} has the name, but its answer came too late: resolvers of one resolv.conf must agree (split \
+                     DNS?). Compare the answers of both:\n{}",
                     words::list(&knowing),
                     words::dig(knows.resolver, lookup)
                 ),

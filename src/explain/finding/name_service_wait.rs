@@ -16,17 +16,17 @@ pub const PAGE: Page = Page {
     in_summary: false,
     text: "The client waited for a name service on this host, over a unix socket.
 
-Not every lookup is a packet: nsswitch.conf sends some to avahi (mdns), nscd, sssd
-or systemd-resolved. avahi asks the local network by multicast and waits 5 s when
-nobody there knows the name; that happens for every address and name outside
-'.local' when nsswitch.conf has 'mdns4' or 'mdns' rather than 'mdns4_minimal'.
+Not every lookup is a packet: nsswitch.conf sends some to avahi (mdns), nscd, sssd or
+systemd-resolved. avahi asks the local network by multicast and waits 5 s when no host
+there knows the name; that happens for every address and name outside '.local' when
+nsswitch.conf has 'mdns4' or 'mdns' rather than 'mdns4_minimal'.
 
 presyn sees the connect to the service's socket and the next thing the client did.
 
-What to do: avahi: in nsswitch.conf use 'hosts: files mdns4_minimal
-[NOTFOUND=return] dns', or take mdns out of the line. nscd and systemd-resolved only
-hand the question on: look at their own name servers (stub-upstream-silent), restart
-them if they hang, or stop nscd and see whether the delay goes away.",
+What to do: avahi: in nsswitch.conf use 'hosts: files mdns4_minimal [NOTFOUND=return]
+dns', or take mdns out of the line. nscd and systemd-resolved only pass the question
+on: look at the resolvers that they ask (stub-upstream-silent), restart them if they
+hang, or stop nscd and see whether the delay goes away.",
 };
 
 /// Finds waits for name services, one finding per service.
@@ -95,13 +95,14 @@ fn remedy(service: &str) -> String {
         "avahi" => "In nsswitch.conf write 'hosts: files mdns4_minimal [NOTFOUND=return] dns', or take mdns out of \
                     the hosts line: plain mdns asks the local network about every name and address."
             .into(),
-        "nscd" => "Look at nscd's own name servers (it reads /etc/resolv.conf), restart it if it hangs, or stop it \
-                   and compare."
+        "nscd" => "Check the resolvers that nscd asks (it reads /etc/resolv.conf); restart it if it hangs (systemctl \
+         restart nscd), or stop it and compare."
             .into(),
         "systemd-resolved" => {
-            "Look at resolvectl status and its statistics for the servers behind it, and at 'resolve' in nsswitch.conf."
+            "Check the resolvers that it asks (resolvectl status; resolvectl statistics), and 'resolve' in \
+             nsswitch.conf."
                 .into()
         }
-        other => format!("Look at {other}'s log and its server, or take it out of the hosts line of nsswitch.conf."),
+        other => format!("Check {other}'s log and its server, or take it out of the hosts line of nsswitch.conf."),
     }
 }

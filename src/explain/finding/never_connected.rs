@@ -18,18 +18,17 @@ pub const PAGE: Page = Page {
     id: FindingId::NeverConnected,
     rests_on_absence: false,
     in_summary: false,
-    text: "The client never got a connection.
+    text: "The client never connected.
 
 Either the lookup failed, or found nothing, and no connect was attempted after it; or
 connects were attempted and every one failed. The time before a SYN is then the time
-until the program gave up, and the account is the lookup's.
+until the program gave up, and the delay breakdown is the lookup's.
 
 presyn says this for a process whose failed lookup no connect to a server followed,
 and for servers that all attempts failed to reach. Whether the program wanted to
 connect at all, only its user knows: getent and dig never do.
 
-What to do: mend what made the lookup or the attempts fail; the other findings name
-it.",
+What to do: fix what made the lookup or the attempts fail; the other findings name it.",
 };
 
 /// Finds failed lookups without a connect, and servers never reached.
@@ -68,7 +67,7 @@ fn lookups(context: &Context) -> Vec<Draft> {
             Outcome::Negative => ("found nothing", Severity::Medium),
             // A signal, or the end of the trace, ended it: nobody can say how it would have gone on.
             Outcome::Open if lookup.stop != Stop::Client => continue,
-            Outcome::Open if case.evidence.has_trace() => ("came to no end", Severity::Low),
+            Outcome::Open if case.evidence.has_trace() => ("did not end", Severity::Low),
             Outcome::Open | Outcome::Answered | Outcome::Referred => continue,
         };
         // The hosts file may have given what DNS did not.
@@ -92,9 +91,9 @@ fn lookups(context: &Context) -> Vec<Draft> {
                     .queries(case.joined)
                     .all(|q| matches!(q.state, State::NeverSent(_)))
                 {
-                    "could not leave"
+                    "could not leave this host"
                 } else {
-                    "went out"
+                    "were sent"
                 },
                 context.case.took(ended(context, lookup) - lookup.began),
                 if case.evidence.has_trace() {
@@ -107,10 +106,10 @@ fn lookups(context: &Context) -> Vec<Draft> {
             cost: None,
             total: None,
             remedy: Some(if lookup.outcome == Outcome::Negative {
-                "Check the name; the servers answered that it does not exist or has no such record."
+                "Check the spelling of the name: the resolvers answered that it does not exist or has no such record."
                     .into()
             } else {
-                "Mend the lookup: the findings about the name servers say what is wrong with them."
+                "Fix the lookup first: the findings about the resolvers give the cause."
                     .into()
             }),
             evidence: tally::evidence(lookup.queries(case.joined)),
@@ -167,10 +166,10 @@ fn servers(context: &Context) -> Vec<Draft> {
             subject: Some(Subject::Connection(last)),
             parties: parties::servers([to]),
             title: if count == 1 {
-                format!("The client never got a connection to {to}")
+                format!("The client never connected to {to}")
             } else {
                 format!(
-                    "None of {} to {to} got a connection",
+                    "None of {} to {to} connected",
                     words::counted(count, "attempt", "attempts")
                 )
             },
@@ -186,7 +185,7 @@ fn servers(context: &Context) -> Vec<Draft> {
             ),
             cost: None,
             total: None,
-            remedy: Some("The other findings about this server say what to mend.".into()),
+            remedy: Some("See the other findings about this server for what to fix.".into()),
             evidence: attempt::evidence(attempts.iter().map(|c| &case.joined.connections[*c])),
         });
     }

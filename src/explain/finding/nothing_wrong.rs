@@ -13,7 +13,7 @@ pub const PAGE: Page = Page {
     id: FindingId::NothingWrong,
     rests_on_absence: false,
     in_summary: false,
-    text: "Names were resolved and servers connected without any delay worth the name.
+    text: "Names were resolved and connections made without a delay.
 
 presyn found no fault, the client waited for name services less than half a second,
 and every server answered the SYN within half a second. That is a finding, too: the
@@ -21,9 +21,10 @@ delay that was felt lies elsewhere, before this (the program was busy starting) 
 after it (TLS, the application's protocol, the server's own work), or it did not
 happen this time.
 
-What to do: look at the account's 'running' line for time that the program itself
-took; capture again when it is slow, since name servers' caches hide a second run;
-look at what follows the connect (TLS handshake, first response).",
+What to do: look at the line 'program busy or sleeping' of the delay breakdown for
+time that the program itself took; capture again when it is slow, since the resolvers'
+caches hide a second run; look at what follows the connect (TLS handshake, first
+response).",
 };
 
 /// Says so when no other finding matters. Runs after all others.
@@ -97,8 +98,8 @@ fn draft(context: &Context, _: &[Absence]) -> Draft {
         cost: None,
         total: None,
         remedy: Some(
-            "If it felt slow, look before (the program's own start) or after (TLS, the server's work); or capture \
-             again when it is slow: caches hide a second run."
+            "If it felt slow, look before the lookup (the program's own start) or after the connect (TLS, the \
+             server's work), or capture again when it is slow: caches hide a second run."
                 .into(),
         ),
         evidence: joined

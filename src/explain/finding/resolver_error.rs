@@ -11,13 +11,13 @@ pub const PAGE: Page = Page {
     id: FindingId::ResolverError,
     rests_on_absence: false,
     in_summary: false,
-    text: "A name server answered with an error instead of an answer.
+    text: "A resolver answered with an error instead of an answer.
 
-SERVFAIL: the server tried and failed (its forwarder or the domain's servers are
-silent, or DNSSEC validation failed). REFUSED: it does not serve this client or this
-domain. FORMERR and NOTIMP: it does not understand the query, often its EDNS part.
-The client then asks the next server; with only one, or when all err, the lookup
-fails.
+SERVFAIL: the server tried and failed (its forwarder or the domain's authoritative
+servers do not answer, or DNSSEC validation failed). REFUSED: it does not serve this
+client or this domain. FORMERR and NOTIMP: it does not understand the query, often its
+EDNS part. The client then asks the next resolver; with only one, or when all return
+errors, the lookup fails.
 
 presyn reads the response code of each answer to the client's own queries.
 
@@ -64,7 +64,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 words::list(&said)
             ),
             detail: format!(
-                "It was asked for {}; on such an answer a client turns to the next server, if there is one.",
+                "It was asked for {}; on such an answer a client asks the next resolver, if there is one.",
                 tally::names(&bad)
             ),
             cost: found.span,
@@ -83,7 +83,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
 fn remedy(codes: &BTreeMap<u16, usize>, place: &str, listed: &str) -> String {
     if codes.contains_key(&Rcode::SERVFAIL.0) {
         format!(
-            "See in the log of {place} why it fails: silent forwarders, or DNSSEC (dig +cd answers then)."
+            "Check in the log of {place} why it fails: forwarders that do not answer, or DNSSEC (dig +cd answers then)."
         )
     } else if codes.contains_key(&Rcode::REFUSED.0) {
         format!(
@@ -91,7 +91,8 @@ fn remedy(codes: &BTreeMap<u16, usize>, place: &str, listed: &str) -> String {
         )
     } else {
         format!(
-            "{place} does not understand the query: try dig +noedns; 'options no-edns0' may help."
+            "Test {place} with dig +noedns: it does not understand the query; 'options no-edns0' in resolv.conf may \
+             help."
         )
     }
 }

@@ -13,14 +13,14 @@ pub const PAGE: Page = Page {
     id: FindingId::ResolverLossy,
     rests_on_absence: true,
     in_summary: false,
-    text: "A name server answered some queries and left others without any answer.
+    text: "A resolver answered some queries and did not answer others.
 
 The server works, but now and then a query or its answer is lost. UDP is not
 repeated by the network: the client waits until its own timer runs out, 5 s with
 glibc's defaults, and asks again. A loss of one packet in a hundred is one lookup
 in fifty that takes 5 s longer, since most lookups ask A and AAAA.
 
-presyn says this when the same server answered other queries in time. It does not
+presyn says this when the same resolver answered other queries in time. It does not
 when one record type alone is left out (aaaa-silent), when the answer came late
 (answer-late), or when the server is a stub on this host whose own upstream was
 silent (stub-upstream-silent).
@@ -78,16 +78,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
             severity: cost::severity(found.span, t.lookup_failed()),
             subject: found.subject,
             parties: parties::resolvers([t.resolver]),
-            title: format!("{name} left {left} of {asked} queries unanswered"),
+            title: format!("{name} did not answer {left} of {asked} queries"),
             detail: format!(
                 "{}: {}, about {}.{}{}",
                 if flow::unreadable(t.resolver.ip).is_some() {
                     format!(
-                        "{other} answered in time, by it or by another host that the log names alike"
+                        "{other} answered in time, by it or by another host of the same name in the log"
                     )
                 } else {
                     format!(
-                        "It answered the other{count} in time, so the server is up, but queries or answers get lost"
+                        "It answered the other{count} in time, so it is up, but queries or answers get lost"
                     )
                 },
                 tally::count_and_types(&lost, left),
@@ -101,11 +101,11 @@ pub fn find(context: &Context) -> Vec<Draft> {
             cost: found.span,
             total: found.total,
             remedy: Some(if t.resolver.ip.is_loopback() {
-                "It is a stub on this host: look at the servers it asks itself (resolvectl status; server= of dnsmasq)."
+                "It is a stub on this host: check the resolvers that it asks (resolvectl status; server= of dnsmasq)."
                     .into()
             } else {
                 format!(
-                    "Capture at {} and see whether the query or the answer is lost (load, rate limit, firewall, \
+                    "Capture at {} to see whether the query or the answer is lost (load, rate limit, firewall, \
                      link). Until then {} shortens what a loss costs.",
                     words::placed(case, t.resolver.ip),
                     words::shorter_wait(case, "options timeout:1")

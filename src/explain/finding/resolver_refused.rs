@@ -13,7 +13,7 @@ pub const PAGE: Page = Page {
     id: FindingId::ResolverRefused,
     rests_on_absence: false,
     in_summary: false,
-    text: "A name server's host refused the queries: nobody listens there.
+    text: "The resolver's host refused the queries: no program listens there.
 
 An ICMP error (port unreachable, or administratively prohibited) came back, or the
 client's call returned ECONNREFUSED. The client learns of it at once and asks the
@@ -23,7 +23,7 @@ refuse, nothing resolves.
 presyn knows it from the ICMP packets, which quote the query, or from the error of
 the call that sent or received.
 
-What to do: start the name server on that host, make it listen on that address
+What to do: start the DNS server on that host, make it listen on that address
 (ss -lun 'sport = :53'), open the firewall that prohibits it, or take the address
 out of resolv.conf.",
 };
@@ -55,7 +55,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 if reasons(case, &refused).contains("prohibited") {
                     "a firewall prohibits it"
                 } else {
-                    "nobody serves DNS there"
+                    "no program serves DNS there"
                 }
             ),
             detail: format!(
@@ -75,11 +75,12 @@ fn remedy(case: &Case, resolver: IpAddr, refused: &[&Query]) -> String {
     match case.config {
         // Stub resolvers then ask this host (resolv.conf(5); Go's net/dnsconfig_unix.go).
         Some((path, conf)) if conf.nameservers.is_empty() && resolver.is_loopback() => format!(
-            "{path} has no nameserver line, so the client asks {resolver}, where nobody serves DNS: add 'nameserver \
+            "{path} has no nameserver line, so the client asks {resolver}, where no program serves DNS: add \
+             'nameserver \
              ADDRESS' to it."
         ),
         _ => format!(
-            "Start the name server at {} or open its firewall, or take it out of {}.",
+            "Start the DNS server at {}, open its firewall, or take it out of {}.",
             words::placed(case, resolver),
             words::server_list(case, refused.iter().copied())
         ),

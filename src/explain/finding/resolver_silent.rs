@@ -12,20 +12,21 @@ pub const PAGE: Page = Page {
     id: FindingId::ResolverSilent,
     rests_on_absence: true,
     in_summary: false,
-    text: "A name server answered none of the client's queries.
+    text: "A resolver answered none of the client's queries.
 
 The queries left the host (the capture shows their packets; without a capture the
-calls show them), an answer was due, and nothing came back: no answer, no ICMP
-error. A stub resolver waits for such a server before it asks the next one, and
-most wait again for every lookup, because they remember nothing: glibc 5 s for
-the first server of resolv.conf, then 3 s and 6 s for the second and third, twice.
+calls show them), an answer was due, and nothing came back: no answer, no ICMP error.
+A stub resolver waits for such a resolver before it asks the next one, and most wait
+again for every lookup, because they have no memory of it: glibc 5 s for the first
+server of resolv.conf, then 3 s and 6 s for the second and third, twice.
 
-presyn says this only when not a single answer came from that server, not even a
-late one, and only counts queries that were the client's own. Queries that nobody
-waited for, or at the end of the capture, count as open and accuse nobody.
+presyn says this only when not a single answer came from that resolver, not even a
+late one, and counts only queries that were the client's own. Queries that the client
+did not wait for, or at the end of the capture, count as open and are not held against
+a resolver.
 
-What to do: ask the server by hand (dig @SERVER NAME +tries=1). If it is dead or
-wrong, take it out of resolv.conf or put it last. If it lives, look for a firewall
+What to do: ask the resolver by hand (dig @SERVER NAME +tries=1). If it is dead or
+wrong, take it out of resolv.conf or put it last. If it is up, look for a firewall
 between that drops UDP port 53 or its answers, and capture on the server. Until
 then 'options timeout:1 attempts:2' in resolv.conf shortens every wait.",
 };
@@ -58,7 +59,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let found = cost::of_parties(context, &[Kind::ResolverSilent], &ends);
     let title = if implied {
         format!(
-            "{} kept the client waiting, as far as the connects show",
+            "The client waited for {}, as far as the connects show",
             words::list(&names)
         )
     } else if count == 1 {
@@ -137,8 +138,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
 fn what_came(case: &Case, queries: &[&Query]) -> String {
     match tally::answered_from(case, queries) {
         Some(from) => format!(
-            "A response with the same id and question came from {from} instead: clients accept it from the address that \
-             they asked only."
+            "A response with the same id and question came from {from} instead: clients accept it only from the \
+             address that they asked."
         ),
         None => "No answer and no error came back.".into(),
     }
@@ -147,8 +148,8 @@ fn what_came(case: &Case, queries: &[&Query]) -> String {
 fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally]) -> String {
     let case = context.case;
     if silent.iter().all(|t| t.resolver.ip.is_loopback()) {
-        return "It is a stub on this host: see whether it runs, and which servers it asks itself (resolvectl status; \
-                server= of dnsmasq). A capture on all interfaces shows what those answered."
+        return "It is a stub on this host: check whether it runs, and which resolvers it asks (resolvectl status; \
+            server= of dnsmasq). A capture on all interfaces shows what those answered."
             .into();
     }
     let placed: Vec<String> = silent
@@ -169,21 +170,40 @@ fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally])
     let listed = words::server_list(case, queries);
     let first = if good.is_empty() {
         let none = if tallies.len() == silent.len() {
-            "No name server answered: s"
+            "No resolver answered. "
         } else {
-            "S"
+            ""
         };
         format!(
-            "{none}ee whether {} {are} up and UDP port 53 is let through, or name servers that answer instead.",
-            words::list(&placed)
+            "{none}Check that {} {are} up and that UDP port 53 is open on the way{}, or list resolvers that answer.",
+            words::list(&placed),
+            test(silent)
         )
     } else {
         format!(
-            "Mend {}, or take {them} out of {listed}, or put {them} last; {} answered.",
+            "Repair {}{}, or take {them} out of {listed}, or put {them} last; {} answered.",
             words::list(&placed),
+            test(silent),
             words::list(&good)
         )
     };
     let shorter = words::shorter_wait(case, "options timeout:1 attempts:2");
     format!("{first} Until then {shorter} shortens every wait.")
+}
+
+/// The command that asks the first of them by hand; none where the log masks its address.
+fn test(silent: &[&tally::Tally]) -> String {
+    let mut readable = silent
+        .iter()
+        .map(|t| t.resolver)
+        .filter(|r| crate::flow::unreadable(r.ip).is_none());
+    let first = readable.next();
+    first.map_or_else(String::new, |r| {
+        let port = if r.port == 53 {
+            String::new()
+        } else {
+            format!("-p {} ", r.port)
+        };
+        format!(" (test: dig {port}@{} +tries=1)", r.ip)
+    })
 }

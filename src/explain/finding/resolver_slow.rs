@@ -9,19 +9,19 @@ pub const PAGE: Page = Page {
     id: FindingId::ResolverSlow,
     rests_on_absence: false,
     in_summary: false,
-    text: "A name server answered in time, but took half a second or more.
+    text: "A resolver answered in time, but took half a second or more.
 
-The client got its answer before it gave up, so nothing looks broken; it only
-waited. A cache answers in a millisecond, a full recursion takes some tens, so half
-a second and more means that the server itself was waiting: for a forwarder that
-is dead, for the domain's own servers, for a lock or a CPU.
+The client got its answer before it gave up, so nothing looks broken; it only waited.
+A cache answers in a millisecond, a full recursion takes some tens, so half a second
+and more means that the resolver itself was waiting: for a forwarder that is dead, for
+the domain's authoritative servers, for a lock or a CPU.
 
 presyn measures from the query's packet to its answer's.
 
-What to do: look at the server's forwarders and at the domain's name servers (dig
-+trace NAME); ask the same question again to see whether the cache hides it; put a
-faster server first. A wait that repeats in whole seconds is a dead forwarder with
-its timer.",
+What to do: look at the resolver's forwarders and at the domain's authoritative
+servers (dig +trace NAME); ask the same question again to see whether the cache hides
+it; put a faster resolver first. A wait that repeats in whole seconds is a dead
+forwarder with its timer.",
 };
 
 /// Finds slow resolvers, one finding each.
@@ -60,8 +60,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             cost: found.span,
             total: found.total,
             remedy: Some(format!(
-                "Look at what {} waits for (its forwarders, the domain's own servers; dig +trace), or put a faster \
-                 server first.",
+                "Find out what {} waits for (its forwarders, the domain's authoritative servers: dig +trace), or put \
+                 a faster resolver first in resolv.conf.",
                 words::placed(case, t.resolver.ip)
             )),
             evidence: tally::evidence(slow),

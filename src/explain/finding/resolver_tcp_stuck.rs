@@ -19,19 +19,19 @@ pub const PAGE: Page = Page {
     id: FindingId::ResolverTcpStuck,
     rests_on_absence: true,
     in_summary: false,
-    text: "The client turned to a name server's TCP port and got stuck there.
+    text: "DNS over TCP to a resolver failed or was slow.
 
 After a truncated UDP answer (truncated-to-tcp) a client connects to port 53 over
 TCP. Where a firewall drops that, no DNS timer applies: the client waits as long as
 the kernel tries to connect, up to two minutes and more with Linux defaults. Tests
 with dig look fine, because most answers fit into UDP.
 
-presyn sees the SYNs to the resolver that nobody answered, the refusal, or the query
+presyn sees the SYNs to the resolver that were not answered, the refusal, or the query
 over the connection that got no answer.
 
-What to do: open TCP port 53 to the server, both in the firewall and in the server
+What to do: open TCP port 53 to the resolver, both in the firewall and in the resolver
 itself; RFC 7766 requires it. Until then avoid the truncation: 'options edns0' in
-resolv.conf, a smaller answer, or another server.",
+resolv.conf, a smaller answer, or another resolver.",
 };
 
 /// Finds stuck DNS over TCP, one finding per resolver.
@@ -80,13 +80,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 format!("{name} refuses DNS over TCP")
             }
             Some(c) if c.outcome != Ending::Connected => format!(
-                "{name} did not let the client connect to its TCP port {}: {} in {}",
+                "{name} did not accept a connection to TCP port {}: {} in {}",
                 end.port,
                 words::counted(c.syns.len(), "SYN", "SYNs"),
                 context.case.took(lasted(context, c))
             ),
             _ if !unanswered.is_empty() => format!(
-                "{name} took the TCP connection but answered none of {} over it",
+                "{name} accepted the TCP connection but answered none of {} over it",
                 words::queries(unanswered.len())
             ),
             _ => format!("DNS over TCP with {name} took {}", context.case.took(span)),
@@ -95,7 +95,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             .iter()
             .find_map(|c| c.ended_by.filter(|_| c.outcome != Ending::Connected))
             .map_or_else(String::new, |e| match c_reason(context, e) {
-                Some(reason) => format!(" What ended it: {reason}."),
+                Some(reason) => format!(" The error: {reason}."),
                 None => String::new(),
             });
         let mut evidence: Vec<EventId> = failed
@@ -125,8 +125,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             cost: Some(span),
             total: None,
             remedy: Some(format!(
-                "Let TCP port {} through to {} (RFC 7766 requires it), or avoid the truncation: 'options edns0' in \
-                 resolv.conf, or another server.",
+                "Open TCP port {} to {} (RFC 7766 requires it), or avoid the truncation: 'options edns0' in \
+                 resolv.conf, or another resolver.",
                 end.port,
                 words::placed(case, end.ip)
             )),

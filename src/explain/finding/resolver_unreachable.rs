@@ -13,14 +13,14 @@ pub const PAGE: Page = Page {
     id: FindingId::ResolverUnreachable,
     rests_on_absence: true,
     in_summary: false,
-    text: "Queries to a name server could not be delivered.
+    text: "Queries to a resolver could not be delivered.
 
 Either no packet left this host although the client's calls sent queries, or the
 network answered that the host cannot be reached. The usual reason is that the
-server is on the same link and does not answer ARP (or IPv6 neighbour discovery):
+resolver is on the same link and does not answer ARP (or IPv6 neighbour discovery):
 the kernel holds the query back, asks for the neighbour three times, and gives up
 after 3 s with ICMP host unreachable, which it sends to itself over lo. To the client
-it looks like a slow or silent server.
+it looks like a slow or silent resolver.
 
 presyn knows it from send calls without packets in a capture that would have shown
 them, and from the ICMP errors and neighbour searches in it.
@@ -49,7 +49,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let why = if lost.iter().all(|q| q.refusal().is_none()) {
             "No packet shows why.".to_owned()
         } else {
-            format!("What shows it: {why}.")
+            format!("Evidence: {why}.")
         };
         let title = if kept.len() == lost.len() {
             format!(
@@ -58,7 +58,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             )
         } else {
             format!(
-                "{name} could not be reached: {} in vain",
+                "{name} could not be reached: {} failed",
                 words::queries(count)
             )
         };
@@ -99,7 +99,7 @@ fn remedy(case: &Case, resolver: IpAddr, lost: &[&Query]) -> String {
     let (placed, host) = (words::placed(case, resolver), flow::host(resolver));
     if all(Errno::NotPermitted) {
         format!(
-            "Look at what rejects packets to {placed} on this host: nft list ruleset, iptables -S OUTPUT, and the \
+            "Find what rejects packets to {placed} on this host: nft list ruleset, iptables -S OUTPUT, and the \
              policies of its cgroup (systemd's IPAddressDeny=)."
         )
     } else if all(Errno::NetworkUnreachable) {
@@ -108,7 +108,7 @@ fn remedy(case: &Case, resolver: IpAddr, lost: &[&Query]) -> String {
         )
     } else {
         format!(
-            "See whether {placed} is up and on the right network (ip neigh, ip route get {host}), or take it out of \
+            "Check whether {placed} is up and on the right network (ip neigh; ip route get {host}), or take it out of \
              {listed}."
         )
     }

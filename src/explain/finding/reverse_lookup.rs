@@ -19,10 +19,10 @@ pub const PAGE: Page = Page {
     in_summary: true,
     text: "The program asked for the name of an address that it already had, then connected to it.
 
-Somebody typed an address, yet the program did a reverse lookup (PTR, in-addr.arpa)
-of it before the connect: for Kerberos or SASL, for a certificate's name, for its
-log. The answer is not needed to connect, but the program waits for it, and where
-no name server answers PTR queries for private addresses that takes seconds.
+The program was given an address, yet it did a reverse lookup (PTR, in-addr.arpa) of
+it before the connect: for Kerberos or SASL, for a certificate's name, for its log.
+The answer is not needed to connect, but the program waits for it, and where no
+resolver answers PTR queries for private addresses that takes seconds.
 
 presyn says this when the same process looked up the very address that it then
 connected to.
@@ -31,7 +31,7 @@ What to do: switch the reverse lookup off, or make it fast. ZooKeeper clients:
 -Dzookeeper.sasl.client.canonicalize.hostname=false (one lookup of two) or
 -Dzookeeper.sasl.client=false (none). ssh: GSSAPIAuthentication no; sshd: UseDNS no.
 MySQL: skip-name-resolve. Any program: put 'ADDRESS NAME' into /etc/hosts, or add PTR
-records for your networks to the name servers.",
+records for your networks to the resolvers.",
 };
 
 /// A connection and the lookups of its address before it.
@@ -101,16 +101,16 @@ fn draft(context: &Context, c: ConnectionId, lookups: &[&Lookup]) -> Draft {
         subject: Some(Subject::Connection(c)),
         parties: parties::servers([x.to]),
         title: format!(
-            "The name of {} was looked up{} before connecting to that very address",
-            x.to.ip,
-            if rounds > 1 {
-                format!(" {}", words::times(rounds))
-            } else {
-                String::new()
-            }
+            "The client made {} of {} before it connected to that address",
+            words::counted(
+                rounds.max(1),
+                "reverse lookup (PTR)",
+                "reverse lookups (PTR)"
+            ),
+            x.to.ip
         ),
         detail: format!(
-            "{} asked for {}, {}; the connect does not need that name.{}",
+            "{} for {}, {}; the connect does not need that name.{}",
             words::queries(queries.len()),
             tally::names(&queries),
             if answered == 0 {
@@ -118,7 +118,7 @@ fn draft(context: &Context, c: ConnectionId, lookups: &[&Lookup]) -> Draft {
             } else {
                 format!("{answered} answered")
             },
-            words::waited(span).replace("for it", "for it all the same")
+            words::waited(span)
         ),
         cost: span,
         total: None,

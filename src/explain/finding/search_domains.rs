@@ -16,12 +16,12 @@ pub const PAGE: Page = Page {
     text: "The client asked for names of the search list that do not exist, before the right one.
 
 A name with fewer dots than 'ndots' is first tried with each domain of resolv.conf's
-'search' line appended; only when all are denied is it tried as it stands. Every
-wrong name costs a query (two, with A and AAAA) and its answer, again in every
-lookup, since stub resolvers remember nothing. Kubernetes sets ndots:5, so nearly
-every outside name is tried three or more times in vain.
+'search' line appended; only when none of them exists is it tried as it stands. Every
+wrong name costs a query (two, with A and AAAA) and its answer, again in every lookup,
+since stub resolvers have no cache. Kubernetes sets ndots:5, so nearly every outside
+name costs three or more queries for names that do not exist.
 
-presyn compares the names that were asked for and denied with the search list.
+presyn compares the names that do not exist with the search list.
 
 What to do: write the name with a final dot ('web.example.org.'), so that it is taken
 as it stands; lower ndots ('options ndots:1'); shorten the search list, or put the
@@ -90,7 +90,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             } else {
                 String::new()
             },
-            words::waited(found.span).replace("for it", "for these denials")
+            words::waited_for("these negative responses", found.span)
         ),
         cost: found.span,
         total: found.total,

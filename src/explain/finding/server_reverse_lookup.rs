@@ -20,7 +20,7 @@ pub const PAGE: Page = Page {
     text: "A server looked up the name of the client that it had just accepted.
 
 The client's handshake is quick, and then nothing happens until the server has the name,
-or has given up on it. Nobody needs that name but a log file: sshd with UseDNS, databases
+or has given up on it. Only a log file needs that name: sshd with UseDNS, databases
 (MySQL without skip-name-resolve), mail and FTP servers, tcp_wrappers, identd clients
 do it. The resolvers that are asked are the server's own.
 
@@ -202,7 +202,8 @@ fn draft(case: &Case, server: IpAddr, list: &[(LookupId, &Connection)]) -> Optio
         subject: Some(Subject::Lookup(worst)),
         parties: parties::names([lookup]),
         title: format!(
-            "{server} had just accepted a connection of {peer} to port {}: this is a server's reverse lookup of its client",
+            "{server} had just accepted a connection of {peer} to port {}: this is a server's reverse lookup of its \
+             client",
             x.to.port
         ),
         detail: format!(

@@ -22,17 +22,17 @@ pub const PAGE: Page = Page {
     id: FindingId::StubUpstreamSilent,
     rests_on_absence: true,
     in_summary: true,
-    text: "The resolver on this host was slow or silent because its own name servers were.
+    text: "The stub on this host was slow or silent because the resolvers it asks were.
 
 The client asked a stub on this host: 127.0.0.53 (systemd-resolved), 127.0.0.1
-(dnsmasq, unbound), 127.0.0.11 (docker), or nscd over a unix socket. That stub, another
-process, asked its upstream servers about the same name in the same time, and those
-left it waiting. The stub is only the messenger.
+(dnsmasq, unbound), 127.0.0.11 (docker), or nscd over a unix socket. That stub,
+another process, asked its upstream resolvers about the same name at the same time,
+and those did not answer in time. The stub only passes the delay on.
 
 presyn infers this: the upstream queries are another process's, so nothing but the
 same name and the same time ties them to the client's.
 
-What to do: mend the stub's upstream servers, not the client's resolv.conf, which
+What to do: fix the stub's upstream resolvers, not the client's resolv.conf, which
 only names the stub. systemd-resolved: resolvectl status, DNS= in resolved.conf or in
 the link's settings. dnsmasq: its server= lines, or the resolv-file it reads (strict-
 order makes it wait for the first). docker: --dns, or \"dns\" in daemon.json, else the
@@ -140,7 +140,7 @@ fn in_trouble(q: &Query) -> bool {
     }
 }
 
-/// Finds stubs that waited themselves, one finding each.
+/// Finds stubs that were themselves waiting for their upstream, one finding each.
 pub fn find(context: &Context) -> Vec<Draft> {
     explained(context.case)
         .into_iter()
@@ -172,23 +172,15 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
         .filter(|q| q.answer().is_none())
         .count();
     let who = match stub.party {
-        Party::Endpoint(e) => format!("the stub {}", words::resolver(e)),
+        Party::Endpoint(e) => format!("The stub {}", words::resolver(e)),
         Party::Service(name) => name.to_owned(),
     };
     let what = if silent == stub.upstream.len() {
-        format!(
-            "{} left {} of it unanswered",
-            words::list(&names),
-            words::queries(silent)
-        )
+        format!("which did not answer {}", words::queries(silent))
     } else if silent == 0 {
-        format!("{} was slow to answer it", words::list(&names))
+        "which answered slowly".to_owned()
     } else {
-        format!(
-            "{} left {} of it unanswered or answered late",
-            words::list(&names),
-            words::queries(silent)
-        )
+        "which answered late or not at all".to_owned()
     };
     let failed = stub.own.iter().any(|q| q.answer().is_none())
         && context.case.joined.lookups.iter().any(|l| {
@@ -209,17 +201,20 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
             .into_iter()
             .chain(parties::resolvers(ends.iter().copied()))
             .collect(),
-        title: format!("The client waited for {who}, which waited itself: {what}"),
+        title: format!(
+            "{who} was itself waiting for its upstream {}, {what}",
+            words::list(&names)
+        ),
         detail: format!(
-            "Inferred: {} asked about {} in the same time; the same name and time tie it to the client's \
-                 question, nothing else does.{}",
+            "Inferred: {} asked about {} at the same time; only the same name and time tie it to the client's \
+             question.{}",
             if matches!(stub.party, Party::Service(_)) {
                 "another process of this capture"
             } else {
                 "another process"
             },
             tally::names(&stub.upstream.values().copied().collect::<Vec<_>>()),
-            words::waited(found.span).replace("for it", "for the stub")
+            words::waited_for("the stub", found.span)
         ),
         cost: found.span,
         total: found.total,
@@ -231,30 +226,28 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
 fn remedy(party: Party, upstream: &[String]) -> String {
     let them = words::list(upstream);
     let place = match party {
-        Party::Service("nscd") => "nscd reads /etc/resolv.conf: change the servers there",
+        Party::Service("nscd") => "nscd reads /etc/resolv.conf: change the resolvers there",
         Party::Service("systemd-resolved") => {
-            "resolvectl status shows where upstream servers are set"
+            "resolvectl status shows where the upstream resolvers are set"
         }
-        Party::Service(_) => "upstream servers are set in the service's own configuration",
+        Party::Service(_) => "the upstream resolvers are set in the service's own configuration",
         Party::Endpoint(e) => match e.ip.to_string().as_str() {
             "127.0.0.53" | "127.0.0.54" => {
-                "upstream servers are set in the stub: resolvectl status and DNS= for systemd-resolved, server= for dnsmasq"
+                "the upstream resolvers are set in the stub: resolvectl status and DNS= for systemd-resolved, server= \
+                 for dnsmasq"
             }
             "127.0.0.11" => {
-                "docker takes its servers from --dns, from \"dns\" in daemon.json, or from the host's resolv.conf"
+                "docker takes its resolvers from --dns, from \"dns\" in daemon.json, or from the host's resolv.conf"
             }
             _ => {
-                "upstream servers are set in the stub: server= for dnsmasq, forward-addr for unbound"
+                "the upstream resolvers are set in the stub: server= for dnsmasq, forward-addr for unbound"
             }
         },
     };
-    format!("Mend or replace the upstream {them}; {place}. The client's own resolv.conf is not to blame.")
-        .replace(
-            " The client's own resolv.conf is not to blame.",
-            if party == Party::Service("nscd") {
-                ""
-            } else {
-                " The client's own resolv.conf is not to blame."
-            },
-        )
+    let blameless = if party == Party::Service("nscd") {
+        ""
+    } else {
+        " The client's own resolv.conf is not at fault."
+    };
+    format!("Fix or replace the upstream {them}; {place}.{blameless}")
 }

@@ -75,15 +75,16 @@ fn draft(context: &Context, to: Endpoint, list: &[ConnectionId]) -> Option<Draft
             case.took(after)
         ),
         detail: format!(
-            "{} and {} of one attempt are in the capture: the server answers, and the client does not accept it. {end}{many}",
+            "{} and {} of one attempt are in the capture: the server answers, and the client does not accept it. \
+             {end}{many}",
             words::counted(x.repeats + 1, "SYN", "SYNs"),
             words::counted(x.replies.ignored.len(), "SYN-ACK", "SYN-ACKs"),
         ),
         cost: time,
         total: None,
         remedy: Some(format!(
-            "Look at what drops packets from {} on the client (its firewall's counters, rp_filter), or capture there to \
-             see whether the SYN-ACK reaches it.",
+            "On the client, find what drops packets from {} (nft list ruleset; sysctl net.ipv4.conf.all.rp_filter), \
+             or capture there to see whether the SYN-ACK reaches it.",
             to.ip
         )),
         evidence: attempt::evidence_with_replies(list.iter().map(|c| &case.joined.connections[*c])),

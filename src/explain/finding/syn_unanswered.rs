@@ -20,9 +20,9 @@ pub const PAGE: Page = Page {
     in_summary: false,
     text: "The client's SYN got no answer, or one only after retransmissions.
 
-The name was resolved and the connect was called; the SYN left, and nothing came
-back: no SYN-ACK, no RST, no ICMP. The kernel repeats it after 1 s and then ever more
-rarely, for about two minutes in all (net.ipv4.tcp_syn_retries). This delay comes
+The name was resolved and the connect was called; the SYN left, and nothing came back:
+no SYN-ACK, no RST, no ICMP. The kernel sends it again after 1 s and then at growing
+intervals, for about two minutes in all (net.ipv4.tcp_syn_retries). This delay comes
 after the SYN and has nothing to do with DNS.
 
 presyn sees the first SYN and its repetitions in the capture, and what answered.
@@ -98,14 +98,14 @@ fn draft(
     let alone = x.syns.is_empty();
     let many = if count > 1 {
         format!(
-            "; {} to it went the same way, this was the slowest",
+            "; {} to it did the same, this was the slowest",
             words::counted(count, "attempt", "attempts")
         )
     } else {
         String::new()
     };
     let end = match x.outcome {
-        Ending::Connected if never => "What came of it is not seen",
+        Ending::Connected if never => "Whether it connected is not seen",
         Ending::Connected => "Then it connected",
         Ending::TimedOut if x.measured_end().is_none() => "No further SYN of it is in the capture",
         Ending::TimedOut => "Then the client gave up",
@@ -144,12 +144,13 @@ fn draft(
         },
         detail: if alone {
             format!(
-                "The trace shows the call alone. A SYN that gets no answer is sent again after 1, 3 and 7 s: so long a \
-                 connect has lost some, or the server was slow to accept. {end}{many}."
+                "The trace shows only the call. A SYN that gets no answer is sent again after 1, 3 and 7 s: in a \
+                 connect this long SYNs were lost, or the server was slow to accept. {end}{many}."
             )
         } else {
             format!(
-                "The capture holds the SYN, and no SYN-ACK, RST or ICMP error that answers it in that time. {end}{many}."
+                "The capture holds the SYN, and no SYN-ACK, RST or ICMP error that answers it in that time. \
+                 {end}{many}."
             )
         },
         cost: Some(time).filter(|_| !abandoned),

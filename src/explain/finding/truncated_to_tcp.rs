@@ -11,7 +11,7 @@ pub const PAGE: Page = Page {
     id: FindingId::TruncatedToTcp,
     rests_on_absence: false,
     in_summary: false,
-    text: "A name server cut its UDP answers short, so the client had to ask again over TCP.
+    text: "A resolver cut its UDP answers short, so the client had to ask again over TCP.
 
 That is how DNS works when an answer does not fit (the TC flag, RFC 1035, RFC 7766),
 and no fault by itself: it costs a TCP handshake and a second question. The first
@@ -66,7 +66,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             ),
             detail: if over_tcp {
                 format!(
-                    "The client asked again over TCP and got on; that took {}.",
+                    "The client asked again over TCP and was answered; that took {}.",
                     context.case.took(found.span.unwrap_or_default())
                 )
             } else if connected {

@@ -1,4 +1,4 @@
-//! What each name server did with what it was asked.
+//! What each resolver did with what it was asked.
 
 use crate::event::dns::{Name, Rcode, RecordType};
 use crate::explain::Case;
@@ -10,7 +10,7 @@ use crate::timetable::{Asked, Edge, Reply};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// The name servers of a case.
+/// The resolvers of a case.
 pub struct Conduct<'a> {
     case: &'a Case<'a>,
     usual: HashMap<(IpAddr, Option<RecordType>), Reply>,

@@ -49,7 +49,7 @@ pub fn timed_out(case: &Case, lookup: &Lookup) -> bool {
     udp(case, lookup).any(|q| q.is_silent() && q.waited() >= TIMED_OUT)
 }
 
-/// Whether all name servers that a lookup asked are the setup's.
+/// Whether all resolvers that a lookup asked are the setup's.
 pub fn concerns(case: &Case, lookup: &Lookup, setup: &Setup) -> bool {
     let servers = setup.servers();
     let mut asked = udp(case, lookup).map(|q| q.resolver.ip.to_canonical());

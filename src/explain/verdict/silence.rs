@@ -18,7 +18,7 @@ enum Silence {
     Seeming,
 }
 
-/// Whom the client waited for in vain, each with its kind of silence.
+/// Whom the client waited for without an answer, each with its kind of silence.
 pub fn silence(case: &Case, lines: &[&Line]) -> String {
     let mut groups: Vec<(Silence, Vec<String>)> = Vec::new();
     for line in lines {
@@ -44,18 +44,18 @@ fn clause(how: Silence, names: &[String]) -> String {
     let many = names.len() > 1;
     let who = if many {
         format!(
-            "the {} name servers {}",
+            "the {} resolvers {}",
             count(names.len()),
             words::list(names)
         )
     } else {
-        format!("name server {}", words::list(names))
+        format!("resolver {}", words::list(names))
     };
     match how {
         Silence::Never => format!("{who}, which never answered"),
         Silence::Seeming => {
             format!(
-                "{who}, as it seems in vain: the log shows connects to {} and not what came back",
+                "{who}, apparently without an answer: the log shows connects to {}, not what came back",
                 if many { "them" } else { "it" }
             )
         }
@@ -64,7 +64,7 @@ fn clause(how: Silence, names: &[String]) -> String {
         }
         Silence::OneType(kind) => format!("{who}, which answers other questions but not {kind}"),
         Silence::Late => format!("{who}, which answered too late"),
-        Silence::Some => format!("{who}, which left some queries unanswered"),
+        Silence::Some => format!("{who}, which did not answer some queries"),
         Silence::Open => format!("{who}, which had not answered by then"),
     }
 }

@@ -47,7 +47,7 @@ fn longest_wait(case: &Case, account: &Account) -> Option<String> {
         .collect();
     let time: Span = same.iter().map(|l| l.span).sum();
     Some(format!(
-        "{} of that it waited {}",
+        "{} of it waiting {}",
         share(case, time, account.total()),
         culprit(case, &same)
     ))
@@ -253,7 +253,7 @@ fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
             Some(Rcode::NOERROR) => format!("the response came after {took}"),
             Some(code) => format!("the response, {code}, came after {took}"),
         };
-        return format!("{who} sent {operation} for {name} to {to}; {end}. That is no lookup.");
+        return format!("{who} sent {operation} for {name} to {to}; {end}. This is not a lookup.");
     }
     let why = || longest_wait(case, account).map_or_else(String::new, |why| format!("; {why}"));
     match lookup.outcome {
@@ -264,7 +264,7 @@ fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
             )
         }
         Outcome::Negative => format!(
-            "{who} looked up {name} and was told after {took} that there is no such name or record{}.",
+            "{who} looked up {name} and learned after {took} that there is no such name or record{}.",
             why()
         ),
         Outcome::Referred => format!(
@@ -297,9 +297,9 @@ fn is_not_repeated(query: &Query) -> bool {
 fn asked(case: &Case, lookup: &Lookup) -> String {
     let resolvers: BTreeSet<_> = lookup.queries(case.joined).map(|q| q.resolver).collect();
     let noun = if resolvers.len() == 1 {
-        "name server"
+        "resolver"
     } else {
-        "name servers"
+        "resolvers"
     };
     format!("{noun} {}", asked_hosts(case, lookup))
 }
@@ -327,7 +327,7 @@ fn failed(case: &Case, lookup: &Lookup, who: &str, name: &str) -> String {
         .iter()
         .any(|q| matches!(q.state, State::Answered(_)));
     let what = if queries.iter().any(|q| q.is_lost()) {
-        "ended without an answer that it received".into()
+        "ended without an answer that reached the client".into()
     } else if answered {
         let took = words::took(lookup.ended - lookup.began);
         format!("got no usable answer in {took}")

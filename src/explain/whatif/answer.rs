@@ -142,7 +142,7 @@ fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out
     }
 }
 
-/// Name servers of which the case says nothing.
+/// Resolvers of which the case says nothing.
 fn guessed(lookups: &BTreeMap<LookupId, Estimate>) -> Vec<String> {
     let all: BTreeSet<_> = lookups.values().flat_map(|e| &e.guessed).collect();
     all.into_iter().map(|ip| host(*ip)).collect()
@@ -155,22 +155,21 @@ fn assumptions(
     lookups: &BTreeMap<LookupId, Estimate>,
 ) -> Vec<String> {
     let mut list = vec![
-        "Each name server does what it did in the case; one that was silent for as long as it was waited for \
-         stays silent."
+        "Each resolver behaves as it did in the case; one that did not answer while the client waited stays silent."
             .to_owned(),
         "Everything but DNS lookups takes as long as it did.".to_owned(),
     ];
     if !whatif.setup().known {
         list.push(
-            "There is no resolv.conf in the case: its name servers are taken to be those asked, in that order, \
-             with the default options."
+            "There is no resolv.conf in the case: the resolvers are assumed to be those asked, in that order, with \
+             the default options."
                 .into(),
         );
     }
     let guessed = guessed(lookups);
     if !guessed.is_empty() {
         list.push(format!(
-            "The case does not say what {} does: taken to answer at once.",
+            "The case does not show how {} behaves: assumed to answer at once.",
             words::list(&guessed)
         ));
     }
@@ -181,7 +180,7 @@ fn assumptions(
     let odd = ids(&|e| !e.explained && !e.models.is_empty());
     if !odd.is_empty() {
         list.push(format!(
-            "The waits seen in {} do not fit the timetable, so its estimate is rough.",
+            "The waits seen in {} do not match the timetable, so its estimate is rough.",
             words::list(&odd)
         ));
     }
@@ -200,7 +199,7 @@ fn assumptions(
     let untouched = ids(&|e| e.models.is_empty() && !e.not_made(change));
     if !untouched.is_empty() {
         list.push(format!(
-            "No model applies to {}: taken to last as long as it did.",
+            "No model applies to {}: assumed to take as long as it did.",
             words::list(&untouched)
         ));
     }

@@ -51,7 +51,7 @@ impl Candidate {
 }
 
 impl WhatIf<'_> {
-    /// Changes that may help: leaving out a name server that did not answer, or all of them, shorter waits, no
+    /// Changes that may help: leaving out a resolver that did not answer, or all of them, shorter waits, no
     /// reverse lookup.
     pub fn changes(&self, account: &Account) -> Vec<Change> {
         let mut list = Vec::new();

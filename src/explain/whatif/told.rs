@@ -46,7 +46,7 @@ pub fn timetable(whatif: &WhatIf, known: &Known) -> Option<Timetable> {
     })
 }
 
-/// `5, 3, 6 s is glibc with 3 name servers, timeout 5`, or where the two part.
+/// `5, 3, 6 s is glibc with 3 resolvers, timeout 5`, or where the two part.
 fn in_words(whatif: &WhatIf, fit: &Fit) -> String {
     let whose = format!(
         "{} with {}",
@@ -60,11 +60,11 @@ fn in_words(whatif: &WhatIf, fit: &Fit) -> String {
         } else {
             "; the client ended the lookup before the timetable did"
         };
-        return format!("{seen} is {whose}{early}");
+        return format!("waits of {seen} match {whose}{early}");
     }
     let odd = fit.waits.iter().find(|w| !w.fits);
     let where_ = odd.map_or_else(
-        || "more waits than it has".to_owned(),
+        || "there are more waits than it makes".to_owned(),
         |w| {
             let names: Vec<String> = w.servers.iter().map(|ip| host(*ip)).collect();
             let (least, most) = (words::rounded(w.least), words::rounded(w.most));
@@ -74,13 +74,15 @@ fn in_words(whatif: &WhatIf, fit: &Fit) -> String {
                 format!("{least} to {most}")
             };
             format!(
-                "{} s for {} where it has {range} s",
+                "{} s for {} instead of {range} s",
                 words::rounded(w.seen),
                 words::list(&names)
             )
         },
     );
-    format!("{seen} does not fit {whose}: {where_}. The program may set options of its own")
+    format!(
+        "waits of {seen} do not match {whose}: {where_}. The program may set options of its own"
+    )
 }
 
 /// The best single change for an account.

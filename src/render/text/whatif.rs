@@ -33,7 +33,7 @@ pub fn write(whatif: &WhatIf, look: Look, out: &mut dyn Write) -> io::Result<()>
         [one] => answer(whatif, one, &style, out),
         many => {
             let to = many[0].delays.first().map_or("", |d| &d.to);
-            let head = format!("Delay before {}, name servers {servers}", escape(to));
+            let head = format!("Delay before {}, resolvers {servers}", escape(to));
             for line in style.wrap(&head, 0) {
                 writeln!(out, "{}", style.strong(&line))?;
             }
@@ -85,7 +85,7 @@ fn answer(whatif: &WhatIf, answer: &Answer, style: &Style, out: &mut dyn Write) 
         setup(&answer.nameservers, &answer.options),
     );
     writeln!(out)?;
-    bullet("Name servers   seen  ", &was, style, out)?;
+    bullet("Resolvers      seen  ", &was, style, out)?;
     bullet("               then  ", &then, style, out)?;
     table(
         "Before",
@@ -110,7 +110,7 @@ fn answer(whatif: &WhatIf, answer: &Answer, style: &Style, out: &mut dyn Write) 
     assumptions(&answer.assumptions.iter().collect::<Vec<_>>(), style, out)
 }
 
-/// `Without name server 10.0.1.93: about 25.0 s before the SYN to … instead of 33.0 s.`
+/// `Without resolver 10.0.1.93: about 25.0 s before the SYN to … instead of 33.0 s.`
 fn headline(answer: &Answer) -> String {
     let Some(first) = answer.delays.first() else {
         return format!("{}.", escape(&answer.change));

@@ -148,9 +148,11 @@ impl Observer for Sender<'_> {
             return Next::Continue;
         }
         self.listener.line(&format!(
-            "the command {}, but {} live on and stay traced until they end or Ctrl-C",
+            "the command {}, but {} {} still running and stay{} traced; Ctrl-C ends the run",
             describe(exit),
-            names(survivors)
+            names(survivors),
+            if survivors.len() == 1 { "is" } else { "are" },
+            if survivors.len() == 1 { "s" } else { "" }
         ));
         self.root_ended = true;
         self.outbox.control(message::report);

@@ -63,7 +63,7 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, format: Classic, reading: &m
         }
         let length = usize::try_from(captured).unwrap_or(usize::MAX);
         if length > longest {
-            let problem = format!("a packet of {captured} bytes cannot be; the rest is not read");
+            let problem = format!("implausible packet length {captured}; stopped reading here");
             return reading.damage(buffer.offset(), &problem);
         }
         let record = buffer.peek(format.record_header + length);

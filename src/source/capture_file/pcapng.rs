@@ -88,7 +88,7 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, reading: &mut Reading<'_>) {
         let kind = section.long(&header, 0);
         let length = section.long(&header, 4);
         if length < 12 || length % 4 != 0 {
-            let problem = format!("a block of {length} bytes cannot be; the rest is not read");
+            let problem = format!("implausible block length {length}; stopped reading here");
             return reading.damage(buffer.offset(), &problem);
         }
         let wanted = matches!(kind, 1..=3 | 5 | 6);
@@ -100,7 +100,7 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, reading: &mut Reading<'_>) {
             continue;
         }
         if size > MAX_BLOCK {
-            let problem = format!("a block of {length} bytes is too long; the rest is not read");
+            let problem = format!("block length {length} is too long; stopped reading here");
             return reading.damage(buffer.offset(), &problem);
         }
         let offset = buffer.offset();
@@ -109,7 +109,7 @@ pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, reading: &mut Reading<'_>) {
             return reading.ended_early(buffer, "the file ends inside a block");
         }
         if section.long(bytes, size - 4) != length {
-            return reading.damage(offset, "a block's two lengths differ; the rest is not read");
+            return reading.damage(offset, "a block's two lengths differ; stopped reading here");
         }
         let body = &bytes[8..size - 4];
         match kind {
@@ -231,9 +231,9 @@ impl Section {
         };
         let id = usize::try_from(id).unwrap_or(usize::MAX);
         let interface = self.interfaces.get(id).ok_or(if id < MAX_INTERFACES {
-            "a packet of an interface that nothing describes"
+            "a packet of an interface that no block describes"
         } else {
-            "a packet of an interface beyond the first 65536, which are all that is kept"
+            "a packet of an interface beyond the first 65536, the most that are read"
         })?;
         let data = body
             .get(header..)
