@@ -10,9 +10,10 @@ pub mod offline;
 pub mod output;
 pub mod progress;
 pub mod settings;
+pub mod values;
 pub mod whatif;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// Why did my client wait before its SYN?
@@ -38,17 +39,18 @@ pub enum Command {
     Analyze(Analyze),
     /// Run a command, trace and capture it, and explain what it waited for.
     Run(Run),
-    /// Say what the delay would have been with other name servers or options.
+    /// Estimate the delay with other resolvers or options.
     Whatif(Whatif),
     /// Compare two runs of one client: what went away, what is new, what it gained.
     Diff(Diff),
-    /// Say what this machine allows, and how to mend what it does not.
+    /// Show what this machine permits, and how to fix what is missing.
     #[command(after_help = help::CHECK)]
     Check,
-    /// Say what a finding means and what to do about it.
+    /// Show what a finding means and what to do about it.
     #[command(after_help = help::EXPLAIN)]
     Explain {
         /// A finding's id; without it, the list of all.
+        #[arg(value_parser = values::Findings, hide_possible_values = true)]
         finding: Option<String>,
     },
     /// Print the JSON schema of what presyn writes for programs.
@@ -76,8 +78,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = help::ANALYZE)]
 pub struct Analyze {
-    /// A case folder, or captures and strace logs of one run in any order; `-` is standard input. Several
-    /// folders are a case each.
+    /// A case folder, or the files of one run in any order: captures, strace logs, the client's resolv.conf; `-` is
+    /// standard input. Several folders are a case each.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Options shared by everything that makes a report.
@@ -86,11 +88,11 @@ pub struct Analyze {
     /// How to read the files.
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// The client's resolv.conf.
-    #[arg(long, value_name = "FILE")]
+    /// The client's resolv.conf at the time of the run; replaces the one that the inputs hold.
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
     pub resolv_conf: Option<PathBuf>,
     /// Exit with 1 when this holds: a finding, `delay>SECONDS` or `unanswered>N`. May be repeated; one is enough.
-    #[arg(long, value_name = "CONDITION")]
+    #[arg(long, value_name = "CONDITION", value_parser = values::Conditions, hide_possible_values = true)]
     pub fail_on: Vec<String>,
 }
 
@@ -98,13 +100,14 @@ pub struct Analyze {
 #[derive(Debug, Args)]
 #[command(after_help = help::WHATIF)]
 pub struct Whatif {
-    /// A case folder, or captures and strace logs in any order; `-` is standard input.
+    /// A case folder, or the files of one run in any order: captures, strace logs, the client's resolv.conf; `-` is
+    /// standard input.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Without this name server.
+    /// Without this resolver.
     #[arg(long, value_name = "RESOLVER")]
     pub without: Vec<std::net::IpAddr>,
-    /// With this resolv.conf instead of the client's.
+    /// With this resolv.conf instead of the one that the client had: the change to try.
     #[arg(long, value_name = "FILE")]
     pub resolv_conf: Option<PathBuf>,
     /// With these options of resolv.conf(5); they win over those of the file and of `RES_OPTIONS`.
@@ -113,8 +116,9 @@ pub struct Whatif {
     /// Without the lookup of the address that is connected to.
     #[arg(long)]
     pub without_reverse_lookup: bool,
-    /// The client's resolv.conf as it was, where the inputs do not hold it.
-    #[arg(long, value_name = "FILE")]
+    /// The client's resolv.conf at the time of the run; replaces the one that the inputs hold. (`--resolv-conf` of
+    /// analyze.)
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
     pub recorded_resolv_conf: Option<PathBuf>,
     /// Options shared by everything that makes a report.
     #[command(flatten)]
@@ -126,72 +130,96 @@ pub struct Whatif {
 
 /// `presyn run`.
 #[derive(Debug, Args)]
-#[command(after_help = help::RUN)]
+#[command(after_help = help::RUN, override_usage = "presyn run [OPTIONS] [--] CMD [ARG]...")]
 pub struct Run {
+    /// The command and its arguments. Options after CMD are the command's own; `--` before CMD is permitted.
+    #[arg(
+        trailing_var_arg = true,
+        required_unless_present = "pid",
+        value_name = "CMD",
+        value_hint = ValueHint::CommandWithArguments
+    )]
+    pub command: Vec<std::ffi::OsString>,
+    /// What strace attaches with. presyn says what to do instead.
+    #[arg(short, long, value_name = "PID", hide = true)]
+    pub pid: Vec<u32>,
+    /// Run the command as this user; under sudo, the default is the user who typed sudo.
+    #[arg(short, long, value_name = "USER", help_heading = "Command", value_hint = ValueHint::Username)]
+    pub user: Option<String>,
+    /// The command sees this file as its /etc/resolv.conf; the rest of the host does not.
+    #[arg(long, value_name = "FILE", help_heading = "Command")]
+    pub resolv_conf: Option<PathBuf>,
+    /// Let set-user-ID programs and those with file capabilities (sudo, ping) gain their rights below the command of an
+    /// ordinary user; presyn then stays root while it traces. Needs root.
+    #[arg(long, conflicts_with = "no_trace", help_heading = "Command")]
+    pub allow_setuid: bool,
     /// Capture on this interface.
-    #[arg(short, long, value_name = "IFACE", default_value = "any")]
+    #[arg(
+        short,
+        long,
+        value_name = "IFACE",
+        default_value = "any",
+        help_heading = "Capture"
+    )]
     pub interface: String,
     /// Bytes of each packet to capture.
-    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(i32).range(64..=262_144))]
+    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(i32).range(64..=262_144), help_heading = "Capture")]
     pub snaplen: Option<i32>,
     /// Capture in the network namespace of a process, or in one that ip-netns(8) named.
-    #[arg(long, value_name = "PID|NAME")]
+    #[arg(long, value_name = "PID|NAME", help_heading = "Capture")]
     pub netns: Option<String>,
-    /// Capture only packets that this pcap-filter(7) expression keeps as well.
-    #[arg(long, value_name = "EXPRESSION")]
+    /// Capture only packets that this pcap-filter(7) expression matches as well.
+    #[arg(long, value_name = "EXPRESSION", help_heading = "Capture")]
     pub filter: Option<String>,
+    /// Retain the packets of all processes of the host. Without, only those of the command's and what explains them.
+    #[arg(long, conflicts_with = "no_capture", help_heading = "Capture")]
+    pub others: bool,
+    /// Trace only.
+    #[arg(long, conflicts_with = "no_trace", help_heading = "Capture")]
+    pub no_capture: bool,
     /// For tcpdump's habit: presyn never resolves names.
     #[arg(short = 'n', hide = true)]
     pub numeric: bool,
-    /// Run the command as this user; under sudo, as the one who typed it.
-    #[arg(short, long, value_name = "USER")]
-    pub user: Option<String>,
-    /// Let set-user-ID programs and those with file capabilities (sudo, ping) gain their rights below the command of an
-    /// ordinary user; presyn then stays root while it traces. Takes root.
-    #[arg(long, conflicts_with = "no_trace")]
-    pub allow_setuid: bool,
+    /// Capture only.
+    #[arg(long, help_heading = "Trace")]
+    pub no_trace: bool,
+    /// Show which functions asked for names and connected: the user-space stack of those calls.
+    #[arg(long, conflicts_with = "no_trace", help_heading = "Trace")]
+    pub stacks: bool,
+    /// Do not move fast-connecting threads onto one CPU with the tracer.
+    #[arg(long, help_heading = "Trace")]
+    pub no_pin: bool,
     /// Save everything into this new case folder.
-    #[arg(long, value_name = "CASE")]
+    #[arg(long, value_name = "CASE", help_heading = "Case", value_hint = ValueHint::DirPath)]
     pub save: Option<PathBuf>,
     /// Replace the case in an existing folder.
-    #[arg(long, requires = "save")]
+    #[arg(long, requires = "save", help_heading = "Case")]
     pub force: bool,
-    /// Keep the packets of all processes of the host. Without, only those of the command's and what explains them.
-    #[arg(long, conflicts_with = "no_capture")]
-    pub others: bool,
     /// Store arguments and environment as they are. Without, what looks like a password, a token or a key is masked.
-    #[arg(long)]
+    #[arg(long, help_heading = "Case")]
     pub keep_arguments: bool,
     /// Write the report into this file instead of standard error.
-    #[arg(long = "report", value_name = "FILE")]
+    #[arg(long = "report", value_name = "FILE", help_heading = "Report")]
     pub report_file: Option<PathBuf>,
-    /// The command sees this file as /etc/resolv.conf; nobody else does.
-    #[arg(long, value_name = "FILE")]
-    pub resolv_conf: Option<PathBuf>,
-    /// Trace only.
-    #[arg(long, conflicts_with = "no_trace")]
-    pub no_capture: bool,
-    /// Capture only.
-    #[arg(long)]
-    pub no_trace: bool,
-    /// Do not move fast-connecting threads onto one CPU with the tracer.
-    #[arg(long)]
-    pub no_pin: bool,
-    /// Tell which functions asked for names and connected: the user-space stack of those calls.
-    #[arg(long, conflicts_with = "no_trace")]
-    pub stacks: bool,
-    /// Say nothing while the command runs, and report only to --report.
-    #[arg(short, long)]
+    /// Print a line on standard error when this holds: a finding, `delay>SECONDS` or `unanswered>N`. The exit status
+    /// stays the command's. May be repeated.
+    #[arg(
+        long,
+        value_name = "CONDITION",
+        help_heading = "Report",
+        value_parser = values::Conditions,
+        hide_possible_values = true
+    )]
+    pub fail_on: Vec<String>,
+    /// Print nothing while the command runs, and report only to --report.
+    #[arg(short, long, help_heading = "Report")]
     pub quiet: bool,
-    /// Say every event, and what rights were kept.
-    #[arg(short, long, conflicts_with = "quiet")]
+    /// Print every event, and the rights that presyn retains.
+    #[arg(short, long, conflicts_with = "quiet", help_heading = "Report")]
     pub verbose: bool,
     /// Options shared by everything that makes a report.
     #[command(flatten)]
     pub report: ReportArgs,
-    /// The command and its arguments.
-    #[arg(last = true, required = true, value_name = "CMD")]
-    pub command: Vec<std::ffi::OsString>,
 }
 
 /// `presyn diff`.
@@ -247,6 +275,7 @@ pub enum Document {
 
 /// How recorded files are read.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Reading")]
 pub struct ReadingArgs {
     /// Time zone of the strace log, where it prints local time: UTC, +08:00 or a name like Asia/Shanghai.
     #[arg(long, value_name = "ZONE")]
@@ -254,7 +283,10 @@ pub struct ReadingArgs {
     /// Seconds to add to the trace's times; otherwise solved from calls and their packets.
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub clock_offset: Option<f64>,
-    /// Only packets that this pcap-filter(7) expression keeps.
+    /// Only these processes or threads of the trace.
+    #[arg(short, long, value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Only packets that this pcap-filter(7) expression matches.
     #[arg(long, value_name = "EXPRESSION")]
     pub filter: Option<String>,
     /// Only packets from and to this host.
@@ -276,6 +308,7 @@ pub struct ReadingArgs {
 
 /// What shapes a report.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Report")]
 pub struct ReportArgs {
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -283,13 +316,11 @@ pub struct ReportArgs {
     /// Colours: on terminals only, unless said otherwise.
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
-    /// Only these processes or threads of the trace.
-    #[arg(short, long, value_name = "PID")]
-    pub pid: Vec<u32>,
-    /// Only connections to this server: an `ADDRESS:PORT` (IPv6 in brackets), or `:PORT`.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    /// Only connections to this server: `HOST:PORT` or `:PORT`. HOST is an address (IPv6 in brackets), or a name that a
+    /// lookup of the case or its hosts file resolves.
+    #[arg(long, value_name = "HOST:PORT")]
     pub target: Option<String>,
-    /// A port that DNS servers listen on, beside 53.
+    /// A port that DNS servers listen on, in addition to 53.
     #[arg(long, value_name = "PORT")]
     pub dns_port: Vec<u16>,
     /// Everything there is to say: details, lookups, connections, inputs and timetables too.
@@ -298,7 +329,7 @@ pub struct ReportArgs {
     /// Print for each entry of the breakdown the commands that show its evidence.
     #[arg(long)]
     pub verify: bool,
-    /// Leave nothing out of the lists.
+    /// Do not truncate lists.
     #[arg(long)]
     pub all: bool,
 }

@@ -203,7 +203,7 @@ impl Eviction {
             environment: &[],
             hosts: None,
             totals: &nothing,
-            target: self.setup.target,
+            target: self.setup.target.as_ref(),
         };
         let limits = self.setup.limits;
         let (totals, tombstones) = (&mut self.totals, &mut self.tombstones);

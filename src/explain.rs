@@ -24,6 +24,7 @@ pub mod words;
 
 use crate::decode::hosts::Hosts;
 use crate::decode::resolv_conf::ResolvConf;
+use crate::event::dns::Name;
 use crate::event::{Address, Change, Op, What};
 use crate::flow::Target;
 use crate::join::lookup::Lookup;
@@ -31,6 +32,7 @@ use crate::join::{Evidence, Joined};
 use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};
 use crate::totals::Totals;
+use std::net::IpAddr;
 
 /// Everything an explanation may look at.
 #[derive(Clone, Copy)]
@@ -54,7 +56,7 @@ pub struct Case<'a> {
     /// What was evicted while reading.
     pub totals: &'a Totals,
     /// Only this server's connections get an account.
-    pub target: Option<Target>,
+    pub target: Option<&'a Target>,
 }
 
 /// Whether a call connects to a resolver.
@@ -101,6 +103,19 @@ impl Case<'_> {
             What::Life(life) => matches!(life.change, Change::Exited(_) | Change::Killed(_)),
             What::Packet(_) | What::Stack(_) => false,
         })
+    }
+
+    /// The addresses that lookups of the case, and the client's hosts file, gave for a name: as it was typed, or with a
+    /// domain of the search list. Names are compared without regard to case (RFC 4343).
+    pub fn addresses_of(&self, name: &str) -> impl Iterator<Item = IpAddr> {
+        let name = name.trim_end_matches('.');
+        let is = move |known: &Name| known.0.trim_end_matches('.').eq_ignore_ascii_case(name);
+        let lookups = self.joined.lookups.iter();
+        let answers = lookups
+            .filter(move |l| is(&l.name) || l.searched.iter().any(is))
+            .flat_map(|l| l.addresses.iter().copied());
+        let files = { self.hosts.into_iter() }.flat_map(move |hosts| hosts.addresses(name));
+        answers.chain(files)
     }
 
     /// Whether the client's hosts file has the name of a lookup.

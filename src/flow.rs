@@ -1,6 +1,7 @@
 //! Addresses as the join compares them: IPv4-mapped IPv6 addresses are IPv4.
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -115,26 +116,42 @@ pub fn host(ip: IpAddr) -> String {
     unreadable(ip).unwrap_or_else(|| ip.to_string())
 }
 
-/// The servers that a user chose: one address and port, or a port of any address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The servers that a user chose: a port of one host, or of any.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The address, never IPv4-mapped; `None`: any.
-    pub ip: Option<IpAddr>,
+    /// The host.
+    pub host: TargetHost,
     /// The port.
     pub port: u16,
 }
 
+/// A host that a user chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetHost {
+    /// Any.
+    Any,
+    /// The one at this address, never IPv4-mapped.
+    At(IpAddr),
+    /// The one with this name, which the case resolves.
+    Name(Box<str>),
+}
+
 impl Target {
-    /// Whether an endpoint is among them.
-    pub fn includes(self, end: Endpoint) -> bool {
-        end.port == self.port && self.ip.is_none_or(|ip| ip == end.ip)
+    /// Whether an endpoint is among them; `addresses` are those of the host, where it is a name.
+    pub fn includes(&self, end: Endpoint, addresses: &HashSet<IpAddr>) -> bool {
+        end.port == self.port
+            && match &self.host {
+                TargetHost::Any => true,
+                TargetHost::At(ip) => *ip == end.ip,
+                TargetHost::Name(_) => addresses.contains(&end.ip),
+            }
     }
 }
 
 impl From<Endpoint> for Target {
     fn from(end: Endpoint) -> Self {
         Self {
-            ip: Some(end.ip),
+            host: TargetHost::At(end.ip),
             port: end.port,
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Parser;
 use presyn::cli::live::{self, Ran};
-use presyn::cli::{Cli, Command, diff, manual, offline, output, whatif};
+use presyn::cli::{Cli, Command, diff, manual, offline, output, values, whatif};
 use presyn::explain::finding;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
@@ -71,7 +71,7 @@ fn run(cli: Cli) -> Result<u8> {
             0
         }
         Command::Completions { shell } => {
-            manual::completions(shell, &mut out);
+            manual::completions(shell, &mut out)?;
             0
         }
     };
@@ -93,7 +93,12 @@ fn explain(id: Option<&str>, out: &mut dyn Write) -> Result<u8> {
     };
     match finding::pages().find(|p| p.id.name() == id) {
         Some(page) => writeln!(out, "{}\n\n{}", page.id, page.text.trim())?,
-        None => bail!("no finding is called '{id}'; presyn explain lists them"),
+        None => match values::nearest_finding(id) {
+            Some(near) => {
+                bail!("no finding is called '{id}'; did you mean {near}? presyn explain lists all")
+            }
+            None => bail!("no finding is called '{id}'; presyn explain lists them"),
+        },
     }
     Ok(0)
 }

@@ -3,6 +3,7 @@
 pub mod files;
 mod outside;
 pub mod retention;
+mod selection;
 
 use crate::clock::belonging::{Belonging, Mismatch};
 use crate::clock::{self, Given, Solution};
@@ -177,13 +178,24 @@ fn explained<E>(
     let mut remarks = std::mem::take(&mut gathered.remarks);
     let run = gathered.run.take();
     remarks.extend(outside::warnings(&gathered.traces));
+    remarks.extend(no_nameserver(gathered.resolv_conf.as_ref()));
     let mut report = with_case(gathered, settings, |case, solutions| {
         check(solutions)?;
+        remarks.extend(selection::nothing_chosen(case, &settings.pids));
         Ok(assemble::report(case, solutions, settings.limits))
     })?;
     report.warnings.splice(..0, remarks);
     report.run = run;
     Ok(report)
+}
+
+/// A resolv.conf that names no resolver: perhaps the wrong file, and what it makes of a client is worth a word.
+fn no_nameserver(conf: Option<&(String, String)>) -> Option<String> {
+    let (path, text) = conf?;
+    let known = ResolvConf::parse(text).nameservers;
+    known.is_empty().then(|| {
+        format!("{path}: no nameserver line with an address (glibc then asks the resolver of this host, 127.0.0.1)")
+    })
 }
 
 /// Solves the clock, orders and joins, and hands the case to whoever explains it.
@@ -285,7 +297,7 @@ pub fn with_case<T>(
         environment: &resolver_options,
         hosts: hosts.as_ref(),
         totals: &totals,
-        target: settings.target,
+        target: settings.target.as_ref(),
     };
     surroundings.with_case(&events, |case| explain(case, &solutions))
 }
@@ -309,7 +321,7 @@ pub(crate) struct Surroundings<'a> {
     pub environment: &'a [String],
     pub hosts: Option<&'a Hosts>,
     pub totals: &'a Totals,
-    pub target: Option<Target>,
+    pub target: Option<&'a Target>,
 }
 
 impl Surroundings<'_> {

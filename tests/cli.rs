@@ -820,3 +820,281 @@ fn a_client_a_name_and_a_time_choose_packets() {
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("'yesterday' is neither seconds nor a time"));
 }
+
+/// Traces only: it needs no right.
+fn run(args: &[&str]) -> Output {
+    presyn(&[&["run", "--no-capture"], args].concat())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_command_needs_no_dashes_and_has_its_options_for_itself() {
+    // -q and -i are options of presyn too.
+    let script = "echo \"$*\"; exit 7";
+    for before in [&["-q"][..], &["-q", "--"]] {
+        let command = ["sh", "-c", script, "sh", "-q", "-i", "lo", "--", "--help"];
+        let output = run(&[before, &command].concat());
+        assert_eq!(output.status.code(), Some(7), "{}", err(&output));
+        assert_eq!(out(&output), "-q -i lo -- --help\n", "{before:?}");
+    }
+    let output = run(&["-i", "lo", "-q", "--", "true"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+}
+
+#[test]
+fn usage_errors_of_run_are_125_and_run_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("ran");
+    let mark = mark.to_str().unwrap();
+    for (args, word) in [
+        (&["--no-such-option"][..], "--no-such-option"),
+        (&["--snaplen", "1"], "snaplen"),
+        (&["--target", "nowhere"], "give HOST:PORT"),
+        (
+            &["--fail-on", "resolver-silant"],
+            "did you mean resolver-silent?",
+        ),
+        (&["--fail-on", "delay"], "--fail-on 'delay>3'"),
+        (&["--format", "json"], "--report FILE"),
+        (&["--report", "/no/such/folder/x"], "/no/such/folder/x"),
+        (&["--resolv-conf", "no/such/conf"], "no/such/conf"),
+        (&["--pid", "1"], "presyn analyze --pid 1 CASE"),
+    ] {
+        let output = run(&[args, &["touch", mark]].concat());
+        assert_eq!(output.status.code(), Some(125), "{args:?}");
+        assert!(err(&output).contains(word), "{args:?}: {}", err(&output));
+        assert!(!Path::new(mark).exists(), "{args:?}: the command ran");
+    }
+    let output = presyn(&["run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    // The habit of strace.
+    for args in [&["run", "-p", "3842"], &["run", "--pid", "3842"]] {
+        let output = presyn(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        let said = err(&output);
+        assert!(
+            said.contains("cannot attach to a running process") && said.contains("-p 3842"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn run_prints_what_holds_and_ends_as_its_command() {
+    // A name server where none listens: refused at once, and one lookup without an answer.
+    let ask = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_STREAM)\n\
+               try: s.connect(('127.0.0.1', 1))\nexcept OSError: raise SystemExit(3)";
+    let conditions = ["--fail-on", "connect-refused", "--fail-on", "delay>3600"];
+    let command = ["python3", "-c", ask];
+    let output = run(&[&["-q"][..], &conditions, &command].concat());
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    assert_eq!(err(&output), "presyn: --fail-on connect-refused holds\n");
+    let output = run(&[&conditions[..], &command].concat());
+    assert_eq!(output.status.code(), Some(3));
+    let said = err(&output);
+    assert!(
+        said.contains("127.0.0.1:1") && said.contains("--fail-on connect-refused holds"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_resolv_conf_among_the_files_is_the_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let config = |args: &[&str]| json(args)["resolver_config"].clone();
+    let quoted = file(
+        "mail.txt",
+        "Hello,\n> nameserver 10.0.1.93\n> nameserver 10.0.1.95\n",
+    );
+    let copied = file("resolv.conf", "nameserver 10.0.1.95\n");
+    for (path, first, number) in [(&quoted, "10.0.1.93", 2), (&copied, "10.0.1.95", 1)] {
+        let among = config(&[CAPTURE, path, TRACE]);
+        assert_eq!(among["path"], **path, "{among}");
+        assert_eq!(among, config(&[CAPTURE, TRACE, "--resolv-conf", path]));
+        assert!(among.to_string().contains(first), "{among}");
+        let text = out(&analyze(&["--all", "--verify", CAPTURE, TRACE, path]));
+        let line = format!("(resolv.conf line {number})");
+        assert_eq!(text.contains(&line), first == "10.0.1.93", "{text}");
+    }
+    // In addition to a folder, and to a question.
+    assert_eq!(config(&[CASE, &copied])["path"], *copied);
+    let asked = presyn(&["whatif", CAPTURE, TRACE, &quoted, "--without", "10.0.1.93"]);
+    let asked = { asked }.output().unwrap();
+    assert_eq!(asked.status.code(), Some(0), "{}", err(&asked));
+    // Standard input is read as it comes.
+    let piped = presyn(&["analyze", CAPTURE, "-", "--format", "json"])
+        .write_stdin("nameserver 10.0.1.95\n")
+        .output()
+        .unwrap();
+    let piped: Value = serde_json::from_slice(&piped.stdout).unwrap();
+    assert_eq!(piped["resolver_config"]["path"], "-");
+    for (args, words) in [
+        (
+            &[&*quoted, &copied, CAPTURE][..],
+            "both look like a resolv.conf",
+        ),
+        (&[&*quoted], "the packet capture or the strace log"),
+    ] {
+        assert!(refused(args).contains(words), "{}", refused(args));
+    }
+}
+
+#[test]
+fn a_resolv_conf_without_a_nameserver_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("resolv.conf");
+    for text in ["", "# gone\noptions timeout:1\n", "nameserver ns.example\n"] {
+        fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        for args in [&[CAPTURE, path][..], &[CAPTURE, "--resolv-conf", path]] {
+            let warnings = json(args)["warnings"].to_string();
+            assert!(
+                warnings.contains("no nameserver line"),
+                "{text}: {warnings}"
+            );
+        }
+        let asked = presyn(&["whatif", CASE, "--resolv-conf", path]).output();
+        assert!(err(&asked.unwrap()).contains("no nameserver line"));
+    }
+    assert!(
+        !json(&[CASE])["warnings"]
+            .to_string()
+            .contains("no nameserver line")
+    );
+}
+
+#[test]
+fn a_folder_of_cases_names_them() {
+    for folder in ["captures", "captures/"] {
+        let said = refused(&[folder]);
+        assert!(said.contains("name them: captures/*/"), "{said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    let said = refused(&[folder.path().to_str().unwrap()]);
+    assert!(!said.contains("*/"), "{said}");
+}
+
+#[test]
+fn a_target_may_be_a_name_that_the_case_knows() {
+    let delays = |args: &[&str]| json(args)["delays"].clone();
+    let by_address = delays(&["--target", "192.168.110.231:80", CASE]);
+    assert_eq!(by_address.as_array().unwrap().len(), 1);
+    for name in ["web.example.lab:80", "WEB.Example.lab.:80"] {
+        assert_eq!(delays(&["--target", name, CASE]), by_address, "{name}");
+    }
+    assert_eq!(
+        delays(&["--target", "web.example.lab:81", CASE]),
+        Value::Array(vec![])
+    );
+    // From the hosts file, where no lookup is.
+    let hosts = "captures/hosts-file";
+    let all = delays(&[hosts]);
+    assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+    assert_eq!(delays(&["--target", "web.example.lab:80", hosts]), all);
+    let other = json(&["--target", "wob.example.lab:80", CASE]);
+    assert_eq!(other["delays"], Value::Array(vec![]));
+    let warnings = other["warnings"].to_string();
+    assert!(
+        warnings.contains("--target wob.example.lab")
+            && warnings.contains("address: web.example.lab"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn a_pid_that_is_not_in_the_trace_is_a_warning() {
+    let warned = |args: &[&str]| json(args)["warnings"].to_string().contains("--pid 1:");
+    assert!(warned(&["--pid", "1", CASE]));
+    assert!(!warned(&["--pid", "11797", CASE]));
+    assert!(!warned(&["--pid", "1", "--pid", "11797", CASE]));
+}
+
+#[test]
+fn a_misspelt_finding_is_answered_with_the_nearest() {
+    for (word, meant) in [
+        ("resolver-silant", "did you mean resolver-silent?"),
+        ("something", "presyn explain lists them"),
+    ] {
+        let output = presyn(&["explain", word]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains(meant), "{}", err(&output));
+    }
+}
+
+#[test]
+fn completions_know_findings_conditions_users_and_interfaces() {
+    let script = out(&presyn(&["completions", "bash"]).output().unwrap());
+    let complete = |words: &str| {
+        let ask = format!(
+            "{script}\nCOMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             $(complete -p presyn | sed 's/.*-F \\([^ ]*\\).*/\\1/') presyn \
+             \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output = std::process::Command::new("bash")
+            .args(["--norc", "-c", &ask])
+            .output()
+            .unwrap();
+        out(&output).trim_end().to_owned()
+    };
+    for (words, values) in [
+        ("presyn explain resolver-s", "resolver-silent resolver-slow"),
+        ("presyn analyze --fail-on resolver-si", "resolver-silent"),
+        ("presyn run --fail-on una", "unanswered"),
+        ("presyn run -u roo", "root"),
+        ("presyn run --user roo", "root"),
+        ("presyn run -i l", "lo"),
+        ("presyn run --interface an", "any"),
+    ] {
+        assert_eq!(complete(words), values, "{words}");
+    }
+    for (shell, words) in [
+        (
+            "zsh",
+            &[":IFACE:_net_interfaces", ":USER:_users", "resolver-silent"][..],
+        ),
+        (
+            "fish",
+            &[
+                "-l interface -x",
+                "__fish_complete_users",
+                "resolver-silent",
+            ],
+        ),
+    ] {
+        let script = out(&presyn(&["completions", shell]).output().unwrap());
+        for word in words {
+            assert!(script.contains(word), "{shell}: no {word}");
+        }
+    }
+}
+
+#[test]
+fn help_of_run_stands_under_headings_and_says_whose_resolv_conf() {
+    let help = |command: &str| out(&presyn(&[command, "--help"]).output().unwrap());
+    let run = help("run");
+    for heading in [
+        "Command:",
+        "Capture:",
+        "Trace:",
+        "Case:",
+        "Report:",
+        "Exit status:",
+    ] {
+        assert!(run.lines().any(|line| line == heading), "{heading}: {run}");
+    }
+    for (command, words) in [
+        ("run", "The command sees this file as its /etc/resolv.conf"),
+        ("analyze", "The client's resolv.conf at the time of the run"),
+        ("whatif", "the change to try"),
+    ] {
+        let help = help(command);
+        assert!(help.contains(words), "{command}: {help}");
+    }
+}

@@ -198,7 +198,7 @@ fn explained_of(
         dns_ports: vec![53],
         resolv_conf: Some(ResolvConf::parse(conf)),
         limits,
-        target,
+        target: target.clone(),
         capture: Some(CaptureFacts::default()),
         ..Setup::default()
     });
@@ -353,10 +353,10 @@ fn two_captures_of_the_same_traffic_count_it_once() {
 /// Whoever asks about one server gets all of its accounts, however quick it was.
 #[test]
 fn the_connections_of_the_target_stay() {
-    let target = Some(Endpoint::new(server(150), 443).into());
+    let target: Option<Target> = Some(Endpoint::new(server(150), 443).into());
     let events = busy(30_000);
     let delays = |limits| {
-        let (report, _) = explained_of(vec![events.clone()], limits, target);
+        let (report, _) = explained_of(vec![events.clone()], limits, target.clone());
         report.delays.iter().map(delay).collect::<Vec<_>>()
     };
     let whole = delays(Limits::ALL);

@@ -9,6 +9,7 @@ use presyn::cli::Cli;
 use presyn::explain::finding;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// The blocks of a Markdown file that are fenced as this language.
 fn fenced(file: &str, language: &str) -> Vec<String> {
@@ -200,4 +201,54 @@ fn the_example_for_duckdb_runs() {
         assert_eq!(found, 1, "{start} in\n{rows}{complaints}");
     }
     assert_eq!(rows.lines().count(), 20, "{rows}");
+}
+
+#[test]
+fn the_job_for_cron_works_from_the_first_night_on() {
+    let blocks = fenced("RUNBOOK.md", "sh");
+    let job = blocks
+        .iter()
+        .find(|block| block.contains("--fail-on worse"));
+    let folder = tempfile::tempdir().unwrap();
+    let tool = |name: &str, script: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    // Tracing needs no right; what there is to wait for is the test's.
+    let presyn = env!("CARGO_BIN_EXE_presyn");
+    tool(
+        "presyn",
+        &format!(
+            "case $1 in run) shift; exec {presyn} run --no-capture \"$@\";; esac\nexec {presyn} \"$@\""
+        ),
+    );
+    tool("mail", "cat > mailed");
+    let night = |curl: &str| {
+        tool("curl", curl);
+        let path = format!(
+            "{}:{}",
+            folder.path().display(),
+            std::env::var("PATH").unwrap()
+        );
+        let output = std::process::Command::new("sh")
+            .args(["-c", job.unwrap()])
+            .env("PATH", path)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert_eq!(
+            String::from_utf8_lossy(&said),
+            "",
+            "cron mails what a job prints"
+        );
+        assert_eq!(output.status.code(), Some(0));
+        assert!(folder.path().join("last.json").exists());
+        folder.path().join("mailed").exists()
+    };
+    let connect = "exec python3 -c 'import socket; socket.socket().connect_ex((\"127.0.0.1\", 1))'";
+    assert!(!night("exit 0"), "the first night");
+    assert!(!night("exit 0"), "nothing new");
+    assert!(night(connect), "a refused connection is new");
 }

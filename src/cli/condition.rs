@@ -1,5 +1,6 @@
 //! The conditions of `--fail-on`.
 
+use super::values::{QUANTITIES, nearest_finding};
 use crate::report::{FindingId, Report};
 use anyhow::{Context, Result, bail};
 
@@ -35,10 +36,23 @@ impl Condition {
                 other => bail!("--fail-on {text}: '{other}' cannot be measured; {FORMS}"),
             };
         }
-        match FindingId::from_name(text) {
-            Some(id) => Ok(Self::Finding(id)),
+        if let Some(id) = FindingId::from_name(text) {
+            return Ok(Self::Finding(id));
+        }
+        if QUANTITIES.contains(&text.trim()) {
+            bail!(
+                "--fail-on {text}: more than how many? Quote the condition: --fail-on '{text}>3'"
+            );
+        }
+        match nearest_finding(text) {
+            Some(name) => bail!("--fail-on {text}: there is no such finding; did you mean {name}?"),
             None => bail!("--fail-on {text}: there is no such finding; {FORMS}"),
         }
+    }
+
+    /// Reads all that were typed.
+    pub fn parse_all(texts: &[String]) -> Result<Vec<Self>> {
+        texts.iter().map(|text| Self::parse(text)).collect()
     }
 
     /// Whether it holds of a report.
@@ -77,8 +91,11 @@ mod tests {
         }
         for (text, word) in [
             ("", "no such finding"),
-            ("resolver-silence", "presyn explain"),
-            ("unanswered", "unanswered>N"),
+            ("resolver-silence", "did you mean resolver-silent?"),
+            ("no-such-thing", "presyn explain"),
+            // As a completion leaves it, and as a shell does that took `>3` for a redirection.
+            ("unanswered", "--fail-on 'unanswered>3'"),
+            ("delay", "--fail-on 'delay>3'"),
             ("delay=3", "delay>SECONDS"),
             ("delay<3", "delay>SECONDS"),
             ("delay>=3", "number of seconds"),

@@ -4,8 +4,8 @@
 /// `presyn`.
 pub const PRESYN: &str = "\
 Examples:
-  sudo presyn run -- curl -s http://web.example/
-  presyn analyze slow.pcap strace.log
+  sudo presyn run curl -s http://web.example/
+  presyn analyze slow.pcap strace.log resolv.conf
   presyn diff before/ after/
   presyn explain resolver-silent
 
@@ -14,22 +14,23 @@ Exit status:
   1  a --fail-on condition holds, or check found that something is missing
   2  unusable input or usage
   3  a report was printed, but from damaged input
-  run ends as its command ended";
+  run exits as its command did; 125 to 127 when the command could not be run";
 
 /// `presyn analyze`.
 pub const ANALYZE: &str = "\
 Several folders are a case each; one that cannot be read is named, and the others are
 reported. Anything else is one case: the files of one run, or a folder and what it lacks.
+A resolv.conf among the files, as copied or quoted by a mail, is the client's.
 
 Conditions of --fail-on:
   FINDING        this finding is among the findings; presyn explain lists them
   delay>SECONDS  a client waited longer before its SYN, or for a lookup that failed
-  unanswered>N   more queries stayed unanswered, all name servers together
+  unanswered>N   more queries stayed unanswered, all resolvers together
 
 Examples:
   presyn analyze case/
-  presyn analyze slow.pcap strace.log
-  presyn analyze --resolv-conf resolv.conf --format json slow.pcap strace.log
+  presyn analyze slow.pcap strace.log resolv.conf
+  presyn analyze --target db.example:5432 --format json slow.pcap strace.log
   presyn analyze --format markdown case/ > ticket.md
   presyn analyze --format jsonl cases/*/ > cases.jsonl
   presyn analyze --fail-on resolver-silent --fail-on 'delay>3' case/
@@ -46,19 +47,31 @@ Exit status:
 /// `presyn run`.
 pub const RUN: &str = "\
 The report goes to standard error, or to --report FILE; standard output is the command's
-own. --format json and jsonl need --report.
+own. --format json and jsonl need --report. Options after CMD are the command's.
+
+Conditions of --fail-on, each of which prints one line when it holds, with --quiet too:
+  FINDING        this finding is among the findings; presyn explain lists them
+  delay>SECONDS  a client waited longer before its SYN, or for a lookup that failed
+  unanswered>N   more queries stayed unanswered, all resolvers together
 
 Examples:
-  sudo presyn run -- curl -s http://web.example/
-  sudo presyn run --save case/ -- zkCli.sh -server 192.168.110.231:8998
-  sudo presyn run --format markdown --report ticket.md -- psql -h db.example -c 'select 1'
+  sudo presyn run curl -s http://web.example/
+  sudo presyn run --save case/ zkCli.sh -server 192.168.110.231:8998
+  sudo presyn run -q --fail-on 'delay>3' curl -s -o /dev/null http://web.example/
+  sudo presyn run --format markdown --report ticket.md psql -h db.example -c 'select 1'
 
 Exit status:
-  presyn ends as the command ended; 125-127, as env(1), when it could not be run.";
+  The command's, with --fail-on too; to fail on a condition, --save and analyze --fail-on.
+  As env(1), when the command did not run:
+  125  presyn itself failed, usage errors included
+  126  the command cannot be executed
+  127  the command is not found";
 
 /// `presyn whatif`.
 pub const WHATIF: &str = "\
-Without a change it says what each of a few would do that may help the slowest connect.
+Without a change it lists a few that may help the slowest connect, with the effect of each.
+--resolv-conf is the change to try; --recorded-resolv-conf is what the client had, which a
+resolv.conf among the PATHs is too.
 
 Examples:
   presyn whatif case/
@@ -97,7 +110,7 @@ Examples:
   sudo presyn check
 
 Exit status:
-  0  presyn run works here
+  0  presyn run works on this host
   1  something is missing";
 
 /// `presyn explain`.

@@ -1,6 +1,7 @@
 //! `presyn run` and `presyn check`, as the terminal sees them.
 
 use super::output::{self, Screen};
+use super::condition::Condition;
 use super::{Format, Run, fallback, settings};
 use crate::case::strace;
 use crate::event::Event;
@@ -36,10 +37,11 @@ pub enum Ran {
 /// status.
 pub fn run(args: &Run) -> Result<Ran> {
     let prepared = settings::run(args).and_then(|(settings, plan)| {
+        let conditions = Condition::parse_all(&args.fail_on)?;
         let report_file = open_report(args, plan.launch.user.as_ref())?;
-        Ok((settings, plan, report_file))
+        Ok((settings, plan, conditions, report_file))
     });
-    let (settings, plan, report_file) = match prepared {
+    let (settings, plan, conditions, report_file) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             output::complain(&error);
@@ -56,6 +58,7 @@ pub fn run(args: &Run) -> Result<Ran> {
         } else {
             Screen::of(io::stderr(), args.report.color)
         },
+        conditions,
         report_file,
         // Without it a report that cannot be written is lost; the command runs all the same.
         spare: memfd_create(c"presyn-report", MFdFlags::MFD_CLOEXEC)
@@ -108,6 +111,8 @@ fn escape_lines(text: &str) -> String {
 struct Terminal<'a> {
     args: &'a Run,
     settings: &'a Settings,
+    /// Of `--fail-on`.
+    conditions: Vec<Condition>,
     /// Opened before the command starts, by the tracing process.
     report_file: Option<File>,
     /// What the report is written on.
@@ -143,6 +148,15 @@ impl Terminal<'_> {
             Err(error) => say(&format!(
                 "the report could not be written anywhere: {error}"
             )),
+        }
+    }
+
+    /// A line for each condition of `--fail-on` that holds, with `--quiet` too: whoever gives one waits for that line. The
+    /// exit status is the command's.
+    fn say_what_holds(&self, report: &Report) {
+        let typed = self.args.fail_on.iter().zip(&self.conditions);
+        for (text, _) in typed.filter(|(_, condition)| condition.holds(report)) {
+            say(&escape(&format!("--fail-on {text} holds")));
         }
     }
 
@@ -190,10 +204,15 @@ impl Listener for Terminal<'_> {
     }
 
     fn report(&mut self, gathered: Gathered) -> bool {
-        if self.args.quiet && self.report_file.is_none() {
+        let wanted = !self.args.quiet || self.report_file.is_some();
+        if !wanted && self.conditions.is_empty() {
             return true;
         }
         let report = pipeline::report(gathered, self.settings);
+        self.say_what_holds(&report);
+        if !wanted {
+            return true;
+        }
         let to_file = self.report_file.is_some();
         // A blank line between the command's words and presyn's.
         let mut text = if to_file { Vec::new() } else { vec![b'\n'] };

@@ -3,6 +3,7 @@
 use super::Cli;
 use anyhow::{Context, Result};
 use clap::CommandFactory;
+use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use std::fs;
@@ -29,9 +30,44 @@ pub fn write(folder: Option<&Path>, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
+/// Interfaces and users in bash, for which its generator knows no hint.
+const BASH: &str = r#"
+_presyn_of_this_host() {
+    local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}"
+    case "${COMP_WORDS[1]} $prev" in
+        "run -i"|"run --interface")
+            COMPREPLY=($(compgen -W "any $(command ls /sys/class/net 2>/dev/null)" -- "$cur")) ;;
+        "run -u"|"run --user")
+            COMPREPLY=($(compgen -u -- "$cur")) ;;
+        *)
+            _presyn "$@" ;;
+    esac
+}
+complete -F _presyn_of_this_host -o bashdefault -o default presyn
+"#;
+
+/// Interfaces in fish; users it knows.
+const FISH: &str = r#"
+complete -c presyn -n "__fish_seen_subcommand_from run" -s i -l interface -x -a "any (command ls /sys/class/net)"
+"#;
+
 /// Prints completions for a shell.
-pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) {
-    clap_complete::generate(shell, &mut Cli::command(), "presyn", out);
+pub fn completions(shell: Shell, out: &mut dyn Write) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "presyn", &mut script);
+    let script = String::from_utf8(script).context("completions are text")?;
+    match shell {
+        Shell::Bash => write!(out, "{script}{BASH}"),
+        Shell::Fish => write!(out, "{script}{FISH}"),
+        // zsh has a function for interfaces, and clap no hint for it.
+        Shell::Zsh => write!(
+            out,
+            "{}",
+            script.replace(":IFACE:_default", ":IFACE:_net_interfaces")
+        ),
+        _ => write!(out, "{script}"),
+    }
+    .context("cannot print completions")
 }
 
 fn page(command: &clap::Command, name: &str, out: &mut dyn Write) -> io::Result<()> {

@@ -8,7 +8,7 @@ use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::Name;
 use crate::explain::assemble::Limits;
 use crate::explain::whatif::Change;
-use crate::flow::{DNS_PORT, Endpoint, Target};
+use crate::flow::{DNS_PORT, Endpoint, Target, TargetHost};
 use crate::input::progress::Progress;
 use crate::input::selection::{Moment, Selection};
 use crate::pipeline::Settings;
@@ -27,12 +27,7 @@ use std::path::PathBuf;
 /// Settings of an analysis.
 pub fn analyze(args: &Analyze) -> Result<(Settings, InputOptions, Vec<Condition>)> {
     let (settings, inputs) = recorded(&args.report, &args.reading, args.resolv_conf.clone())?;
-    let conditions = args
-        .fail_on
-        .iter()
-        .map(|c| Condition::parse(c))
-        .collect::<Result<_>>()?;
-    Ok((settings, inputs, conditions))
+    Ok((settings, inputs, Condition::parse_all(&args.fail_on)?))
 }
 
 /// Settings of a question, and the question; `None`: whatever may help.
@@ -49,6 +44,12 @@ pub fn whatif(args: &Whatif) -> Result<(Settings, InputOptions, Option<Change>)>
         let text = bounded::whole_text(path)
             .with_context(|| format!("--resolv-conf {} cannot be read", path.display()))?;
         let conf = ResolvConf::parse(&text);
+        if conf.nameservers.is_empty() {
+            bail!(
+                "--resolv-conf {}: no nameserver line with an address",
+                path.display()
+            );
+        }
         Ok::<_, anyhow::Error>((path.display().to_string(), conf))
     });
     let words = args.options.iter().flat_map(|o| o.split_whitespace());
@@ -69,6 +70,7 @@ fn recorded(
     resolv_conf: Option<PathBuf>,
 ) -> Result<(Settings, InputOptions)> {
     let mut settings = report(wanted)?;
+    settings.pids.clone_from(&reading.pid);
     settings.clock = Given {
         offset: reading.clock_offset.map(seconds).transpose()?,
         utc_offset: reading.tz.as_deref().map(zone).transpose()?,
@@ -82,8 +84,12 @@ fn recorded(
             progress: Progress::default(),
         },
         resolv_conf,
-        limits: settings.limits,
-        target: settings.target,
+        // Which addresses a name has is known when all is read: nothing may be evicted before.
+        limits: match settings.target.as_ref().map(|target| &target.host) {
+            Some(TargetHost::Name(_)) => Limits::ALL,
+            Some(TargetHost::Any | TargetHost::At(_)) | None => settings.limits,
+        },
+        target: settings.target.clone(),
         pids: settings.pids.clone(),
         clock: settings.clock,
     };
@@ -117,6 +123,7 @@ fn moment(text: &str) -> Result<Moment> {
 
 /// What to run, capture and save.
 pub fn run(args: &Run) -> Result<(Settings, Plan)> {
+    refuse_pid(args)?;
     let format = args.report.format;
     if matches!(format, Format::Json | Format::Jsonl) && args.report_file.is_none() {
         bail!(
@@ -157,6 +164,24 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
     ))
 }
 
+/// Whoever types `-p PID` means strace's attach, or the selection of `analyze`, whose ids exist only after a run.
+fn refuse_pid(args: &Run) -> Result<()> {
+    let Some(pid) = args.pid.first() else {
+        return Ok(());
+    };
+    if args.command.is_empty() {
+        bail!(
+            "presyn cannot attach to a running process; start the command again under presyn run, or record process {pid} with \
+             tcpdump -i any -w packets.pcap and strace -f -ttt -T -yy -p {pid} -e trace=network,poll,close -o syscalls.strace, \
+             then presyn analyze packets.pcap syscalls.strace"
+        );
+    }
+    bail!(
+        "--pid chooses processes of a recorded case: presyn run --save CASE, then presyn analyze --pid {pid} CASE; presyn \
+         cannot attach to a running process"
+    );
+}
+
 /// What the command is to see as its resolv.conf, read as the run's user would.
 fn resolv_conf(args: &Run, user: Option<&User>) -> Result<Option<tracer::ResolvConf>> {
     let Some(path) = &args.resolv_conf else {
@@ -174,7 +199,6 @@ pub fn report(args: &ReportArgs) -> Result<Settings> {
     dns_ports.extend(args.dns_port.iter().copied().filter(|p| *p != DNS_PORT));
     Ok(Settings {
         dns_ports,
-        pids: args.pid.clone(),
         target: args.target.as_deref().map(target).transpose()?,
         // Whoever counts lines would take a cut list for the whole.
         limits: if args.all || args.format == Format::Jsonl {
@@ -217,16 +241,58 @@ fn zone(text: &str) -> Result<Span> {
     Ok(Span(i64::from(now.seconds()) * SECOND))
 }
 
-/// `ADDRESS:PORT`, `[V6]:PORT` or `:PORT`.
+/// `HOST:PORT`, `[V6]:PORT` or `:PORT`.
 fn target(text: &str) -> Result<Target> {
-    if let Some(port) = text.strip_prefix(':') {
-        let port = port
-            .parse()
-            .with_context(|| format!("--target {text}: not a port"))?;
-        return Ok(Target { ip: None, port });
+    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+        return Ok(Endpoint::from(address).into());
     }
-    let address: std::net::SocketAddr = text
-        .parse()
-        .with_context(|| format!("--target {text}: give ADDRESS:PORT, [V6]:PORT or :PORT"))?;
-    Ok(Endpoint::from(address).into())
+    let forms = || format!("--target {text}: give HOST:PORT, [V6]:PORT or :PORT");
+    let (host, port) = text.rsplit_once(':').with_context(forms)?;
+    let port = port.parse().with_context(forms)?;
+    let is_name =
+        |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, ':' | '[' | ']' | '/');
+    let host = match host {
+        "" => TargetHost::Any,
+        name if name.chars().all(is_name) => TargetHost::Name(name.into()),
+        _ => bail!(forms()),
+    };
+    Ok(Target { host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_read_or_refused_with_the_forms() {
+        let read = |text| target(text).map(|t| (t.host, t.port)).ok();
+        let at = |ip: &str| Some(TargetHost::At(ip.parse().unwrap()));
+        for (text, host) in [
+            (":80", Some(TargetHost::Any)),
+            ("192.0.2.1:80", at("192.0.2.1")),
+            ("[2001:db8::1]:80", at("2001:db8::1")),
+            ("[::ffff:192.0.2.1]:80", at("192.0.2.1")),
+            (
+                "web.example:80",
+                Some(TargetHost::Name("web.example".into())),
+            ),
+        ] {
+            assert_eq!(read(text), host.map(|host| (host, 80)), "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            "80",
+            "web.example",
+            "web:http",
+            "2001:db8::1:80",
+            "[::1:80",
+            "http://web:80",
+            "a b:80",
+            "web:99999",
+        ] {
+            let said = target(text).map_or_else(|e| e.to_string(), |t| format!("{t:?}"));
+            assert!(said.contains("give HOST:PORT"), "{text}: {said}");
+        }
+    }
 }

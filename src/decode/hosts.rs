@@ -1,6 +1,7 @@
 //! The hosts file (hosts(5)): an address, then its names; `#` begins a comment.
 
 use std::cmp::Ordering;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -33,6 +34,19 @@ impl Hosts {
             .get_or_init(|| sorted(&self.text))
             .binary_search_by(|known| order(&self.text[known.clone()], name))
             .is_ok()
+    }
+
+    /// The addresses of this name, in order of their lines.
+    pub fn addresses(&self, name: &str) -> impl Iterator<Item = IpAddr> {
+        let name = name.trim_end_matches('.');
+        self.text.lines().filter_map(move |line| {
+            let line = line.split('#').next().unwrap_or_default();
+            let mut words = line.split_whitespace();
+            let address = words.next()?.parse().ok()?;
+            { words }
+                .any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(name))
+                .then_some(address)
+        })
     }
 }
 

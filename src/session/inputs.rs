@@ -1,6 +1,7 @@
 //! The files a user names: which are captures, which are traces, which folder is a case.
 
 mod found;
+mod resolver_file;
 mod together;
 
 use crate::bounded::Patient;
@@ -18,7 +19,7 @@ use crate::pipeline::Gathered;
 use crate::source::capture_file::{self, CaptureFileError, CaptureOptions};
 use crate::source::strace_log::{self, StraceLogError};
 use crate::time::Timestamp;
-use found::{Found, Stream, file, folder, refuse_foreign, text};
+use found::{Found, Stream, file, folder, stream, text};
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -60,6 +61,32 @@ pub enum InputError {
     #[error("{path}: the folder holds no packet capture and no strace log")]
     NothingInFolder {
         /// Path as given.
+        path: String,
+    },
+    /// A folder of case folders.
+    #[error(
+        "{path}: the folder holds no packet capture and no strace log, but its subfolders do; name them: {below}"
+    )]
+    FolderOfCases {
+        /// Path as given.
+        path: String,
+        /// The subfolders, as a shell lists them.
+        below: String,
+    },
+    /// Two files that both look like the client's resolv.conf.
+    #[error("{first} and {second} both look like a resolv.conf; name one of them")]
+    TwoResolverFiles {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
+    /// A resolv.conf, and nothing that it belongs to.
+    #[error(
+        "{path} is a resolv.conf; name the packet capture or the strace log of the run as well"
+    )]
+    OnlyResolverFile {
+        /// Its path.
         path: String,
     },
     /// A folder with more than one run.
@@ -133,20 +160,22 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     let mut found = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            let stream = Stream::new(
-                path,
-                Box::new(Patient {
-                    file: io::stdin(),
-                    progress: options.capture.progress.clone(),
-                }),
-            )?;
-            refuse_foreign("-", &stream.head)?;
-            found.push(Found::Stream(stream));
+            let stdin = Patient {
+                file: io::stdin(),
+                progress: options.capture.progress.clone(),
+            };
+            found.push(stream(Stream::new(path, Box::new(stdin))?)?);
         } else if path.is_dir() {
             folder(path, &mut found, &mut gathered)?;
         } else {
             found.push(file(path, &options.capture.progress)?);
         }
+    }
+    let named = take_resolver_file(&mut found)?;
+    let given = named.is_some() || options.resolv_conf.is_some();
+    if named.is_some() {
+        // In a case folder it stands for the one that the folder lacks, or has wrong.
+        gathered.resolv_conf = named;
     }
     if let Some(path) = &options.resolv_conf {
         gathered.resolv_conf = Some((path.display().to_string(), text(path)?));
@@ -161,7 +190,7 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     );
     let read = read_all(found, options, &mut gathered);
     progress.end();
-    if options.resolv_conf.is_some() {
+    if given {
         // What the user gives goes before what the client saw.
         let is_files = |e: &Event| matches!(&e.what, What::Life(life) if matches!(life.change, Change::Files(_)));
         for (_, events) in &mut gathered.traces {
@@ -169,6 +198,30 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
         }
     }
     read.map(|()| gathered)
+}
+
+/// Takes the client's resolv.conf out of the files that were named.
+fn take_resolver_file(found: &mut Vec<Found>) -> Result<Option<(String, String)>, InputError> {
+    let mut named = None;
+    let mut others = Vec::new();
+    for one in found.drain(..) {
+        match (one, &named) {
+            (Found::ResolverFile(path, text), None) => named = Some((path, text)),
+            (Found::ResolverFile(second, _), Some((first, _))) => {
+                let first = first.clone();
+                return Err(InputError::TwoResolverFiles { first, second });
+            }
+            (other, _) => others.push(other),
+        }
+    }
+    *found = others;
+    match &named {
+        Some((path, _)) if found.is_empty() => {
+            let path = path.clone();
+            Err(InputError::OnlyResolverFile { path })
+        }
+        _ => Ok(named),
+    }
 }
 
 fn read_all(
@@ -237,6 +290,8 @@ fn read(
             let facts = strace_log::read(&path, input, progress, sink)?;
             gathered.traces.push((facts, Vec::new()));
         }
+        // Taken out before.
+        Found::ResolverFile(..) => {}
         Found::Own(path) => {
             let trace = jsonl::read(&path, input, progress, sink)?;
             own(trace, eviction.first(), gathered);
@@ -273,7 +328,7 @@ fn setup(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Setup 
         dns_ports: dns_ports(options),
         resolv_conf: conf.map(|(_, text)| ResolvConf::parse(text)),
         limits: if bounded { options.limits } else { Limits::ALL },
-        target: options.target,
+        target: options.target.clone(),
         pids: options.pids.clone(),
         capture: (captures > 0).then(|| CaptureFacts {
             filter: options.capture.filter.clone(),

@@ -3,17 +3,24 @@
 use super::story::same_story;
 use super::{Index, Subject};
 use crate::explain::Case;
+use crate::flow::TargetHost;
 use crate::join::connect::{Connection, Role};
 use crate::join::{Asker, ConnectionId, Id, Origin, Query};
 use crate::time::Timestamp;
+use std::collections::HashSet;
+use std::net::IpAddr;
 
 /// The subjects of a case: every attempt to reach a server, and every lookup that no such attempt of
 /// the same asker followed.
 pub fn subjects(case: &Case, index: &Index) -> Vec<Subject> {
     let joined = case.joined;
     let mut list: Vec<Subject> = Vec::new();
+    let chosen: HashSet<IpAddr> = match case.target.map(|target| &target.host) {
+        Some(TargetHost::Name(name)) => case.addresses_of(name).collect(),
+        Some(TargetHost::Any | TargetHost::At(_)) | None => HashSet::new(),
+    };
     for (c, connection) in joined.connections.entries() {
-        if is_subject(case, connection) {
+        if is_subject(connection) && is_wanted(case, &chosen, connection) {
             list.push(Subject::Connection(c));
         }
     }
@@ -28,12 +35,18 @@ pub fn subjects(case: &Case, index: &Index) -> Vec<Subject> {
     list
 }
 
-fn is_subject(case: &Case, connection: &Connection) -> bool {
-    connection.role == Role::Server
-        && connection.reached().is_some()
-        && case.target.is_none_or(|t| {
-            t.includes(connection.to) || connection.wire_to.is_some_and(|to| t.includes(to))
-        })
+fn is_subject(connection: &Connection) -> bool {
+    connection.role == Role::Server && connection.reached().is_some()
+}
+
+/// Whether the user wants to see a connection; `chosen` are the addresses of the host, where it was chosen by name.
+fn is_wanted(case: &Case, chosen: &HashSet<IpAddr>, connection: &Connection) -> bool {
+    case.target.is_none_or(|target| {
+        let ends = [Some(connection.to), connection.wire_to];
+        ends.into_iter()
+            .flatten()
+            .any(|end| target.includes(end, chosen))
+    })
 }
 
 /// The window of a subject.

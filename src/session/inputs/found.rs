@@ -1,6 +1,6 @@
 //! What the paths that a user names turn out to be.
 
-use super::InputError;
+use super::{InputError, resolver_file};
 use crate::bounded::{self, Opened};
 use crate::case::{SYSCALLS, TRACE, jsonl};
 use crate::decode::foreign::{Foreign, foreign};
@@ -20,6 +20,8 @@ pub(super) enum Found {
     Trace(PathBuf),
     /// A trace that presyn took.
     Own(PathBuf),
+    /// The client's resolv.conf: where it was read, and its text.
+    ResolverFile(String, String),
     /// Standard input or a pipe: its kind shows in its first bytes.
     Stream(Stream),
 }
@@ -54,6 +56,7 @@ impl Found {
         match self {
             Self::Capture(path) | Self::Trace(path) | Self::Own(path) => path.display().to_string(),
             Self::Stream(stream) => stream.name.clone(),
+            Self::ResolverFile(path, _) => path.clone(),
         }
     }
 
@@ -62,7 +65,7 @@ impl Found {
         match self {
             Self::Capture(_) => true,
             Self::Stream(stream) => capture_file::sniff(&stream.head),
-            Self::Trace(_) | Self::Own(_) => false,
+            Self::Trace(_) | Self::Own(_) | Self::ResolverFile(..) => false,
         }
     }
 
@@ -71,7 +74,7 @@ impl Found {
         let bytes = match self {
             Self::Capture(path) => head(open(path).ok()?, path).ok()?,
             Self::Stream(stream) => stream.head.clone(),
-            Self::Trace(_) | Self::Own(_) => return None,
+            Self::Trace(_) | Self::Own(_) | Self::ResolverFile(..) => return None,
         };
         let options = CaptureOptions::default();
         let facts = capture_file::read_from(&bytes[..], "", 0, &options, &mut |_| ());
@@ -86,6 +89,8 @@ impl Found {
                 facts.map(|facts| facts.len())
             }
             Self::Stream(_) => None,
+            // Read already.
+            Self::ResolverFile(..) => Some(0),
         }
     }
 }
@@ -103,9 +108,7 @@ pub(super) fn file(path: &Path, progress: &Progress) -> Result<Found, InputError
     let head = match bounded::open(path, progress).map_err(|e| unreadable(path, e))? {
         Opened::Regular(file) => head(file, path)?,
         Opened::Pipe(pipe) => {
-            let stream = Stream::new(path, pipe)?;
-            refuse_foreign(&name, &stream.head)?;
-            return Ok(Found::Stream(stream));
+            return stream(Stream::new(path, pipe)?);
         }
     };
     refuse_foreign(&name, &head)?;
@@ -118,9 +121,26 @@ pub(super) fn file(path: &Path, progress: &Progress) -> Result<Found, InputError
     } else if is_capture_name(path) || head.contains(&0) {
         // Let the capture reader say what is wrong with it.
         Ok(Found::Capture(path.to_owned()))
+    } else if resolver_file::recognised(path, &head) {
+        Ok(Found::ResolverFile(name, text(path)?))
     } else {
         Ok(Found::Trace(path.to_owned()))
     }
+}
+
+/// What standard input or a pipe holds.
+pub(super) fn stream(mut stream: Stream) -> Result<Found, InputError> {
+    refuse_foreign(&stream.name, &stream.head)?;
+    let head = &stream.head;
+    let is_other = capture_file::sniff(head) || jsonl::is_trace(head) || strace_log::sniff(head);
+    // A longer one than what is read to recognise it would be cut silently.
+    let whole = (head.len() as u64) < SNIFF;
+    if is_other || !whole || !resolver_file::recognised(Path::new(&stream.name), head) {
+        return Ok(Found::Stream(stream));
+    }
+    let text = String::from_utf8_lossy(&std::mem::take(&mut stream.head)).into_owned();
+    let text = resolver_file::unquoted(&text).into_owned();
+    Ok(Found::ResolverFile(stream.name, text))
 }
 
 /// Refuses what is of another program's making, by its contents.
@@ -169,7 +189,8 @@ pub(super) fn head(file: impl Read, path: &Path) -> Result<Vec<u8>, InputError> 
 
 /// A file that the user named as resolv.conf: it is that, or an error.
 pub(super) fn text(path: &Path) -> Result<String, InputError> {
-    bounded::whole_text(path).map_err(|e| unreadable(path, e))
+    let text = bounded::whole_text(path).map_err(|e| unreadable(path, e))?;
+    Ok(resolver_file::unquoted(&text).into_owned())
 }
 
 /// A file of a case, as much of it as is read; a remark says where that is not all.
@@ -190,6 +211,30 @@ fn unreadable(path: &Path, source: io::Error) -> InputError {
         path: path.display().to_string(),
         source,
     }
+}
+
+/// So many subfolders are looked into before a folder is said to hold no case.
+const MOST_SUBFOLDERS: usize = 100;
+
+/// Whether subfolders of a folder are cases.
+fn holds_cases(path: &Path) -> bool {
+    let entries = fs::read_dir(path).into_iter().flatten();
+    let folders = { entries.filter_map(Result::ok) }
+        .filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()))
+        .take(MOST_SUBFOLDERS);
+    folders.map(|e| e.path()).any(|sub| {
+        let files = fs::read_dir(sub).into_iter().flatten();
+        { files.filter_map(Result::ok) }
+            .map(|e| e.path())
+            .any(|file| {
+                let head = bounded::open_regular(&file)
+                    .ok()
+                    .and_then(|f| head(f, &file).ok());
+                head.is_some_and(|head| {
+                    capture_file::sniff(&head) || jsonl::is_trace(&head) || strace_log::sniff(&head)
+                })
+            })
+    })
 }
 
 /// A case folder: one capture, one trace, the host's resolver configuration. A folder made by plain
@@ -264,8 +309,15 @@ pub(super) fn folder(
         return Ok(());
     }
     if captures.is_empty() && traces.is_empty() {
-        return Err(InputError::NothingInFolder {
-            path: path.display().to_string(),
+        let path_shown = path.display().to_string();
+        return Err(if holds_cases(path) {
+            InputError::FolderOfCases {
+                // As it is typed, with one slash.
+                below: format!("{}/*/", path_shown.trim_end_matches('/')),
+                path: path_shown,
+            }
+        } else {
+            InputError::NothingInFolder { path: path_shown }
         });
     }
     found.extend(captures.into_iter().map(Found::Capture));
