@@ -90,7 +90,7 @@ fn every_finding_has_its_action() {
 
 #[test]
 fn every_command_line_of_the_documents_parses() {
-    for (file, least) in [("RUNBOOK.md", 10), ("README.md", 4)] {
+    for (file, least) in [("RUNBOOK.md", 10), ("README.md", 10)] {
         let mut found: Vec<Vec<String>> =
             fenced(file, "sh").iter().flat_map(|b| calls(b)).collect();
         let text = fs::read_to_string(file).unwrap();
@@ -130,14 +130,72 @@ fn every_example_of_the_help_parses() {
     }
 }
 
+/// With `UPDATE_README=1` the outputs are written into README.md again.
 #[test]
-fn the_comparison_in_the_readme_is_what_is_printed() {
-    let blocks = fenced("README.md", "text");
-    let shown = blocks.iter().find_map(|b| b.strip_prefix("$ presyn diff "));
-    let (args, shown) = shown.unwrap().split_once('\n').unwrap();
-    let mut diff = Command::new(env!("CARGO_BIN_EXE_presyn"));
-    let output = diff.arg("diff").args(args.split(' ')).output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), shown);
+fn what_the_readme_shows_is_what_is_printed() {
+    let update = std::env::var_os("UPDATE_README").is_some_and(|v| v == "1");
+    let mut text = fs::read_to_string("README.md").unwrap();
+    let mut commands = BTreeSet::new();
+    for block in fenced("README.md", "text") {
+        let Some(call) = block.strip_prefix("$ presyn ") else {
+            continue;
+        };
+        let (args, shown) = call.split_once('\n').unwrap();
+        let words: Vec<&str> = args.split(' ').collect();
+        let mut presyn = Command::new(env!("CARGO_BIN_EXE_presyn"));
+        let output = presyn.args(&words).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let printed = printed.trim_end();
+        commands.insert(words[0].to_owned());
+        if update {
+            text = text.replace(&block, &format!("$ presyn {args}\n{printed}"));
+        } else {
+            assert_eq!(printed, shown, "{args}: UPDATE_README=1 writes it again");
+        }
+    }
+    if update {
+        fs::write("README.md", text).unwrap();
+    }
+    assert_eq!(Vec::from_iter(commands), ["analyze", "diff", "whatif"]);
+}
+
+#[test]
+fn the_map_names_files_that_exist() {
+    let text = ["ARCHITECTURE.md", "CONTRIBUTING.md"]
+        .map(|file| fs::read_to_string(file).unwrap())
+        .concat();
+    let named = text.split('`').skip(1).step_by(2);
+    let named = named.filter(|code| {
+        ["src/", "tests/", "scripts/"]
+            .iter()
+            .any(|at| code.starts_with(at))
+            && !code.contains(' ')
+    });
+    let mut count = 0;
+    for path in named {
+        assert!(std::path::Path::new(path).exists(), "{path}");
+        count += 1;
+    }
+    assert!(count > 40, "{count}");
+}
+
+#[test]
+fn links_between_the_papers_lead_somewhere() {
+    for file in [
+        "README.md",
+        "RUNBOOK.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "COST.md",
+    ] {
+        let text = fs::read_to_string(file).unwrap();
+        for link in text.split("](").skip(1) {
+            let to = link.split(')').next().unwrap();
+            assert!(std::path::Path::new(to).exists(), "{file}: {to}");
+        }
+    }
 }
 
 /// A program that runs SQL from standard input, its arguments and what it is, if there is one.
