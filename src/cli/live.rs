@@ -1,7 +1,7 @@
 //! `presyn run` and `presyn check`, as the terminal sees them.
 
-use super::output::{self, Screen};
 use super::condition::Condition;
+use super::output::{self, Screen};
 use super::{Format, Run, fallback, settings};
 use crate::case::strace;
 use crate::event::Event;
