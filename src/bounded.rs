@@ -30,7 +30,7 @@ const NO_WRITER: Duration = Duration::from_secs(3);
 const KERNEL: [i64; 5] = [0x9fa0, 0x6265_6572, 0x7472_6163, 0x6462_6720, 0x6367_7270];
 
 /// What was opened.
-pub enum Opened {
+pub enum OpenedFile {
     /// A regular file: it may be opened again.
     Regular(File),
     /// A pipe: what is read is gone.
@@ -67,7 +67,7 @@ impl<F: AsFd> Read for Patient<F> {
 }
 
 /// Opens a capture, a log or a trace: a regular file, or a pipe with a writer. Anything else is refused by name.
-pub fn open(path: &Path, progress: &Progress) -> io::Result<Opened> {
+pub fn open(path: &Path, progress: &Progress) -> io::Result<OpenedFile> {
     // Without O_NONBLOCK the open of a FIFO waits for a writer, and so do reads of some files of the kernel.
     let file = OpenOptions::new()
         .read(true)
@@ -78,10 +78,12 @@ pub fn open(path: &Path, progress: &Progress) -> io::Result<Opened> {
     if kind.is_fifo() {
         let pipe = OwnedFd::from(file);
         let first = wait_for_writer(&pipe, progress)?;
-        Ok(Opened::Pipe(Box::new(Cursor::new(first).chain(Patient {
-            file: pipe,
-            progress: progress.clone(),
-        }))))
+        Ok(OpenedFile::Pipe(Box::new(Cursor::new(first).chain(
+            Patient {
+                file: pipe,
+                progress: progress.clone(),
+            },
+        ))))
     } else if kind.is_char_device() || kind.is_block_device() {
         refused("it is a device, not a file")
     } else if kind.is_dir() {
@@ -89,15 +91,15 @@ pub fn open(path: &Path, progress: &Progress) -> io::Result<Opened> {
     } else if is_kernels(statfs::fstatfs(&file)?.filesystem_type()) {
         refused("it is a file of the kernel's, not a recording")
     } else {
-        Ok(Opened::Regular(file))
+        Ok(OpenedFile::Regular(file))
     }
 }
 
 /// The same, for what must be a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     match open(path, &Progress::default())? {
-        Opened::Regular(file) => Ok(file),
-        Opened::Pipe(_) => Err(io::Error::new(
+        OpenedFile::Regular(file) => Ok(file),
+        OpenedFile::Pipe(_) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it is a pipe, not a file",
         )),
@@ -188,8 +190,8 @@ pub fn bytes(path: &Path, most: u64) -> io::Result<(Vec<u8>, bool)> {
         )
     } else {
         match open(path, &Progress::default())? {
-            Opened::Regular(file) => Box::new(file),
-            Opened::Pipe(pipe) => pipe,
+            OpenedFile::Regular(file) => Box::new(file),
+            OpenedFile::Pipe(pipe) => pipe,
         }
     };
     read_at_most(&mut reader, most)

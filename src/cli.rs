@@ -38,7 +38,7 @@ pub enum Command {
     /// Explain a recorded case: a case folder, or any mix of captures and strace logs.
     Analyze(Analyze),
     /// Run a command, trace and capture it, and explain what it waited for.
-    Run(Run),
+    Run(RunArgs),
     /// Estimate the delay with other resolvers or options.
     Whatif(Whatif),
     /// Compare two runs of one client: what went away, what is new, what it gained.
@@ -131,7 +131,7 @@ pub struct Whatif {
 /// `presyn run`.
 #[derive(Debug, Args)]
 #[command(after_help = help::RUN, override_usage = "presyn run [OPTIONS] [--] CMD [ARG]...")]
-pub struct Run {
+pub struct RunArgs {
     /// The command and its arguments. Options after CMD are the command's own; `--` before CMD is permitted.
     #[arg(
         trailing_var_arg = true,

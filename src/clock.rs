@@ -8,12 +8,12 @@ mod action;
 pub mod belonging;
 pub mod untimed;
 
-use crate::event::{Address, Event, Op, Packet, What};
+use crate::event::{Address, Event, EventKind, Op, Packet};
 use crate::flow::Endpoint;
 use crate::input::TraceClock;
 use crate::time::{SECOND, Span, Timestamp};
-use action::{Key, Peers};
-use belonging::{Belonging, Found};
+use action::{ActionKey, Peers};
+use belonging::{Belonging, ClockFit};
 use std::collections::HashMap;
 
 /// How a trace's times become the capture's times.
@@ -83,7 +83,7 @@ pub fn solve(
         let offset = densest(&near, resolution + CLOSE, clock).map_or(offset, |(low, ..)| low);
         let same =
             matches!(clock, TraceClock::Epoch { .. }) && offset.abs() <= SAME_CLOCK.max(resolution);
-        let found = Found {
+        let found = ClockFit {
             actions: actions(&all, offset, resolution + CALL_TO_PACKET),
             near: is_near(clock, offset),
         };
@@ -109,7 +109,7 @@ pub fn solve(
             belonging,
         };
     }
-    let found = Found {
+    let found = ClockFit {
         actions: 0,
         near: false,
     };
@@ -123,8 +123,8 @@ pub fn solve(
 const ONE_ACTION: Span = Span::millis(100);
 
 /// How many moments have a call and its packet at an offset.
-fn actions(pairs: &[Pair], offset: Span, window: Span) -> usize {
-    let agrees = |p: &&Pair| p.difference >= offset && p.difference - offset <= window;
+fn actions(pairs: &[ActionPair], offset: Span, window: Span) -> usize {
+    let agrees = |p: &&ActionPair| p.difference >= offset && p.difference - offset <= window;
     let mut calls: Vec<Timestamp> = pairs.iter().filter(agrees).map(|p| p.call).collect();
     calls.sort_unstable();
     let apart = ONE_ACTION.max(window);
@@ -148,7 +148,7 @@ fn is_near(clock: TraceClock, offset: Span) -> bool {
 pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> Solution {
     untimed::by_durations(events);
     let found = untimed::by_packets(events, packets, dns_ports);
-    let actions = Found {
+    let actions = ClockFit {
         actions: found,
         near: false,
     };
@@ -263,18 +263,18 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
 }
 
 /// A call and a packet that may be the same action.
-struct Pair {
+struct ActionPair {
     call: Timestamp,
     /// The packet's time minus the call's.
     difference: Span,
 }
 
 /// Everything that may be the same action.
-fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Pair> {
-    let mut seen: HashMap<Key, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
+fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<ActionPair> {
+    let mut seen: HashMap<ActionKey, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
     let mut peers = Peers::default();
     for event in calls {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             continue;
         };
         peers.follow(call);
@@ -283,12 +283,18 @@ fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Pair> {
                 to: Address::Inet(to),
                 ..
             } if dns_ports.contains(&to.port) => {
-                push(&mut seen.entry(Key::Resolver(*to)).or_default().0, event.at);
+                push(
+                    &mut seen.entry(ActionKey::Resolver(*to)).or_default().0,
+                    event.at,
+                );
             }
             Op::Connect {
                 to: Address::Inet(to),
                 ..
-            } => push(&mut seen.entry(Key::Syn(*to)).or_default().0, event.at),
+            } => push(
+                &mut seen.entry(ActionKey::Syn(*to)).or_default().0,
+                event.at,
+            ),
             Op::Send { messages, .. } => {
                 let peer = peers.peer(call);
                 for message in messages {
@@ -296,7 +302,7 @@ fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Pair> {
                         continue;
                     };
                     push(
-                        &mut seen.entry(Key::Query(to, dns.id)).or_default().0,
+                        &mut seen.entry(ActionKey::Query(to, dns.id)).or_default().0,
                         event.at,
                     );
                 }
@@ -307,19 +313,19 @@ fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Pair> {
     let mut last_query: HashMap<(Endpoint, Endpoint), Timestamp> = HashMap::new();
     for event in packets {
         match &event.what {
-            What::Packet(Packet::Dns { flow, message, .. }) if !message.response => {
-                if let Some(entry) = seen.get_mut(&Key::Query(flow.dst, message.id)) {
+            EventKind::Packet(Packet::Dns { flow, message, .. }) if !message.response => {
+                if let Some(entry) = seen.get_mut(&ActionKey::Query(flow.dst, message.id)) {
                     push(&mut entry.1, event.at);
                 }
                 // Only the first query of a socket follows its connect.
                 if last_query.insert((flow.src, flow.dst), event.at).is_none()
-                    && let Some(entry) = seen.get_mut(&Key::Resolver(flow.dst))
+                    && let Some(entry) = seen.get_mut(&ActionKey::Resolver(flow.dst))
                 {
                     push(&mut entry.1, event.at);
                 }
             }
-            What::Packet(Packet::Tcp { flow, flags, .. }) if flags.syn && !flags.ack => {
-                if let Some(entry) = seen.get_mut(&Key::Syn(flow.dst)) {
+            EventKind::Packet(Packet::Tcp { flow, flags, .. }) if flags.syn && !flags.ack => {
+                if let Some(entry) = seen.get_mut(&ActionKey::Syn(flow.dst)) {
                     push(&mut entry.1, event.at);
                 }
             }
@@ -327,18 +333,18 @@ fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<Pair> {
         }
     }
     // A query's id names its packet; a connect to a resolver may be laid on any first query to it.
-    let exact = |(key, (calls, packets)): (&Key, &(Vec<_>, Vec<_>))| {
-        matches!(key, Key::Query(..)) && !calls.is_empty() && !packets.is_empty()
+    let exact = |(key, (calls, packets)): (&ActionKey, &(Vec<_>, Vec<_>))| {
+        matches!(key, ActionKey::Query(..)) && !calls.is_empty() && !packets.is_empty()
     };
     if seen.iter().any(exact) {
-        seen.retain(|key, _| !matches!(key, Key::Resolver(_)));
+        seen.retain(|key, _| !matches!(key, ActionKey::Resolver(_)));
     }
     let mut keys: Vec<_> = seen.into_iter().collect();
     keys.sort_by_key(|(_, (calls, packets))| (calls.first().copied(), packets.first().copied()));
     let mut all = Vec::new();
     for (_, (calls, packets)) in keys {
         for call in &calls {
-            all.extend(packets.iter().map(|packet| Pair {
+            all.extend(packets.iter().map(|packet| ActionPair {
                 call: *call,
                 difference: *packet - *call,
             }));

@@ -23,13 +23,13 @@ use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
 use std::fmt;
 use std::net::IpAddr;
-use view::View;
+use view::CaptureView;
 
 /// A packet that somebody looks for in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// What kind of packet.
-    pub kind: Kind,
+    pub kind: ClaimKind,
     /// Who would have sent it, where that is known.
     pub from: Option<IpAddr>,
     /// To whom.
@@ -42,15 +42,15 @@ impl Wanted {
     /// The client's address: whose query or SYN it is, or whom the answer was due to.
     fn client(&self) -> Option<IpAddr> {
         match self.kind {
-            Kind::Query | Kind::Syn => self.from,
-            Kind::Response | Kind::SynAnswer => self.to,
+            ClaimKind::Query | ClaimKind::Syn => self.from,
+            ClaimKind::Response | ClaimKind::SynAnswer => self.to,
         }
     }
 }
 
 /// Kinds of packet that negative claims are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ClaimKind {
     /// A DNS query.
     Query,
     /// A DNS response, or the ICMP error instead of it.
@@ -61,7 +61,7 @@ pub enum Kind {
     SynAnswer,
 }
 
-impl Kind {
+impl ClaimKind {
     fn is_dns(self) -> bool {
         matches!(self, Self::Query | Self::Response)
     }
@@ -210,7 +210,7 @@ pub enum Trust {
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     trust: Trust,
-    views: Vec<View>,
+    views: Vec<CaptureView>,
     traced: bool,
     waits: bool,
     /// Nobody can tell whether captures and traces are of one run.
@@ -221,7 +221,7 @@ pub struct Coverage {
 
 /// How the time that a client spent on a query shows in its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct WaitEvidence {
     /// How long it waited.
     pub waited: Span,
     /// Whether it gave up: asked again, asked another, or its last wait timed out. A wait that ended for something that
@@ -250,7 +250,7 @@ pub enum WaitEnd {
 
 /// What is known of an account beside its entries.
 #[derive(Clone, Copy, Debug)]
-pub struct Story {
+pub struct AccountFacts {
     /// Its time that nothing explains.
     pub unexplained: Span,
     /// The inputs began before it did, long enough to hold all of it.
@@ -270,8 +270,8 @@ impl Coverage {
         events: &[Event],
         (own, dns_ports): (bool, &[u16]),
     ) -> Self {
-        let views = captures.iter().map(|facts| View::new(facts, own));
-        let mut views: Vec<View> = views.collect();
+        let views = captures.iter().map(|facts| CaptureView::new(facts, own));
+        let mut views: Vec<CaptureView> = views.collect();
         view::look(&mut views, events, dns_ports);
         if !traces.is_empty() && !views.is_empty() {
             view::hold_against_calls(&mut views, events, dns_ports);
@@ -318,10 +318,12 @@ impl Coverage {
             Trust::Everything => return Ok(self.vouched()),
             Trust::Judged => {}
         }
-        if self.assumed && matches!(wanted.kind, Kind::Query | Kind::Syn) {
+        if self.assumed && matches!(wanted.kind, ClaimKind::Query | ClaimKind::Syn) {
             return Err(Blind::TwoRuns);
         }
-        if self.unread == Some(Blind::NoTimes) && matches!(wanted.kind, Kind::Query | Kind::Syn) {
+        if self.unread == Some(Blind::NoTimes)
+            && matches!(wanted.kind, ClaimKind::Query | ClaimKind::Syn)
+        {
             return Err(Blind::NoTimes);
         }
         let mut reason = Blind::NoCapture;
@@ -341,7 +343,7 @@ impl Coverage {
     ///
     /// # Errors
     /// Why they do not.
-    pub fn waited_in_vain(&self, patience: Patience) -> Result<Absence, Blind> {
+    pub fn waited_in_vain(&self, patience: WaitEvidence) -> Result<Absence, Blind> {
         let witness = Witness::Trace;
         match self.trust {
             Trust::Nothing => Err(Blind::Untrusted),
@@ -403,7 +405,7 @@ impl Coverage {
     /// What may be hidden.
     pub fn shows_everything(
         &self,
-        story: Story,
+        story: AccountFacts,
         from: Timestamp,
         until: Timestamp,
     ) -> Result<Absence, Blind> {

@@ -13,8 +13,8 @@ pub mod syscall;
 
 use crate::time::{Span, Timestamp};
 pub use call::{
-    Address, Call, Fd, FdNote, Local, Message, Op, Outcome, SocketFamily, SocketKind, SocketStyle,
-    Task,
+    Address, Call, CallOutcome, Fd, FdNote, Local, Op, SocketFamily, SocketKind, SocketType, Task,
+    Transfer,
 };
 pub use errno::Errno;
 pub use files::ResolverFiles;
@@ -30,16 +30,16 @@ pub struct Event {
     /// When: a packet's time of capture; a call's time of *entry*.
     pub at: Timestamp,
     /// The evidence: `FILE:N`.
-    pub place: Place,
+    pub place: Location,
     /// What.
-    pub what: What,
+    pub what: EventKind,
 }
 
 /// Where an event stands in its input, so that a reader can look it up.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub struct Place {
+pub struct Location {
     /// Index of the input among all inputs of the case, captures and traces counted together.
     pub input: u16,
     /// Packet number in a capture (Wireshark's frame number) or line number in a log, from 1.
@@ -50,32 +50,33 @@ pub struct Place {
 /// boxed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum EventKind {
     /// A packet of the capture.
     Packet(Packet),
     /// A system call of the trace, entry and exit together.
     Call(Box<Call>),
     /// A task began, became another program, got a signal or ended.
-    Life(Box<Life>),
+    Life(Box<Lifecycle>),
     /// The user-space stack of the call before it. [`crate::pipeline`] takes these out before anything is joined.
     Stack(Arc<Stack>),
 }
 
 /// Events in the life of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Life {
+pub struct Lifecycle {
     /// Whose.
     pub task: Task,
     /// What happened.
-    pub change: Change,
+    pub change: LifecycleChange,
 }
 
 /// What may happen to a task apart from its calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Change {
+pub enum LifecycleChange {
     /// First seen (attached, or reported by its parent's clone).
-    Born {
+    #[serde(rename = "born")]
+    Forked {
         /// The thread that cloned it, where known.
         parent: Option<u32>,
         /// Whether it shares its parent's process, where known.

@@ -2,7 +2,7 @@
 //!
 //! Packets and calls are joined as they are read: whenever more of them are retained than `MOST`, they are joined, and
 //! lookups with their connections are evicted, the oldest first, until `LEAST` events are left. What they counted goes
-//! to [`Totals`]. Retained are the first ones, the client's own before others, the slowest ones with all that lies within
+//! to [`EvictedTotals`]. Retained are the first ones, the client's own before others, the slowest ones with all that lies within
 //! their accounts, some of every kind, and what is not over; of calls also what later ones need: sockets through which
 //! a resolver may be asked again, the tree of processes, and what shows when a retained lookup was over.
 //!
@@ -15,18 +15,18 @@ mod units;
 
 use crate::coverage::Trust;
 use crate::decode::resolv_conf::ResolvConf;
-use crate::event::{Call, Event, Fd, Op, Outcome, Place, What};
+use crate::event::{Call, CallOutcome, Event, EventKind, Fd, Location, Op};
 use crate::explain::assemble::Limits;
 use crate::explain::ledger::Subject;
 use crate::explain::stack::Stacks;
 use crate::explain::{Case, evicted};
 use crate::flow::Target;
-use crate::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use crate::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::join::lookup::Lookup;
 use crate::merge;
 use crate::pipeline::{Asking, Surroundings, concerns};
 use crate::time::{SECOND, Span, Timestamp};
-use crate::totals::Totals;
+use crate::totals::EvictedTotals;
 use selection::{Evicted, Fate};
 use std::collections::HashSet;
 use tombstones::Tombstones;
@@ -39,7 +39,7 @@ const LEAST: usize = 30_000;
 
 /// What must be known of a case before it is read.
 #[derive(Debug, Default)]
-pub struct Setup {
+pub struct EvictionSetup {
     /// Ports that DNS servers listen on.
     pub dns_ports: Vec<u16>,
     /// The client's resolv.conf, where it is known.
@@ -63,7 +63,7 @@ pub struct Setup {
 /// Events as they are read, and the counts of those that went.
 #[derive(Debug)]
 pub struct Eviction {
-    setup: Setup,
+    setup: EvictionSetup,
     asking: Asking,
     /// How many events are too many.
     most: usize,
@@ -75,16 +75,16 @@ pub struct Eviction {
     trace: Option<TraceFacts>,
     first: Option<Timestamp>,
     /// The call that a stack follows.
-    last_call: Option<Place>,
+    last_call: Option<Location>,
     tombstones: Tombstones,
     stacks: Stacks,
     events: Vec<Event>,
-    totals: Totals,
+    totals: EvictedTotals,
 }
 
 impl Eviction {
     /// For a case that is about to be read.
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(setup: EvictionSetup) -> Self {
         Self {
             asking: Asking::of(setup.resolv_conf.as_ref(), &[]),
             setup,
@@ -97,7 +97,7 @@ impl Eviction {
             tombstones: Tombstones::default(),
             stacks: Stacks::default(),
             events: Vec::new(),
-            totals: Totals::default(),
+            totals: EvictedTotals::default(),
         }
     }
 
@@ -107,7 +107,7 @@ impl Eviction {
     }
 
     /// What is retained, in no order, with the stacks of its calls, and the counts of what was evicted.
-    pub fn finish(self) -> (Vec<Event>, Stacks, Totals) {
+    pub fn finish(self) -> (Vec<Event>, Stacks, EvictedTotals) {
         (self.events, self.stacks, self.totals)
     }
 
@@ -125,7 +125,7 @@ impl Eviction {
     pub fn push(&mut self, event: Event) {
         self.first = Some(self.first.map_or(event.at, |at| at.min(event.at)));
         match &event.what {
-            What::Packet(_) => {
+            EventKind::Packet(_) => {
                 if let Some(capture) = &mut self.setup.capture {
                     capture.first = Some(capture.first.map_or(event.at, |at| at.min(event.at)));
                     capture.last = Some(capture.last.map_or(event.at, |at| at.max(event.at)));
@@ -135,13 +135,13 @@ impl Eviction {
                 }
                 merge::keep(&mut self.events, event);
             }
-            What::Stack(stack) => {
+            EventKind::Stack(stack) => {
                 if let Some(call) = self.last_call {
                     self.stacks.add(call, stack.clone());
                 }
                 return;
             }
-            What::Call(_) | What::Life(_) => {
+            EventKind::Call(_) | EventKind::Life(_) => {
                 if !self.setup.pids.is_empty() && !concerns(&self.setup.pids, &event) {
                     return;
                 }
@@ -171,7 +171,7 @@ impl Eviction {
                 resolution: Span::micros(1),
             };
         }
-        if let What::Call(call) = &event.what {
+        if let EventKind::Call(call) = &event.what {
             self.last_call = Some(event.place);
             trace.sees.waits |= matches!(call.op, Op::Wait { .. });
         }
@@ -186,7 +186,7 @@ impl Eviction {
         let horizon = (self.horizon - Span(1)).min(read);
         merge::order(&mut self.events);
         self.totals.copies += merge::remove_copies(&mut self.events);
-        let nothing = Totals::default();
+        let nothing = EvictedTotals::default();
         let surroundings = Surroundings {
             own_capture: self.setup.whole,
             assumed: false,
@@ -235,7 +235,7 @@ impl Eviction {
             fate != Fate::Goes
         });
         if !self.stacks.is_empty() {
-            let calls: HashSet<Place> = self.events.iter().map(|e| e.place).collect();
+            let calls: HashSet<Location> = self.events.iter().map(|e| e.place).collect();
             self.stacks.retain(&calls);
         }
     }
@@ -243,11 +243,11 @@ impl Eviction {
 
 /// Leaves of a call that its thread did something then: it closed nothing.
 fn mark(event: &mut Event) {
-    if let What::Call(call) = &event.what {
-        event.what = What::Call(Box::new(Call {
+    if let EventKind::Call(call) = &event.what {
+        event.what = EventKind::Call(Box::new(Call {
             task: call.task.clone(),
             exited: None,
-            outcome: Outcome::Unknown,
+            outcome: CallOutcome::Unknown,
             op: Op::Close { fd: Fd::bare(-1) },
         }));
     }
@@ -267,14 +267,14 @@ fn unknown_trace(input: u16) -> TraceFacts {
         from_start: true,
         ended_times: false,
         clock: TraceClock::None,
-        sees: Sees::default(),
+        sees: VisibleSyscalls::default(),
         warnings: Vec::new(),
         damaged: false,
     }
 }
 
 /// Counts what goes.
-fn count(case: &Case, subjects: &[Subject], gone: &Evicted, totals: &mut Totals) {
+fn count(case: &Case, subjects: &[Subject], gone: &Evicted, totals: &mut EvictedTotals) {
     let joined = case.joined;
     let goes = |subject: &Subject| gone.units[units::of_subject(joined, *subject)];
     let lookups: Vec<&Lookup> = joined

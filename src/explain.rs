@@ -22,16 +22,16 @@ pub mod verdict;
 pub mod whatif;
 pub mod words;
 
-use crate::decode::hosts::Hosts;
+use crate::decode::hosts::HostsFile;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::Name;
-use crate::event::{Address, Change, Op, What};
+use crate::event::{Address, EventKind, LifecycleChange, Op};
 use crate::flow::Target;
 use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
 use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};
-use crate::totals::Totals;
+use crate::totals::EvictedTotals;
 use std::net::IpAddr;
 
 /// Everything an explanation may look at.
@@ -52,9 +52,9 @@ pub struct Case<'a> {
     /// Words of `RES_OPTIONS` in the client's environment; empty where nobody knows.
     pub environment: &'a [String],
     /// The client's `/etc/hosts`, where it is known.
-    pub hosts: Option<&'a Hosts>,
+    pub hosts: Option<&'a HostsFile>,
     /// What was evicted while reading.
-    pub totals: &'a Totals,
+    pub totals: &'a EvictedTotals,
     /// Only this server's connections get an account.
     pub target: Option<&'a Target>,
 }
@@ -90,7 +90,7 @@ impl Case<'_> {
         let events = self.evidence.events;
         let start = events.partition_point(|e| e.at < lookup.ended);
         events[start..].iter().any(|e| match &e.what {
-            What::Call(call) => {
+            EventKind::Call(call) => {
                 !matches!(
                     call.op,
                     Op::Socket { .. }
@@ -100,8 +100,11 @@ impl Case<'_> {
                         | Op::Send { .. }
                 ) && !to_resolver(&call.op)
             }
-            What::Life(life) => matches!(life.change, Change::Exited(_) | Change::Killed(_)),
-            What::Packet(_) | What::Stack(_) => false,
+            EventKind::Life(life) => matches!(
+                life.change,
+                LifecycleChange::Exited(_) | LifecycleChange::Killed(_)
+            ),
+            EventKind::Packet(_) | EventKind::Stack(_) => false,
         })
     }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub struct CaptureFacts {
     /// Path as given, or a live interface's name.
     pub path: String,
-    /// Position among the inputs; [`crate::event::Place::input`] refers to it.
+    /// Position among the inputs; [`crate::event::Location::input`] refers to it.
     pub input: u16,
     /// Packets read.
     pub packets: u64,
@@ -53,12 +53,12 @@ pub struct CaptureFacts {
     pub filter: Option<String>,
     /// Live: packets that were captured and dropped again.
     #[serde(default)]
-    pub omitted: Omitted,
+    pub omitted: LeftOutPackets,
 }
 
 impl CaptureFacts {
     /// Takes note of what was dropped. It was seen all the same: the capture reaches from its first packet to its last.
-    pub fn omit(&mut self, omitted: &Omitted) {
+    pub fn omit(&mut self, omitted: &LeftOutPackets) {
         if let Some((first, last)) = omitted.span() {
             self.first = Some(self.first.map_or(first, |own| own.min(first)));
             self.last = Some(self.last.map_or(last, |own| own.max(last)));
@@ -70,7 +70,7 @@ impl CaptureFacts {
 /// A kind of packet, where dropped ones are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DroppedKind {
     /// A DNS query.
     Query,
     /// A DNS response.
@@ -85,7 +85,7 @@ pub enum Kind {
 
 /// Packets of one kind: how many, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counted {
+pub struct PacketCount {
     /// How many.
     pub packets: u64,
     /// The first of them.
@@ -97,12 +97,12 @@ pub struct Counted {
 /// Dropped packets by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Kinds(pub BTreeMap<Kind, Counted>);
+pub struct Kinds(pub BTreeMap<DroppedKind, PacketCount>);
 
 impl Kinds {
     /// Counts one.
-    pub fn add(&mut self, kind: Kind, at: Timestamp) {
-        let counted = self.0.entry(kind).or_insert(Counted {
+    pub fn add(&mut self, kind: DroppedKind, at: Timestamp) {
+        let counted = self.0.entry(kind).or_insert(PacketCount {
             packets: 0,
             first: at,
             last: at,
@@ -121,7 +121,7 @@ impl Kinds {
 /// Packets of a live run that were captured and dropped again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Omitted {
+pub struct LeftOutPackets {
     /// Those that no socket of a traced process explains.
     pub foreign: Kinds,
     /// Those for which there was no space: they may be the traced processes' own.
@@ -130,7 +130,7 @@ pub struct Omitted {
     pub hurried: u64,
 }
 
-impl Omitted {
+impl LeftOutPackets {
     /// Whether nothing was dropped.
     pub fn is_empty(&self) -> bool {
         self.foreign.0.is_empty() && self.shows_own()
@@ -142,13 +142,13 @@ impl Omitted {
     }
 
     /// Those that may be a traced process's. When the hurried ones came is not known but by all of the foreign ones.
-    pub fn perhaps_own(&self) -> Option<Counted> {
+    pub fn perhaps_own(&self) -> Option<PacketCount> {
         if self.shows_own() {
             return None;
         }
         let hurried = self.foreign.0.values().filter(|_| self.hurried > 0);
-        let counted: Vec<&Counted> = self.beyond.0.values().chain(hurried).collect();
-        Some(Counted {
+        let counted: Vec<&PacketCount> = self.beyond.0.values().chain(hurried).collect();
+        Some(PacketCount {
             packets: self.beyond.packets() + self.hurried,
             first: counted.iter().map(|c| c.first).min()?,
             last: counted.iter().map(|c| c.last).max()?,
@@ -193,7 +193,7 @@ pub struct TraceFacts {
     /// What its times mean.
     pub clock: TraceClock,
     /// Which calls the log can show, concluded from those it has.
-    pub sees: Sees,
+    pub sees: VisibleSyscalls,
     /// What was wrong, with its place: one line each, bounded by the source.
     pub warnings: Vec<String>,
     /// The log was damaged (exit status 3).
@@ -248,7 +248,7 @@ impl TraceClock {
 /// Which kinds of call a log shows. An `-e connect` log is silent about sends: their absence in it
 /// proves nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sees {
+pub struct VisibleSyscalls {
     /// `socket`.
     pub sockets: bool,
     /// `sendto` and its like.

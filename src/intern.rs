@@ -1,6 +1,6 @@
 //! One copy of what events repeat: a busy service asks for the same few names and calls on the same few sockets all day.
 
-use crate::event::{Event, Fd, FdNote, Message, Op, Outcome, Packet, What};
+use crate::event::{CallOutcome, Event, EventKind, Fd, FdNote, Op, Packet, Transfer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ impl Interner {
     /// Lets an event refer to the copies that earlier events have.
     pub fn event(&mut self, event: &mut Event) {
         match &mut event.what {
-            What::Packet(Packet::Dns { message, .. }) => {
+            EventKind::Packet(Packet::Dns { message, .. }) => {
                 if let Some(question) = &mut message.question {
                     self.text(&mut question.name.0);
                 }
             }
             // A stack is one copy already.
-            What::Packet(_) | What::Stack(_) => {}
-            What::Life(life) => self.some_text(&mut life.task.comm),
-            What::Call(call) => {
+            EventKind::Packet(_) | EventKind::Stack(_) => {}
+            EventKind::Life(life) => self.some_text(&mut life.task.comm),
+            EventKind::Call(call) => {
                 self.some_text(&mut call.task.comm);
-                if let Outcome::Failed(error) = &mut call.outcome {
+                if let CallOutcome::Failed(error) = &mut call.outcome {
                     self.text(error);
                 }
                 self.op(&mut call.op);
@@ -56,7 +56,7 @@ impl Interner {
             | Op::Bind { fd, .. }
             | Op::LocalName { fd, .. }
             | Op::PeerName { fd, .. }
-            | Op::SocketStyleIs { fd, .. }
+            | Op::SocketTypeIs { fd, .. }
             | Op::Close { fd }
             | Op::Duplicate { fd, .. } => self.note(fd),
             Op::Other { name } => self.text(name),
@@ -64,7 +64,7 @@ impl Interner {
         }
     }
 
-    fn messages(&mut self, messages: &mut [Message]) {
+    fn messages(&mut self, messages: &mut [Transfer]) {
         for question in messages
             .iter_mut()
             .flat_map(|m| &mut m.dns)
@@ -109,7 +109,7 @@ impl Interner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Call, Place, Task};
+    use crate::event::{Call, Location, Task};
     use crate::time::Timestamp;
 
     fn close(identity: u64) -> Event {
@@ -123,14 +123,14 @@ mod tests {
         };
         Event {
             at: Timestamp(0),
-            place: Place::default(),
-            what: What::Call(Box::new(Call {
+            place: Location::default(),
+            what: EventKind::Call(Box::new(Call {
                 task: Task {
                     comm: Some("java".into()),
                     ..Task::default()
                 },
                 exited: None,
-                outcome: Outcome::Failed("EBADF".into()),
+                outcome: CallOutcome::Failed("EBADF".into()),
                 op: Op::Close { fd },
             })),
         }
@@ -138,10 +138,10 @@ mod tests {
 
     /// How many refer to the note, to the thread's name and to the error of such a call.
     fn copies(event: &Event) -> Option<[usize; 3]> {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             return None;
         };
-        let (Op::Close { fd }, Outcome::Failed(error)) = (&call.op, &call.outcome) else {
+        let (Op::Close { fd }, CallOutcome::Failed(error)) = (&call.op, &call.outcome) else {
             return None;
         };
         Some([

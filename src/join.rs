@@ -28,7 +28,7 @@ pub mod unsent;
 
 use crate::coverage::{Absence, Blind, Coverage};
 use crate::event::dns::{Question, Rcode};
-use crate::event::{Call, Event, Op, Outcome, Task, What};
+use crate::event::{Call, CallOutcome, Event, EventKind, Op, Task};
 use crate::flow::{Endpoint, Transport};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
@@ -70,14 +70,14 @@ impl<'a> Evidence<'a> {
     /// The call that an event is.
     pub fn call(&self, id: EventId) -> Option<&'a Call> {
         match &self.event(id).what {
-            What::Call(call) => Some(call),
-            What::Packet(_) | What::Life(_) | What::Stack(_) => None,
+            EventKind::Call(call) => Some(call),
+            EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
         }
     }
 
     /// Whether an event is a packet.
     pub fn is_packet(&self, id: EventId) -> bool {
-        matches!(self.event(id).what, What::Packet(_))
+        matches!(self.event(id).what, EventKind::Packet(_))
     }
 
     /// All events with their ids, in order.
@@ -106,9 +106,9 @@ impl<'a> Evidence<'a> {
     /// none.
     pub fn follows_threads(&self) -> bool {
         self.events.iter().any(|e| match &e.what {
-            What::Call(call) => call.task.tid.is_some(),
-            What::Life(life) => life.task.tid.is_some(),
-            What::Packet(_) | What::Stack(_) => false,
+            EventKind::Call(call) => call.task.tid.is_some(),
+            EventKind::Life(life) => life.task.tid.is_some(),
+            EventKind::Packet(_) | EventKind::Stack(_) => false,
         })
     }
 
@@ -166,11 +166,11 @@ const LAST_CALLS: usize = 64;
 
 /// When an event was over, as far as it tells.
 fn over(event: &Event) -> Timestamp {
-    let What::Call(call) = &event.what else {
+    let EventKind::Call(call) = &event.what else {
         return event.at;
     };
     let timed_out = match (&call.op, &call.outcome) {
-        (Op::Wait { timeout, .. }, Outcome::Returned(0)) => *timeout,
+        (Op::Wait { timeout, .. }, CallOutcome::Returned(0)) => *timeout,
         _ => None,
     };
     let exited = call.exited.or(timed_out.map(|t| event.at + t));
@@ -185,9 +185,9 @@ pub(crate) fn next_of_thread(evidence: &Evidence, call: EventId) -> Option<Event
     let tid = evidence.call(call)?.task.tid;
     let later = evidence.events.get(call.position() + 1..)?;
     let mine = |e: &Event| match &e.what {
-        What::Call(call) => call.task.tid == tid,
-        What::Life(life) => life.task.tid == tid,
-        What::Packet(_) | What::Stack(_) => false,
+        EventKind::Call(call) => call.task.tid == tid,
+        EventKind::Life(life) => life.task.tid == tid,
+        EventKind::Packet(_) | EventKind::Stack(_) => false,
     };
     let next = later.iter().take(MAX_AHEAD).position(mine)?;
     Some(EventId::at(call.position() + 1 + next))
@@ -226,14 +226,14 @@ pub enum Origin {
 
 /// Who asks and connects: a process of the trace, or a host where no trace tells processes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Asker {
+pub enum ClientId {
     /// A traced process.
     Process(ProcessId),
     /// A host's address, where a packet shows it.
     Host(Option<IpAddr>),
 }
 
-impl Asker {
+impl ClientId {
     fn of(process: Option<ProcessId>, local: Option<Endpoint>) -> Self {
         process.map_or(Self::Host(local.map(|l| l.ip)), Self::Process)
     }
@@ -276,8 +276,8 @@ pub struct Asked {
 
 impl Asked {
     /// Who asked.
-    pub fn asker(&self) -> Asker {
-        Asker::of(self.process, self.client)
+    pub fn asker(&self) -> ClientId {
+        ClientId::of(self.process, self.client)
     }
 
     /// Whether it counts as the client's own: only a trace shows that another process sent it.
@@ -508,7 +508,7 @@ pub fn join(evidence: &Evidence) -> Joined {
     let asked = query::queries(evidence, &processes, &sockets, sent, &attempts);
     let (exchanges, unsolicited) = response::answer(evidence, &sockets, asked);
     let services = service::waits(evidence, &processes, &sockets);
-    let lookup::Found {
+    let lookup::ResolvedLookups {
         mut queries,
         lookups,
         mut connections,

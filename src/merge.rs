@@ -2,7 +2,7 @@
 
 mod several;
 
-use crate::event::{Event, Packet, Service, What};
+use crate::event::{Event, EventKind, Packet, Service};
 use crate::flow::FiveTuple;
 use crate::time::Span;
 use several::ONE_PLACE;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 pub fn shift(events: &mut [Event], offset: Span) {
     for event in events {
         event.at = event.at + offset;
-        if let What::Call(call) = &mut event.what {
+        if let EventKind::Call(call) = &mut event.what {
             call.exited = call.exited.map(|at| at + offset);
         }
     }
@@ -36,8 +36,8 @@ pub fn keep(list: &mut Vec<Event>, event: Event) {
 /// Whether nothing can be joined to a packet.
 fn is_mute(event: &Event) -> bool {
     match &event.what {
-        What::Packet(Packet::Tcp { flags, .. }) => flags.fin && !flags.syn && !flags.rst,
-        What::Packet(Packet::Dns {
+        EventKind::Packet(Packet::Tcp { flags, .. }) => flags.fin && !flags.syn && !flags.rst,
+        EventKind::Packet(Packet::Dns {
             service, message, ..
         }) => message.response && *service != Service::Unicast,
         _ => false,
@@ -71,7 +71,7 @@ pub fn remove_copies(list: &mut Vec<Event>) -> u64 {
     let mut gone = vec![false; list.len()];
     let mut flows: HashMap<FiveTuple, Vec<Shown>> = HashMap::new();
     for (i, event) in list.iter().enumerate() {
-        let What::Packet(packet) = &event.what else {
+        let EventKind::Packet(packet) = &event.what else {
             continue;
         };
         let (Some(flow), input) = (packet.flow(), event.place.input) else {
@@ -106,7 +106,7 @@ pub fn remove_copies(list: &mut Vec<Event>) -> u64 {
 /// place of its own and equal places (several messages of one TCP segment) keep their order.
 pub fn order(events: &mut [Event]) {
     events.sort_by_key(|event| {
-        let packet = matches!(event.what, What::Packet(_));
+        let packet = matches!(event.what, EventKind::Packet(_));
         (event.at, packet, event.place.input, event.place.number)
     });
 }
@@ -114,7 +114,7 @@ pub fn order(events: &mut [Event]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Place, TcpFlags};
+    use crate::event::{Location, TcpFlags};
     use crate::flow::{Endpoint, Transport};
     use crate::time::Timestamp;
 
@@ -132,8 +132,8 @@ mod tests {
         };
         Event {
             at: Timestamp(i64::try_from(number).unwrap_or(0)),
-            place: Place { input: 0, number },
-            what: What::Packet(Packet::Tcp {
+            place: Location { input: 0, number },
+            what: EventKind::Packet(Packet::Tcp {
                 flow,
                 flags,
                 seq: 0,

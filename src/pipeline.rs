@@ -8,9 +8,9 @@ mod selection;
 use crate::clock::belonging::{Belonging, Mismatch};
 use crate::clock::{self, Given, Solution};
 use crate::coverage::{Coverage, Trust};
-use crate::decode::hosts::Hosts;
+use crate::decode::hosts::HostsFile;
 use crate::decode::resolv_conf::ResolvConf;
-use crate::event::{Event, What};
+use crate::event::{Event, EventKind};
 use crate::explain::Case;
 use crate::explain::assemble::{self, Limits};
 use crate::explain::stack::Stacks;
@@ -21,7 +21,7 @@ use crate::merge;
 use crate::report::{Report, Run};
 use crate::time::{Span, Timestamp};
 use crate::timetable;
-use crate::totals::Totals;
+use crate::totals::EvictedTotals;
 use std::convert::Infallible;
 use thiserror::Error;
 
@@ -37,7 +37,7 @@ pub struct Gathered {
     /// Stacks of calls whose events hold none.
     pub stacks: Stacks,
     /// What was evicted while reading.
-    pub totals: Totals,
+    pub totals: EvictedTotals,
     /// Traces, each with its events in its own clock.
     pub traces: Vec<(TraceFacts, Vec<Event>)>,
     /// resolv.conf's path and text.
@@ -275,7 +275,7 @@ pub fn with_case<T>(
         && !calls.is_empty()
         && solutions.iter().any(|s| s.belonging != Belonging::Same);
     let events = merge::one(calls, packets);
-    let hosts = hosts.map(Hosts::new);
+    let hosts = hosts.map(HostsFile::new);
     let surroundings = Surroundings {
         captures: &captures,
         traces: &facts,
@@ -319,8 +319,8 @@ pub(crate) struct Surroundings<'a> {
     pub dated: bool,
     pub config: Option<(&'a str, &'a ResolvConf)>,
     pub environment: &'a [String],
-    pub hosts: Option<&'a Hosts>,
-    pub totals: &'a Totals,
+    pub hosts: Option<&'a HostsFile>,
+    pub totals: &'a EvictedTotals,
     pub target: Option<&'a Target>,
 }
 
@@ -368,7 +368,7 @@ impl Asking {
     /// As resolv.conf and the words of `RES_OPTIONS` say.
     pub fn of(conf: Option<&ResolvConf>, resolver_options: &[String]) -> Self {
         let patience = conf.map_or_else(Default::default, |c| {
-            timetable::glibc::patience(&c.told(resolver_options))
+            timetable::glibc::patience(&c.options_with(resolver_options))
         });
         Self {
             search: conf.map_or_else(Vec::new, |c| c.search.clone()),
@@ -381,9 +381,9 @@ impl Asking {
 /// Whether an event belongs to one of the chosen processes or threads.
 pub(crate) fn concerns(pids: &[u32], event: &Event) -> bool {
     let task = match &event.what {
-        What::Call(call) => &call.task,
-        What::Life(life) => &life.task,
-        What::Packet(_) | What::Stack(_) => return true,
+        EventKind::Call(call) => &call.task,
+        EventKind::Life(life) => &life.task,
+        EventKind::Packet(_) | EventKind::Stack(_) => return true,
     };
     [task.tid, task.pid]
         .into_iter()

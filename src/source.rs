@@ -6,7 +6,7 @@ pub mod capture_file;
 pub mod compression;
 pub mod grant;
 pub mod host;
-pub mod machine;
+pub mod preflight;
 pub mod privilege;
 pub mod strace_log;
 pub mod tracer;

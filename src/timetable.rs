@@ -1,7 +1,7 @@
 //! Stub resolvers: how long they wait, by arithmetic, and what sets them apart.
 //!
-//! A model is told what each server does with each query ([`Reply`]) and says what the stub resolver then does:
-//! whom it asks when, how long it waits each time, and when the lookup is over ([`Course`]). One file per stub
+//! A model is told what each server does with each query ([`ServerReply`]) and says what the stub resolver then does:
+//! whom it asks when, how long it waits each time, and when the lookup is over ([`SimulatedLookup`]). One file per stub
 //! resolver, each with its source; it ends with the stub resolver's [`Profile`]. What a model cannot know (c-ares' jitter, where `rotate` starts) makes it a
 //! range: it is run for its least and its most.
 
@@ -38,19 +38,25 @@ impl Default for Patience {
 impl Patience {
     /// What is told, within a stub resolver's bounds: the least and the largest timeout in seconds, and the most
     /// attempts.
-    fn within(told: &Told, timeouts: (i64, i64), attempts: usize) -> Self {
+    fn within(options: &ResolverOptions, timeouts: (i64, i64), attempts: usize) -> Self {
         let default = Self::default();
         let (least, most) = timeouts;
         Self {
-            timeout: told.timeout.unwrap_or(default.timeout).clamp(least, most),
-            attempts: told.attempts.unwrap_or(default.attempts).clamp(1, attempts),
+            timeout: options
+                .timeout
+                .unwrap_or(default.timeout)
+                .clamp(least, most),
+            attempts: options
+                .attempts
+                .unwrap_or(default.attempts)
+                .clamp(1, attempts),
         }
     }
 }
 
 /// What resolv.conf tells every stub resolver; each has caps and defaults of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ResolverOptions {
     /// How many resolvers there are to ask.
     pub servers: usize,
     /// `timeout:n`, as written.
@@ -103,14 +109,20 @@ impl Stub {
     }
 
     /// Timeout and attempts with this stub resolver's defaults and caps.
-    pub fn patience(self, told: &Told) -> Patience {
-        (self.profile().patience)(told)
+    pub fn patience(self, options: &ResolverOptions) -> Patience {
+        (self.profile().patience)(options)
     }
 
     /// What it does when the servers reply like this. `start` is the server it begins with; all models but
     /// `rotate`'s begin with the first.
-    pub fn course(self, told: &Told, ask: &Ask, edge: Edge, start: usize) -> Course {
-        (self.profile().course)(told, ask, edge, start)
+    pub fn simulate(
+        self,
+        options: &ResolverOptions,
+        ask: &Ask,
+        edge: Edge,
+        start: usize,
+    ) -> SimulatedLookup {
+        (self.profile().simulate)(options, ask, edge, start)
     }
 }
 
@@ -125,7 +137,7 @@ pub enum Edge {
 
 /// What a server does with one query. Times run from the query's sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum ServerReply {
     /// Nothing, ever.
     Silent,
     /// An answer with records.
@@ -145,12 +157,12 @@ pub struct Ask<'a> {
     /// How many questions go out together: two for A and AAAA.
     pub questions: usize,
     /// The reply to a query; `None`: nobody knows, and it is taken to be answered at once.
-    pub reply: &'a dyn Fn(Asked) -> Option<Reply>,
+    pub reply: &'a dyn Fn(ServedQuery) -> Option<ServerReply>,
 }
 
 /// A query, as a server sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ServedQuery {
     /// Position of the server in the list.
     pub server: usize,
     /// Which question.
@@ -163,7 +175,7 @@ pub struct Asked {
 
 /// One query message that a model sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct ModelQuery {
     /// Position of the server in the list.
     pub server: usize,
     /// Which question.
@@ -176,7 +188,7 @@ pub struct Sent {
 
 /// How a lookup ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ending {
+pub enum LookupResult {
     /// Nobody answered.
     Failed,
     /// There is no such name or record.
@@ -187,27 +199,27 @@ pub enum Ending {
 
 /// What a stub resolver does for one lookup of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Course {
+pub struct SimulatedLookup {
     /// Its queries, in order of time.
-    pub sent: Vec<Sent>,
+    pub sent: Vec<ModelQuery>,
     /// How long it takes.
     pub took: Span,
     /// How it ends.
-    pub ending: Ending,
+    pub ending: LookupResult,
     /// Servers whose reply nobody knows, and which were taken to answer at once.
     pub guessed: BTreeSet<usize>,
 }
 
 /// A model's state: the clock, the queries sent, and how often each server was asked each question.
-struct Run<'a> {
+struct ModelRun<'a> {
     ask: &'a Ask<'a>,
     now: Span,
     asked: BTreeMap<(usize, usize), (usize, Span)>,
-    sent: Vec<Sent>,
+    sent: Vec<ModelQuery>,
     guessed: BTreeSet<usize>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> ModelRun<'a> {
     fn new(ask: &'a Ask<'a>) -> Self {
         Self {
             ask,
@@ -218,13 +230,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sends a query now and says what comes of it. [`Run::waited`] tells how long it was waited for.
-    fn send(&mut self, server: usize, question: usize) -> Reply {
+    /// Sends a query now and says what comes of it. [`ModelRun::waited`] tells how long it was waited for.
+    fn send(&mut self, server: usize, question: usize) -> ServerReply {
         let (before, first) = self
             .asked
             .entry((server, question))
             .or_insert((0, self.now));
-        let reply = (self.ask.reply)(Asked {
+        let reply = (self.ask.reply)(ServedQuery {
             server,
             question,
             before: *before,
@@ -234,13 +246,13 @@ impl<'a> Run<'a> {
         if reply.is_none() {
             self.guessed.insert(server);
         }
-        self.sent.push(Sent {
+        self.sent.push(ModelQuery {
             server,
             question,
             at: self.now,
             until: self.now,
         });
-        reply.unwrap_or(Reply::Answer(Span::ZERO))
+        reply.unwrap_or(ServerReply::Answer(Span::ZERO))
     }
 
     /// The last query to a server for a question was waited for until then.
@@ -251,9 +263,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn end(mut self, ending: Ending) -> Course {
+    fn end(mut self, ending: LookupResult) -> SimulatedLookup {
         self.sent.sort_by_key(|s| (s.at, s.question, s.server));
-        Course {
+        SimulatedLookup {
             sent: self.sent,
             took: self.now,
             ending,
@@ -263,24 +275,29 @@ impl<'a> Run<'a> {
 }
 
 /// Questions that are asked side by side, each with queries of its own (Go, c-ares): over when the last is.
-fn side_by_side(one: impl Fn(usize) -> Course, questions: usize, in_turn: bool) -> Course {
-    let mut all = Course {
+fn side_by_side(
+    one: impl Fn(usize) -> SimulatedLookup,
+    questions: usize,
+    in_turn: bool,
+) -> SimulatedLookup {
+    let mut all = SimulatedLookup {
         sent: Vec::new(),
         took: Span::ZERO,
-        ending: Ending::Failed,
+        ending: LookupResult::Failed,
         guessed: BTreeSet::new(),
     };
     for question in 0..questions {
-        let course = one(question);
+        let simulate = one(question);
         let from = if in_turn { all.took } else { Span::ZERO };
-        all.sent.extend(course.sent.into_iter().map(|s| Sent {
-            at: s.at + from,
-            until: s.until + from,
-            ..s
-        }));
-        all.took = all.took.max(course.took + from);
-        all.ending = all.ending.max(course.ending);
-        all.guessed.extend(course.guessed);
+        all.sent
+            .extend(simulate.sent.into_iter().map(|s| ModelQuery {
+                at: s.at + from,
+                until: s.until + from,
+                ..s
+            }));
+        all.took = all.took.max(simulate.took + from);
+        all.ending = all.ending.max(simulate.ending);
+        all.guessed.extend(simulate.guessed);
     }
     all.sent.sort_by_key(|s| (s.at, s.question, s.server));
     all
@@ -293,20 +310,20 @@ fn in_turn(
     question: usize,
     tries: impl Iterator<Item = usize>,
     wait: impl Fn(usize) -> Span,
-) -> Course {
-    let mut run = Run::new(ask);
+) -> SimulatedLookup {
+    let mut run = ModelRun::new(ask);
     for (number, server) in tries.enumerate() {
         let patience = wait(number);
         let mut tcp = Span::ZERO;
         let (after, ending) = match run.send(server, question) {
-            Reply::Answer(after) => (after, Some(Ending::Answered)),
-            Reply::Denied(after) => (after, Some(Ending::Denied)),
-            Reply::Truncated(after, more) => {
+            ServerReply::Answer(after) => (after, Some(LookupResult::Answered)),
+            ServerReply::Denied(after) => (after, Some(LookupResult::Denied)),
+            ServerReply::Truncated(after, more) => {
                 tcp = more;
-                (after, Some(Ending::Answered))
+                (after, Some(LookupResult::Answered))
             }
-            Reply::Failure(after) | Reply::Error(after) => (after, None),
-            Reply::Silent => (patience, None),
+            ServerReply::Failure(after) | ServerReply::Error(after) => (after, None),
+            ServerReply::Silent => (patience, None),
         };
         let ending = ending.filter(|_| after <= patience);
         let until = run.now + after.min(patience);
@@ -316,7 +333,7 @@ fn in_turn(
             return run.end(ending);
         }
     }
-    run.end(Ending::Failed)
+    run.end(LookupResult::Failed)
 }
 
 #[cfg(test)]

@@ -26,11 +26,11 @@ const MAX_CLIENTS: usize = 10_000;
 const MAX_WAITS: usize = 200_000;
 
 /// A row of the resolver table, in the order of the table.
-pub type Key = (Origin, Endpoint, Transport);
+pub type ResolverKey = (Origin, Endpoint, Transport);
 
 /// What a row of the resolver table counts.
 #[derive(Clone, Debug, Default)]
-pub struct Counts {
+pub struct ResolverCounts {
     /// Queries on the wire.
     pub sent: u64,
     /// Answered, in time or late.
@@ -59,7 +59,7 @@ pub struct Counts {
     pub waits: Waits,
 }
 
-impl Counts {
+impl ResolverCounts {
     /// Counts another part of the row: queries of other lookups.
     pub fn add(&mut self, other: &Self) {
         for (mine, more) in [
@@ -178,13 +178,13 @@ impl Acts {
 /// What is known of one resolver's evicted queries.
 #[derive(Debug, Default)]
 struct Row {
-    counts: Counts,
+    counts: ResolverCounts,
     outcomes: Outcomes,
 }
 
 /// All that was evicted.
 #[derive(Debug, Default)]
-pub struct Totals {
+pub struct EvictedTotals {
     /// Lookups.
     pub lookups: usize,
     /// Connections.
@@ -201,29 +201,29 @@ pub struct Totals {
     pub unnamed: usize,
     /// Connections to name services, by the service's name.
     pub services: BTreeMap<&'static str, usize>,
-    rows: BTreeMap<Key, Row>,
+    rows: BTreeMap<ResolverKey, Row>,
     servers: HashMap<Endpoint, Attempts>,
     clients: BTreeMap<IpAddr, Acts>,
 }
 
-impl Totals {
+impl EvictedTotals {
     /// Whether nothing was evicted.
     pub fn is_empty(&self) -> bool {
         self.lookups + self.connections + self.repeated == 0
     }
 
     /// The rows of the resolver table that evicted queries were counted in.
-    pub fn rows(&self) -> impl Iterator<Item = Key> {
+    pub fn rows(&self) -> impl Iterator<Item = ResolverKey> {
         self.rows.keys().copied()
     }
 
     /// What a row counts of evicted queries.
-    pub fn counts(&self, row: &Key) -> Option<&Counts> {
+    pub fn counts(&self, row: &ResolverKey) -> Option<&ResolverCounts> {
         self.rows.get(row).map(|row| &row.counts)
     }
 
     /// What findings say of a row's evicted queries.
-    pub fn outcomes(&self, row: &Key) -> Outcomes {
+    pub fn outcomes(&self, row: &ResolverKey) -> Outcomes {
         self.rows
             .get(row)
             .map(|row| row.outcomes)
@@ -236,7 +236,7 @@ impl Totals {
     }
 
     /// Counts queries of one row that are evicted.
-    pub fn add_queries(&mut self, row: Key, counts: &Counts, outcomes: &Outcomes) {
+    pub fn add_queries(&mut self, row: ResolverKey, counts: &ResolverCounts, outcomes: &Outcomes) {
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&row) {
             self.unnamed += outcomes.asked;
             return;
@@ -250,7 +250,7 @@ impl Totals {
     }
 
     /// An evicted query that nothing had answered was answered after all, so long after it was sent.
-    pub fn answered_late(&mut self, row: &Key, rcode: Rcode, truncated: bool, took: Span) {
+    pub fn answered_late(&mut self, row: &ResolverKey, rcode: Rcode, truncated: bool, took: Span) {
         let Some(row) = self.rows.get_mut(row) else {
             return;
         };

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use presyn::event::dns::{Message, Name};
-use presyn::event::{Event, Op, Packet, What};
+use presyn::event::{Event, EventKind, Op, Packet};
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::evidence::{self, Cited};
 use presyn::render::text::{self, Look};
@@ -65,8 +65,8 @@ fn rename(gathered: &mut Gathered, label: &str) {
     let traced = gathered.traces.iter_mut().flat_map(|(_, events)| events);
     for Event { what, .. } in traced.chain(&mut gathered.packets) {
         match what {
-            What::Packet(Packet::Dns { message: m, .. }) => message(m),
-            What::Call(call) => match &mut call.op {
+            EventKind::Packet(Packet::Dns { message: m, .. }) => message(m),
+            EventKind::Call(call) => match &mut call.op {
                 Op::Send { messages, .. } | Op::Receive { messages, .. } => {
                     messages
                         .iter_mut()

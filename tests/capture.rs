@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
 use presyn::source::capture::pcap_writer::PcapWriter;
-use presyn::source::capture::{Batch, CaptureError, Counts, Live, Netns, Settings};
+use presyn::source::capture::{Batch, CaptureCounts, CaptureError, CaptureSettings, Live, Netns};
 use presyn::source::privilege::may_capture;
 use presyn::time::Timestamp;
 use std::io::{BufRead, BufReader, Write};
@@ -21,7 +21,10 @@ fn permitted() -> bool {
 }
 
 /// Captures while `act` runs: time, length, original length of each frame.
-fn capture(settings: &Settings, act: impl FnOnce()) -> (Vec<(Timestamp, Vec<u8>, u32)>, Counts) {
+fn capture(
+    settings: &CaptureSettings,
+    act: impl FnOnce(),
+) -> (Vec<(Timestamp, Vec<u8>, u32)>, CaptureCounts) {
     let live = Live::open(settings).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -51,10 +54,10 @@ fn syns_and_dns_are_captured_and_the_rest_is_not() {
         listener.local_addr().unwrap(),
         resolver.local_addr().unwrap(),
     );
-    let settings = Settings {
+    let settings = CaptureSettings {
         filter: Some(format!("port {} or port {}", tcp.port(), udp.port())),
         dns_ports: vec![53, udp.port()],
-        ..Settings::default()
+        ..CaptureSettings::default()
     };
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let (frames, counts) = capture(&settings, || {
@@ -100,9 +103,9 @@ fn a_storm_of_syns_is_not_dropped() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let settings = Settings {
+    let settings = CaptureSettings {
         filter: Some(format!("dst port {}", closed.port())),
-        ..Settings::default()
+        ..CaptureSettings::default()
     };
     let (frames, counts) = capture(&settings, || {
         for _ in 0..20_000 {
@@ -135,10 +138,10 @@ fn another_namespace_is_captured_in() {
         return;
     };
     assert_eq!(ready, "ready");
-    let settings = Settings {
+    let settings = CaptureSettings {
         netns: Some(Netns::Process(inside.id())),
         filter: Some("dst port 9".to_owned()),
-        ..Settings::default()
+        ..CaptureSettings::default()
     };
     let (frames, _) = capture(&settings, || {
         input.write_all(b"go\n").unwrap();
@@ -157,9 +160,9 @@ fn what_is_stored_can_be_read_while_it_grows() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
-    let settings = Settings {
+    let settings = CaptureSettings {
         filter: Some(format!("port {}", to.port())),
-        ..Settings::default()
+        ..CaptureSettings::default()
     };
     let live = Live::open(&settings).unwrap();
     let mut writer = PcapWriter::new(file.reopen().unwrap(), live.link());
@@ -191,22 +194,22 @@ fn refusals_have_their_reasons() {
     if !permitted() {
         return;
     }
-    let open = |settings: Settings| Live::open(&settings).err().unwrap();
-    let interface = Settings {
+    let open = |settings: CaptureSettings| Live::open(&settings).err().unwrap();
+    let interface = CaptureSettings {
         interface: "nope0".to_owned(),
-        ..Settings::default()
+        ..CaptureSettings::default()
     };
     assert!(matches!(open(interface), CaptureError::Open { .. }));
     for filter in ["port http https", "port 1) or (port 2"] {
-        let filter = Settings {
+        let filter = CaptureSettings {
             filter: Some(filter.to_owned()),
-            ..Settings::default()
+            ..CaptureSettings::default()
         };
         assert!(matches!(open(filter), CaptureError::Filter { .. }));
     }
-    let netns = Settings {
+    let netns = CaptureSettings {
         netns: Some(Netns::Named("nope".to_owned())),
-        ..Settings::default()
+        ..CaptureSettings::default()
     };
     assert!(matches!(open(netns), CaptureError::Netns { .. }));
 }

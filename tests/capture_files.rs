@@ -1,6 +1,6 @@
 //! Capture formats, whole and damaged, from bytes made here.
 
-use presyn::event::{Event, Packet, What};
+use presyn::event::{Event, EventKind, Packet};
 use presyn::input::CaptureFacts;
 use presyn::source::capture_file::{CaptureFileError, CaptureOptions, read, read_from};
 use presyn::time::Timestamp;
@@ -93,7 +93,7 @@ fn read_bytes(
 /// Destination ports of TCP events with their packet numbers.
 fn ports(events: &[Event]) -> Vec<(u64, u16)> {
     let port = |event: &Event| match &event.what {
-        What::Packet(Packet::Tcp { flow, .. }) => Some((event.place.number, flow.dst.port)),
+        EventKind::Packet(Packet::Tcp { flow, .. }) => Some((event.place.number, flow.dst.port)),
         _ => None,
     };
     events.iter().filter_map(port).collect()

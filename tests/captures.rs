@@ -4,7 +4,7 @@
 
 mod shared;
 
-use presyn::event::{Packet, What};
+use presyn::event::{EventKind, Packet};
 use presyn::source::capture_file::{CaptureFileError, CaptureOptions, read, read_from};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ fn counted(path: &Path) -> Result<(Servers, u64, u64), CaptureFileError> {
         0,
         &CaptureOptions::default(),
         &mut |event| match event.what {
-            What::Packet(Packet::Dns { flow, message, .. }) => {
+            EventKind::Packet(Packet::Dns { flow, message, .. }) => {
                 if flow.src.port != 53 && flow.dst.port != 53 {
                     return;
                 }
@@ -69,7 +69,7 @@ fn counted(path: &Path) -> Result<(Servers, u64, u64), CaptureFileError> {
                     counts.0 += 1;
                 }
             }
-            What::Packet(Packet::Tcp { flags, .. }) => {
+            EventKind::Packet(Packet::Tcp { flags, .. }) => {
                 syns += u64::from(flags.syn && !flags.ack && !flags.rst);
             }
             _ => {}

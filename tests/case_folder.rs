@@ -18,11 +18,11 @@ const SECRET: &str = "root's\n";
 const HEADER: &str = "{\"schema\":\"presyn.trace/1\"}\n";
 
 /// A folder of `nobody`, and beside it a file of root's.
-struct Place {
+struct Location {
     root: TempDir,
 }
 
-impl Place {
+impl Location {
     fn new() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             let said = "SKIPPED: not root, so no other user's rights can be lost\n";
@@ -119,7 +119,7 @@ fn mode(path: &Path) -> (u32, u32) {
 
 #[test]
 fn a_case_is_its_users_alone() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Location::new() else { return };
     place.sudo(&["--save", "new/case/"]).assert_ran();
     let case = place.home().join("new/case");
     assert_eq!(mode(&case), (NOBODY, 0o700));
@@ -137,7 +137,7 @@ fn a_case_is_its_users_alone() {
 
 #[test]
 fn forced_into_planted_links_nothing_is_written() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Location::new() else { return };
     for name in ["trace.jsonl", "syscalls.strace", "packets.pcap", "hosts"] {
         let case = place.home().join(format!("case-{name}"));
         fs::create_dir(&case).unwrap();
@@ -162,7 +162,7 @@ fn forced_into_planted_links_nothing_is_written() {
 
 #[test]
 fn the_folder_itself_is_no_link_and_no_other_users() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Location::new() else { return };
     let target = place.root.path().join("roots");
     fs::create_dir(&target).unwrap();
     let before = mode(&target);
@@ -188,7 +188,7 @@ fn the_folder_itself_is_no_link_and_no_other_users() {
 
 #[test]
 fn fifos_and_devices_do_not_hang() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Location::new() else { return };
     place.own("case/trace.jsonl", HEADER);
     let fifo = place.home().join("case/syscalls.strace");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
@@ -203,7 +203,7 @@ fn fifos_and_devices_do_not_hang() {
 
 #[test]
 fn force_replaces_a_case_and_nothing_else() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Location::new() else { return };
     place.own("etc/hosts", "127.0.0.1 localhost\n");
     let ran = place.sudo(&["--force", "--save", "etc"]);
     ran.assert_refused("holds files but no trace of presyn's");
@@ -236,7 +236,7 @@ fn force_replaces_a_case_and_nothing_else() {
 /// As one of the user's programs that waits for `sudo presyn run --save`: 1 of 25 runs was won.
 #[test]
 fn a_race_for_links_is_not_won() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Location::new() else { return };
     let script = "import os, sys\n\
         os.setgid(65534); os.setuid(65534)\n\
         secret, home = sys.argv[1:]\n\
@@ -285,7 +285,7 @@ fn a_race_for_links_is_not_won() {
 
 #[test]
 fn reports_are_opened_as_the_user_before_the_command() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Location::new() else { return };
     let secret = place.secret();
     place
         .sudo(&["--report", secret.to_str().unwrap()])
@@ -326,7 +326,7 @@ fn reports_are_opened_as_the_user_before_the_command() {
 
 #[test]
 fn a_resolv_conf_is_read_as_the_user() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Location::new() else { return };
     let secret = place.secret();
     place
         .sudo(&["--resolv-conf", secret.to_str().unwrap()])

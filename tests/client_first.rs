@@ -28,9 +28,9 @@ fn skip(why: &str) {
 }
 
 /// Where the command runs.
-struct Place(TempDir);
+struct Location(TempDir);
 
-impl Place {
+impl Location {
     fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
@@ -102,7 +102,7 @@ fn broken_pipe() -> Stdio {
 fn standard_error_that_takes_nothing() {
     for options in [&[][..], &["-v"], &["--format", "markdown"]] {
         for full in [false, true] {
-            let place = Place::new();
+            let place = Location::new();
             let stderr = if full {
                 File::options()
                     .write(true)
@@ -118,7 +118,7 @@ fn standard_error_that_takes_nothing() {
         }
     }
     // With --quiet no report was wanted.
-    let place = Place::new();
+    let place = Location::new();
     let mut run = place.run(&["-q"], &["bash", "-c", CLIENT]);
     place.assert_client_ended_well(run.stderr(broken_pipe()).status().unwrap());
     assert!(place.reports().is_empty());
@@ -127,7 +127,7 @@ fn standard_error_that_takes_nothing() {
 #[test]
 fn standard_error_closed_or_read_for_one_line() {
     for redirection in ["2>&-", "2>&1 | head -c1", "-v 2>&1 | head -1"] {
-        let place = Place::new();
+        let place = Location::new();
         let (before, after) = match redirection.strip_prefix("-v ") {
             Some(rest) => ("-v", rest),
             None => ("", redirection),
@@ -144,7 +144,7 @@ fn standard_error_closed_or_read_for_one_line() {
         }
     }
     // Who sends it to /dev/null wants none.
-    let place = Place::new();
+    let place = Location::new();
     place.shell("\"$PRESYN\" run --no-capture -- bash -c \"$CLIENT\" 2>/dev/null; true");
     assert!(place.reports().is_empty());
 }
@@ -159,7 +159,7 @@ fn wait_for(what: &str, done: impl Fn() -> bool) {
 
 #[test]
 fn a_reader_that_does_not_read_holds_nothing_up() {
-    let place = Place::new();
+    let place = Location::new();
     let mut run = place.run(&["-v"], &["python3", "-c", BUSY]);
     let mut child: Child = run.stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = child.stderr.take().unwrap();
@@ -178,7 +178,7 @@ fn a_reader_that_does_not_read_holds_nothing_up() {
 
 #[test]
 fn a_report_file_that_fails_at_the_end() {
-    let place = Place::new();
+    let place = Location::new();
     let run = |options: &[&str], client: &str, stderr: Stdio| {
         let mut run = place.run(options, &["bash", "-c", client]);
         run.stderr(stderr)
@@ -231,7 +231,7 @@ fn assert_incomplete(analyzed: &Output, problem: &str) {
 
 #[test]
 fn a_limit_of_file_sizes() {
-    let place = Place::new();
+    let place = Location::new();
     let output = place.shell(
         "ulimit -f 64; exec \"$PRESYN\" run --no-capture --save case -- python3 -c \"$BUSY\"",
     );
@@ -256,7 +256,7 @@ fn a_limit_of_file_sizes() {
 
 #[test]
 fn a_full_disk() {
-    let place = Place::new();
+    let place = Location::new();
     let script = "mkdir disk && mount -t tmpfs -o size=96k none disk || exit 99\n\
         \"$PRESYN\" run --no-capture --save disk/case -- python3 -c \"$BUSY\" 2>said\n\
         echo $? >status\n\
@@ -285,7 +285,7 @@ fn a_full_disk() {
 
 #[test]
 fn a_capture_that_ended_early_is_in_the_case() {
-    let place = Place::new();
+    let place = Location::new();
     let script = "ip link add gone0 type veth peer name gone1 && ip link set gone0 up || exit 99\n\
         \"$PRESYN\" run -i gone0 --save case -- sh -c 'sleep 0.3; ip link del gone0; sleep 0.5; touch mark; exit 7'\n\
         echo $? >status\n\
@@ -307,7 +307,7 @@ fn a_capture_that_ended_early_is_in_the_case() {
 
 #[test]
 fn nothing_outlives_a_kill() {
-    let place = Place::new();
+    let place = Location::new();
     let (conf, temporary) = (place.0.path().join("conf"), place.0.path().join("tmp"));
     fs::write(&conf, "nameserver 10.9.8.7\n").unwrap();
     fs::create_dir(&temporary).unwrap();
@@ -352,7 +352,7 @@ fn child_has_ended(pid: u32) -> bool {
 
 #[test]
 fn a_trace_that_another_tool_wrote_again_is_read() {
-    let place = Place::new();
+    let place = Location::new();
     let mut run = place.run(&["-q", "--save", "case"], &["bash", "-c", CLIENT]);
     place.assert_client_ended_well(run.status().unwrap());
     let analyze = |paths: &[&str]| {

@@ -191,7 +191,7 @@ fn a_reworded_report_compares_the_same() {
     }
     let found = compare(&before, &after);
     assert!(!found.worse, "{found:?}");
-    let same = |f: &presyn::explain::comparison::Found| f.change == Change::Same;
+    let same = |f: &presyn::explain::comparison::ComparedFinding| f.change == Change::Same;
     assert!(found.findings.iter().all(same), "{found:?}");
     // The same words about another resolver are another finding.
     for finding in &mut after.findings {

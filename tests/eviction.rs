@@ -6,13 +6,13 @@
 use presyn::decode::resolv_conf::ResolvConf;
 use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
 use presyn::event::{
-    Address, Call, Change, Event, Fd, FdNote, Life, Message, Op, Outcome, Packet, Place, Service,
-    SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
+    Address, Call, CallOutcome, Event, EventKind, Fd, FdNote, Lifecycle, LifecycleChange, Location,
+    Op, Packet, Service, SocketFamily, SocketKind, SocketType, Task, TcpFlags, Transfer,
 };
-use presyn::eviction::{Eviction, Setup};
+use presyn::eviction::{Eviction, EvictionSetup};
 use presyn::explain::assemble::Limits;
 use presyn::flow::{Endpoint, FiveTuple, Transport};
-use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use presyn::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::report::{Report, TraceWriter};
 use presyn::session::inputs::{self, InputOptions};
@@ -50,7 +50,7 @@ struct Run {
 struct Socket {
     pid: u32,
     fd: i32,
-    style: SocketStyle,
+    style: SocketType,
     local: Endpoint,
     peer: Endpoint,
     identity: u64,
@@ -81,7 +81,7 @@ impl Socket {
     }
 }
 
-fn kind(style: SocketStyle) -> SocketKind {
+fn kind(style: SocketType) -> SocketKind {
     SocketKind {
         family: SocketFamily::Inet,
         style,
@@ -132,31 +132,31 @@ fn server(n: u32) -> Endpoint {
 }
 
 impl Run {
-    fn call(&mut self, pid: u32, at: i64, lasts: i64, outcome: Outcome, op: Op) {
+    fn call(&mut self, pid: u32, at: i64, lasts: i64, outcome: CallOutcome, op: Op) {
         let call = Call {
             task: task(pid),
             exited: Some(moment(at + lasts)),
             outcome,
             op,
         };
-        self.event(at, at + lasts, What::Call(Box::new(call)));
+        self.event(at, at + lasts, EventKind::Call(Box::new(call)));
     }
 
-    fn event(&mut self, at: i64, known: i64, what: What) {
-        let input = u16::from(!matches!(what, What::Packet(_)));
-        let place = Place { input, number: 0 };
+    fn event(&mut self, at: i64, known: i64, what: EventKind) {
+        let input = u16::from(!matches!(what, EventKind::Packet(_)));
+        let place = Location { input, number: 0 };
         let at = moment(at);
         self.known.push((known, Event { at, place, what }));
     }
 
     fn packet(&mut self, at: i64, packet: Packet) {
         if self.shown.packets {
-            self.event(at, at, What::Packet(packet));
+            self.event(at, at, EventKind::Packet(packet));
         }
     }
 
     fn ok(&mut self, pid: u32, at: i64, op: Op) {
-        self.call(pid, at, 10, Outcome::Returned(0), op);
+        self.call(pid, at, 10, CallOutcome::Returned(0), op);
     }
 
     /// A socket from its `socket` call to its `connect`.
@@ -166,7 +166,7 @@ impl Run {
         pid: u32,
         fd: i32,
         at: i64,
-        style: SocketStyle,
+        style: SocketType,
         peer: Endpoint,
     ) -> Socket {
         self.ports = if self.ports > 60_000 {
@@ -186,13 +186,13 @@ impl Run {
             kind: kind(style),
             fd: Fd::bare(fd),
         };
-        self.call(pid, at, 5, Outcome::Returned(i64::from(fd)), opened);
+        self.call(pid, at, 5, CallOutcome::Returned(i64::from(fd)), opened);
         this
     }
 
     fn datagram(&mut self, n: u32, pid: u32, fd: i32, at: i64, resolver: [u8; 4]) -> Socket {
         let peer = Endpoint::new(resolver.into(), 53);
-        let socket = self.socket(n, pid, fd, at, SocketStyle::Datagram, peer);
+        let socket = self.socket(n, pid, fd, at, SocketType::Datagram, peer);
         self.ok(
             pid,
             at + 10,
@@ -205,7 +205,7 @@ impl Run {
     }
 
     fn ask(&mut self, n: u32, socket: Socket, pid: u32, at: i64) {
-        let message = Message {
+        let message = Transfer {
             peer: None,
             length: 40,
             taken: true,
@@ -216,7 +216,7 @@ impl Run {
             fd: socket.fd(self.shown),
             messages: vec![message],
         };
-        self.call(pid, at, 10, Outcome::Returned(40), op);
+        self.call(pid, at, 10, CallOutcome::Returned(40), op);
         self.dns_packet(at + 5, socket.flow(Transport::Udp), dns(n, None));
     }
 
@@ -244,8 +244,8 @@ impl Run {
             ready: vec![socket.fd],
             timeout: Some(Span::seconds(5)),
         };
-        self.call(pid, asked + 20, took - 10, Outcome::Returned(1), wait);
-        let message = Message {
+        self.call(pid, asked + 20, took - 10, CallOutcome::Returned(1), wait);
+        let message = Transfer {
             peer: Some(socket.peer),
             length: 60,
             taken: true,
@@ -256,7 +256,7 @@ impl Run {
             fd: socket.fd(self.shown),
             messages: vec![message],
         };
-        self.call(pid, asked + took + 20, 10, Outcome::Returned(60), op);
+        self.call(pid, asked + took + 20, 10, CallOutcome::Returned(60), op);
     }
 
     fn in_vain(&mut self, socket: Socket, pid: u32, asked: i64, lasted: i64) {
@@ -265,7 +265,7 @@ impl Run {
             ready: Vec::new(),
             timeout: Some(Span::seconds(5)),
         };
-        self.call(pid, asked + 20, lasted - 40, Outcome::Returned(0), wait);
+        self.call(pid, asked + 20, lasted - 40, CallOutcome::Returned(0), wait);
     }
 
     fn close(&mut self, socket: Socket, at: i64) {
@@ -289,8 +289,8 @@ impl Run {
         error: Option<&str>,
     ) -> Socket {
         let to = server(n);
-        let socket = self.socket(n, pid, fd, at, SocketStyle::Stream, to);
-        let pending = Outcome::Failed("EINPROGRESS".into());
+        let socket = self.socket(n, pid, fd, at, SocketType::Stream, to);
+        let pending = CallOutcome::Failed("EINPROGRESS".into());
         self.call(
             pid,
             at + 10,
@@ -350,7 +350,7 @@ impl Run {
             ready: vec![fd],
             timeout: None,
         };
-        self.call(pid, at + 30, took - 20, Outcome::Returned(1), wait);
+        self.call(pid, at + 30, took - 20, CallOutcome::Returned(1), wait);
         let ended = Op::SocketError {
             fd: socket.fd(self.shown),
             error: error.map(Into::into),
@@ -359,12 +359,12 @@ impl Run {
         socket
     }
 
-    fn life(&mut self, pid: u32, at: i64, change: Change) {
-        let life = Life {
+    fn life(&mut self, pid: u32, at: i64, change: LifecycleChange) {
+        let life = Lifecycle {
             task: task(pid),
             change,
         };
-        self.event(at, at, What::Life(Box::new(life)));
+        self.event(at, at, EventKind::Life(Box::new(life)));
     }
 
     /// A process of its own, as a child of the first one.
@@ -374,11 +374,11 @@ impl Run {
             thread: false,
             files: false,
         };
-        self.call(1_000, at, 10, Outcome::Returned(i64::from(child)), op);
+        self.call(1_000, at, 10, CallOutcome::Returned(i64::from(child)), op);
         self.life(
             child,
             at + 5,
-            Change::Born {
+            LifecycleChange::Forked {
                 parent: Some(1_000),
                 thread: Some(false),
             },
@@ -444,7 +444,7 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
                     Rcode::NOERROR,
                 );
                 run.connect(n, child, 5, at + 5_010_000 + 3 * odd, 300 + odd, None);
-                run.life(child, at + 5_500_000 + 5 * odd, Change::Exited(0));
+                run.life(child, at + 5_500_000 + 5 * odd, LifecycleChange::Exited(0));
             }
             13 => {
                 // The answer comes when nobody waits for it any more; the socket is still open.
@@ -461,7 +461,7 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
                     },
                 );
                 run.answer(n, slow, child, at + LATE + odd, 500, Rcode::NOERROR);
-                run.life(child, at + LATE + 1_000_000, Change::Exited(0));
+                run.life(child, at + LATE + 1_000_000, LifecycleChange::Exited(0));
             }
             19 => {
                 let child = run.fork(n, at);
@@ -474,17 +474,17 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
                     700 + odd % 977,
                     Rcode::NXDOMAIN,
                 );
-                run.life(child, at + 9_000, Change::Exited(1));
+                run.life(child, at + 9_000, LifecycleChange::Exited(1));
             }
             23 => {
                 let child = run.fork(n, at);
                 run.connect(n, child, 3, at + 100, 2_500 + odd, Some("ECONNREFUSED"));
-                run.life(child, at + 9_000 + odd, Change::Exited(1));
+                run.life(child, at + 9_000 + odd, LifecycleChange::Exited(1));
             }
             29 => {
                 let child = run.fork(n, at);
                 run.connect(n, child, 3, at + 100, 3_000_000 + odd, Some("ETIMEDOUT"));
-                run.life(child, at + 4_000_000 + 2 * odd, Change::Exited(1));
+                run.life(child, at + 4_000_000 + 2 * odd, LifecycleChange::Exited(1));
             }
             _ => run.quick(n, pid, fd, at),
         }
@@ -503,7 +503,7 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
 
 /// The report of a run, read with this bound, and how many events were retained at most.
 fn explained(events: Vec<Event>, shown: Shown, bound: Limits) -> (Report, usize) {
-    let of_packets = |e: &&Event| matches!(e.what, What::Packet(_));
+    let of_packets = |e: &&Event| matches!(e.what, EventKind::Packet(_));
     let capture = shown.packets.then(|| CaptureFacts {
         path: "packets.pcap".into(),
         packets: events.iter().filter(of_packets).count() as u64,
@@ -525,7 +525,7 @@ fn explained(events: Vec<Event>, shown: Shown, bound: Limits) -> (Report, usize)
         clock: TraceClock::Epoch {
             resolution: Span(1),
         },
-        sees: Sees {
+        sees: VisibleSyscalls {
             sockets: true,
             sends: true,
             writes: true,
@@ -537,7 +537,7 @@ fn explained(events: Vec<Event>, shown: Shown, bound: Limits) -> (Report, usize)
         warnings: Vec::new(),
         damaged: false,
     };
-    let mut eviction = Eviction::new(Setup {
+    let mut eviction = Eviction::new(EvictionSetup {
         dns_ports: vec![53],
         resolv_conf: Some(ResolvConf::parse(CONF)),
         limits: bound,
@@ -547,7 +547,7 @@ fn explained(events: Vec<Event>, shown: Shown, bound: Limits) -> (Report, usize)
         } else {
             Span::ZERO
         },
-        ..Setup::default()
+        ..EvictionSetup::default()
     });
     let mut held = 0;
     for event in events {
@@ -557,7 +557,7 @@ fn explained(events: Vec<Event>, shown: Shown, bound: Limits) -> (Report, usize)
     let (events, stacks, totals) = eviction.finish();
     let (packets, calls) = events
         .into_iter()
-        .partition(|e| matches!(e.what, What::Packet(_)));
+        .partition(|e| matches!(e.what, EventKind::Packet(_)));
     let gathered = Gathered {
         captures: capture.into_iter().collect(),
         packets,

@@ -4,11 +4,12 @@
 
 use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
 use presyn::event::{
-    Address, Call, Change, Event, Fd, FdNote, IcmpKind, Life, Message, Op, Outcome, Packet, Place,
-    Quote, Service, SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
+    Address, Call, CallOutcome, Event, EventKind, Fd, FdNote, IcmpKind, Lifecycle, LifecycleChange,
+    Location, Op, Packet, Quote, Service, SocketFamily, SocketKind, SocketType, Task, TcpFlags,
+    Transfer,
 };
 use presyn::flow::{Endpoint, FiveTuple, Transport};
-use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use presyn::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use presyn::pipeline::{Gathered, Settings, report};
 use presyn::report::{ConnectionOutcome, Finding, Report};
 use presyn::time::{Span, Timestamp};
@@ -34,7 +35,7 @@ fn at(seconds: f64) -> Timestamp {
 }
 
 /// A case under construction.
-struct Scene {
+struct SyscallContext {
     packets: Vec<Event>,
     calls: Vec<Event>,
     opened: Vec<u16>,
@@ -42,7 +43,7 @@ struct Scene {
     dropped: Option<u64>,
 }
 
-impl Scene {
+impl SyscallContext {
     fn new() -> Self {
         let mut this = Self {
             packets: Vec::new(),
@@ -68,17 +69,17 @@ impl Scene {
         let number = self.packets.len() as u64 + 1;
         self.packets.push(Event {
             at: at(t),
-            place: Place { input: 0, number },
-            what: What::Packet(packet),
+            place: Location { input: 0, number },
+            what: EventKind::Packet(packet),
         });
     }
 
-    fn call(&mut self, t: f64, lasts: f64, outcome: Outcome, op: Op) {
+    fn call(&mut self, t: f64, lasts: f64, outcome: CallOutcome, op: Op) {
         let number = self.calls.len() as u64 + 1;
         self.calls.push(Event {
             at: at(t),
-            place: Place { input: 1, number },
-            what: What::Call(Box::new(Call {
+            place: Location { input: 1, number },
+            what: EventKind::Call(Box::new(Call {
                 task: Task {
                     pid: Some(100),
                     tid: Some(100),
@@ -91,7 +92,7 @@ impl Scene {
         });
     }
 
-    fn fd(port: u16, style: SocketStyle, peer: Option<Endpoint>) -> Fd {
+    fn fd(port: u16, style: SocketType, peer: Option<Endpoint>) -> Fd {
         let mut fd = Fd::bare(i32::from(port));
         fd.note = Some(Arc::new(FdNote {
             socket: Some(SocketKind {
@@ -130,16 +131,16 @@ impl Scene {
     /// The client's calls for a query; no packet.
     fn send(&mut self, t: f64, port: u16, to: &str, name: &str, kind: RecordType) -> &mut Self {
         let to = end(to);
-        let fd = Self::fd(port, SocketStyle::Datagram, Some(to));
+        let fd = Self::fd(port, SocketType::Datagram, Some(to));
         if !self.opened.contains(&port) {
             self.opened.push(port);
             let op = Op::Connect {
                 fd: fd.clone(),
                 to: Address::Inet(to),
             };
-            self.call(t - 0.000_2, 0.000_01, Outcome::Returned(0), op);
+            self.call(t - 0.000_2, 0.000_01, CallOutcome::Returned(0), op);
         }
-        let message = Message {
+        let message = Transfer {
             peer: None,
             length: 40,
             taken: true,
@@ -150,7 +151,7 @@ impl Scene {
             fd,
             messages: vec![message],
         };
-        self.call(t - 0.000_1, 0.000_05, Outcome::Returned(40), op);
+        self.call(t - 0.000_1, 0.000_05, CallOutcome::Returned(40), op);
         self
     }
 
@@ -221,11 +222,11 @@ impl Scene {
     /// A poll that times out.
     fn poll(&mut self, t: f64, lasts: f64, port: u16, peer: &str) -> &mut Self {
         let op = Op::Wait {
-            fds: vec![Self::fd(port, SocketStyle::Datagram, Some(end(peer)))],
+            fds: vec![Self::fd(port, SocketType::Datagram, Some(end(peer)))],
             ready: Vec::new(),
             timeout: Some(Span::millis(5_000)),
         };
-        self.call(t, lasts, Outcome::Returned(0), op);
+        self.call(t, lasts, CallOutcome::Returned(0), op);
         self
     }
 
@@ -240,10 +241,10 @@ impl Scene {
     ) -> &mut Self {
         let to = end(to);
         let op = Op::Connect {
-            fd: Self::fd(port, SocketStyle::Stream, Some(to)),
+            fd: Self::fd(port, SocketType::Stream, Some(to)),
             to: Address::Inet(to),
         };
-        let outcome = error.map_or(Outcome::Returned(0), |e| Outcome::Failed(e.into()));
+        let outcome = error.map_or(CallOutcome::Returned(0), |e| CallOutcome::Failed(e.into()));
         self.call(t, lasts, outcome, op);
         self
     }
@@ -326,19 +327,24 @@ impl Scene {
         let fd = Fd::bare(5);
         let kind = SocketKind {
             family: SocketFamily::Unix,
-            style: SocketStyle::Stream,
+            style: SocketType::Stream,
         };
         let socket = Op::Socket {
             kind,
             fd: fd.clone(),
         };
-        self.call(t - 0.000_1, 0.000_01, Outcome::Returned(5), socket);
+        self.call(t - 0.000_1, 0.000_01, CallOutcome::Returned(5), socket);
         let connect = Op::Connect {
             fd: fd.clone(),
             to: Address::Unix(path.into()),
         };
-        self.call(t, 0.000_01, Outcome::Returned(0), connect);
-        self.call(t + lasts, 0.000_01, Outcome::Returned(0), Op::Close { fd });
+        self.call(t, 0.000_01, CallOutcome::Returned(0), connect);
+        self.call(
+            t + lasts,
+            0.000_01,
+            CallOutcome::Returned(0),
+            Op::Close { fd },
+        );
         self
     }
 
@@ -349,7 +355,7 @@ impl Scene {
     /// Changes the DNS message of the last packet.
     fn with(&mut self, edit: impl Fn(&mut Dns)) -> &mut Self {
         let last = self.packets.last_mut().map(|e| &mut e.what);
-        if let Some(What::Packet(Packet::Dns { message, .. })) = last {
+        if let Some(EventKind::Packet(Packet::Dns { message, .. })) = last {
             edit(message);
         }
         self
@@ -378,12 +384,12 @@ impl Scene {
             clock: TraceClock::Epoch {
                 resolution: Span::micros(1),
             },
-            sees: Sees {
+            sees: VisibleSyscalls {
                 sockets: true,
                 sends: true,
                 waits: true,
                 closes: true,
-                ..Sees::default()
+                ..VisibleSyscalls::default()
             },
             warnings: Vec::new(),
             damaged: false,
@@ -440,7 +446,7 @@ fn client(port: u16, peer: Option<Endpoint>) -> Endpoint {
 
 #[test]
 fn resolver_silent() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A)
         .poll(0.001, 5.0, 40, R1)
         .well(5.01, 41, R2);
@@ -457,7 +463,7 @@ fn resolver_silent() {
 
 #[test]
 fn answer_not_received() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A)
         .answer(0.01, 40, R1, "web", A)
         .poll(0.001, 5.0, 40, R1)
@@ -475,7 +481,7 @@ fn answer_not_received() {
         s.lacks(other);
     }
     // The near miss: the client's wait had begun when the answer was there, so that another socket's was meant.
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A)
         .answer(0.01, 40, R1, "web", A)
         .poll(0.2, 5.0, 40, R1)
@@ -485,7 +491,7 @@ fn answer_not_received() {
 
 #[test]
 fn several_silent_resolvers_are_one_finding() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A).poll(0.001, 5.0, 40, R1);
     s.query(5.01, 41, R2, "web", A).poll(5.011, 3.0, 41, R2);
     let f = s.has("resolver-silent");
@@ -495,7 +501,7 @@ fn several_silent_resolvers_are_one_finding() {
 
 #[test]
 fn a_query_of_another_process_accuses_nobody() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 70, R1, "web", A)
         .foreign(5.0, 70, R1, "web", A)
         .well(6.0, 41, R2);
@@ -505,7 +511,7 @@ fn a_query_of_another_process_accuses_nobody() {
 
 #[test]
 fn resolver_lossy() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A).poll(0.001, 5.0, 40, R1);
     s.query(5.01, 40, R1, "web", A)
         .answer(5.02, 40, R1, "web", A)
@@ -513,7 +519,7 @@ fn resolver_lossy() {
     assert!(s.has("resolver-lossy").title.contains("1 of 2"));
     s.lacks("resolver-silent");
     s.lacks("aaaa-silent");
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.well(0.0, 40, R1).well(1.0, 50, R1);
     s.lacks("resolver-lossy");
 }
@@ -521,7 +527,7 @@ fn resolver_lossy() {
 #[test]
 fn aaaa_silent() {
     let twice = |answered: bool| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         for (t, port) in [(0.0, 40), (5.01, 41)] {
             s.query(t, port, R1, "web", A)
                 .query(t + 0.000_3, port, R1, "web", AAAA);
@@ -546,7 +552,7 @@ fn aaaa_silent() {
 
 #[test]
 fn resolver_refused() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A)
         .icmp(0.000_5, 40, R1, IcmpKind::PortUnreachable)
         .well(0.001, 41, R2);
@@ -561,14 +567,14 @@ fn resolver_refused() {
 
 #[test]
 fn resolver_unreachable() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.send(0.0, 40, R1, "web", A).poll(0.001, 3.0, 40, R1);
     s.icmp(3.0, 40, R1, IcmpKind::HostUnreachable)
         .well(3.01, 41, R2);
     assert_eq!(s.has("resolver-unreachable").severity.name(), "high");
     s.lacks("resolver-silent");
     s.lacks("resolver-refused");
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.well(0.0, 40, R1);
     s.lacks("resolver-unreachable");
 }
@@ -576,7 +582,7 @@ fn resolver_unreachable() {
 #[test]
 fn resolver_slow() {
     let slow = |time: f64| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.query(0.0, 40, R1, "web", A)
             .answer(time, 40, R1, "web", A)
             .connected(time + 0.01, 41, WEB);
@@ -589,7 +595,7 @@ fn resolver_slow() {
 #[test]
 fn resolver_error() {
     let with = |code: Rcode| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.query(0.0, 40, R1, "web", A)
             .code(0.001, 40, R1, "web", code)
             .well(0.002, 41, R2);
@@ -607,7 +613,7 @@ fn resolver_error() {
 #[test]
 fn truncated_to_tcp() {
     let cut = |truncated: bool| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.query(0.0, 40, R1, "web", A)
             .reply(0.001, 40, R1, ("web", A), |m| m.truncated = truncated);
         if truncated {
@@ -623,7 +629,7 @@ fn truncated_to_tcp() {
 
 #[test]
 fn resolver_tcp_stuck() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A)
         .reply(0.001, 40, R1, ("web", A), |m| m.truncated = true);
     s.connect(0.002, 7.0, 43, R1, Some("ETIMEDOUT"));
@@ -637,7 +643,7 @@ fn resolver_tcp_stuck() {
 #[test]
 fn search_domains() {
     let tried = |vain: bool| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.conf = "nameserver 10.0.1.93\nsearch a.test b.test\n";
         if vain {
             s.query(0.0, 40, R1, "web.a.test", A)
@@ -657,7 +663,7 @@ fn search_domains() {
 #[test]
 fn reverse_lookup() {
     let of = |name: &str| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.query(0.0, 40, R1, name, PTR)
             .poll(0.001, 5.0, 40, R1)
             .connected(5.01, 41, WEB);
@@ -672,7 +678,7 @@ fn reverse_lookup() {
 fn stub_upstream_silent() {
     const STUB: &str = "127.0.0.53:53";
     let with = |upstream: &str| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.query(0.0, 40, STUB, "Web", A).poll(0.001, 5.0, 40, STUB);
         s.foreign(0.001, 77, R1, upstream, A)
             .foreign(2.0, 77, R1, upstream, A);
@@ -689,7 +695,7 @@ fn stub_upstream_silent() {
 #[test]
 fn name_service_wait() {
     let wait = |time: f64| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.service(0.0, time, "/run/avahi-daemon/socket")
             .connected(time + 0.01, 41, WEB);
         s
@@ -706,12 +712,12 @@ fn name_service_wait() {
 
 #[test]
 fn name_not_found() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "nowhere", A)
         .code(0.001, 40, R1, "nowhere", Rcode::NXDOMAIN);
     assert!(s.has("name-not-found").title.contains("nowhere"));
     assert!(s.has("never-connected").title.contains("found nothing"));
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.well(0.0, 40, R1);
     s.lacks("name-not-found");
     s.lacks("never-connected");
@@ -719,7 +725,7 @@ fn name_not_found() {
 
 #[test]
 fn syn_unanswered() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connect(0.0, 3.1, 41, WEB, None)
         .syn(0.000_1, 41, WEB)
         .syn(1.0, 41, WEB)
@@ -727,13 +733,13 @@ fn syn_unanswered() {
     s.synack(3.001, 41, WEB);
     assert!(s.has("syn-unanswered").title.contains("2 retransmissions"));
     s.lacks("never-connected");
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connect(0.0, 3.1, 41, WEB, Some("ETIMEDOUT"))
         .syn(0.000_1, 41, WEB)
         .syn(1.0, 41, WEB);
     assert!(s.has("syn-unanswered").title.contains("none of 2 SYNs"));
     s.has("never-connected");
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connected(0.0, 41, WEB);
     s.lacks("syn-unanswered");
     s.has("nothing-wrong");
@@ -742,8 +748,8 @@ fn syn_unanswered() {
 /// A client with a timeout of its own need not close the socket: its exit is the giving up, and a signal is none.
 #[test]
 fn a_program_that_exits_has_given_up_its_connect() {
-    let ended = |change: Change| {
-        let mut s = Scene::new();
+    let ended = |change: LifecycleChange| {
+        let mut s = SyscallContext::new();
         s.connect(0.0, 0.000_1, 41, WEB, Some("EINPROGRESS"))
             .syn(0.000_05, 41, WEB)
             .syn(1.0, 41, WEB);
@@ -754,15 +760,15 @@ fn a_program_that_exits_has_given_up_its_connect() {
         };
         s.calls.push(Event {
             at: at(3.0),
-            place: Place {
+            place: Location {
                 input: 1,
                 number: 99,
             },
-            what: What::Life(Box::new(Life { task, change })),
+            what: EventKind::Life(Box::new(Lifecycle { task, change })),
         });
         s.has("syn-unanswered")
     };
-    let by_itself = ended(Change::Exited(28));
+    let by_itself = ended(LifecycleChange::Exited(28));
     assert!(
         by_itself.detail.contains("Then the client gave up"),
         "{}",
@@ -773,7 +779,7 @@ fn a_program_that_exits_has_given_up_its_connect() {
         "{:?}",
         by_itself.seconds
     );
-    let killed = ended(Change::Killed("SIGINT".into()));
+    let killed = ended(LifecycleChange::Killed("SIGINT".into()));
     assert!(
         !killed.detail.contains("Then the client gave up"),
         "{}",
@@ -785,16 +791,16 @@ fn a_program_that_exits_has_given_up_its_connect() {
 #[test]
 fn a_closed_socket_says_whether_its_connect_had_come_up() {
     let closed = |peer: Option<Endpoint>, looked: bool| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.packets.clear();
         s.connect(0.0, 0.000_1, 41, WEB, Some("EINPROGRESS"));
-        let mut fd = Scene::fd(41, SocketStyle::Stream, Some(end(WEB)));
+        let mut fd = SyscallContext::fd(41, SocketType::Stream, Some(end(WEB)));
         let note = Arc::make_mut(fd.note.as_mut().unwrap());
         note.peer = peer;
         if !looked {
             fd.note = None;
         }
-        s.call(10.0, 0.000_1, Outcome::Returned(0), Op::Close { fd });
+        s.call(10.0, 0.000_1, CallOutcome::Returned(0), Op::Close { fd });
         let report = s.report();
         let lost = report.findings.iter().find_map(|f| f.seconds);
         (report.connections[0].outcome, lost)
@@ -813,7 +819,7 @@ fn a_closed_socket_says_whether_its_connect_had_come_up() {
 #[test]
 fn an_attempt_that_a_capture_alone_shows_lasts_from_its_first_syn_to_its_last() {
     let of = |times: &[f64]| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         for t in times {
             s.syn(*t, 41, WEB);
         }
@@ -841,7 +847,7 @@ fn an_attempt_that_a_capture_alone_shows_lasts_from_its_first_syn_to_its_last() 
 /// A port that is used again, with the same first sequence number, long after: another attempt.
 #[test]
 fn a_syn_after_more_than_the_longest_gap_is_another_attempt() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.syn(0.0, 41, WEB).synack(0.001, 41, WEB);
     s.syn(100.0, 41, WEB).synack(100.001, 41, WEB);
     // Nor is nothing wrong: what was before the SYNs is not in the capture.
@@ -854,7 +860,7 @@ fn a_syn_after_more_than_the_longest_gap_is_another_attempt() {
 
 #[test]
 fn connect_refused() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connect(0.0, 0.001, 41, WEB, Some("ECONNREFUSED"))
         .syn(0.000_1, 41, WEB)
         .reset(0.000_3, 41, WEB);
@@ -868,13 +874,13 @@ fn connect_refused() {
 
 #[test]
 fn host_unreachable() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connect(0.0, 3.06, 41, WEB, Some("EHOSTUNREACH"));
     let f = s.has("host-unreachable");
     assert!(f.title.contains("No SYN") && f.detail.contains("EHOSTUNREACH"));
     s.lacks("syn-unanswered");
     // A host without IPv6 is no fault.
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connect(0.0, 0.000_1, 41, "[2001:db8::1]:80", Some("ENETUNREACH"))
         .connected(0.001, 42, WEB);
     assert!(
@@ -899,7 +905,7 @@ fn a_capture_alone_shows_that_no_query_left() {
         let message = Dns {
             response,
             answers: u16::from(response),
-            ..Scene::message(id, "web.test", kind)
+            ..SyscallContext::message(id, "web.test", kind)
         };
         Packet::Dns {
             flow,
@@ -909,7 +915,7 @@ fn a_capture_alone_shows_that_no_query_left() {
     };
     // The host looks for its resolver's neighbour in vain, and says so; `left`: both queries are in the capture.
     let unreachable = |left: bool| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         for t in [0.0, 1.0, 2.0] {
             let (about, reply) = (to.ip, false);
             s.packet(t, Packet::Neighbour { about, reply });
@@ -966,7 +972,7 @@ fn a_capture_alone_shows_that_no_query_left() {
 #[test]
 fn a_capture_alone_shows_that_no_syn_left() {
     let unreachable = |by: Option<Endpoint>| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         let (to, us) = (end(WEB), client(41, None));
         for t in [0.0, 1.0, 2.0] {
             let (about, reply) = (to.ip, false);
@@ -1016,7 +1022,7 @@ fn a_capture_alone_shows_that_no_syn_left() {
 
 #[test]
 fn address_fallback() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connect(0.0, 4.0, 41, OTHER, Some("ETIMEDOUT"))
         .syn(0.000_1, 41, OTHER)
         .syn(1.0, 41, OTHER);
@@ -1027,17 +1033,17 @@ fn address_fallback() {
         "{}",
         f.title
     );
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connected(0.0, 41, OTHER).connected(0.1, 42, WEB);
     s.lacks("address-fallback");
 }
 
 #[test]
 fn io_uring() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connected(0.0, 41, WEB);
     s.lacks("io-uring");
-    s.call(0.1, 0.0, Outcome::Returned(9), Op::IoUring);
+    s.call(0.1, 0.0, CallOutcome::Returned(9), Op::IoUring);
     assert_eq!(s.has("io-uring").severity.name(), "info");
     s.syn(0.2, 60, OTHER);
     assert!(s.has("io-uring").detail.contains("192.168.110.232:80"));
@@ -1045,10 +1051,10 @@ fn io_uring() {
 
 #[test]
 fn encrypted_dns() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connected(0.0, 41, "1.1.1.1:443");
     s.has("encrypted-dns");
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.connected(0.0, 41, "1.1.1.1:80")
         .connected(0.1, 42, "192.0.2.1:443");
     s.lacks("encrypted-dns");
@@ -1056,7 +1062,7 @@ fn encrypted_dns() {
 
 #[test]
 fn capture_incomplete() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A)
         .poll(0.001, 5.0, 40, R1)
         .well(5.01, 41, R2);
@@ -1084,7 +1090,7 @@ fn every_finding_has_a_page() {
 
 #[test]
 fn a_resolver_that_the_client_left_at_once_is_not_silent() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A)
         .query(0.000_5, 41, R2, "web", A)
         .poll(0.001, 5.0, 41, R2);
@@ -1094,7 +1100,7 @@ fn a_resolver_that_the_client_left_at_once_is_not_silent() {
 }
 
 /// What a capture alone holds of lookups: their names, and how many queries each has.
-fn lookups(s: &Scene) -> Vec<(String, usize)> {
+fn lookups(s: &SyscallContext) -> Vec<(String, usize)> {
     let report = s.report();
     let of = |l: &presyn::report::Lookup| (l.name.clone().unwrap_or_default(), l.queries.len());
     report.lookups.iter().map(of).collect()
@@ -1103,7 +1109,7 @@ fn lookups(s: &Scene) -> Vec<(String, usize)> {
 #[test]
 fn a_notification_is_no_lookup() {
     let notify = |m: &mut Dns| m.opcode = 4;
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "zone.example", A).with(notify);
     s.code(0.1, 40, R1, "zone.example", Rcode::NOERROR)
         .with(notify);
@@ -1114,14 +1120,14 @@ fn a_notification_is_no_lookup() {
     );
     s.lacks("name-not-found");
     // Nor does it accuse a resolver that says nothing to it.
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "zone.example", A).with(notify);
     s.lacks("resolver-silent");
 }
 
 #[test]
 fn a_question_for_the_root_is_asked_again_after_an_error() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "", A)
         .code(0.01, 40, R1, "", Rcode(23))
         .foreign(0.02, 41, R1, "", A)
@@ -1137,7 +1143,7 @@ fn a_question_for_the_root_is_asked_again_after_an_error() {
 
 #[test]
 fn a_name_with_dots_is_asked_before_a_domain_is_added() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     let none = |m: &mut Dns| m.answers = 0;
     let added = "up.example.org.corp.example";
     for (n, t) in [(0_u16, 0.0), (10, 0.004)] {
@@ -1161,7 +1167,7 @@ fn a_name_with_dots_is_asked_before_a_domain_is_added() {
 #[test]
 fn two_types_that_are_asked_one_after_the_other_are_two_lookups() {
     let asked = |gap: f64| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.foreign(0.0, 40, R1, "web", A)
             .answer(0.001, 40, R1, "web", A)
             .foreign(0.001 + gap, 41, R1, "web", AAAA)
@@ -1173,7 +1179,7 @@ fn two_types_that_are_asked_one_after_the_other_are_two_lookups() {
 
 #[test]
 fn many_findings_of_a_kind_are_folded() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     for port in 0..9_u16 {
         s.syn(
             f64::from(port),
@@ -1199,7 +1205,7 @@ fn many_findings_of_a_kind_are_folded() {
 #[test]
 fn the_same_seconds_are_said_to_be_the_same() {
     let name = "231.110.168.192.in-addr.arpa";
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, name, PTR)
         .poll(0.001, 5.0, 40, R1)
         .query(5.01, 41, R2, name, PTR)
@@ -1217,7 +1223,7 @@ fn the_same_seconds_are_said_to_be_the_same() {
 
 #[test]
 fn a_wait_that_nothing_ends_is_marked_as_assumed() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "web", A)
         .foreign(5.0, 41, R1, "web", A);
     let f = s.has("resolver-silent");
@@ -1226,7 +1232,7 @@ fn a_wait_that_nothing_ends_is_marked_as_assumed() {
     let note = delays[0].entries[0].note.as_deref();
     assert!(note.is_some_and(|n| n.contains("assumed")), "{note:?}");
     // A wait that ends with the next query is seen.
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "web", A)
         .foreign(5.0, 41, R2, "web", A)
         .answer(5.01, 41, R2, "web", A);
@@ -1237,20 +1243,20 @@ fn a_wait_that_nothing_ends_is_marked_as_assumed() {
 /// Every stub resolver asks again when it has no answer: who does not may have one that the capture lost.
 #[test]
 fn a_question_that_is_never_repeated_accuses_nobody() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "web", A)
         .syn(0.02, 50, WEB)
         .synack(0.021, 50, WEB);
     s.lacks("resolver-silent");
     let report = s.report();
     assert_eq!(report.resolvers[0].unanswered, Some(0));
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "web", A);
     s.lacks("resolver-silent");
     let said = s.report().summary.join(" ");
     assert!(said.contains("nor was it asked again"), "{said}");
     // One of two answers is missing, and the client goes on with the other.
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "web", A)
         .foreign(0.000_1, 41, R1, "web", AAAA)
         .answer(0.01, 40, R1, "web", A)
@@ -1263,7 +1269,7 @@ fn a_question_that_is_never_repeated_accuses_nobody() {
 
 #[test]
 fn an_answer_that_the_client_does_not_take_is_no_answer_of_the_last_time() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "web", A)
         .answer(0.01, 40, R1, "web", A)
         .foreign(5.0, 40, R1, "web", A)
@@ -1274,7 +1280,7 @@ fn an_answer_that_the_client_does_not_take_is_no_answer_of_the_last_time() {
 
 #[test]
 fn a_resolver_that_turns_to_another_server_soon_is_one_lookup() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.foreign(0.0, 40, R1, "web", A)
         .foreign(0.8, 41, R2, "web", A)
         .answer(0.82, 41, R2, "web", A);
@@ -1284,7 +1290,7 @@ fn a_resolver_that_turns_to_another_server_soon_is_one_lookup() {
 #[test]
 fn a_walk_over_sibling_domains_is_one_lookup() {
     let walk = |second: &str| {
-        let mut s = Scene::new();
+        let mut s = SyscallContext::new();
         s.foreign(0.0, 40, R1, "web.corp.example.com", A)
             .code(0.2, 40, R1, "web.corp.example.com", Rcode::NXDOMAIN)
             .foreign(0.201, 41, R1, second, A)
@@ -1300,7 +1306,7 @@ fn a_walk_over_sibling_domains_is_one_lookup() {
 
 #[test]
 fn a_refusal_is_said_before_that_nothing_was_slow() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.query(0.0, 40, R1, "web", A)
         .answer(0.001, 40, R1, "web", A)
         .connect(0.002, 0.001, 41, WEB, Some("ECONNREFUSED"))
@@ -1312,7 +1318,7 @@ fn a_refusal_is_said_before_that_nothing_was_slow() {
 
 #[test]
 fn remedies_name_the_files_of_a_system_that_the_inputs_show() {
-    let mut s = Scene::new();
+    let mut s = SyscallContext::new();
     s.conf = "";
     s.foreign(0.0, 40, R1, "web", A)
         .foreign(5.0, 41, R2, "web", A)

@@ -4,8 +4,8 @@
 
 use presyn::decode::resolv_conf::ResolvConf;
 use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
-use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
-use presyn::eviction::{Eviction, Setup};
+use presyn::event::{Event, EventKind, Location, Packet, Service, TcpFlags};
+use presyn::eviction::{Eviction, EvictionSetup};
 use presyn::explain::assemble::Limits;
 use presyn::flow::{Endpoint, FiveTuple, Target, Transport};
 use presyn::input::CaptureFacts;
@@ -33,11 +33,11 @@ impl Wire {
         self.micros += after;
         self.events.push(Event {
             at: Timestamp::new(1_700_000_000, 0) + Span::micros(self.micros),
-            place: Place {
+            place: Location {
                 input: 0,
                 number: self.events.len() as u64 + 1,
             },
-            what: What::Packet(packet),
+            what: EventKind::Packet(packet),
         });
     }
 
@@ -194,13 +194,13 @@ fn explained_of(
         resolv_conf: Some(("resolv.conf".into(), conf.into())),
         ..Gathered::default()
     };
-    let mut eviction = Eviction::new(Setup {
+    let mut eviction = Eviction::new(EvictionSetup {
         dns_ports: vec![53],
         resolv_conf: Some(ResolvConf::parse(conf)),
         limits,
         target: target.clone(),
         capture: Some(CaptureFacts::default()),
-        ..Setup::default()
+        ..EvictionSetup::default()
     });
     let mut held = 0;
     let last = captures.len() - 1;

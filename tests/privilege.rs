@@ -1,8 +1,8 @@
 //! Rights are given up before anything is read, and tracing goes on without them.
 #![allow(clippy::unwrap_used)] // tests
 
-use presyn::event::{Event, Op, What};
-use presyn::source::privilege::{Kept, Needs, give_up, may_capture};
+use presyn::event::{Event, EventKind, Op};
+use presyn::source::privilege::{Needs, RetainedRights, give_up, may_capture};
 use presyn::source::tracer::{Exit, Launch, Observer};
 use presyn::user::User;
 use std::process::Command;
@@ -17,7 +17,7 @@ struct Connects {
 
 impl Observer for Connects {
     fn event(&mut self, event: Event) {
-        if let What::Call(call) = event.what
+        if let EventKind::Call(call) = event.what
             && let Op::Connect { fd, .. } = call.op
             && fd.note.is_some_and(|n| n.exact && n.local.is_some())
         {
@@ -67,10 +67,10 @@ fn tracing_goes_on_without_the_rights() {
     let kept = give_up(user.as_ref(), Needs::Trace).unwrap();
     match how.as_str() {
         "user" => {
-            assert_eq!(kept, Kept::BecameUser("nobody".to_owned()));
+            assert_eq!(kept, RetainedRights::BecameUser("nobody".to_owned()));
             assert!(!nix::unistd::geteuid().is_root());
         }
-        _ => assert_eq!(kept, Kept::PtraceAndNice),
+        _ => assert_eq!(kept, RetainedRights::PtraceAndNice),
     }
     assert!(!may_capture());
     let mut connects = Connects::default();

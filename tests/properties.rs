@@ -10,11 +10,12 @@
 
 use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
 use presyn::event::{
-    Address, Call, Change, Event, Fd, FdNote, IcmpKind, Life, Message, Op, Outcome, Packet, Place,
-    Quote, Service, SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
+    Address, Call, CallOutcome, Event, EventKind, Fd, FdNote, IcmpKind, Lifecycle, LifecycleChange,
+    Location, Op, Packet, Quote, Service, SocketFamily, SocketKind, SocketType, Task, TcpFlags,
+    Transfer,
 };
 use presyn::flow::{Endpoint, FiveTuple, Transport};
-use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use presyn::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::report::{self, ConnectionOutcome, EntryKind, Origin, QueryState, Report, Role};
 use presyn::time::{Span, Timestamp};
@@ -113,7 +114,7 @@ struct Scribe {
     id: u16,
 }
 
-const fn kind(style: SocketStyle) -> SocketKind {
+const fn kind(style: SocketType) -> SocketKind {
     SocketKind {
         family: SocketFamily::Inet,
         style,
@@ -130,13 +131,13 @@ fn server() -> Endpoint {
 
 struct Socket {
     fd: i32,
-    style: SocketStyle,
+    style: SocketType,
     local: Endpoint,
     peer: Endpoint,
 }
 
 impl Scribe {
-    fn socket(&mut self, style: SocketStyle, peer: Endpoint) -> Socket {
+    fn socket(&mut self, style: SocketType, peer: Endpoint) -> Socket {
         self.port += 1;
         let host = if peer.port == 53 {
             [10, 0, 1, 10]
@@ -172,7 +173,7 @@ impl Scribe {
         thread: usize,
         at: Timestamp,
         took: Span,
-        outcome: Outcome,
+        outcome: CallOutcome,
         op: Op,
     ) -> Timestamp {
         let tid = PID + u32::try_from(thread).unwrap();
@@ -203,12 +204,12 @@ impl Scribe {
             thread,
             at,
             Span::micros(8),
-            Outcome::Returned(socket.fd.into()),
+            CallOutcome::Returned(socket.fd.into()),
             opened,
         );
         let outcome = match socket.style {
-            SocketStyle::Stream => Outcome::Failed(Arc::from("EINPROGRESS")),
-            _ => Outcome::Returned(0),
+            SocketType::Stream => CallOutcome::Failed(Arc::from("EINPROGRESS")),
+            _ => CallOutcome::Returned(0),
         };
         let connect = Op::Connect {
             fd: self.fd(socket, false),
@@ -230,7 +231,7 @@ impl Scribe {
             ready: if ready { vec![socket.fd] } else { Vec::new() },
             timeout: Some(Span::seconds(1)),
         };
-        self.call(thread, at, took, Outcome::Returned(ready.into()), op)
+        self.call(thread, at, took, CallOutcome::Returned(ready.into()), op)
     }
 
     fn lookup(&mut self, plan: &LookupPlan, resolvers: usize, mut at: Timestamp) -> Timestamp {
@@ -267,7 +268,7 @@ impl Scribe {
         'rounds: for round in 0..plan.rounds {
             for n in 0..resolvers {
                 if round == 0 {
-                    let socket = self.socket(SocketStyle::Datagram, resolver(n));
+                    let socket = self.socket(SocketType::Datagram, resolver(n));
                     at = self.connect(plan.thread, at, &socket);
                     sockets.push(socket);
                 }
@@ -277,7 +278,7 @@ impl Scribe {
                     src: socket.local,
                     dst: socket.peer,
                 };
-                let messages = (0..types.len()).map(|m| Message {
+                let messages = (0..types.len()).map(|m| Transfer {
                     peer: None,
                     length: 33,
                     taken: true,
@@ -290,7 +291,7 @@ impl Scribe {
                 };
                 let sent = at;
                 let count = i64::try_from(types.len()).unwrap();
-                let all = Outcome::Returned(if plan.both { count } else { 33 });
+                let all = CallOutcome::Returned(if plan.both { count } else { 33 });
                 at = self.call(plan.thread, at, Span::micros(90), all, op);
                 for m in 0..types.len() {
                     self.queries += 1;
@@ -330,7 +331,7 @@ impl Scribe {
                         for m in 0..types.len() {
                             let op = Op::Receive {
                                 fd: self.fd(socket, true),
-                                messages: vec![Message {
+                                messages: vec![Transfer {
                                     peer: Some(socket.peer),
                                     length: 49,
                                     taken: true,
@@ -342,7 +343,7 @@ impl Scribe {
                                 plan.thread,
                                 at,
                                 Span::micros(9),
-                                Outcome::Returned(49),
+                                CallOutcome::Returned(49),
                                 op,
                             );
                         }
@@ -373,7 +374,7 @@ impl Scribe {
                             fd: self.fd(socket, true),
                             messages: Vec::new(),
                         };
-                        let refused = Outcome::Failed(Arc::from("ECONNREFUSED"));
+                        let refused = CallOutcome::Failed(Arc::from("ECONNREFUSED"));
                         at = self.call(plan.thread, at, Span::micros(9), refused, op);
                     }
                 }
@@ -385,7 +386,7 @@ impl Scribe {
                 plan.thread,
                 at,
                 Span::micros(5),
-                Outcome::Returned(0),
+                CallOutcome::Returned(0),
                 Op::Close { fd },
             );
         }
@@ -393,7 +394,7 @@ impl Scribe {
     }
 
     fn server_connect(&mut self, at: Timestamp, syn_ack: bool) {
-        let socket = self.socket(SocketStyle::Stream, server());
+        let socket = self.socket(SocketType::Stream, server());
         let after = self.connect(0, at, &socket);
         let flow = FiveTuple {
             transport: Transport::Tcp,
@@ -432,7 +433,7 @@ impl Scribe {
                 0,
                 after + Span::millis(4),
                 Span::micros(4),
-                Outcome::Returned(0),
+                CallOutcome::Returned(0),
                 op,
             );
         }
@@ -474,25 +475,25 @@ fn trace_facts(input: u16) -> TraceFacts {
         clock: TraceClock::Epoch {
             resolution: Span::micros(1),
         },
-        sees: Sees {
+        sees: VisibleSyscalls {
             sockets: true,
             sends: true,
             waits: true,
             closes: true,
-            ..Sees::default()
+            ..VisibleSyscalls::default()
         },
         warnings: Vec::new(),
         damaged: false,
     }
 }
 
-fn number(mut events: Vec<(Timestamp, What)>, input: u16) -> Vec<Event> {
+fn number(mut events: Vec<(Timestamp, EventKind)>, input: u16) -> Vec<Event> {
     events.sort_by_key(|(at, _)| *at);
     let numbered = events.into_iter().zip(1..);
     numbered
         .map(|((at, what), number)| Event {
             at,
-            place: Place { input, number },
+            place: Location { input, number },
             what,
         })
         .collect()
@@ -505,14 +506,14 @@ fn sources(plan: &Plan) -> (Vec<Vec<Event>>, Vec<Vec<Event>>) {
     let mut captures = vec![Vec::new(); 2];
     for (n, (at, packet)) in scribe.packets.into_iter().enumerate() {
         let which = usize::from(two_captures && plan.split >> (n % 60 + 2) & 1 == 1);
-        captures[which].push((at, What::Packet(packet)));
+        captures[which].push((at, EventKind::Packet(packet)));
     }
     let mut logs = vec![Vec::new(); 2];
     for (at, call) in scribe.calls {
         let which = usize::from(two_logs && call.task.tid != Some(PID));
-        logs[which].push((at, What::Call(Box::new(call))));
+        logs[which].push((at, EventKind::Call(Box::new(call))));
     }
-    let filled = |lists: Vec<Vec<(Timestamp, What)>>, first: u16| {
+    let filled = |lists: Vec<Vec<(Timestamp, EventKind)>>, first: u16| {
         let lists = lists.into_iter().filter(|l| !l.is_empty());
         lists
             .zip(first..)
@@ -819,7 +820,7 @@ proptest! {
         let mut skewed = logs.clone();
         for event in skewed.iter_mut().flatten() {
             event.at = event.at + Span::millis(skew);
-            if let What::Call(call) = &mut event.what {
+            if let EventKind::Call(call) = &mut event.what {
                 call.exited = call.exited.map(|at| at + Span::millis(skew));
             }
         }
@@ -914,7 +915,7 @@ fn any_fd() -> impl Strategy<Value = Fd> {
 
 fn any_kind() -> impl Strategy<Value = SocketKind> {
     use SocketFamily::{Inet, Netlink, Other as Others, Unix};
-    use SocketStyle::{Datagram, Other, Stream, Unknown};
+    use SocketType::{Datagram, Other, Stream, Unknown};
     (
         prop::sample::select(vec![Inet, Inet, Unix, Netlink, Others]),
         prop::sample::select(vec![Stream, Datagram, Other, Unknown]),
@@ -975,14 +976,14 @@ fn any_dns() -> impl Strategy<Value = Dns> {
         )
 }
 
-fn any_message() -> impl Strategy<Value = Message> {
+fn any_message() -> impl Strategy<Value = Transfer> {
     (
         prop::option::of(any_end()),
         any::<u32>(),
         any::<bool>(),
         prop::collection::vec(any_dns(), 0..2),
     )
-        .prop_map(|(peer, length, taken, dns)| Message {
+        .prop_map(|(peer, length, taken, dns)| Transfer {
             peer,
             length,
             taken,
@@ -1013,7 +1014,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         (any_fd(), any_fd()).prop_map(|(fd, new)| Op::Accept { fd, new }),
         (any_fd(), any_address()).prop_map(|(fd, local)| Op::LocalName { fd, local }),
         (any_fd(), any_address()).prop_map(|(fd, peer)| Op::PeerName { fd, peer }),
-        (any_fd(), any_kind()).prop_map(|(fd, k)| Op::SocketStyleIs { fd, style: k.style }),
+        (any_fd(), any_kind()).prop_map(|(fd, k)| Op::SocketTypeIs { fd, style: k.style }),
         (any_fd(), error()).prop_map(|(fd, error)| Op::SocketError { fd, error }),
         (any_fd(), messages()).prop_map(|(fd, messages)| Op::Send { fd, messages }),
         (any_fd(), messages()).prop_map(|(fd, messages)| Op::Receive { fd, messages }),
@@ -1135,10 +1136,10 @@ fn any_packet() -> impl Strategy<Value = Packet> {
     ]
 }
 
-fn any_trace_event() -> impl Strategy<Value = What> {
+fn any_trace_event() -> impl Strategy<Value = EventKind> {
     let outcome = prop_oneof![
-        (-1..8_i64).prop_map(Outcome::Returned),
-        any::<i64>().prop_map(Outcome::Returned),
+        (-1..8_i64).prop_map(CallOutcome::Returned),
+        any::<i64>().prop_map(CallOutcome::Returned),
         prop::sample::select(vec![
             "EINPROGRESS",
             "ECONNREFUSED",
@@ -1146,21 +1147,21 @@ fn any_trace_event() -> impl Strategy<Value = What> {
             "ETIMEDOUT",
             "?"
         ])
-        .prop_map(|e| Outcome::Failed(Arc::from(e))),
-        Just(Outcome::Unknown),
+        .prop_map(|e| CallOutcome::Failed(Arc::from(e))),
+        Just(CallOutcome::Unknown),
     ];
     let change = prop_oneof![
         (prop::option::of(0..4_u32), prop::option::of(any::<bool>()))
-            .prop_map(|(parent, thread)| Change::Born { parent, thread }),
-        any::<i32>().prop_map(Change::Exited),
-        Just(Change::Killed("SIGKILL".into())),
-        (0..4_u32).prop_map(Change::ChildDied),
-        Just(Change::Signal("SIGUSR1".into())),
+            .prop_map(|(parent, thread)| LifecycleChange::Forked { parent, thread }),
+        any::<i32>().prop_map(LifecycleChange::Exited),
+        Just(LifecycleChange::Killed("SIGKILL".into())),
+        (0..4_u32).prop_map(LifecycleChange::ChildDied),
+        Just(LifecycleChange::Signal("SIGUSR1".into())),
     ];
     prop_oneof![
         8 => (any_task(), prop::option::of(any_time()), outcome, any_op())
-            .prop_map(|(task, exited, outcome, op)| What::Call(Box::new(Call { task, exited, outcome, op }))),
-        1 => (any_task(), change).prop_map(|(task, change)| What::Life(Box::new(Life { task, change }))),
+            .prop_map(|(task, exited, outcome, op)| EventKind::Call(Box::new(Call { task, exited, outcome, op }))),
+        1 => (any_task(), change).prop_map(|(task, change)| EventKind::Life(Box::new(Lifecycle { task, change }))),
     ]
 }
 
@@ -1178,12 +1179,12 @@ fn any_clock() -> impl Strategy<Value = TraceClock> {
 }
 
 /// Events in the order given, numbered as a source would; the times as they are.
-fn as_source(events: Vec<(Timestamp, What)>, input: u16) -> Vec<Event> {
+fn as_source(events: Vec<(Timestamp, EventKind)>, input: u16) -> Vec<Event> {
     let numbered = events.into_iter().zip(1..);
     numbered
         .map(|((at, what), number)| Event {
             at,
-            place: Place { input, number },
+            place: Location { input, number },
             what,
         })
         .collect()
@@ -1194,7 +1195,7 @@ proptest! {
 
     #[test]
     fn garbage_never_panics(
-        packets in prop::collection::vec((any_time(), any_packet().prop_map(What::Packet)), 0..24),
+        packets in prop::collection::vec((any_time(), any_packet().prop_map(EventKind::Packet)), 0..24),
         calls in prop::collection::vec((any_time(), any_trace_event()), 0..40),
         clock in any_clock(),
         one_clock in any::<bool>(),

@@ -7,11 +7,11 @@
 )]
 
 use presyn::event::{
-    Address, Call, Event, Fd, FdNote, Op, Outcome, Packet, Place, SocketFamily, SocketKind,
-    SocketStyle, Task, TcpFlags, What,
+    Address, Call, CallOutcome, Event, EventKind, Fd, FdNote, Location, Op, Packet, SocketFamily,
+    SocketKind, SocketType, Task, TcpFlags,
 };
 use presyn::flow::{Endpoint, FiveTuple, Transport};
-use presyn::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use presyn::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::json;
 use presyn::report::{ConnectionOutcome, Report};
@@ -34,7 +34,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
         let to = Endpoint::new([192, 0, 2, u8::try_from(i % 200).unwrap()].into(), 443);
         let socket = SocketKind {
             family: SocketFamily::Inet,
-            style: SocketStyle::Stream,
+            style: SocketType::Stream,
         };
         let note = |local| FdNote {
             socket: Some(socket),
@@ -52,8 +52,8 @@ fn connects(count: u32, exact: bool) -> Gathered {
             let at = at + Span::micros(after);
             calls.push(Event {
                 at,
-                place: Place { input: 1, number },
-                what: What::Call(Box::new(Call {
+                place: Location { input: 1, number },
+                what: EventKind::Call(Box::new(Call {
                     task: Task {
                         pid: Some(1000 + i % 50),
                         tid: Some(1000 + i % 50),
@@ -67,13 +67,13 @@ fn connects(count: u32, exact: bool) -> Gathered {
         };
         call(
             0,
-            Outcome::Returned(7),
+            CallOutcome::Returned(7),
             Op::Socket {
                 kind: socket,
                 fd: fd(None),
             },
         );
-        let pending = Outcome::Failed(Arc::from("EINPROGRESS"));
+        let pending = CallOutcome::Failed(Arc::from("EINPROGRESS"));
         call(
             50,
             pending,
@@ -84,7 +84,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
         );
         call(
             400,
-            Outcome::Returned(0),
+            CallOutcome::Returned(0),
             Op::SocketError {
                 fd: fd(Some(local)),
                 error: None,
@@ -92,7 +92,7 @@ fn connects(count: u32, exact: bool) -> Gathered {
         );
         call(
             500,
-            Outcome::Returned(0),
+            CallOutcome::Returned(0),
             Op::Close {
                 fd: fd(Some(local)),
             },
@@ -105,11 +105,11 @@ fn connects(count: u32, exact: bool) -> Gathered {
         for (after, flow, ack) in [(60, flow, false), (160, flow.reversed(), true)] {
             packets.push(Event {
                 at: at + Span::micros(after),
-                place: Place {
+                place: Location {
                     input: 0,
                     number: packets.len() as u64 + 1,
                 },
-                what: What::Packet(Packet::Tcp {
+                what: EventKind::Packet(Packet::Tcp {
                     flow,
                     flags: TcpFlags {
                         syn: true,
@@ -145,10 +145,10 @@ fn connects(count: u32, exact: bool) -> Gathered {
                 clock: TraceClock::Epoch {
                     resolution: Span::micros(1),
                 },
-                sees: Sees {
+                sees: VisibleSyscalls {
                     sockets: true,
                     closes: true,
-                    ..Sees::default()
+                    ..VisibleSyscalls::default()
                 },
                 warnings: Vec::new(),
                 damaged: false,

@@ -5,7 +5,7 @@
 mod shared;
 
 use presyn::decode::strace::Reader;
-use presyn::event::{Address, Call, Event, Op, Outcome, What};
+use presyn::event::{Address, Call, CallOutcome, Event, EventKind, Op};
 use presyn::input::TraceFacts;
 use presyn::input::progress::Progress;
 use presyn::pipeline::{self, Gathered, Settings};
@@ -33,7 +33,7 @@ fn read(path: &Path) -> (TraceFacts, Vec<Event>) {
 
 fn calls(events: &[Event]) -> impl Iterator<Item = (&Event, &Call)> {
     events.iter().filter_map(|event| match &event.what {
-        What::Call(call) => Some((event, &**call)),
+        EventKind::Call(call) => Some((event, &**call)),
         _ => None,
     })
 }
@@ -50,9 +50,9 @@ fn connects(events: &[Event]) -> Vec<(u64, i32, String, String)> {
                 fd.number,
                 to.to_string(),
                 match &call.outcome {
-                    Outcome::Returned(value) => value.to_string(),
-                    Outcome::Failed(name) => name.to_string(),
-                    Outcome::Unknown => "?".to_owned(),
+                    CallOutcome::Returned(value) => value.to_string(),
+                    CallOutcome::Failed(name) => name.to_string(),
+                    CallOutcome::Unknown => "?".to_owned(),
                 },
             )),
             _ => None,
@@ -259,7 +259,7 @@ fn split_calls_are_put_together() {
         call.exited.unwrap() - event.at,
         presyn::time::Span::seconds(3)
     );
-    assert_eq!(call.outcome, Outcome::Failed("ETIMEDOUT".into()));
+    assert_eq!(call.outcome, CallOutcome::Failed("ETIMEDOUT".into()));
 }
 
 #[test]
@@ -270,19 +270,19 @@ fn the_old_style_of_resuming_and_a_first_task_without_a_number() {
     );
     assert_eq!(
         (call.task.tid, call.outcome),
-        (Some(99), Outcome::Returned(0))
+        (Some(99), CallOutcome::Returned(0))
     );
 }
 
 #[test]
 fn unfinished_at_the_end_is_unknown() {
     let (_, call) = only_call(CONNECT.split_once(") = 0").map(|c| c.0).unwrap());
-    assert_eq!(call.outcome, Outcome::Unknown);
+    assert_eq!(call.outcome, CallOutcome::Unknown);
     let (_, call) = only_call(&format!(
         "5 {} <unfinished ...>\n5 +++ killed by SIGKILL +++",
         CONNECT.trim_end_matches(") = 0")
     ));
-    assert_eq!(call.outcome, Outcome::Unknown);
+    assert_eq!(call.outcome, CallOutcome::Unknown);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn dressed_lines_are_found() {
     ] {
         let (_, call) = only_call(&text);
         assert!(matches!(&call.op, Op::Connect { fd, to: Address::Inet(to) } if fd.number == 7 && to.port == 53), "{text}: {call:?}");
-        assert_eq!(call.outcome, Outcome::Returned(0), "{text}");
+        assert_eq!(call.outcome, CallOutcome::Returned(0), "{text}");
     }
 }
 

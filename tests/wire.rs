@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
-use presyn::event::{Event, Packet, Place, Service, TcpFlags, What};
+use presyn::event::{Event, EventKind, Location, Packet, Service, TcpFlags};
 use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::CaptureFacts;
 use presyn::pipeline::{Gathered, Settings, report};
@@ -97,8 +97,8 @@ fn of(rows: &str, goes_on: bool) -> Report {
         let number = packets.len() as u64 + 1;
         packets.push(Event {
             at,
-            place: Place { input: 0, number },
-            what: What::Packet(packet),
+            place: Location { input: 0, number },
+            what: EventKind::Packet(packet),
         });
     }
     let last = packets.last().unwrap().at;
@@ -107,8 +107,8 @@ fn of(rows: &str, goes_on: bool) -> Report {
         let about = [10, 0, 0, 254].into();
         packets.push(Event {
             at: last + Span::seconds(60),
-            place: Place { input: 0, number },
-            what: What::Packet(Packet::Neighbour { about, reply: true }),
+            place: Location { input: 0, number },
+            what: EventKind::Packet(Packet::Neighbour { about, reply: true }),
         });
     }
     let facts = CaptureFacts {

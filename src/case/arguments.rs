@@ -39,7 +39,7 @@ const AS_PART: [&str; 12] = [
 const PLACES: [&str; 5] = ["file", "path", "dir", "stdin", "prompt"];
 
 /// Options of one letter that take a secret.
-struct Known {
+struct SecretOptions {
     programs: &'static [&'static str],
     /// The value is the next word or, with `attached_only`, follows at once.
     letter: char,
@@ -49,8 +49,8 @@ struct Known {
 }
 
 /// A letter whose value is the secret.
-const fn secret(programs: &'static [&'static str], letter: char) -> Known {
-    Known {
+const fn secret(programs: &'static [&'static str], letter: char) -> SecretOptions {
+    SecretOptions {
         programs,
         letter,
         attached_only: false,
@@ -58,9 +58,9 @@ const fn secret(programs: &'static [&'static str], letter: char) -> Known {
     }
 }
 
-const KNOWN: &[Known] = &[
+const KNOWN: &[SecretOptions] = &[
     // `-p NAME` asks for the password, and NAME is a database.
-    Known {
+    SecretOptions {
         attached_only: true,
         ..secret(
             &[
@@ -118,15 +118,15 @@ const KNOWN: &[Known] = &[
     secret(&["snmpget", "snmpwalk", "snmpset", "snmpbulkwalk"], 'A'),
     secret(&["snmpget", "snmpwalk", "snmpset", "snmpbulkwalk"], 'X'),
     secret(&["snmpget", "snmpwalk", "snmpset", "snmpbulkwalk"], 'c'),
-    Known {
+    SecretOptions {
         after: Some(':'),
         ..secret(&["curl"], 'u')
     },
-    Known {
+    SecretOptions {
         after: Some(':'),
         ..secret(&["curl"], 'U')
     },
-    Known {
+    SecretOptions {
         after: Some('%'),
         ..secret(&["smbclient", "rpcclient", "net"], 'U')
     },
@@ -143,7 +143,7 @@ const MAX_DEPTH: usize = 4;
 
 /// What is still to be masked of the next word.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum Masking {
     Nothing,
     All,
     After(char),
@@ -153,7 +153,7 @@ enum Next {
 pub fn masked(arguments: &[String]) -> Vec<String> {
     let mut masker = Masker {
         program: String::new(),
-        next: Next::Nothing,
+        next: Masking::Nothing,
         depth: 0,
     };
     arguments.iter().map(|a| masker.argument(a)).collect()
@@ -218,18 +218,18 @@ fn parts(name: &str) -> Vec<String> {
 struct Masker {
     /// The program whose options these are, if it is a known one: the last that was named.
     program: String,
-    next: Next,
+    next: Masking,
     /// How many scripts this one is within.
     depth: usize,
 }
 
 impl Masker {
     fn argument(&mut self, argument: &str) -> String {
-        match std::mem::replace(&mut self.next, Next::Nothing) {
+        match std::mem::replace(&mut self.next, Masking::Nothing) {
             // Options that may do without a value are followed by another option.
-            Next::All if !is_option(argument) => return MASK.into(),
-            Next::After(mark) => return after(argument, mark),
-            Next::All | Next::Nothing => {}
+            Masking::All if !is_option(argument) => return MASK.into(),
+            Masking::After(mark) => return after(argument, mark),
+            Masking::All | Masking::Nothing => {}
         }
         if let Some(header) = header(argument) {
             return header;
@@ -238,7 +238,7 @@ impl Masker {
         if argument.contains(char::is_whitespace) && self.depth < MAX_DEPTH {
             let mut inner = Masker {
                 program: self.program.clone(),
-                next: Next::Nothing,
+                next: Masking::Nothing,
                 depth: self.depth + 1,
             };
             let masked: String = tokens(argument)
@@ -283,7 +283,7 @@ impl Masker {
             }
         } else if is_option(word) {
             if USERS.contains(&word) {
-                self.next = Next::After(':');
+                self.next = Masking::After(':');
                 return word.to_owned();
             }
             if let Some(masked) = self.letter(word) {
@@ -291,7 +291,7 @@ impl Masker {
             }
             // `-key value` and `--key value`, but not `-k`: a single letter says nothing.
             if word.len() > 2 && is_secret(word) {
-                self.next = Next::All;
+                self.next = Masking::All;
                 return word.to_owned();
             }
         }
@@ -305,7 +305,7 @@ impl Masker {
     /// An option of one letter that a known program takes.
     fn letter(&mut self, word: &str) -> Option<String> {
         let letters = word.strip_prefix('-').filter(|l| !l.starts_with('-'))?;
-        let known = |known: &&Known| known.programs.contains(&self.program.as_str());
+        let known = |known: &&SecretOptions| known.programs.contains(&self.program.as_str());
         for known in KNOWN.iter().filter(known) {
             let Some(at) = letters.find(known.letter) else {
                 continue;
@@ -329,7 +329,7 @@ impl Masker {
                 return Some(format!("{kept}{masked}"));
             }
             if !known.attached_only {
-                self.next = known.after.map_or(Next::All, Next::After);
+                self.next = known.after.map_or(Masking::All, Masking::After);
             }
             return Some(word.to_owned());
         }

@@ -3,9 +3,9 @@
 use super::{PACKETS, SYSCALLS, TRACE};
 use crate::append::Loss;
 use crate::bounded;
-use crate::event::{Event, Op, What};
+use crate::event::{Event, EventKind, Op};
 use crate::input::progress::Progress;
-use crate::input::{Omitted, Sees, TraceClock, TraceFacts};
+use crate::input::{LeftOutPackets, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::report::Run;
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -96,8 +96,8 @@ pub struct Footer {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
     /// Packets that were captured and dropped again.
-    #[serde(default, skip_serializing_if = "Omitted::is_empty")]
-    pub omitted: Omitted,
+    #[serde(default, skip_serializing_if = "LeftOutPackets::is_empty")]
+    pub omitted: LeftOutPackets,
 }
 
 /// What a file of the case lacks: the disk was full, for example.
@@ -144,7 +144,7 @@ impl Missing {
 
 /// What is missing from the record, because it came faster than it could be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gap {
+pub struct RecordGap {
     /// Traced events.
     pub events: u64,
     /// Packets.
@@ -155,7 +155,7 @@ pub struct Gap {
     pub until: Timestamp,
 }
 
-impl Gap {
+impl RecordGap {
     /// Whether nothing is missing.
     pub fn is_empty(&self) -> bool {
         self.events == 0 && self.packets == 0
@@ -187,14 +187,14 @@ impl Gap {
 /// A line that is no event.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Edge {
+enum Envelope {
     End(Footer),
-    Gap(Gap),
+    Gap(RecordGap),
 }
 
 /// What the file says beside its events.
 #[derive(Debug)]
-pub struct Trace {
+pub struct TraceFile {
     /// The first line.
     pub header: Header,
     /// The last line; `None` when presyn was killed.
@@ -203,7 +203,7 @@ pub struct Trace {
     pub facts: TraceFacts,
 }
 
-impl Trace {
+impl TraceFile {
     /// When the command was started, if that can be: the first packet or event was at `first`. Otherwise a warning.
     pub fn started(&mut self, first: Option<Timestamp>) -> Option<Timestamp> {
         let started = self.header.started;
@@ -284,7 +284,7 @@ pub fn facts(path: &str, input: u16) -> TraceFacts {
         clock: TraceClock::Epoch {
             resolution: Span(1),
         },
-        sees: Sees {
+        sees: VisibleSyscalls {
             sockets: true,
             sends: true,
             writes: true,
@@ -310,12 +310,12 @@ pub fn header_line(header: &Header) -> io::Result<Vec<u8>> {
 
 /// The footer as its line.
 pub fn footer_line(footer: &Footer) -> io::Result<Vec<u8>> {
-    serde_json::to_vec(&Edge::End(footer.clone())).map_err(io::Error::from)
+    serde_json::to_vec(&Envelope::End(footer.clone())).map_err(io::Error::from)
 }
 
 /// A gap as its line.
-pub fn gap_line(gap: &Gap) -> io::Result<Vec<u8>> {
-    serde_json::to_vec(&Edge::Gap(*gap)).map_err(io::Error::from)
+pub fn gap_line(gap: &RecordGap) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(&Envelope::Gap(*gap)).map_err(io::Error::from)
 }
 
 /// Reads a trace. A last line that is cut, and lines that are no events, are warnings.
@@ -324,7 +324,7 @@ pub fn read(
     input: u16,
     progress: &Progress,
     sink: &mut dyn FnMut(Event),
-) -> Result<Trace, JsonlError> {
+) -> Result<TraceFile, JsonlError> {
     let name = path.display().to_string();
     match bounded::open_regular(path) {
         Ok(file) => read_from(progress.count(file), &name, input, progress, sink),
@@ -339,7 +339,7 @@ pub fn read_from(
     input: u16,
     progress: &Progress,
     sink: &mut dyn FnMut(Event),
-) -> Result<Trace, JsonlError> {
+) -> Result<TraceFile, JsonlError> {
     let name = name.to_owned();
     let unreadable = |source| JsonlError::Unreadable {
         path: name.clone(),
@@ -347,7 +347,7 @@ pub fn read_from(
     };
     let mut reader = BufReader::with_capacity(1 << 18, reader);
     let mut line = Vec::new();
-    let mut trace: Option<Trace> = None;
+    let mut trace: Option<TraceFile> = None;
     let mut number = 0;
     while !progress.is_stopped() {
         line.clear();
@@ -375,7 +375,7 @@ pub fn read_from(
                         problem: format!("schema '{}'", header.schema),
                     });
                 }
-                trace = Some(Trace {
+                trace = Some(TraceFile {
                     header,
                     footer: None,
                     facts: facts(&name, input),
@@ -397,7 +397,7 @@ pub fn read_from(
 }
 
 /// Puts a gap into the facts, the same for a live trace and one that is read back.
-pub fn note_gap(facts: &mut TraceFacts, gap: &Gap) {
+pub fn note_gap(facts: &mut TraceFacts, gap: &RecordGap) {
     facts.damaged = true;
     if facts.warnings.len() < MAX_WARNINGS {
         facts
@@ -411,7 +411,7 @@ pub fn note_gap(facts: &mut TraceFacts, gap: &Gap) {
 /// A live trace shows a thread's waits while that thread has a lookup open. Where another thread waits for it (Go's
 /// poller), there is no wait to see; only those that were seen say that gaps between calls are no waits.
 pub fn note_event(facts: &mut TraceFacts, event: &Event) {
-    if let What::Call(call) = &event.what {
+    if let EventKind::Call(call) = &event.what {
         facts.calls += 1;
         facts.sees.waits |= matches!(call.op, Op::Wait { .. });
     }
@@ -423,7 +423,7 @@ pub fn note_remarks(facts: &mut TraceFacts, end: &Footer) {
     facts.warnings.extend(remarks);
 }
 
-fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn FnMut(Event)) {
+fn entry(trace: &mut TraceFile, line: &[u8], number: u64, input: u16, sink: &mut dyn FnMut(Event)) {
     let cut = line.last() != Some(&b'\n');
     match serde_json::from_slice::<Event>(line) {
         Ok(mut event) => {
@@ -434,12 +434,12 @@ fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn
         }
         Err(error) => {
             match serde_json::from_slice(line) {
-                Ok(Edge::End(end)) => {
+                Ok(Envelope::End(end)) => {
                     note_remarks(&mut trace.facts, &end);
                     lacks(trace, &end);
                     return trace.footer = Some(end);
                 }
-                Ok(Edge::Gap(gap)) => return note_gap(&mut trace.facts, &gap),
+                Ok(Envelope::Gap(gap)) => return note_gap(&mut trace.facts, &gap),
                 Err(_) => {}
             }
             trace.facts.skipped_lines += 1;
@@ -461,7 +461,7 @@ fn entry(trace: &mut Trace, line: &[u8], number: u64, input: u16, sink: &mut dyn
 }
 
 /// Says what the last line says is missing.
-fn lacks(trace: &mut Trace, end: &Footer) {
+fn lacks(trace: &mut TraceFile, end: &Footer) {
     for missing in end.missing.iter().take(MAX_WARNINGS) {
         let words = missing.words(trace.header.started);
         trace.facts.warnings.push(words);

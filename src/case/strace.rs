@@ -6,7 +6,10 @@
 mod stack;
 mod values;
 
-use crate::event::{Call, Change, Event, Fd, Life, Message, Op, Outcome, Syscall, Task, What};
+use crate::event::{
+    Call, CallOutcome, Event, EventKind, Fd, Lifecycle, LifecycleChange, Op, Syscall, Task,
+    Transfer,
+};
 use crate::time::{SECOND, Timestamp};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -17,14 +20,14 @@ use values::{
 /// Writes one event as one line; packets are not part of a trace.
 pub fn write(event: &Event, out: &mut dyn Write) -> io::Result<()> {
     match &event.what {
-        What::Call(call) => {
+        EventKind::Call(call) => {
             lead(&call.task, event.at, out)?;
             write!(out, "{}({})", name(&call.op), arguments(&call.op))?;
             result(call, event.at, out)
         }
-        What::Life(life) => ending(life, event.at, out),
-        What::Stack(stack) => stack::write(stack, out),
-        What::Packet(_) => Ok(()),
+        EventKind::Life(life) => ending(life, event.at, out),
+        EventKind::Stack(stack) => stack::write(stack, out),
+        EventKind::Packet(_) => Ok(()),
     }
 }
 
@@ -44,13 +47,13 @@ fn lead(task: &Task, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
 
 fn result(call: &Call, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     match &call.outcome {
-        Outcome::Returned(value) => match &call.op {
+        CallOutcome::Returned(value) => match &call.op {
             Op::Socket { fd, .. } => write!(out, " = {}", descriptor(fd))?,
             Op::Wait { fds, ready, .. } => write!(out, " = {value}{}", found(fds, ready, *value))?,
             _ => write!(out, " = {value}")?,
         },
-        Outcome::Failed(error) => write!(out, " = -1 {error} ({error})")?,
-        Outcome::Unknown => write!(out, " = ?")?,
+        CallOutcome::Failed(error) => write!(out, " = -1 {error} ({error})")?,
+        CallOutcome::Unknown => write!(out, " = ?")?,
     }
     match call.exited {
         Some(exit) => {
@@ -61,17 +64,21 @@ fn result(call: &Call, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn ending(life: &Life, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+fn ending(life: &Lifecycle, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     let text = match &life.change {
-        Change::Exited(status) => format!("+++ exited with {status} +++"),
-        Change::Killed(signal) => format!("+++ killed by {signal} +++"),
-        Change::ChildDied(pid) => {
+        LifecycleChange::Exited(status) => format!("+++ exited with {status} +++"),
+        LifecycleChange::Killed(signal) => format!("+++ killed by {signal} +++"),
+        LifecycleChange::ChildDied(pid) => {
             format!("--- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={pid}}} ---")
         }
-        Change::Signal(name) => format!("--- {name} {{si_signo={name}, si_code=SI_USER}} ---"),
-        Change::Born { parent, thread } => return birth(life, *parent, *thread, at, out),
+        LifecycleChange::Signal(name) => {
+            format!("--- {name} {{si_signo={name}, si_code=SI_USER}} ---")
+        }
+        LifecycleChange::Forked { parent, thread } => {
+            return birth(life, *parent, *thread, at, out);
+        }
         // strace does not know it.
-        Change::CpuTime(_) | Change::Files(_) => return Ok(()),
+        LifecycleChange::CpuTime(_) | LifecycleChange::Files(_) => return Ok(()),
     };
     lead(&life.task, at, out)?;
     writeln!(out, "{text}")
@@ -79,7 +86,7 @@ fn ending(life: &Life, at: Timestamp, out: &mut dyn Write) -> io::Result<()> {
 
 /// strace tells of births by the parent's clone only. The parent's name is not known here.
 fn birth(
-    life: &Life,
+    life: &Lifecycle,
     parent: Option<u32>,
     thread: Option<bool>,
     at: Timestamp,
@@ -130,7 +137,7 @@ fn arguments(op: &Op) -> String {
         Op::LocalName { fd, local: end } | Op::PeerName { fd, peer: end } => {
             format!("{}, {}, [16]", descriptor(fd), address(end))
         }
-        Op::SocketStyleIs { fd, style: s } => {
+        Op::SocketTypeIs { fd, style: s } => {
             format!(
                 "{}, SOL_SOCKET, SO_TYPE, [{}], [4]",
                 descriptor(fd),
@@ -162,7 +169,7 @@ fn arguments(op: &Op) -> String {
     }
 }
 
-fn send(fd: &Fd, messages: &[Message]) -> String {
+fn send(fd: &Fd, messages: &[Transfer]) -> String {
     if let [message] = messages {
         let (to, length) = message
             .peer
@@ -183,7 +190,7 @@ fn send(fd: &Fd, messages: &[Message]) -> String {
     )
 }
 
-fn receive(fd: &Fd, messages: &[Message]) -> String {
+fn receive(fd: &Fd, messages: &[Transfer]) -> String {
     match messages {
         [] => format!("{}, \"\", 0, 0, NULL, NULL", descriptor(fd)),
         [message] => {
@@ -209,7 +216,7 @@ fn receive(fd: &Fd, messages: &[Message]) -> String {
     }
 }
 
-fn header(fd: &Fd, message: &Message) -> String {
+fn header(fd: &Fd, message: &Transfer) -> String {
     let name = message.peer.map_or_else(|| "NULL".into(), endpoint);
     let taken = if message.taken {
         format!(", msg_len={}", message.length)

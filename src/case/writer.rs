@@ -1,7 +1,7 @@
 //! Writes a case folder while the run goes on.
 
 use super::folder::{CaseFolder, SaveError};
-use super::jsonl::{self, Footer, Gap, Header, Missing};
+use super::jsonl::{self, Footer, Header, Missing, RecordGap};
 use super::{PACKETS, SYSCALLS, TRACE};
 use crate::append::{Appender, Loss};
 use crate::case::strace;
@@ -66,15 +66,15 @@ impl CaseWriter {
 }
 
 /// What goes into the trace between its header and its last line.
-enum Entry {
+enum TraceEntry {
     Event(Box<Event>),
-    Gap(Gap),
+    Gap(RecordGap),
 }
 
 /// Writes the trace and the strace log of a case, in a thread of its own: whoever has the events must not wait for the
 /// disk.
 pub struct EventWriter {
-    entries: SyncSender<Entry>,
+    entries: SyncSender<TraceEntry>,
     thread: JoinHandle<(Appender, Appender)>,
 }
 
@@ -100,12 +100,14 @@ impl EventWriter {
     /// Stores one event.
     pub fn event(&self, event: &Event) {
         // The thread ends early only when it panics, which `end` reports.
-        let _ = self.entries.send(Entry::Event(Box::new(event.clone())));
+        let _ = self
+            .entries
+            .send(TraceEntry::Event(Box::new(event.clone())));
     }
 
     /// Stores that something is missing here.
-    pub fn gap(&self, gap: Gap) {
-        let _ = self.entries.send(Entry::Gap(gap));
+    pub fn gap(&self, gap: RecordGap) {
+        let _ = self.entries.send(TraceEntry::Gap(gap));
     }
 
     /// Writes what is left and, where the run came to its end, the last line. Returns what the case lacks, which its
@@ -151,18 +153,18 @@ fn time(line: &[u8]) -> Option<Timestamp> {
 fn write_entries(
     mut trace: Appender,
     mut calls: Appender,
-    entries: &Receiver<Entry>,
+    entries: &Receiver<TraceEntry>,
 ) -> (Appender, Appender) {
     loop {
         match entries.recv_timeout(FLUSH) {
-            Ok(Entry::Event(event)) => {
+            Ok(TraceEntry::Event(event)) => {
                 trace.push(event.at, |out| {
                     add_line(out, &jsonl::line(&event)?);
                     Ok(())
                 });
                 calls.push(event.at, |out| strace::write(&event, out));
             }
-            Ok(Entry::Gap(gap)) => {
+            Ok(TraceEntry::Gap(gap)) => {
                 trace.push(gap.from, |out| {
                     add_line(out, &jsonl::gap_line(&gap)?);
                     Ok(())

@@ -34,9 +34,9 @@ pub fn diff(args: &Diff, out: &mut dyn Write) -> Result<u8> {
     })
 }
 
-fn side(path: &PathBuf) -> Result<offline::Case> {
+fn side(path: &PathBuf) -> Result<offline::ReadCase> {
     if let Some(report) = saved::read(path)? {
-        return Ok(offline::Case {
+        return Ok(offline::ReadCase {
             report,
             damaged: false,
         });

@@ -2,15 +2,15 @@
 
 use super::condition::Condition;
 use super::output::{self, Screen};
-use super::{Format, Run, fallback, settings};
+use super::{Format, RunArgs, fallback, settings};
 use crate::case::strace;
 use crate::event::Event;
 use crate::pipeline::{self, Gathered, Settings};
 use crate::render::safe::escape;
 use crate::report::Report;
 use crate::session::live::{self, Listener, LiveError};
-use crate::source::machine::{self, Answer};
-use crate::source::privilege::{self, Kept};
+use crate::source::preflight::{self, Availability};
+use crate::source::privilege::{self, RetainedRights};
 use crate::source::tracer::{self, Exit};
 use crate::user::User;
 use crate::user::files::{self as user_files, as_whom};
@@ -35,7 +35,7 @@ pub enum Ran {
 
 /// Runs a command and reports on it. Once the command runs, nothing that happens to presyn's own output changes its
 /// status.
-pub fn run(args: &Run) -> Result<Ran> {
+pub fn run(args: &RunArgs) -> Result<Ran> {
     let prepared = settings::run(args).and_then(|(settings, plan)| {
         let conditions = Condition::parse_all(&args.fail_on)?;
         let report_file = open_report(args, plan.launch.user.as_ref())?;
@@ -82,7 +82,7 @@ pub fn run(args: &Run) -> Result<Ran> {
 }
 
 /// The file of `--report`, opened as the run's user would.
-fn open_report(args: &Run, user: Option<&User>) -> Result<Option<File>> {
+fn open_report(args: &RunArgs, user: Option<&User>) -> Result<Option<File>> {
     let Some(path) = &args.report_file else {
         return Ok(None);
     };
@@ -109,7 +109,7 @@ fn escape_lines(text: &str) -> String {
 
 /// Standard error while the command runs.
 struct Terminal<'a> {
-    args: &'a Run,
+    args: &'a RunArgs,
     settings: &'a Settings,
     /// Of `--fail-on`.
     conditions: Vec<Condition>,
@@ -237,7 +237,7 @@ impl Listener for Terminal<'_> {
         files.map(AsRawFd::as_raw_fd).collect()
     }
 
-    fn rights(&mut self, kept: &Kept, analysis: &str) {
+    fn rights(&mut self, kept: &RetainedRights, analysis: &str) {
         if self.args.verbose {
             say(&format!("while it runs, presyn {kept}"));
             say(&format!("the analysis process {analysis}"));
@@ -267,14 +267,14 @@ fn emptied(file: &File) -> io::Result<()> {
 pub fn check(out: &mut dyn Write) -> io::Result<bool> {
     // As a run does: some of what it needs is only missing then.
     privilege::harden().map_err(io::Error::from)?;
-    let facts = machine::facts();
+    let facts = preflight::facts();
     let wide = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
     for fact in &facts {
         let (mark, mend) = match &fact.answer {
-            Answer::Yes => ("yes", None),
-            Answer::Spared { mend } => ("no*", mend.as_deref()),
-            Answer::No { mend } => ("NO", Some(mend.as_str())),
-            Answer::Unsafe { mend } => ("!!", Some(mend.as_str())),
+            Availability::Yes => ("yes", None),
+            Availability::Spared { mend } => ("no*", mend.as_deref()),
+            Availability::No { mend } => ("NO", Some(mend.as_str())),
+            Availability::Unsafe { mend } => ("!!", Some(mend.as_str())),
         };
         writeln!(
             out,
@@ -283,20 +283,20 @@ pub fn check(out: &mut dyn Write) -> io::Result<bool> {
             escape(&fact.detail)
         )?;
         if let Some(mend) = mend {
-            writeln!(out, "     {:wide$}  mend: {}", "", escape(mend))?;
+            writeln!(out, "     {:wide$}  fix: {}", "", escape(mend))?;
         }
     }
     if facts
         .iter()
-        .any(|f| matches!(f.answer, Answer::Spared { .. }))
+        .any(|f| matches!(f.answer, Availability::Spared { .. }))
     {
         writeln!(out, "\n* presyn does without")?;
     }
     if facts
         .iter()
-        .any(|f| matches!(f.answer, Answer::Unsafe { .. }))
+        .any(|f| matches!(f.answer, Availability::Unsafe { .. }))
     {
         writeln!(out, "\n!! gives other users more than they should have")?;
     }
-    Ok(machine::suffices(&facts))
+    Ok(preflight::suffices(&facts))
 }

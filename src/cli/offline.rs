@@ -77,7 +77,7 @@ pub enum ReadError {
 }
 
 /// A case that was read.
-pub struct Case {
+pub struct ReadCase {
     /// What there is to say about it.
     pub report: Report,
     /// Some of its files are damaged.
@@ -89,10 +89,10 @@ pub fn read(
     paths: &[PathBuf],
     options: &InputOptions,
     settings: &Settings,
-) -> Result<Case, ReadError> {
+) -> Result<ReadCase, ReadError> {
     let gathered = inputs::gather(paths, options)?;
     let damaged = gathered.is_damaged();
-    Ok(Case {
+    Ok(ReadCase {
         report: pipeline::checked_report(gathered, settings)?,
         damaged,
     })

@@ -1,7 +1,7 @@
 //! From what was typed to what is meant.
 
 use super::condition::Condition;
-use super::{Analyze, Format, ReadingArgs, ReportArgs, Run, Whatif, output};
+use super::{Analyze, Format, ReadingArgs, ReportArgs, RunArgs, Whatif, output};
 use crate::bounded;
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
@@ -122,7 +122,7 @@ fn moment(text: &str) -> Result<Moment> {
 }
 
 /// What to run, capture and save.
-pub fn run(args: &Run) -> Result<(Settings, Plan)> {
+pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
     refuse_pid(args)?;
     let format = args.report.format;
     if matches!(format, Format::Json | Format::Jsonl) && args.report_file.is_none() {
@@ -145,7 +145,7 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
     launch.pin = !args.no_pin;
     launch.stacks = args.stacks;
     launch.dns_ports.extend(&args.report.dns_port);
-    let capture = (!args.no_capture).then(|| capture::Settings {
+    let capture = (!args.no_capture).then(|| capture::CaptureSettings {
         interface: args.interface.clone(),
         snaplen: args.snaplen,
         filter: args.filter.clone(),
@@ -165,7 +165,7 @@ pub fn run(args: &Run) -> Result<(Settings, Plan)> {
 }
 
 /// Whoever types `-p PID` means strace's attach, or the selection of `analyze`, whose ids exist only after a run.
-fn refuse_pid(args: &Run) -> Result<()> {
+fn refuse_pid(args: &RunArgs) -> Result<()> {
     let Some(pid) = args.pid.first() else {
         return Ok(());
     };
@@ -183,14 +183,14 @@ fn refuse_pid(args: &Run) -> Result<()> {
 }
 
 /// What the command is to see as its resolv.conf, read as the run's user would.
-fn resolv_conf(args: &Run, user: Option<&User>) -> Result<Option<tracer::ResolvConf>> {
+fn resolv_conf(args: &RunArgs, user: Option<&User>) -> Result<Option<tracer::SubstituteFile>> {
     let Some(path) = &args.resolv_conf else {
         return Ok(None);
     };
     let text = user_files::read_small(path, user, tracer::LONGEST_RESOLV_CONF);
     let path = path.display().to_string();
     let text = text.with_context(|| format!("--resolv-conf {path}{}", as_whom(user)))?;
-    Ok(Some(tracer::ResolvConf { path, text }))
+    Ok(Some(tracer::SubstituteFile { path, text }))
 }
 
 /// Settings that every report shares.

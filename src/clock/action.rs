@@ -1,12 +1,12 @@
 //! By what the same action is known in a trace and in a capture.
 
-use crate::event::{Address, Call, Op, SocketStyle};
+use crate::event::{Address, Call, Op, SocketType};
 use crate::flow::Endpoint;
 use std::collections::HashMap;
 
 /// The same action, as either input shows it.
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
-pub enum Key {
+pub enum ActionKey {
     /// A query to a resolver with an id.
     Query(Endpoint, u16),
     /// A response of a resolver with an id.
@@ -37,7 +37,7 @@ impl Peers {
                 self.peers.insert((owner, fd.number), *to);
             }
             Op::Socket { kind, fd } => {
-                let datagram = kind.style == SocketStyle::Datagram;
+                let datagram = kind.style == SocketType::Datagram;
                 self.datagrams.insert((owner, fd.number), datagram);
                 self.peers.remove(&(owner, fd.number));
             }
@@ -53,7 +53,7 @@ impl Peers {
     }
 
     /// What the packet of a call is known by, for calls that certainly have one.
-    pub fn key_of(&self, call: &Call, dns_ports: &[u16]) -> Option<Key> {
+    pub fn key_of(&self, call: &Call, dns_ports: &[u16]) -> Option<ActionKey> {
         match &call.op {
             Op::Connect {
                 fd,
@@ -63,19 +63,19 @@ impl Peers {
                 let noted = fd.note.as_ref().and_then(|n| n.socket);
                 let datagram = noted.map_or_else(
                     || self.datagrams.get(&(owner(call), fd.number)) == Some(&true),
-                    |kind| kind.style == SocketStyle::Datagram,
+                    |kind| kind.style == SocketType::Datagram,
                 );
-                (!datagram).then_some(Key::Syn(*to))
+                (!datagram).then_some(ActionKey::Syn(*to))
             }
             Op::Send { messages, .. } => {
                 let (message, dns) = messages.iter().find_map(|m| Some((m, m.dns.first()?)))?;
                 let to = message.peer.or_else(|| self.peer(call))?;
-                (!dns.response).then_some(Key::Query(to, dns.id))
+                (!dns.response).then_some(ActionKey::Query(to, dns.id))
             }
             Op::Receive { messages, .. } => {
                 let (message, dns) = messages.iter().find_map(|m| Some((m, m.dns.first()?)))?;
                 let from = message.peer.or_else(|| self.peer(call))?;
-                dns.response.then_some(Key::Answer(from, dns.id))
+                dns.response.then_some(ActionKey::Answer(from, dns.id))
             }
             _ => None,
         }

@@ -6,7 +6,7 @@
 //! files show traffic with the same hosts.
 
 use super::action::Peers;
-use crate::event::{Call, Event, Op, Packet, SocketStyle, What};
+use crate::event::{Call, Event, EventKind, Op, Packet, SocketType};
 use crate::flow::{Endpoint, FiveTuple};
 use crate::input::TraceClock;
 use crate::time::{SECOND, Span, Timestamp};
@@ -63,7 +63,7 @@ const NEAR: Span = Span::seconds(10);
 
 /// What a solution of the clock found.
 #[derive(Clone, Copy, Debug)]
-pub struct Found {
+pub struct ClockFit {
     /// How many calls are laid on packets of their own.
     pub actions: usize,
     /// The trace's times need no more than another time zone for it.
@@ -76,7 +76,7 @@ pub fn judge(
     calls: &[Event],
     packets: &[Event],
     dns_ports: &[u16],
-    found: Found,
+    found: ClockFit,
 ) -> Belonging {
     let called = Marks::of_calls(calls, dns_ports);
     let seen = Marks::of_packets(packets, dns_ports);
@@ -92,7 +92,7 @@ pub fn judge(
     }
 }
 
-fn by_time(clock: TraceClock, calls: &[Event], packets: &[Event], found: Found) -> Belonging {
+fn by_time(clock: TraceClock, calls: &[Event], packets: &[Event], found: ClockFit) -> Belonging {
     let apart = apart(clock, calls, packets).filter(|apart| *apart > NEAR);
     match (found.actions, apart) {
         (1.., _) if found.near => Belonging::Same,
@@ -138,7 +138,7 @@ impl Marks {
         let mut this = Self::default();
         let mut peers = Peers::default();
         for event in calls {
-            if let What::Call(call) = &event.what {
+            if let EventKind::Call(call) = &event.what {
                 peers.follow(call);
                 this.call(call, &peers, dns_ports);
             }
@@ -153,7 +153,7 @@ impl Marks {
             && let (Some(local), Some(to)) = (note.local, note.peer.or(peer))
         {
             // getaddrinfo sorts addresses by connecting datagram sockets to the server, which sends nothing (RFC 6724).
-            let stream = note.socket.is_some_and(|s| s.style == SocketStyle::Stream);
+            let stream = note.socket.is_some_and(|s| s.style == SocketType::Stream);
             if stream || dns_ports.contains(&to.port) {
                 add(&mut self.ports, to, local.port);
             }
@@ -174,13 +174,13 @@ impl Marks {
         let mut this = Self::default();
         for event in packets {
             match &event.what {
-                What::Packet(Packet::Dns { flow, message, .. })
+                EventKind::Packet(Packet::Dns { flow, message, .. })
                     if !message.response && dns_ports.contains(&flow.dst.port) =>
                 {
                     this.packet(*flow);
                     add(&mut this.ids, flow.dst, message.id);
                 }
-                What::Packet(Packet::Tcp { flow, flags, .. }) if flags.syn && !flags.ack => {
+                EventKind::Packet(Packet::Tcp { flow, flags, .. }) if flags.syn && !flags.ack => {
                     this.packet(*flow);
                 }
                 _ => {}
@@ -241,13 +241,13 @@ fn agree(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Place;
+    use crate::event::Location;
 
     fn at(seconds: i64) -> Event {
         Event {
             at: Timestamp::default() + Span::seconds(seconds),
-            place: Place::default(),
-            what: What::Packet(Packet::Neighbour {
+            place: Location::default(),
+            what: EventKind::Packet(Packet::Neighbour {
                 about: [10, 0, 0, 1].into(),
                 reply: false,
             }),
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_single_action_ties_only_clocks_that_agree() {
         let judged = |actions, near, packets: [i64; 2]| {
-            let found = Found { actions, near };
+            let found = ClockFit { actions, near };
             by_time(EPOCH, &[0, 5].map(at), &packets.map(at), found)
         };
         assert_eq!(judged(1, true, [0, 5]), Belonging::Same);

@@ -3,8 +3,8 @@
 //! The order of the lines is known, and some durations: those that `-T` printed, and the timeout of a wait that returned
 //! nothing. Everything else takes no time here. What is measured with such times is a lower bound, or unknown.
 
-use super::action::{Key, Peers};
-use crate::event::{Call, Event, Op, Outcome, Packet, What};
+use super::action::{ActionKey, Peers};
+use crate::event::{Call, CallOutcome, Event, EventKind, Op, Packet};
 use crate::flow::FiveTuple;
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,15 +23,15 @@ pub fn by_durations(events: &mut [Event]) {
     let mut free: HashMap<Option<u32>, Timestamp> = HashMap::new();
     for event in events {
         let tid = match &event.what {
-            What::Call(call) => call.task.tid,
-            What::Life(life) => life.task.tid,
-            What::Packet(_) | What::Stack(_) => None,
+            EventKind::Call(call) => call.task.tid,
+            EventKind::Life(life) => life.task.tid,
+            EventKind::Packet(_) | EventKind::Stack(_) => None,
         };
         let earliest = free.get(&tid).copied().unwrap_or_default();
         now = (now + STEP).max(earliest + STEP);
         let entered = event.at;
         event.at = now;
-        if let What::Call(call) = &mut event.what {
+        if let EventKind::Call(call) = &mut event.what {
             call.exited = duration(call, entered).map(|lasted| now + lasted);
             free.insert(tid, call.exited.unwrap_or(now));
         }
@@ -47,7 +47,7 @@ fn duration(call: &Call, entered: Timestamp) -> Option<Span> {
                 timeout: Some(timeout),
                 ..
             },
-            Outcome::Returned(0),
+            CallOutcome::Returned(0),
         ) => Some(*timeout),
         _ => None,
     })
@@ -74,7 +74,7 @@ pub fn by_packets(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) ->
         });
         let limited = |at: Timestamp| limit.filter(|_| i > first.0).map_or(at, |l| at.min(l));
         event.at = limited(event.at + moved);
-        if let What::Call(call) = &mut event.what {
+        if let EventKind::Call(call) = &mut event.what {
             call.exited = call
                 .exited
                 .map(|exited| limited(exited + moved).max(event.at));
@@ -90,7 +90,7 @@ fn anchors(events: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<(usize
     let mut peers = Peers::default();
     let mut list: Vec<(usize, Timestamp)> = Vec::new();
     for (i, event) in events.iter().enumerate() {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             continue;
         };
         peers.follow(call);
@@ -112,19 +112,21 @@ fn anchors(events: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<(usize
 }
 
 /// The packets that a call may have caused or received, by what it would be known by, in order of time.
-fn in_capture(packets: &[Event]) -> HashMap<Key, VecDeque<Timestamp>> {
-    let mut seen: HashMap<Key, VecDeque<Timestamp>> = HashMap::new();
+fn in_capture(packets: &[Event]) -> HashMap<ActionKey, VecDeque<Timestamp>> {
+    let mut seen: HashMap<ActionKey, VecDeque<Timestamp>> = HashMap::new();
     let mut flows: HashSet<FiveTuple> = HashSet::new();
     for event in packets {
         let key = match &event.what {
-            What::Packet(Packet::Dns { flow, message, .. }) if message.response => {
-                Key::Answer(flow.src, message.id)
+            EventKind::Packet(Packet::Dns { flow, message, .. }) if message.response => {
+                ActionKey::Answer(flow.src, message.id)
             }
-            What::Packet(Packet::Dns { flow, message, .. }) => Key::Query(flow.dst, message.id),
-            What::Packet(Packet::Tcp { flow, flags, .. })
+            EventKind::Packet(Packet::Dns { flow, message, .. }) => {
+                ActionKey::Query(flow.dst, message.id)
+            }
+            EventKind::Packet(Packet::Tcp { flow, flags, .. })
                 if flags.syn && !flags.ack && flows.insert(*flow) =>
             {
-                Key::Syn(flow.dst)
+                ActionKey::Syn(flow.dst)
             }
             _ => continue,
         };

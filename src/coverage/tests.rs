@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Packet, Place, TcpFlags, What};
+use crate::event::{EventKind, Location, Packet, TcpFlags};
 use crate::flow::{Endpoint, FiveTuple, Transport};
 
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
@@ -19,8 +19,8 @@ fn segment(seconds: i64, from: [u8; 4], (syn, ack): (bool, bool), seq: u32) -> E
     };
     Event {
         at: at(seconds),
-        place: Place::default(),
-        what: What::Packet(Packet::Tcp {
+        place: Location::default(),
+        what: EventKind::Packet(Packet::Tcp {
             flow: FiveTuple {
                 transport: Transport::Tcp,
                 src: end(from),
@@ -47,7 +47,7 @@ fn coverage(facts: CaptureFacts, events: &[Event]) -> Coverage {
 
 fn answer() -> Wanted {
     Wanted {
-        kind: Kind::SynAnswer,
+        kind: ClaimKind::SynAnswer,
         from: Some(SERVER.into()),
         to: Some(CLIENT.into()),
         netns: None,
@@ -60,7 +60,7 @@ fn silence_counts_where_the_capture_would_have_shown_an_answer() {
     let absence = seen.would_show(answer(), at(1), at(5));
     assert_eq!(absence.map(|a| a.witness()), Ok(Witness::Capture(0)));
     let query = Wanted {
-        kind: Kind::Query,
+        kind: ClaimKind::Query,
         ..answer()
     };
     assert_eq!(seen.would_show(query, at(1), at(5)), Err(Blind::NoDns));
@@ -118,7 +118,7 @@ fn drops_filters_cuts_and_loopback_are_reasons() {
 #[test]
 fn a_client_that_gave_up_vouches_for_its_wait() {
     let nothing = Coverage::default();
-    let patience = |millis, gave_up| Patience {
+    let patience = |millis, gave_up| WaitEvidence {
         waited: Span::millis(millis),
         gave_up,
     };
@@ -139,8 +139,8 @@ fn a_client_that_gave_up_vouches_for_its_wait() {
 /// What a live run had no room for may be the client's, at the time when it came.
 #[test]
 fn packets_without_room_prove_nothing_while_they_came() {
-    use crate::input::{Kind as Dropped, Omitted};
-    let seen = |omitted: Omitted| {
+    use crate::input::{DroppedKind as Dropped, LeftOutPackets};
+    let seen = |omitted: LeftOutPackets| {
         let mut facts = facts();
         facts.omit(&omitted);
         let events = [segment(1, CLIENT, (true, false), 7)];
@@ -148,7 +148,7 @@ fn packets_without_room_prove_nothing_while_they_came() {
         [(10, 15), (15, 25), (25, 30), (35, 40)]
             .map(|(from, until)| coverage.would_show(answer(), at(from), at(until)).is_ok())
     };
-    let mut omitted = Omitted::default();
+    let mut omitted = LeftOutPackets::default();
     omitted.foreign.add(Dropped::Syn, at(20));
     omitted.foreign.add(Dropped::Syn, at(30));
     assert_eq!(seen(omitted.clone()), [true; 4], "another process's");

@@ -1,9 +1,9 @@
 //! What one capture shows.
 
-use super::{Blind, Kind, Wanted};
-use crate::event::{Address, Call, Event, Op, Outcome, Packet, Service, SocketStyle, What};
+use super::{Blind, ClaimKind, Wanted};
+use crate::event::{Address, Call, CallOutcome, Event, EventKind, Op, Packet, Service, SocketType};
 use crate::flow::{Endpoint, FiveTuple, Transport};
-use crate::input::{CaptureFacts, Counted};
+use crate::input::{CaptureFacts, PacketCount};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -20,14 +20,14 @@ const MAX_PROVEN: usize = 1_000;
 
 /// One capture.
 #[derive(Clone, Debug)]
-pub(super) struct View {
+pub(super) struct CaptureView {
     /// Its position among the inputs.
     pub input: u16,
     own: bool,
     span: Option<(Timestamp, Timestamp)>,
     filter: Option<String>,
     dropped: u64,
-    not_kept: Option<Counted>,
+    not_kept: Option<PacketCount>,
     cut_off: bool,
     hidden_messages: u64,
     unread: Option<(String, u64)>,
@@ -50,7 +50,7 @@ pub(super) struct View {
     namespaces: HashSet<u64>,
 }
 
-impl View {
+impl CaptureView {
     pub fn new(facts: &CaptureFacts, own: bool) -> Self {
         Self {
             input: facts.input,
@@ -172,7 +172,7 @@ impl View {
     /// A capture that lacks what a host acknowledged holds one direction only, or is taken behind another path; unless
     /// other packets to that host are in it, nothing to it can be said to be absent.
     fn other_direction(&self, wanted: Wanted) -> Option<Blind> {
-        let answer = matches!(wanted.kind, Kind::Response | Kind::SynAnswer);
+        let answer = matches!(wanted.kind, ClaimKind::Response | ClaimKind::SynAnswer);
         let to = wanted.to.filter(|_| answer)?;
         // A host may have several addresses.
         let mut unheard = self.unheard.iter();
@@ -236,7 +236,7 @@ fn remember(set: &mut HashSet<IpAddr>, host: IpAddr) {
 }
 
 /// SYNs whose SYN-ACK is still to come, by flow: their sequence numbers.
-type Pending = HashMap<(u16, FiveTuple), u32>;
+type OpenSyns = HashMap<(u16, FiveTuple), u32>;
 
 /// What calls prove that no capture holds: when, and of which kind.
 #[derive(Clone, Copy, Debug)]
@@ -248,14 +248,14 @@ pub(super) struct Proven {
 
 /// What the captures hold, as calls know it.
 #[derive(Default)]
-struct Held {
+struct HeldPackets {
     /// The ids of responses; names may be cut in a trace.
     answers: HashSet<u16>,
     syns: HashSet<Endpoint>,
     ports: HashSet<u16>,
 }
 
-impl Held {
+impl HeldPackets {
     fn packet(&mut self, packet: &Packet) {
         match packet {
             Packet::Dns { message, .. } if message.response => {
@@ -292,9 +292,9 @@ impl Held {
             Op::Connect {
                 fd,
                 to: Address::Inet(to),
-            } if few && matches!(call.outcome, Outcome::Returned(_)) => {
+            } if few && matches!(call.outcome, CallOutcome::Returned(_)) => {
                 let note = fd.note.as_ref()?;
-                let stream = note.socket?.style == SocketStyle::Stream;
+                let stream = note.socket?.style == SocketType::Stream;
                 let port = note.local.is_some_and(|l| self.ports.contains(&l.port));
                 let missing = stream && !port && !self.syns.contains(to);
                 missing.then_some(Proven {
@@ -312,7 +312,7 @@ impl Held {
 fn namespaces(events: &[Event]) -> HashSet<u64> {
     let mut ends: HashSet<Endpoint> = HashSet::new();
     for event in events {
-        if let What::Packet(packet) = &event.what
+        if let EventKind::Packet(packet) = &event.what
             && let Some(flow) = packet.flow()
             && ends.len() < MAX_HOSTS
         {
@@ -320,7 +320,7 @@ fn namespaces(events: &[Event]) -> HashSet<u64> {
         }
     }
     let notes = events.iter().filter_map(|event| match &event.what {
-        What::Call(call) => call.op.fd()?.note.as_ref(),
+        EventKind::Call(call) => call.op.fd()?.note.as_ref(),
         _ => None,
     });
     let held = notes.filter(|n| n.local.is_some_and(|l| ends.contains(&l)));
@@ -329,21 +329,21 @@ fn namespaces(events: &[Event]) -> HashSet<u64> {
 
 /// What the calls prove that no capture holds.
 fn proven(events: &[Event], dns_ports: &[u16]) -> Vec<Proven> {
-    let mut held = Held::default();
+    let mut held = HeldPackets::default();
     for event in events {
-        if let What::Packet(packet) = &event.what {
+        if let EventKind::Packet(packet) = &event.what {
             held.packet(packet);
         }
     }
     let calls = events.iter().filter_map(|event| match &event.what {
-        What::Call(call) => held.lacks(event.at, call, dns_ports),
+        EventKind::Call(call) => held.lacks(event.at, call, dns_ports),
         _ => None,
     });
     calls.take(MAX_PROVEN).collect()
 }
 
 /// Reads into the views what the calls of a trace show of the captures.
-pub(super) fn hold_against_calls(views: &mut [View], events: &[Event], dns_ports: &[u16]) {
+pub(super) fn hold_against_calls(views: &mut [CaptureView], events: &[Event], dns_ports: &[u16]) {
     let missing = proven(events, dns_ports);
     let namespaces = namespaces(events);
     for view in views {
@@ -353,10 +353,10 @@ pub(super) fn hold_against_calls(views: &mut [View], events: &[Event], dns_ports
 }
 
 /// Reads all packets into the views of their captures.
-pub(super) fn look(views: &mut [View], events: &[Event], dns_ports: &[u16]) {
-    let mut pending = Pending::new();
+pub(super) fn look(views: &mut [CaptureView], events: &[Event], dns_ports: &[u16]) {
+    let mut pending = OpenSyns::new();
     for event in events {
-        let What::Packet(packet) = &event.what else {
+        let EventKind::Packet(packet) = &event.what else {
             continue;
         };
         let input = event.place.input;
@@ -371,7 +371,7 @@ pub(super) fn look(views: &mut [View], events: &[Event], dns_ports: &[u16]) {
 }
 
 /// The host that acknowledges a SYN-ACK which the capture lacks: the client goes on with SYN + 1 (RFC 9293, section 3.5).
-fn acknowledges_unseen(pending: &mut Pending, input: u16, packet: &Packet) -> Option<IpAddr> {
+fn acknowledges_unseen(pending: &mut OpenSyns, input: u16, packet: &Packet) -> Option<IpAddr> {
     let Packet::Tcp {
         flow, flags, seq, ..
     } = packet

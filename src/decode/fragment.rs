@@ -23,7 +23,7 @@ const MAX_HELD: usize = 4 << 20;
 
 /// What the fragments of one datagram have in common (RFC 791 section 3.2, RFC 8200 section 4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct DatagramKey {
     /// Source.
     pub src: IpAddr,
     /// Destination.
@@ -38,7 +38,7 @@ pub struct Key {
 #[derive(Clone, Copy, Debug)]
 pub struct Fragment<'a> {
     /// Its datagram.
-    pub key: Key,
+    pub key: DatagramKey,
     /// Where its data begin in the datagram.
     pub offset: IpFragOffset,
     /// More fragments follow.
@@ -50,7 +50,7 @@ pub struct Fragment<'a> {
 /// The datagrams that are not whole yet.
 #[derive(Clone, Debug, Default)]
 pub struct Fragments {
-    waiting: HashMap<Key, Datagram>,
+    waiting: HashMap<DatagramKey, Datagram>,
     held: usize,
     given_up: u64,
 }
@@ -126,7 +126,7 @@ impl Fragments {
         }
     }
 
-    fn give_up(&mut self, key: Key) {
+    fn give_up(&mut self, key: DatagramKey) {
         if let Some(datagram) = self.waiting.remove(&key) {
             self.held = self.held.saturating_sub(datagram.bytes());
             self.given_up += 1;
@@ -141,7 +141,7 @@ mod tests {
 
     fn fragment(id: u32, offset: usize, more: bool, data: &[u8]) -> Fragment<'_> {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let key = Key {
+        let key = DatagramKey {
             src: ip,
             dst: ip,
             id,

@@ -23,14 +23,14 @@ const SLOTS: usize = 1 << 12;
 /// Handshakes that are under way, by the client's direction.
 #[derive(Clone, Debug)]
 pub struct Handshakes {
-    pending: HashMap<FiveTuple, Pending>,
+    pending: HashMap<FiveTuple, OpenHandshake>,
     /// How many of them there are for each slot of port pairs.
     slots: Vec<u16>,
 }
 
 /// A SYN whose handshake is not complete.
 #[derive(Clone, Copy, Debug)]
-struct Pending {
+struct OpenHandshake {
     /// The sequence number of the SYN.
     seq: u32,
     /// A SYN-ACK came.
@@ -102,7 +102,7 @@ impl Handshakes {
         if self.pending.len() >= MAX_PENDING {
             self.clear();
         }
-        let fresh = Pending {
+        let fresh = OpenHandshake {
             seq,
             answered: false,
             repeated: false,

@@ -11,13 +11,13 @@ const LONGEST_NAME: usize = 4 * 255;
 /// The names of a hosts file, sorted when one is first asked for: block lists have a hundred thousand, and every lookup
 /// without an answer asks.
 #[derive(Debug)]
-pub struct Hosts {
+pub struct HostsFile {
     text: String,
     /// Where the names are in the text.
     names: OnceLock<Vec<Range<usize>>>,
 }
 
-impl Hosts {
+impl HostsFile {
     /// Of this text.
     pub fn new(text: String) -> Self {
         Self {
@@ -78,12 +78,12 @@ fn order(a: &str, b: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use super::Hosts;
+    use super::HostsFile;
 
     #[test]
     fn names_not_addresses_nor_comments() {
         let text = "127.0.0.1\tlocalhost Loop.\n# 10.0.0.1 gone\n10.0.0.2 web # api\n";
-        let hosts = Hosts::new(text.to_owned());
+        let hosts = HostsFile::new(text.to_owned());
         for (name, expected) in [
             ("LOCALHOST", true),
             ("loop", true),
@@ -104,7 +104,7 @@ mod tests {
         for n in 0..200_000 {
             writeln!(text, "0.0.0.0 ads{n}.example.net").unwrap();
         }
-        let hosts = Hosts::new(text);
+        let hosts = HostsFile::new(text);
         // To read all lines for each of these took half a minute.
         let found = (0..100_000)
             .filter(|n| hosts.has(&format!("ads{}.example.net", 4 * n)))

@@ -13,7 +13,7 @@ use super::dns;
 use super::duplicate::Duplicates;
 use super::fragment::Fragments;
 use super::handshake::Handshakes;
-use super::stream::{Piece, Segment, Streams};
+use super::stream::{Segment, StreamMessage, Streams};
 use crate::event::{Packet, Service, TcpFlags};
 use crate::flow::{DNS_PORT, Endpoint, FiveTuple, LLMNR_PORT, MDNS_PORT, Transport};
 use crate::time::Timestamp;
@@ -42,7 +42,7 @@ pub struct DecodeOptions {
 
 /// One frame as captured.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
+pub struct RawFrame<'a> {
     /// When it was captured.
     pub at: Timestamp,
     /// What its first header is.
@@ -88,7 +88,7 @@ pub struct Decoder {
 }
 
 /// Where packets go.
-type Sink<'s> = dyn FnMut(Packet) + 's;
+type PacketSink<'s> = dyn FnMut(Packet) + 's;
 
 impl Decoder {
     /// A decoder that has seen nothing.
@@ -114,7 +114,7 @@ impl Decoder {
     }
 
     /// Decodes one frame; `sink` gets what matters in it.
-    pub fn decode(&mut self, frame: Frame<'_>, sink: &mut Sink<'_>) {
+    pub fn decode(&mut self, frame: RawFrame<'_>, sink: &mut PacketSink<'_>) {
         let Some(opened) = link::open(frame.link, frame.data) else {
             let unsupported = &mut self.counters.unsupported;
             if unsupported.len() < MAX_UNSUPPORTED || unsupported.contains_key(&frame.link) {
@@ -141,7 +141,7 @@ impl Decoder {
     }
 
     /// Decodes one frame by itself: copies are not taken out, and nothing is put together from several frames.
-    pub fn decode_alone(&mut self, frame: Frame<'_>, sink: &mut Sink<'_>) {
+    pub fn decode_alone(&mut self, frame: RawFrame<'_>, sink: &mut PacketSink<'_>) {
         if let Some(opened) = link::open(frame.link, frame.data) {
             self.layer(frame.at, opened.layer, 0, sink);
         }
@@ -167,7 +167,7 @@ impl Decoder {
         self.ports.contains(&port)
     }
 
-    fn layer(&mut self, at: Timestamp, layer: Layer<'_>, depth: usize, sink: &mut Sink<'_>) {
+    fn layer(&mut self, at: Timestamp, layer: Layer<'_>, depth: usize, sink: &mut PacketSink<'_>) {
         match link::settle(layer) {
             Layer::Ip(data) => self.ip(at, data, depth, sink),
             Layer::Arp(data) => {
@@ -180,7 +180,7 @@ impl Decoder {
         }
     }
 
-    fn ip(&mut self, at: Timestamp, data: &[u8], depth: usize, sink: &mut Sink<'_>) {
+    fn ip(&mut self, at: Timestamp, data: &[u8], depth: usize, sink: &mut PacketSink<'_>) {
         if depth > MAX_NESTING {
             self.counters.bounds += 1;
             return;
@@ -211,7 +211,7 @@ impl Decoder {
         at: Timestamp,
         packet: IpPacket<'_>,
         depth: usize,
-        sink: &mut Sink<'_>,
+        sink: &mut PacketSink<'_>,
     ) {
         let is_dns_port = |port| self.ports.contains(&port);
         match packet.protocol {
@@ -239,14 +239,20 @@ impl Decoder {
     }
 
     /// What a tunnel carries.
-    fn nested(&mut self, at: Timestamp, layer: Layer<'_>, depth: usize, sink: &mut Sink<'_>) {
+    fn nested(&mut self, at: Timestamp, layer: Layer<'_>, depth: usize, sink: &mut PacketSink<'_>) {
         // Anything but IP concerns neighbours of some other link.
         if let Layer::Ip(data) = link::settle(layer) {
             self.ip(at, data, depth + 1, sink);
         }
     }
 
-    fn udp(&mut self, at: Timestamp, packet: &IpPacket<'_>, depth: usize, sink: &mut Sink<'_>) {
+    fn udp(
+        &mut self,
+        at: Timestamp,
+        packet: &IpPacket<'_>,
+        depth: usize,
+        sink: &mut PacketSink<'_>,
+    ) {
         let Ok(udp) = UdpSlice::from_slice_lax(packet.payload) else {
             self.counters.undecodable += 1;
             return;
@@ -298,7 +304,7 @@ impl Decoder {
         }
     }
 
-    fn tcp(&mut self, packet: &IpPacket<'_>, sink: &mut Sink<'_>) {
+    fn tcp(&mut self, packet: &IpPacket<'_>, sink: &mut PacketSink<'_>) {
         let mut fixed = [0; TCP_HEADER];
         let Some((tcp, data)) = tcp_header(packet, &mut fixed) else {
             self.counters.undecodable += 1;
@@ -343,8 +349,8 @@ impl Decoder {
         let undecodable = &mut self.counters.undecodable;
         self.streams.add(flow, segment, &mut |piece| {
             let message = match piece {
-                Piece::Whole(bytes) => dns::parse(bytes).ok(),
-                Piece::Cut(bytes) => dns::glimpse(bytes, true),
+                StreamMessage::Whole(bytes) => dns::parse(bytes).ok(),
+                StreamMessage::Cut(bytes) => dns::glimpse(bytes, true),
             };
             let Some(message) = message else {
                 *undecodable += 1;

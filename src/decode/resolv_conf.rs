@@ -3,7 +3,7 @@
 //! Own, because evidence cites the line of each resolver, which the crate resolv-conf drops, and because that crate
 //! refuses the whole file for a directive, option or address that glibc passes over.
 
-use crate::timetable::Told;
+use crate::timetable::ResolverOptions;
 use std::net::IpAddr;
 
 /// `MAXNS` of glibc's `<resolv.h>`: further resolvers are ignored.
@@ -65,10 +65,10 @@ impl ResolvConf {
 
     /// What the file tells a stub resolver, with further options that win over its own: those of the
     /// environment (`RES_OPTIONS`), or a change to be tried.
-    pub fn told(&self, more: &[String]) -> Told {
+    pub fn options_with(&self, more: &[String]) -> ResolverOptions {
         let words = || self.options.iter().chain(more);
         let has = |name: &str| words().any(|o| o == name);
-        Told {
+        ResolverOptions {
             servers: self.used().len(),
             timeout: number(words(), "timeout"),
             attempts: number(words(), "attempts"),
@@ -118,11 +118,14 @@ mod tests {
         assert_eq!(conf.nameservers.len(), 2);
         assert_eq!(conf.nameservers[1].1, 3);
         assert_eq!(conf.search, ["a.example", "b.example"]);
-        let told = conf.told(&[]);
-        assert_eq!((told.timeout, told.attempts), (Some(99), Some(0)));
-        assert!(told.rotate && !told.single_request);
+        let options_with = conf.options_with(&[]);
+        assert_eq!(
+            (options_with.timeout, options_with.attempts),
+            (Some(99), Some(0))
+        );
+        assert!(options_with.rotate && !options_with.single_request);
         let environment = ["timeout:2".to_owned()];
-        assert_eq!(conf.told(&environment).timeout, Some(2));
+        assert_eq!(conf.options_with(&environment).timeout, Some(2));
         assert_eq!(conf.ndots(), 3);
         assert!(conf.has("rotate"));
     }
@@ -142,7 +145,7 @@ mod tests {
     #[test]
     fn an_empty_file_has_the_defaults() {
         let conf = ResolvConf::parse("");
-        assert_eq!(conf.told(&[]), Told::default());
+        assert_eq!(conf.options_with(&[]), ResolverOptions::default());
         assert!(conf.used().is_empty());
     }
 }

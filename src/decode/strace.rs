@@ -9,33 +9,33 @@ mod address;
 mod call;
 mod carried;
 mod clock;
-mod deliver;
 mod descriptor;
 mod dressing;
-mod glued;
+mod emit;
+mod interleaved;
 mod lex;
-mod life;
+mod lifecycle;
 mod outcome;
 mod payload;
 mod prefix;
-mod split;
+mod resume;
 mod stack;
 mod tally;
 mod tasks;
 mod wait;
 
-use crate::event::{Change, Event, Outcome, Syscall};
+use crate::event::{CallOutcome, Event, LifecycleChange, Syscall};
 use crate::input::TraceFacts;
 use crate::time::{Span, Timestamp};
-use clock::Clock;
+use clock::LogClock;
 use dressing::Dressing;
 use prefix::{Body, Lead};
-use split::MAX_FOREIGN;
+use resume::MAX_FOREIGN;
 use std::collections::{BTreeMap, BTreeSet};
-use tally::Tally;
+use tally::LogTally;
 use tasks::Tasks;
 
-pub use glued::{Guise, guise, looks_like_trace};
+pub use interleaved::{Guise, guise, looks_like_trace};
 
 /// Calls of no interest by themselves are told from this duration on: they show where a task was.
 const WORTH_TELLING: Span = Span::millis(1);
@@ -52,7 +52,7 @@ pub type Sink<'a> = &'a mut dyn FnMut(Event);
 
 /// A call whose end has not been seen yet.
 #[derive(Debug)]
-struct Pending {
+struct UnfinishedCall {
     syscall: Syscall,
     name: Box<[u8]>,
     /// Its arguments so far; empty for calls of no interest.
@@ -64,9 +64,9 @@ struct Pending {
     foreign: u32,
 }
 
-impl Pending {
-    fn entry(&self) -> Entry<'static> {
-        Entry {
+impl UnfinishedCall {
+    fn entry(&self) -> CallStart<'static> {
+        CallStart {
             number: self.number,
             at: self.at,
             tid: self.tid,
@@ -78,7 +78,7 @@ impl Pending {
 
 /// Where, when and by whom a call was entered.
 #[derive(Clone, Copy, Debug)]
-struct Entry<'a> {
+struct CallStart<'a> {
     number: u64,
     at: Timestamp,
     tid: Option<u32>,
@@ -93,26 +93,26 @@ pub struct Reader {
     input: u16,
     /// The thread that a file of a `-ff` set belongs to.
     file_tid: Option<u32>,
-    clock: Clock,
+    clock: LogClock,
     /// What other programs did to the log.
     dressing: Dressing,
     /// When the latest call of each thread ended, in a log that was stamped at the ends.
     ends: BTreeMap<Option<u32>, Timestamp>,
     tasks: Tasks,
-    pending: BTreeMap<Option<u32>, Pending>,
+    pending: BTreeMap<Option<u32>, UnfinishedCall>,
     /// A call that was cut by something that is not strace's.
-    open: Option<Pending>,
+    open: Option<UnfinishedCall>,
     /// Threads attached to before the first time in the log: they are born at that time.
     untimed: Vec<(u64, u32)>,
     /// Descriptors that have been sockets in this log.
     sockets: BTreeSet<i32>,
     /// The line that is being read has the time of its end.
     ended: bool,
-    tally: Tally,
+    tally: LogTally,
     /// The stack of the latest call.
     stack: stack::Lines,
     /// What stood before the latest good line: glued lines must look the same.
-    shape: Option<glued::Shape>,
+    shape: Option<interleaved::Shape>,
     scratch: Vec<u8>,
 }
 
@@ -171,7 +171,7 @@ impl Reader {
         }
     }
 
-    fn undone(&mut self, line: &dressing::Line, sink: Sink<'_>) {
+    fn undone(&mut self, line: &dressing::LogLine, sink: Sink<'_>) {
         self.ended = line.ended;
         self.undressed(line.number, &line.text, sink);
         self.ended = false;
@@ -185,7 +185,9 @@ impl Reader {
     }
 
     fn undressed(&mut self, number: u64, text: &[u8], sink: Sink<'_>) {
-        match prefix::line(text).filter(|(_, body)| glued::is_substantial(body, self.tally.calls)) {
+        match prefix::line(text)
+            .filter(|(_, body)| interleaved::is_substantial(body, self.tally.calls))
+        {
             // The rest of a call that was wrapped: `inet_addr("10.0.1.93")}, 16) = 0`.
             Some((
                 _,
@@ -213,8 +215,8 @@ impl Reader {
         }
         let tid = lead.tid.or(self.file_tid);
         self.tally.lead(lead);
-        self.shape = Some(glued::Shape::of(lead));
-        let entry = Entry {
+        self.shape = Some(interleaved::Shape::of(lead));
+        let entry = CallStart {
             number,
             at,
             tid,
@@ -231,10 +233,10 @@ impl Reader {
             Body::Detached => {}
             Body::Signal(text) => {
                 let task = self.tasks.task(tid, lead.comm);
-                self.life(number, at, task, life::signal(text), sink);
+                self.life(number, at, task, lifecycle::signal(text), sink);
             }
             Body::End(text) => {
-                let Some(change) = life::end(text) else {
+                let Some(change) = lifecycle::end(text) else {
                     return;
                 };
                 if let Some(pending) = self.pending.remove(&tid) {
@@ -247,7 +249,7 @@ impl Reader {
                 }
             }
             Body::Remark(text) => {
-                if let Some(tid) = life::attached(text) {
+                if let Some(tid) = lifecycle::attached(text) {
                     self.tally.follows = true;
                     self.untimed.push((number, tid));
                     if self.clock.is_timed() || self.untimed.len() > MAX_UNTIMED {
@@ -263,12 +265,18 @@ impl Reader {
         for (number, tid) in std::mem::take(&mut self.untimed) {
             let task = self.tasks.task(Some(tid), None);
             let (parent, thread) = (None, None);
-            self.life(number, at, task, Change::Born { parent, thread }, sink);
+            self.life(
+                number,
+                at,
+                task,
+                LifecycleChange::Forked { parent, thread },
+                sink,
+            );
         }
     }
 
     /// When a call began whose end is known: a call that waits did so since the thread's last one.
-    fn begin_of(&mut self, entry: &Entry<'_>, syscall: Syscall) -> Timestamp {
+    fn begin_of(&mut self, entry: &CallStart<'_>, syscall: Syscall) -> Timestamp {
         let end = entry.at;
         let known = self.ends.len() < MAX_PENDING || self.ends.contains_key(&entry.tid);
         let last = known.then(|| self.ends.insert(entry.tid, end)).flatten();
@@ -278,7 +286,7 @@ impl Reader {
 
     fn call(
         &mut self,
-        entry: Entry<'_>,
+        entry: CallStart<'_>,
         syscall: Syscall,
         name: &[u8],
         args: &[u8],
@@ -290,15 +298,15 @@ impl Reader {
             end = Some(entry.at);
             entry.at = self.begin_of(&entry, syscall);
         }
-        let Entry {
+        let CallStart {
             number, at, tid, ..
         } = entry;
         self.tally.call(syscall, args);
         let boring = syscall.is_boring() || syscall.is_general() && !self.may_matter(args);
         if args.last() == Some(&b'>')
-            && let Some((before, moved)) = life::unfinished(args)
+            && let Some((before, moved)) = lifecycle::unfinished(args)
         {
-            let pending = Pending {
+            let pending = UnfinishedCall {
                 syscall: if boring { Syscall::Other } else { syscall },
                 name: name.into(),
                 args: if boring { Vec::new() } else { before.to_vec() },
@@ -326,7 +334,7 @@ impl Reader {
                 self.complete(syscall, name, parsed, entry, end, sink);
             }
             None => {
-                self.open = Some(Pending {
+                self.open = Some(UnfinishedCall {
                     syscall,
                     name: name.into(),
                     args: args[..args.len().min(MAX_FOREIGN.0)].to_vec(),
@@ -340,7 +348,7 @@ impl Reader {
     }
 
     /// A call of no interest: only its duration may be told.
-    fn dull(&mut self, entry: Entry<'_>, name: &[u8], args: &[u8], sink: Sink<'_>) {
+    fn dull(&mut self, entry: CallStart<'_>, name: &[u8], args: &[u8], sink: Sink<'_>) {
         if args.last() != Some(&b'>') {
             return;
         }
@@ -351,7 +359,7 @@ impl Reader {
         if lasted < WORTH_TELLING {
             return;
         }
-        let outcome = call::read(Syscall::Other, args).map_or(Outcome::Unknown, |p| p.outcome);
+        let outcome = call::read(Syscall::Other, args).map_or(CallOutcome::Unknown, |p| p.outcome);
         let parsed = call::Parsed {
             op: None,
             outcome,
@@ -370,7 +378,7 @@ impl Reader {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        let bare = glued::without_dressing(text, &mut scratch);
+        let bare = interleaved::without_dressing(text, &mut scratch);
         let undressed = (bare.len() < text.len())
             .then(|| prefix::line(bare))
             .flatten();
@@ -379,11 +387,12 @@ impl Reader {
         } else {
             carried::line
         };
-        let like_others = |lead: &Lead<'_>| self.shape.is_none_or(|s| s == glued::Shape::of(lead));
+        let like_others =
+            |lead: &Lead<'_>| self.shape.is_none_or(|s| s == interleaved::Shape::of(lead));
         let found = undressed
-            .filter(|(_, body)| glued::is_substantial(body, 0))
+            .filter(|(_, body)| interleaved::is_substantial(body, 0))
             .or_else(|| carried(bare).filter(|(lead, _)| like_others(lead)))
-            .or_else(|| glued::line_within(bare, self.shape));
+            .or_else(|| interleaved::line_within(bare, self.shape));
         let text = bare;
         if let Some((lead, body)) = found {
             self.own(number, &lead, &body, sink);

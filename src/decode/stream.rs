@@ -41,7 +41,7 @@ pub struct Segment<'a> {
 
 /// A message out of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece<'a> {
+pub enum StreamMessage<'a> {
     /// All of it.
     Whole(&'a [u8]),
     /// Its beginning: the capture cut the segment.
@@ -80,7 +80,7 @@ impl Streams {
         &mut self,
         flow: FiveTuple,
         segment: Segment<'_>,
-        read: &mut dyn FnMut(Piece<'_>) -> bool,
+        read: &mut dyn FnMut(StreamMessage<'_>) -> bool,
     ) {
         self.tick += 1;
         if !self.directions.contains_key(&flow) {
@@ -130,7 +130,11 @@ impl Direction {
     }
 
     /// Adds a segment; whether bytes had to be given up.
-    fn add(&mut self, segment: Segment<'_>, read: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+    fn add(
+        &mut self,
+        segment: Segment<'_>,
+        read: &mut dyn FnMut(StreamMessage<'_>) -> bool,
+    ) -> bool {
         let mut seq = segment.seq;
         if segment.syn {
             if self.start != Some(seq) {
@@ -183,7 +187,7 @@ impl Direction {
         seq: u32,
         data: &[u8],
         missing: usize,
-        read: &mut dyn FnMut(Piece<'_>) -> bool,
+        read: &mut dyn FnMut(StreamMessage<'_>) -> bool,
     ) -> bool {
         let known = self.next.wrapping_sub(seq) as usize;
         let Some(fresh) = data.get(known..).filter(|fresh| !fresh.is_empty()) else {
@@ -212,12 +216,16 @@ impl Direction {
     }
 
     /// Reads the whole messages at the beginning of these bytes; how many bytes they are.
-    fn read_messages(&mut self, bytes: &[u8], read: &mut dyn FnMut(Piece<'_>) -> bool) -> usize {
+    fn read_messages(
+        &mut self,
+        bytes: &[u8],
+        read: &mut dyn FnMut(StreamMessage<'_>) -> bool,
+    ) -> usize {
         let mut rest = bytes;
         while self.failures < MAX_FAILURES
             && let Some((message, after)) = framing::split(rest)
         {
-            if !read(Piece::Whole(message)) {
+            if !read(StreamMessage::Whole(message)) {
                 self.failures += 1;
             }
             rest = after;
@@ -227,11 +235,16 @@ impl Direction {
 
     /// The segment ends here in the capture, but not on the wire: reads the beginning of the message that
     /// was cut, and goes on behind it if that place is known.
-    fn pass_cut(&mut self, rest: &[u8], missing: usize, read: &mut dyn FnMut(Piece<'_>) -> bool) {
+    fn pass_cut(
+        &mut self,
+        rest: &[u8],
+        missing: usize,
+        read: &mut dyn FnMut(StreamMessage<'_>) -> bool,
+    ) {
         let Some((length, message)) = framing::prefix(rest) else {
             return self.lose_sync();
         };
-        read(Piece::Cut(message));
+        read(StreamMessage::Cut(message));
         let absent = length.saturating_sub(message.len());
         if missing > absent {
             return self.lose_sync();
@@ -241,7 +254,7 @@ impl Direction {
     }
 
     /// Consumes early segments that are early no more.
-    fn take_early(&mut self, read: &mut dyn FnMut(Piece<'_>) -> bool) {
+    fn take_early(&mut self, read: &mut dyn FnMut(StreamMessage<'_>) -> bool) {
         while let Some(index) = self
             .early
             .iter()
@@ -254,7 +267,7 @@ impl Direction {
 
     /// Gives up what stands before the early segments, and reads those that follow each other from the
     /// beginning of a message on.
-    fn jump_hole(&mut self, read: &mut dyn FnMut(Piece<'_>) -> bool) {
+    fn jump_hole(&mut self, read: &mut dyn FnMut(StreamMessage<'_>) -> bool) {
         let mut early = std::mem::take(&mut self.early);
         early.sort_by_key(|(seq, _)| seq.wrapping_sub(self.next));
         self.synced = false;

@@ -25,7 +25,7 @@ pub struct Call {
     /// When it returned, where known (`-T`, a resumed line, live).
     pub exited: Option<Timestamp>,
     /// What it returned.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     /// What was asked of the kernel.
     pub op: Op,
 }
@@ -33,7 +33,7 @@ pub struct Call {
 /// What a call returned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum CallOutcome {
     /// A value of 0 or more.
     Returned(i64),
     /// The error by its name, e.g. `EINPROGRESS`.
@@ -42,7 +42,7 @@ pub enum Outcome {
     Unknown,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// The value of a call that succeeded.
     pub fn value(&self) -> Option<i64> {
         match self {
@@ -110,7 +110,7 @@ pub struct SocketKind {
     /// Address family.
     pub family: SocketFamily,
     /// Stream, datagram, …
-    pub style: SocketStyle,
+    pub style: SocketType,
 }
 
 /// Address families that matter here.
@@ -130,7 +130,7 @@ pub enum SocketFamily {
 /// Socket types that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SocketStyle {
+pub enum SocketType {
     /// `SOCK_STREAM` (TCP or MPTCP for an Internet family).
     Stream,
     /// `SOCK_DGRAM`.
@@ -165,7 +165,7 @@ pub enum Address {
 
 /// One datagram or one run of stream bytes in a send or receive call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub struct Transfer {
     /// The address given with the message (`sendto`, `msg_name`), if any.
     pub peer: Option<Endpoint>,
     /// Bytes handed over, as the call says; 0 when unknown.
@@ -241,11 +241,12 @@ pub enum Op {
         peer: Address,
     },
     /// `getsockopt(SO_TYPE)`.
-    SocketStyleIs {
+    #[serde(rename = "socket_style_is")]
+    SocketTypeIs {
         /// Which socket.
         fd: Fd,
         /// Its style.
-        style: SocketStyle,
+        style: SocketType,
     },
     /// `getsockopt(SO_ERROR)`: how a non-blocking connect ended; `None` is success.
     SocketError {
@@ -259,14 +260,14 @@ pub enum Op {
         /// Which socket.
         fd: Fd,
         /// What was handed over, in order.
-        messages: Vec<Message>,
+        messages: Vec<Transfer>,
     },
     /// `recv`, `recvfrom`, `recvmsg`, `recvmmsg`, `read`, `readv` likewise.
     Receive {
         /// Which socket.
         fd: Fd,
         /// What came, in order.
-        messages: Vec<Message>,
+        messages: Vec<Transfer>,
     },
     /// `poll`, `ppoll`, `select`, `pselect6`, `epoll_wait`, `epoll_pwait`, …
     Wait {
@@ -320,7 +321,7 @@ impl Op {
             | Self::Bind { fd, .. }
             | Self::LocalName { fd, .. }
             | Self::PeerName { fd, .. }
-            | Self::SocketStyleIs { fd, .. }
+            | Self::SocketTypeIs { fd, .. }
             | Self::SocketError { fd, .. }
             | Self::Send { fd, .. }
             | Self::Receive { fd, .. }

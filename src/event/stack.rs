@@ -16,7 +16,7 @@ pub struct Stack {
     /// At most [`MAX_FRAMES`].
     pub frames: Vec<Frame>,
     /// Why it has no more.
-    pub end: End,
+    pub end: StackEnd,
 }
 
 /// One frame.
@@ -42,7 +42,7 @@ fn is_zero(n: &u64) -> bool {
 /// Why a stack ends where it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum End {
+pub enum StackEnd {
     /// The outermost frame was reached.
     Outermost,
     /// There are more than [`MAX_FRAMES`].

@@ -387,7 +387,7 @@ impl Op {
             Self::Accept { .. } => Syscall::Accept,
             Self::LocalName { .. } => Syscall::GetSockName,
             Self::PeerName { .. } => Syscall::GetPeerName,
-            Self::SocketStyleIs { .. } | Self::SocketError { .. } => Syscall::GetSockOpt,
+            Self::SocketTypeIs { .. } | Self::SocketError { .. } => Syscall::GetSockOpt,
             Self::Send { messages, .. } => Syscall::Send(payload(messages.len())),
             Self::Receive { messages, .. } => Syscall::Receive(payload(messages.len())),
             Self::Wait { fds, .. } if fds.is_empty() => {

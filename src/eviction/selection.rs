@@ -1,7 +1,7 @@
 //! What of a large input is evicted.
 
 use super::units::{GRACE, Intervals, Owner, Units, of_connection, of_lookup};
-use crate::event::{Call, Change, Event, Op, Packet, Task, What};
+use crate::event::{Call, Event, EventKind, LifecycleChange, Op, Packet, Task};
 use crate::join::{AssociationId, EventId, Id};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -42,7 +42,7 @@ enum Rank {
 
 /// What may be evicted as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Candidate {
+enum Evictable {
     Unit(usize),
     Socket(AssociationId),
     /// A packet of nobody's.
@@ -94,7 +94,7 @@ pub fn choose(units: &Units, left: usize, horizon: Timestamp) -> Evicted {
 }
 
 /// What may go, in the order in which it goes.
-fn candidates(units: &Units, horizon: Timestamp) -> Vec<(Rank, Timestamp, Candidate, usize)> {
+fn candidates(units: &Units, horizon: Timestamp) -> Vec<(Rank, Timestamp, Evictable, usize)> {
     let rank = |held: bool, over: bool, last: Timestamp| match (held, over) {
         (true, _) => Rank::Held,
         (false, true) if units.now - last > GRACE => Rank::Settled,
@@ -104,7 +104,7 @@ fn candidates(units: &Units, horizon: Timestamp) -> Vec<(Rank, Timestamp, Candid
     for (u, unit) in units.list.iter().enumerate() {
         if !unit.stays && unit.last <= horizon {
             let rank = rank(unit.held, unit.over, unit.last);
-            list.push((rank, unit.last, Candidate::Unit(u), unit.events));
+            list.push((rank, unit.last, Evictable::Unit(u), unit.events));
         }
     }
     let sockets = &units.case.joined.sockets;
@@ -117,7 +117,7 @@ fn candidates(units: &Units, horizon: Timestamp) -> Vec<(Rank, Timestamp, Candid
         let free = units.users[a.position()].is_empty() && !units.services.contains(&a);
         if free && last <= horizon {
             let rank = rank(sockets.is_open(a), true, last);
-            list.push((rank, last, Candidate::Socket(a), sockets.calls(a).len()));
+            list.push((rank, last, Evictable::Socket(a), sockets.calls(a).len()));
         }
     }
     // The first and the last event show how long the input ran.
@@ -125,7 +125,7 @@ fn candidates(units: &Units, horizon: Timestamp) -> Vec<(Rank, Timestamp, Candid
     for n in inner.filter(|n| units.of[*n] == Owner::Nobody && is_packet(&units.events[*n])) {
         let at = units.events[n].at;
         if at <= horizon {
-            list.push((rank(false, true, at), at, Candidate::Packet(n), 1));
+            list.push((rank(false, true, at), at, Evictable::Packet(n), 1));
         }
     }
     list.sort_unstable();
@@ -137,7 +137,7 @@ impl Evicted {
     fn take(
         &mut self,
         units: &Units,
-        list: Vec<(Rank, Timestamp, Candidate, usize)>,
+        list: Vec<(Rank, Timestamp, Evictable, usize)>,
         surplus: impl Fn(Rank) -> usize,
     ) -> Timestamp {
         let mut events = 0;
@@ -147,15 +147,15 @@ impl Evicted {
                 break;
             }
             match candidate {
-                Candidate::Unit(unit) => {
+                Evictable::Unit(unit) => {
                     self.units[unit] = true;
                     let open = rank == Rank::Held || !units.list[unit].over;
                     self.unfinished += usize::from(open && n > 0);
                 }
-                Candidate::Socket(a) => {
+                Evictable::Socket(a) => {
                     self.sockets.insert(a);
                 }
-                Candidate::Packet(n) => {
+                Evictable::Packet(n) => {
                     self.events[n] = Fate::Goes;
                     self.repeated += usize::from(is_syn(&units.events[n]));
                 }
@@ -272,8 +272,8 @@ impl Evicted {
             if !seen.insert(task.tid) {
                 continue;
             }
-            let over = matches!(&event.what, What::Life(life)
-                if matches!(life.change, Change::Exited(_) | Change::Killed(_)));
+            let over = matches!(&event.what, EventKind::Life(life)
+                if matches!(life.change, LifecycleChange::Exited(_) | LifecycleChange::Killed(_)));
             if over {
                 ended.insert(task.tid);
             } else if alive.len() < MAX_THREADS {
@@ -290,7 +290,7 @@ impl Evicted {
     fn marks(&mut self, units: &Units) {
         let mut acts: HashMap<Option<u32>, Vec<EventId>> = HashMap::new();
         for (id, event) in units.case.evidence.numbered() {
-            if let What::Call(call) = &event.what {
+            if let EventKind::Call(call) = &event.what {
                 acts.entry(call.task.tid).or_default().push(id);
             }
         }
@@ -330,45 +330,48 @@ impl Evicted {
 }
 
 fn is_packet(event: &Event) -> bool {
-    matches!(event.what, What::Packet(_))
+    matches!(event.what, EventKind::Packet(_))
 }
 
 fn is_syn(event: &Event) -> bool {
-    matches!(&event.what, What::Packet(Packet::Tcp { flags, .. }) if flags.syn && !flags.ack)
+    matches!(&event.what, EventKind::Packet(Packet::Tcp { flags, .. }) if flags.syn && !flags.ack)
 }
 
 fn task_of(event: &Event) -> Option<&Task> {
     match &event.what {
-        What::Call(call) => Some(&call.task),
-        What::Life(life) => Some(&life.task),
-        What::Packet(_) | What::Stack(_) => None,
+        EventKind::Call(call) => Some(&call.task),
+        EventKind::Life(life) => Some(&life.task),
+        EventKind::Packet(_) | EventKind::Stack(_) => None,
     }
 }
 
 fn exit_of(event: &Event) -> Option<Timestamp> {
     match &event.what {
-        What::Call(call) => call.exited,
-        What::Packet(_) | What::Life(_) | What::Stack(_) => None,
+        EventKind::Call(call) => call.exited,
+        EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
     }
 }
 
 /// Whether an event says to which process a thread belongs, and which program that is.
 fn is_tree(event: &Event) -> bool {
     match &event.what {
-        What::Call(call) => matches!(call.op, Op::Clone { .. } | Op::Exec { .. }),
-        What::Life(life) => !matches!(life.change, Change::CpuTime(_) | Change::Signal(_)),
-        What::Packet(_) | What::Stack(_) => false,
+        EventKind::Call(call) => matches!(call.op, Op::Clone { .. } | Op::Exec { .. }),
+        EventKind::Life(life) => !matches!(
+            life.change,
+            LifecycleChange::CpuTime(_) | LifecycleChange::Signal(_)
+        ),
+        EventKind::Packet(_) | EventKind::Stack(_) => false,
     }
 }
 
 /// The thread or process, beside the caller, that an event is about.
 fn child_of(event: &Event) -> Option<u32> {
     match &event.what {
-        What::Call(call) if matches!(call.op, Op::Clone { .. }) => {
+        EventKind::Call(call) if matches!(call.op, Op::Clone { .. }) => {
             call.outcome.value().and_then(|v| u32::try_from(v).ok())
         }
-        What::Life(life) => match life.change {
-            Change::ChildDied(pid) => Some(pid),
+        EventKind::Life(life) => match life.change {
+            LifecycleChange::ChildDied(pid) => Some(pid),
             _ => None,
         },
         _ => None,
@@ -378,7 +381,7 @@ fn child_of(event: &Event) -> Option<u32> {
 /// Whether the report says something because an event is there at all.
 fn is_telling(event: &Event) -> bool {
     match &event.what {
-        What::Call(call) => match &call.op {
+        EventKind::Call(call) => match &call.op {
             Op::IoUring => true,
             Op::Other { name } => matches!(&**name, "ptrace" | "seccomp" | "clone"),
             _ => false,
@@ -388,7 +391,7 @@ fn is_telling(event: &Event) -> bool {
 }
 
 fn is_files(event: &Event) -> bool {
-    matches!(&event.what, What::Life(life) if matches!(life.change, Change::Files(_)))
+    matches!(&event.what, EventKind::Life(life) if matches!(life.change, LifecycleChange::Files(_)))
 }
 
 /// Whether a call shows that its thread does something else than wait for a lookup.

@@ -1,39 +1,39 @@
 //! What is remembered of evicted queries that nothing had answered: an answer that comes minutes later is still theirs.
 
 use crate::event::dns::Message;
-use crate::event::{Event, Packet, Service, What};
+use crate::event::{Event, EventKind, Packet, Service};
 use crate::explain::{Case, resolver};
 use crate::flow::FiveTuple;
 use crate::join::Query;
 use crate::time::Timestamp;
-use crate::totals::{self, Totals};
+use crate::totals::{self, EvictedTotals};
 use std::collections::{HashMap, VecDeque};
 
 /// So many are remembered, the latest. What answers an older one is attributed to nothing.
 const MOST: usize = 16_384;
 
 /// How a query and its answer know each other: the query's flow and its id.
-type Key = (FiveTuple, u16);
+type TransactionKey = (FiveTuple, u16);
 
 /// One evicted query.
 #[derive(Clone, Copy, Debug)]
 struct Tombstone {
-    row: totals::Key,
+    row: totals::ResolverKey,
     sent: Timestamp,
 }
 
 /// Evicted queries without an answer.
 #[derive(Debug, Default)]
 pub struct Tombstones {
-    known: HashMap<Key, Tombstone>,
-    order: VecDeque<Key>,
+    known: HashMap<TransactionKey, Tombstone>,
+    order: VecDeque<TransactionKey>,
 }
 
 impl Tombstones {
     /// Remembers a query that is evicted, if a packet may still answer it.
     pub fn add(&mut self, case: &Case, query: &Query) {
         let packet = query.packet.map(|p| &case.evidence.event(p).what);
-        let Some(What::Packet(Packet::Dns { flow, message, .. })) = packet else {
+        let Some(EventKind::Packet(Packet::Dns { flow, message, .. })) = packet else {
             return;
         };
         if !query.is_silent() {
@@ -55,8 +55,8 @@ impl Tombstones {
     }
 
     /// Counts a packet that answers an evicted query. Whether it does.
-    pub fn answers(&mut self, event: &Event, totals: &mut Totals) -> bool {
-        let What::Packet(Packet::Dns {
+    pub fn answers(&mut self, event: &Event, totals: &mut EvictedTotals) -> bool {
+        let EventKind::Packet(Packet::Dns {
             flow,
             service: Service::Unicast,
             message,

@@ -9,7 +9,7 @@ use crate::explain::ledger::{Index, Subject, after_syn, window};
 use crate::join::connect::{Connection, Ending, LONGEST_GAP, Role};
 use crate::join::lookup::{Lookup, SAME_LOOKUP};
 use crate::join::{
-    Asker, AssociationId, ConnectionId, EventId, Evidence, Id, Joined, LookupId, Origin, Query,
+    AssociationId, ClientId, ConnectionId, EventId, Evidence, Id, Joined, LookupId, Origin, Query,
     State,
 };
 use crate::time::{Span, Timestamp};
@@ -329,7 +329,7 @@ impl<'a> Units<'a> {
     /// Units of the same askers that lie within the windows of these subjects: they may own a part of it.
     fn within_accounts(&mut self, index: &Index, slowest: &[Subject]) -> Vec<usize> {
         let joined = self.case.joined;
-        let mut windows: HashMap<Asker, Vec<(Timestamp, Timestamp)>> = HashMap::new();
+        let mut windows: HashMap<ClientId, Vec<(Timestamp, Timestamp)>> = HashMap::new();
         for subject in slowest {
             let asker = index.asker_of(self.case, *subject);
             if let Some((from, mut to)) = window::bounds(self.case, index, *subject) {
@@ -347,10 +347,10 @@ impl<'a> Units<'a> {
             .filter(|w| all.overlap(w.began, w.ended));
         let sockets = waits.filter_map(|w| joined.sockets.of(*w.calls.first()?));
         self.services.extend(sockets.take(OF_SOME_KIND));
-        let windows: HashMap<Asker, Intervals> = { windows.into_iter() }
+        let windows: HashMap<ClientId, Intervals> = { windows.into_iter() }
             .map(|(asker, list)| (asker, Intervals::new(list)))
             .collect();
-        let lies = |asker: Asker, unit: usize| {
+        let lies = |asker: ClientId, unit: usize| {
             let unit = &self.list[unit];
             let of = windows.get(&asker);
             of.is_some_and(|w| w.overlap(unit.first, unit.last))

@@ -1,9 +1,9 @@
 //! The report's plain types, made from what the join and the account say.
 
-use super::clients::{self, Client};
-use super::ledger::{Account, Index, Kind, Line, Subject, window};
+use super::clients::{self, ClientTally};
+use super::ledger::{Account, AccountEntry, Index, Kind, Subject, window};
 use super::listed::Listed;
-use super::whatif::{WhatIf, told};
+use super::whatif::{WhatIfModel, to_report};
 use super::{
     Case, cite, evicted, finding, ledger, left_out, lost, resolver, stack, verdict, words,
 };
@@ -51,7 +51,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
     let mut index = Index::new(case);
     let (accounts, left_out) = accounts(case, &mut index, limits);
     let findings = finding::all(case, &accounts);
-    let whatif = WhatIf::new(case);
+    let whatif = WhatIfModel::new(case);
     let joined = case.joined;
     let mut resolvers = resolver::rows(case);
     let resolvers_left_out = resolvers.len().saturating_sub(limits.list);
@@ -83,7 +83,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         clients: hosts(case, &accounts, limits),
         delays: accounts.iter().map(|a| delay(case, a)).collect(),
         totals: lost::totals(case, &accounts, left_out),
-        best_change: accounts.first().and_then(|a| told::best(&whatif, a)),
+        best_change: accounts.first().and_then(|a| to_report::best(&whatif, a)),
         findings: findings.into_iter().map(|f| f.report).collect(),
         stacks: Vec::new(),
         unsolicited_responses: joined.unsolicited,
@@ -119,7 +119,7 @@ fn hosts(case: &Case, accounts: &[Account], limits: Limits) -> Vec<report::Clien
     }
     list.sort_by_key(|(address, client)| (Reverse(client.slowest), *address));
     list.truncate(limits.list);
-    let row = |(address, client): (IpAddr, Client)| report::Client {
+    let row = |(address, client): (IpAddr, ClientTally)| report::Client {
         address: address.to_string(),
         connects: Some(client.acts.connects as u64),
         lookups: Some(client.acts.lookups as u64),
@@ -241,7 +241,7 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
     }
 }
 
-fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report::Lookup {
+fn lookup(case: &Case, whatif: &WhatIfModel, l: LookupId, lookup: &Lookup) -> report::Lookup {
     let known = whatif.known(l);
     let first = lookup.queries.first().map(|q| &case.joined.queries[*q]);
     let by_packet = first.is_some_and(|q| q.packet.is_some());
@@ -274,7 +274,7 @@ fn lookup(case: &Case, whatif: &WhatIf, l: LookupId, lookup: &Lookup) -> report:
                 .iter()
                 .filter_map(|q| case.joined.queries[*q].cause?.call),
         ),
-        timetable: told::timetable(whatif, &known),
+        timetable: to_report::timetable(whatif, &known),
         client: known.guess.client,
         client_why: known.guess.why.clone(),
         searched: lookup.searched.iter().map(ToString::to_string).collect(),
@@ -390,7 +390,7 @@ fn delay(case: &Case, account: &Account) -> report::Delay {
     }
 }
 
-fn entry(case: &Case, line: &Line) -> report::Entry {
+fn entry(case: &Case, line: &AccountEntry) -> report::Entry {
     report::Entry {
         kind: line.kind,
         party: line.party.map(|p| p.to_string()),
@@ -405,7 +405,7 @@ fn entry(case: &Case, line: &Line) -> report::Entry {
     }
 }
 
-fn note(case: &Case, line: &Line) -> Option<String> {
+fn note(case: &Case, line: &AccountEntry) -> Option<String> {
     if !line.with.is_empty() {
         let others: Vec<String> = line.with.iter().map(|e| words::resolver(*e)).collect();
         return Some(format!(

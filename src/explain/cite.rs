@@ -1,7 +1,7 @@
 //! Evidence in words: `FILE:N`, and the plain types of the report.
 
 use super::Case;
-use crate::event::{self, What};
+use crate::event::{self, EventKind};
 use crate::flow::Transport;
 use crate::join::{Cause, ConnectionId, EventId, How, Id, LookupId};
 use crate::report;
@@ -31,7 +31,7 @@ pub fn split(case: &Case, events: impl IntoIterator<Item = EventId>) -> (Vec<Str
     let (mut packets, mut calls) = (Vec::new(), Vec::new());
     for event in events {
         match case.evidence.event(event).what {
-            What::Packet(_) => packets.push(event),
+            EventKind::Packet(_) => packets.push(event),
             _ => calls.push(event),
         }
     }

@@ -4,8 +4,8 @@
 
 use super::Case;
 use super::schedule::Setup;
-use super::schedule::conduct::Conduct;
-use super::schedule::fit::{self, Fit};
+use super::schedule::match_timetable::{self, TimetableMatch};
+use super::schedule::server_behaviour::ServerBehaviour;
 use super::words;
 use crate::flow::Transport;
 use crate::join::lookup::{Lookup, parallel};
@@ -96,7 +96,7 @@ fn signs(case: &Case, setup: &Setup, lookup: &Lookup, queries: &[&Query]) -> Sig
 }
 
 /// Whose lookup it was, as far as the facts tell. `setup` is what the client was told.
-pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Guess {
+pub fn guess(case: &Case, behaviour: &ServerBehaviour, setup: &Setup, l: LookupId) -> Guess {
     let lookup = &case.joined.lookups[l];
     let unknown = |why: String, allowed| Guess {
         client: None,
@@ -136,7 +136,7 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Gues
     let possible: Vec<Stub> = possible
         .filter(|s| first.implied && !signs.at_once || !(s.profile().excluded_by)(&signs))
         .collect();
-    let fits = fitting(case, conduct, setup, l, &possible);
+    let fits = fitting(case, behaviour, setup, l, &possible);
     let allowed: Vec<Stub> = if fits.is_empty() {
         possible
     } else {
@@ -145,7 +145,7 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Gues
     let [one] = allowed[..] else {
         return unknown(undecided(&allowed), allowed);
     };
-    let waits = fits.first().map(|f| told(f, setup));
+    let waits = fits.first().map(|f| waits_in_words(f, setup));
     let sign = (one.profile().signature)(&signs, !fits.is_empty());
     let why: Vec<String> = sign.into_iter().chain(waits).collect();
     if why.is_empty() {
@@ -161,17 +161,17 @@ pub fn guess(case: &Case, conduct: &Conduct, setup: &Setup, l: LookupId) -> Gues
 /// The timetables that the waits fit, if they tell anything: some wait timed out, and the lookup went through.
 fn fitting(
     case: &Case,
-    conduct: &Conduct,
+    behaviour: &ServerBehaviour,
     setup: &Setup,
     lookup: LookupId,
     possible: &[Stub],
-) -> Vec<Fit> {
-    if !fit::timed_out(case, &case.joined.lookups[lookup]) {
+) -> Vec<TimetableMatch> {
+    if !match_timetable::timed_out(case, &case.joined.lookups[lookup]) {
         return Vec::new();
     }
     let compared = possible.iter();
     compared
-        .filter_map(|stub| fit::compare(case, conduct, lookup, setup, *stub))
+        .filter_map(|stub| match_timetable::compare(case, behaviour, lookup, setup, *stub))
         .filter(|fit| fit.fits && fit.whole)
         .collect()
 }
@@ -191,7 +191,7 @@ fn undecided(allowed: &[Stub]) -> String {
 }
 
 /// The waits in words: `its waits of 5, 3, 6 s match 3 resolvers, timeout 5`.
-fn told(fit: &Fit, setup: &Setup) -> String {
+fn waits_in_words(fit: &TimetableMatch, setup: &Setup) -> String {
     format!(
         "its waits of {} match {}",
         waits_of(fit),
@@ -200,7 +200,7 @@ fn told(fit: &Fit, setup: &Setup) -> String {
 }
 
 /// The waits that a fit has, in words; what was answered at once is left out.
-pub fn waits_of(fit: &Fit) -> String {
+pub fn waits_of(fit: &TimetableMatch) -> String {
     let long = fit.waits.iter().filter(|w| w.seen >= Span::millis(500));
     let seconds: Vec<String> = long.map(|w| words::rounded(w.seen)).collect();
     format!("{} s", seconds.join(", "))
@@ -208,7 +208,7 @@ pub fn waits_of(fit: &Fit) -> String {
 
 /// `3 resolvers, timeout 5`, as a stub resolver reads its setup.
 pub fn terms(stub: Stub, setup: &Setup) -> String {
-    let told = setup.told(stub);
-    let servers = words::counted(told.servers, "resolver", "resolvers");
-    format!("{servers}, timeout {}", stub.patience(&told).timeout)
+    let options = setup.options_for(stub);
+    let servers = words::counted(options.servers, "resolver", "resolvers");
+    format!("{servers}, timeout {}", stub.patience(&options).timeout)
 }

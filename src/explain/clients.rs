@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 /// What one client did.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Client {
+pub struct ClientTally {
     /// How much of it.
     pub acts: Acts,
     /// The longest time before a SYN of it, or of a lookup that no connection used.
@@ -58,12 +58,12 @@ fn source(case: &Case, x: &Connection) -> Option<IpAddr> {
 }
 
 /// The clients of a capture, by address.
-pub fn all(case: &Case, accounts: &[Account]) -> BTreeMap<IpAddr, Client> {
+pub fn all(case: &Case, accounts: &[Account]) -> BTreeMap<IpAddr, ClientTally> {
     let joined = case.joined;
     let asked = joined.queries.iter().map(|q| q.resolver);
     let evicted = case.totals.rows().map(|(_, resolver, _)| resolver);
     let resolvers: BTreeSet<IpAddr> = asked.chain(evicted).map(|r| r.ip).collect();
-    let mut list: BTreeMap<IpAddr, Client> = BTreeMap::new();
+    let mut list: BTreeMap<IpAddr, ClientTally> = BTreeMap::new();
     let lookups = joined.lookups.iter().filter_map(of_lookup);
     let connections = joined.connections.iter();
     let connections = connections.filter_map(|x| of_connection(case, x));

@@ -41,17 +41,17 @@ pub struct Comparison {
     /// What differs in resolv.conf, where both reports have it.
     pub configuration: Vec<Setting>,
     /// Servers and names: what is in both first, then what is in one, the slowest first.
-    pub delays: Vec<Waited>,
+    pub delays: Vec<WaitComparison>,
     /// Findings: gone, new, changed, the same.
-    pub findings: Vec<Found>,
+    pub findings: Vec<ComparedFinding>,
     /// Resolvers in order of the first report, then new ones.
-    pub resolvers: Vec<Asked>,
+    pub resolvers: Vec<ComparedResolver>,
 }
 
 impl Comparison {
     /// The server or name to show part by part, and the others. What is in one report only has nothing to be held
     /// against.
-    pub fn first_and_others(&self) -> (Option<&Waited>, &[Waited]) {
+    pub fn first_and_others(&self) -> (Option<&WaitComparison>, &[WaitComparison]) {
         match self.delays.split_first() {
             Some((first, others)) if first.gained_s.is_some() => (Some(first), others),
             _ => (None, &self.delays),
@@ -191,20 +191,20 @@ pub struct Setting {
 
 /// A server, or a name that was looked up for nothing, in both reports.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Waited {
+pub struct WaitComparison {
     /// What became of it.
     pub change: Change,
     /// Seconds less for the slowest; `null` unless it is in both.
     pub gained_s: Option<f64>,
     /// Before.
-    pub before: Option<Times>,
+    pub before: Option<AttemptTimes>,
     /// After.
-    pub after: Option<Times>,
+    pub after: Option<AttemptTimes>,
     /// Where the slowest of each went; adds up to `slowest_s`.
     pub parts: Vec<Part>,
 }
 
-impl Waited {
+impl WaitComparison {
     /// Its name, the present one first.
     pub fn what(&self) -> String {
         match (&self.before, &self.after) {
@@ -217,7 +217,7 @@ impl Waited {
 
 /// All attempts for one server or name in one report.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Times {
+pub struct AttemptTimes {
     /// `NAME:PORT` where the name is known, `ADDRESS:PORT` where not, the name where nothing was connected.
     pub what: String,
     /// Attempts.
@@ -245,7 +245,7 @@ pub struct Part {
 
 /// A finding in one of the reports, or in both.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Found {
+pub struct ComparedFinding {
     /// What became of it.
     pub change: Change,
     /// Which one.
@@ -268,7 +268,7 @@ pub struct Found {
 
 /// A resolver in one of the reports, or in both.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Asked {
+pub struct ComparedResolver {
     /// What became of the wait for it.
     pub change: Change,
     /// Address.
@@ -321,13 +321,13 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
     let delays = subjects::compare(before, after);
     let findings = findings::compare(before, after);
     let resolvers = resolvers(before, after);
-    let longer = |d: &Waited| {
+    let longer = |d: &WaitComparison| {
         let waits = || d.parts.iter().filter(|p| p.kind.is_wait());
         let before: Option<f64> = waits().map(|p| p.before_s).sum();
         let after: Option<f64> = waits().map(|p| p.after_s).sum();
         d.gained_s.is_some() && Change::of_known(before, after) == Change::Worse
     };
-    let harm = |f: &Found| match f.change {
+    let harm = |f: &ComparedFinding| match f.change {
         Change::New => f.severity != Severity::Info,
         change => change == Change::Worse,
     };
@@ -354,7 +354,7 @@ fn side(report: &Report) -> Side {
 }
 
 /// The slowest server's gain, and the findings that came and went.
-fn summary(delays: &[Waited], findings: &[Found]) -> Vec<String> {
+fn summary(delays: &[WaitComparison], findings: &[ComparedFinding]) -> Vec<String> {
     let mut sentences = Vec::new();
     let both = delays.iter().find(|d| d.gained_s.is_some());
     if let Some((d, before, after)) = both.and_then(|d| {
@@ -398,7 +398,7 @@ fn summary(delays: &[Waited], findings: &[Found]) -> Vec<String> {
             sentences.push(format!("{word}: {}.", words::list(&ids)));
         }
     }
-    let moved = |f: &Found| matches!(f.change, Change::Gone | Change::New);
+    let moved = |f: &ComparedFinding| matches!(f.change, Change::Gone | Change::New);
     if !findings.is_empty() && !findings.iter().any(moved) {
         sentences.push("The findings are the same.".into());
     }
@@ -435,7 +435,7 @@ fn configuration(before: &Report, after: &Report) -> Vec<Setting> {
 }
 
 /// A trace is missing on one side only, sometimes: what is asked by `unknown` there is asked by the client here.
-fn resolvers(before: &Report, after: &Report) -> Vec<Asked> {
+fn resolvers(before: &Report, after: &Report) -> Vec<ComparedResolver> {
     let key = |r: &Resolver| {
         (
             r.address.clone(),
@@ -471,7 +471,7 @@ fn resolvers(before: &Report, after: &Report) -> Vec<Asked> {
     rows.map(|([before, after], (address, port, transport, untraced))| {
         let waited = |side: &Option<Answers>| side.as_ref().map_or(Some(0.0), |a| a.waited_s);
         let (b, a) = (waited(&before), waited(&after));
-        Asked {
+        ComparedResolver {
             change: match (&before, &after) {
                 (Some(_), None) => Change::Gone,
                 (None, _) => Change::New,

@@ -5,11 +5,15 @@ use super::{Case, clients, resolver, words};
 use crate::join::connect::Role;
 use crate::join::lookup::Lookup;
 use crate::join::{ConnectionId, Query, QueryId};
-use crate::totals::{Key, Totals};
+use crate::totals::{EvictedTotals, ResolverKey};
 use std::collections::BTreeMap;
 
-fn count_queries(totals: &mut Totals, case: &Case, queries: impl IntoIterator<Item = QueryId>) {
-    let mut rows: BTreeMap<Key, Vec<&Query>> = BTreeMap::new();
+fn count_queries(
+    totals: &mut EvictedTotals,
+    case: &Case,
+    queries: impl IntoIterator<Item = QueryId>,
+) {
+    let mut rows: BTreeMap<ResolverKey, Vec<&Query>> = BTreeMap::new();
     for q in queries {
         let query = &case.joined.queries[q];
         rows.entry(resolver::key(query)).or_default().push(query);
@@ -21,7 +25,7 @@ fn count_queries(totals: &mut Totals, case: &Case, queries: impl IntoIterator<It
 }
 
 /// Counts lookups that are evicted, of a case that still holds them.
-pub fn count_lookups(totals: &mut Totals, case: &Case, lookups: &[&Lookup]) {
+pub fn count_lookups(totals: &mut EvictedTotals, case: &Case, lookups: &[&Lookup]) {
     totals.lookups += lookups.len();
     for (client, acts) in lookups.iter().filter_map(|l| clients::of_lookup(l)) {
         totals.add_acts(client, &acts);
@@ -31,7 +35,7 @@ pub fn count_lookups(totals: &mut Totals, case: &Case, lookups: &[&Lookup]) {
 }
 
 /// Counts an attempt that is evicted, of a case that still holds it.
-pub fn count_attempt(totals: &mut Totals, case: &Case, c: ConnectionId) {
+pub fn count_attempt(totals: &mut EvictedTotals, case: &Case, c: ConnectionId) {
     let x = &case.joined.connections[c];
     totals.connections += 1;
     if let Some((client, acts)) = clients::of_connection(case, x) {
@@ -43,7 +47,7 @@ pub fn count_attempt(totals: &mut Totals, case: &Case, c: ConnectionId) {
 }
 
 /// What the reader must know about what was evicted.
-pub fn remarks(totals: &Totals) -> Vec<String> {
+pub fn remarks(totals: &EvictedTotals) -> Vec<String> {
     if totals.is_empty() {
         return Vec::new();
     }

@@ -11,7 +11,7 @@ pub mod story;
 pub mod window;
 
 use super::Case;
-use crate::event::{Change, Packet, What};
+use crate::event::{EventKind, LifecycleChange, Packet};
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending};
 use crate::join::{ConnectionId, EventId, LookupId, QueryId};
@@ -33,14 +33,14 @@ pub enum Subject {
 
 /// Whom an entry is charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Party {
+pub enum ChargedParty {
     /// A resolver or a server.
     Endpoint(Endpoint),
     /// A name service on this host.
     Service(&'static str),
 }
 
-impl fmt::Display for Party {
+impl fmt::Display for ChargedParty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(endpoint) => endpoint.fmt(f),
@@ -51,11 +51,11 @@ impl fmt::Display for Party {
 
 /// One entry of an account.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct AccountEntry {
     /// What for.
     pub kind: Kind,
     /// On whom.
-    pub party: Option<Party>,
+    pub party: Option<ChargedParty>,
     /// Queries behind it, by position.
     pub queries: BTreeSet<QueryId>,
     /// How long in all.
@@ -74,8 +74,8 @@ pub struct Line {
     pub start_up: bool,
 }
 
-impl Line {
-    fn new(kind: Kind, party: Option<Party>) -> Self {
+impl AccountEntry {
+    fn new(kind: Kind, party: Option<ChargedParty>) -> Self {
         Self {
             kind,
             party,
@@ -91,10 +91,10 @@ impl Line {
     }
 }
 
-impl Line {
+impl AccountEntry {
     /// Whether the time is charged to one of these, alone or with others.
     pub fn concerns(&self, parties: &[Endpoint]) -> bool {
-        let own = matches!(self.party, Some(Party::Endpoint(e)) if parties.contains(&e));
+        let own = matches!(self.party, Some(ChargedParty::Endpoint(e)) if parties.contains(&e));
         own || self.with.iter().any(|e| parties.contains(e))
     }
 }
@@ -115,16 +115,16 @@ pub struct Account {
     /// CPU time that the process had used by then, where the case has it and the window begins with the case.
     pub cpu: Option<Span>,
     /// The entries, in order of their first moment.
-    pub lines: Vec<Line>,
+    pub lines: Vec<AccountEntry>,
     /// How much of the window each lookup owns.
     pub by_lookup: BTreeMap<LookupId, Span>,
     /// The moments of the entries that somebody owns, in order of time.
-    pub moments: Vec<Moment>,
+    pub moments: Vec<Slice>,
 }
 
 /// A part of a window and the entry that it belongs to.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Slice {
     /// Where it begins.
     pub from: Timestamp,
     /// Where it ends.
@@ -163,7 +163,7 @@ pub fn after_syn(connection: &Connection) -> Option<Span> {
 pub fn is_answer_captured(case: &Case, connection: &Connection) -> bool {
     let by = connection.ended_by.map(|id| &case.evidence.event(id).what);
     match by {
-        Some(What::Packet(Packet::Tcp { flags, .. })) => flags.syn || flags.rst,
+        Some(EventKind::Packet(Packet::Tcp { flags, .. })) => flags.syn || flags.rst,
         _ => true,
     }
 }
@@ -210,7 +210,7 @@ fn note_moment(account: &mut Account, piece: &Piece, line: usize, lookup: Option
         Some(last) if last.to == piece.start && (last.line, last.lookup) == (line, lookup) => {
             last.to = piece.end;
         }
-        _ => account.moments.push(Moment {
+        _ => account.moments.push(Slice {
             from: piece.start,
             to: piece.end,
             line,
@@ -235,8 +235,8 @@ fn cpu_time(case: &Case, subject: Subject, from: Timestamp, to: Timestamp) -> Op
         .rev()
         .take(CPU_NEARBY)
         .find_map(|e| match &e.what {
-            What::Life(life) if life.task.pid == Some(pid) => match life.change {
-                Change::CpuTime(used) => Some(used),
+            EventKind::Life(life) if life.task.pid == Some(pid) => match life.change {
+                LifecycleChange::CpuTime(used) => Some(used),
                 _ => None,
             },
             _ => None,
@@ -319,7 +319,7 @@ const MAX_LINES: usize = 64;
 
 /// The line that a claim is charged to.
 fn line(account: &mut Account, claim: &Claim) -> usize {
-    let position = |lines: &[Line], party| {
+    let position = |lines: &[AccountEntry], party| {
         lines
             .iter()
             .position(|l| l.kind == claim.kind && l.party == party && l.with == claim.with)
@@ -329,16 +329,16 @@ fn line(account: &mut Account, claim: &Claim) -> usize {
         // Past the bound all the others of a kind share one line, of nobody by name.
         let party = claim.party.filter(|_| account.lines.len() < MAX_LINES);
         position(&account.lines, party).unwrap_or_else(|| {
-            account.lines.push(Line {
+            account.lines.push(AccountEntry {
                 with: claim.with.clone(),
-                ..Line::new(claim.kind, party)
+                ..AccountEntry::new(claim.kind, party)
             });
             account.lines.len() - 1
         })
     })
 }
 
-fn cite(line: &mut Line, claim: &Claim) {
+fn cite(line: &mut AccountEntry, claim: &Claim) {
     line.inferred |= claim.inferred;
     line.unread = line.unread.or(claim.unread);
     line.queries.extend(claim.query);
@@ -368,10 +368,10 @@ fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp
         .position(|l| l.kind == kind && l.start_up == before);
     match found {
         Some(i) => account.lines[i].span = account.lines[i].span + (end - start),
-        None => account.lines.push(Line {
+        None => account.lines.push(AccountEntry {
             span: end - start,
             start_up: before,
-            ..Line::new(kind, None)
+            ..AccountEntry::new(kind, None)
         }),
     }
 }

@@ -1,7 +1,7 @@
 //! What a live run captured and did not keep, for the report.
 
 use super::{Case, cite};
-use crate::input::{CaptureFacts, Counted, Kind};
+use crate::input::{CaptureFacts, DroppedKind, PacketCount};
 use crate::report::{LeftOut, LeftOutWhy, PacketKind};
 
 /// What a live run did not keep, by kind.
@@ -11,14 +11,14 @@ pub fn rows(case: &Case, capture: &CaptureFacts) -> Vec<LeftOut> {
     let foreign = foreign.map(|entry| (LeftOutWhy::OtherProcess, entry));
     let beyond = omitted.beyond.0.iter();
     let beyond = beyond.map(|entry| (LeftOutWhy::NoRoom, entry));
-    let row = |(why, (kind, counted)): (LeftOutWhy, (&Kind, &Counted))| LeftOut {
+    let row = |(why, (kind, counted)): (LeftOutWhy, (&DroppedKind, &PacketCount))| LeftOut {
         why,
         kind: match kind {
-            Kind::Query => PacketKind::Query,
-            Kind::Response => PacketKind::Response,
-            Kind::Syn => PacketKind::Syn,
-            Kind::Reply => PacketKind::TcpOther,
-            Kind::Other => PacketKind::Other,
+            DroppedKind::Query => PacketKind::Query,
+            DroppedKind::Response => PacketKind::Response,
+            DroppedKind::Syn => PacketKind::Syn,
+            DroppedKind::Reply => PacketKind::TcpOther,
+            DroppedKind::Other => PacketKind::Other,
         },
         packets: counted.packets,
         first_s: cite::since(case, counted.first),

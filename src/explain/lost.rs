@@ -1,6 +1,6 @@
 //! The totals of a run: the seconds lost over all subjects, each once.
 
-use super::ledger::{Account, Line, Moment, Party};
+use super::ledger::{Account, AccountEntry, ChargedParty, Slice};
 use super::{Case, cite};
 use crate::join::LookupId;
 use crate::report;
@@ -28,7 +28,7 @@ fn covered(mut intervals: Vec<(Timestamp, Timestamp)>) -> Span {
 
 /// What matching entries of all accounts cost, each second once; `None` where fewer than two accounts have one, for then
 /// the account itself says it.
-pub fn in_all(accounts: &[Account], matching: impl Fn(&Line) -> bool) -> Option<Span> {
+pub fn in_all(accounts: &[Account], matching: impl Fn(&AccountEntry) -> bool) -> Option<Span> {
     let of = |a: &Account| -> Vec<(Timestamp, Timestamp)> {
         let fitting = a.moments.iter().filter(|m| matching(&a.lines[m.line]));
         fitting.map(|m| (m.from, m.to)).collect()
@@ -39,14 +39,14 @@ pub fn in_all(accounts: &[Account], matching: impl Fn(&Line) -> bool) -> Option<
 
 /// The waits of one resolver or name.
 #[derive(Default)]
-struct Row {
+struct WaitRow {
     intervals: Vec<(Timestamp, Timestamp)>,
     subjects: u64,
     last_subject: Option<usize>,
 }
 
-impl Row {
-    fn add(&mut self, subject: usize, moment: &Moment) {
+impl WaitRow {
+    fn add(&mut self, subject: usize, moment: &Slice) {
         self.intervals.push((moment.from, moment.to));
         if self.last_subject != Some(subject) {
             self.subjects += 1;
@@ -57,9 +57,9 @@ impl Row {
 
 /// The totals of several subjects that waited; `None` for one, whose account says all.
 pub fn totals(case: &Case, accounts: &[Account], left_out: usize) -> Option<report::Totals> {
-    let mut by_party: BTreeMap<Party, Row> = BTreeMap::new();
-    let mut by_lookup: BTreeMap<LookupId, Row> = BTreeMap::new();
-    let mut all = Row::default();
+    let mut by_party: BTreeMap<ChargedParty, WaitRow> = BTreeMap::new();
+    let mut by_lookup: BTreeMap<LookupId, WaitRow> = BTreeMap::new();
+    let mut all = WaitRow::default();
     for (n, account) in accounts.iter().enumerate() {
         for moment in &account.moments {
             let line = &account.lines[moment.line];
@@ -67,7 +67,7 @@ pub fn totals(case: &Case, accounts: &[Account], left_out: usize) -> Option<repo
                 continue;
             }
             all.add(n, moment);
-            let with = line.with.iter().map(|e| Party::Endpoint(*e));
+            let with = line.with.iter().map(|e| ChargedParty::Endpoint(*e));
             for party in line.party.into_iter().chain(with) {
                 by_party.entry(party).or_default().add(n, moment);
             }
@@ -79,7 +79,7 @@ pub fn totals(case: &Case, accounts: &[Account], left_out: usize) -> Option<repo
     if all.subjects < 2 || !case.evidence.is_timed() {
         return None;
     }
-    let mut by_name: BTreeMap<String, Row> = BTreeMap::new();
+    let mut by_name: BTreeMap<String, WaitRow> = BTreeMap::new();
     for (lookup, row) in by_lookup {
         if let Some(name) = case.joined.lookups[lookup].shown_name() {
             let of_name = by_name.entry(name).or_default();
@@ -102,7 +102,7 @@ fn seconds(intervals: Vec<(Timestamp, Timestamp)>) -> f64 {
 }
 
 /// Rows of the totals, the dearest first.
-fn rows(list: impl Iterator<Item = (String, Row)>) -> Vec<report::Lost> {
+fn rows(list: impl Iterator<Item = (String, WaitRow)>) -> Vec<report::Lost> {
     let mut rows: Vec<(Span, report::Lost)> = list
         .map(|(what, row)| {
             let lost = covered(row.intervals);

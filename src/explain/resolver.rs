@@ -7,14 +7,14 @@ use crate::join::{AssociationId, Origin, Query, State};
 use crate::report;
 use crate::time::Span;
 use crate::totals::times::Waits;
-use crate::totals::{Counts, Key};
+use crate::totals::{ResolverCounts, ResolverKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How many tasks one row names.
 const MAX_TASKS: usize = 20;
 
 /// The row of a query.
-pub fn key(query: &Query) -> Key {
+pub fn key(query: &Query) -> ResolverKey {
     let origin = match query.origin {
         Origin::Traced => report::Origin::Traced,
         Origin::Untraced => report::Origin::Untraced,
@@ -25,8 +25,8 @@ pub fn key(query: &Query) -> Key {
 
 /// The rows, those of traced tasks first, then in the order in which their resolvers were asked.
 pub fn rows(case: &Case) -> Vec<report::Resolver> {
-    let mut groups: BTreeMap<Key, Vec<&Query>> = BTreeMap::new();
-    let mut order: HashMap<Key, usize> = HashMap::new();
+    let mut groups: BTreeMap<ResolverKey, Vec<&Query>> = BTreeMap::new();
+    let mut order: HashMap<ResolverKey, usize> = HashMap::new();
     for query in &case.joined.queries {
         let next = order.len();
         order.entry(key(query)).or_insert(next);
@@ -52,9 +52,9 @@ pub fn rows(case: &Case) -> Vec<report::Resolver> {
 
 fn row(
     case: &Case,
-    (origin, resolver, transport): Key,
+    (origin, resolver, transport): ResolverKey,
     queries: &[&Query],
-    counts: &Counts,
+    counts: &ResolverCounts,
 ) -> report::Resolver {
     let mut tasks: BTreeSet<report::Task> = queries
         .iter()
@@ -95,8 +95,8 @@ fn row(
 }
 
 /// Counts the queries of one row.
-pub fn count(queries: &[&Query]) -> Counts {
-    let mut this = Counts::default();
+pub fn count(queries: &[&Query]) -> ResolverCounts {
+    let mut this = ResolverCounts::default();
     let mut sent: Vec<&Query> = Vec::new();
     for q in queries {
         this.never_sent += u64::from(!q.on_wire() && (!q.implied || q.refusal().is_some()));

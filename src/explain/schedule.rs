@@ -1,8 +1,8 @@
 //! A lookup laid on a stub resolver's timetable: how it asked, what a model of the stub resolver makes of what
 //! the resolvers did, and ([`fit`]) whether the waits seen are the model's.
 
-pub mod conduct;
-pub mod fit;
+pub mod match_timetable;
+pub mod server_behaviour;
 
 use super::Case;
 use crate::decode::resolv_conf::{MAX_NAMESERVERS, ResolvConf};
@@ -12,8 +12,8 @@ use crate::join::lookup::Lookup;
 use crate::join::lookup::TOGETHER;
 use crate::join::{LookupId, Query};
 use crate::time::Span;
-use crate::timetable::{Ask, Asked, Edge, Ending, Stub, Told, WaitsFor};
-use conduct::Conduct;
+use crate::timetable::{Ask, Edge, LookupResult, ResolverOptions, ServedQuery, Stub, WaitsFor};
+use server_behaviour::ServerBehaviour;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -47,13 +47,13 @@ impl Setup {
     }
 
     /// What a stub resolver makes of it.
-    pub fn told(&self, stub: Stub) -> Told {
+    pub fn options_for(&self, stub: Stub) -> ResolverOptions {
         let more = if stub.profile().reads_environment {
             &self.environment[..]
         } else {
             &[]
         };
-        self.conf.told(more)
+        self.conf.options_with(more)
     }
 }
 
@@ -82,21 +82,21 @@ struct Stage {
     name: Name,
     kinds: Vec<Option<RecordType>>,
     /// How it ended in the case.
-    ending: Ending,
+    ending: LookupResult,
 }
 
 /// How a lookup asks: its names in turn (a search list), of each the questions that share a wait.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct QuestionPlan {
     stages: Vec<Stage>,
     /// Whom it asked first.
     first: IpAddr,
 }
 
-impl Plan {
+impl QuestionPlan {
     /// From what was seen of a client that was told `setup`. `None`: nothing went over UDP.
     pub fn of(case: &Case, lookup: &Lookup, stub: Stub, setup: &Setup) -> Option<Self> {
-        let reopens = setup.told(stub).single_request_reopen;
+        let reopens = setup.options_for(stub).single_request_reopen;
         let mut stages: Vec<(Stage, &Query)> = Vec::new();
         for query in udp(case, lookup) {
             let name = query.question.name.folded();
@@ -153,17 +153,17 @@ fn share(stub: Stub, reopens: bool, first: &Query, query: &Query) -> bool {
     }
 }
 
-fn ending(query: &Query) -> Ending {
+fn ending(query: &Query) -> LookupResult {
     match query.answer() {
-        Some(a) if a.truncated || a.usable() && !a.negative() => Ending::Answered,
-        Some(a) if a.negative() => Ending::Denied,
-        _ => Ending::Failed,
+        Some(a) if a.truncated || a.usable() && !a.negative() => LookupResult::Answered,
+        Some(a) if a.negative() => LookupResult::Denied,
+        _ => LookupResult::Failed,
     }
 }
 
 /// One wait: for one server, or (musl) for all at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub struct ScheduledWait {
     /// For whom.
     pub servers: Vec<IpAddr>,
     /// From the lookup's beginning.
@@ -172,7 +172,7 @@ pub struct Wait {
     pub until: Span,
 }
 
-impl Wait {
+impl ScheduledWait {
     /// How long.
     pub fn span(&self) -> Span {
         self.until - self.at
@@ -180,12 +180,12 @@ impl Wait {
 }
 
 /// Queries (server, sent, waited until; in order of time) as waits: A and AAAA in one breath are one.
-fn waits(queries: impl Iterator<Item = (IpAddr, Span, Span)>, stub: Stub) -> Vec<Wait> {
+fn waits(queries: impl Iterator<Item = (IpAddr, Span, Span)>, stub: Stub) -> Vec<ScheduledWait> {
     let all = stub.profile().waits_for == WaitsFor::AllServers;
-    let mut list: Vec<Wait> = Vec::new();
+    let mut list: Vec<ScheduledWait> = Vec::new();
     for (server, at, until) in queries {
         let together =
-            |w: &&mut Wait| at - w.at <= TOGETHER && (all || w.servers.contains(&server));
+            |w: &&mut ScheduledWait| at - w.at <= TOGETHER && (all || w.servers.contains(&server));
         match list.iter_mut().rev().take(4).find(together) {
             Some(wait) => {
                 wait.until = Ord::max(wait.until, until);
@@ -193,7 +193,7 @@ fn waits(queries: impl Iterator<Item = (IpAddr, Span, Span)>, stub: Stub) -> Vec
                     wait.servers.push(server);
                 }
             }
-            None => list.push(Wait {
+            None => list.push(ScheduledWait {
                 servers: vec![server],
                 at,
                 until,
@@ -207,11 +207,11 @@ fn waits(queries: impl Iterator<Item = (IpAddr, Span, Span)>, stub: Stub) -> Vec
 #[derive(Clone, Debug)]
 pub struct Predicted {
     /// Its waits, in order.
-    pub waits: Vec<Wait>,
+    pub waits: Vec<ScheduledWait>,
     /// How long it takes.
     pub took: Span,
     /// How it ends.
-    pub ending: Ending,
+    pub ending: LookupResult,
     /// Servers of which the case says nothing.
     pub guessed: BTreeSet<IpAddr>,
 }
@@ -221,9 +221,9 @@ pub struct Scheduled<'a> {
     /// Position among the lookups.
     pub lookup: LookupId,
     /// Its plan.
-    pub plan: &'a Plan,
+    pub plan: &'a QuestionPlan,
     /// What the resolvers do.
-    pub conduct: &'a Conduct<'a>,
+    pub behaviour: &'a ServerBehaviour<'a>,
     /// By whom.
     pub stub: Stub,
 }
@@ -232,9 +232,9 @@ impl Scheduled<'_> {
     /// The least or the most that the model says under a setup. With `rotate` any server may be the first,
     /// unless it is the case's own run that is told again (`as_seen`).
     pub fn predict(&self, setup: &Setup, edge: Edge, as_seen: bool) -> Predicted {
-        let (told, servers) = (setup.told(self.stub), setup.servers());
+        let (options, servers) = (setup.options_for(self.stub), setup.servers());
         let in_turn = self.stub.profile().waits_for != WaitsFor::AllServers;
-        let rotates = told.rotate && !servers.is_empty() && in_turn;
+        let rotates = options.rotate && !servers.is_empty() && in_turn;
         let starts = match (rotates, as_seen) {
             (false, _) => 0..1,
             (true, true) => {
@@ -245,9 +245,9 @@ impl Scheduled<'_> {
             (true, false) => 0..servers.len(),
         };
         let first = starts.start;
-        let mut best = self.run(&told, &servers, edge, first);
+        let mut best = self.run(&options, &servers, edge, first);
         for start in starts.skip(1) {
-            let other = self.run(&told, &servers, edge, start);
+            let other = self.run(&options, &servers, edge, start);
             let better = match edge {
                 Edge::Least => other.took < best.took,
                 Edge::Most => other.took > best.took,
@@ -259,14 +259,20 @@ impl Scheduled<'_> {
         best
     }
 
-    fn run(&self, told: &Told, servers: &[IpAddr], edge: Edge, start: usize) -> Predicted {
+    fn run(
+        &self,
+        options: &ResolverOptions,
+        servers: &[IpAddr],
+        edge: Edge,
+        start: usize,
+    ) -> Predicted {
         let mut now = Span::ZERO;
         let mut sent = Vec::new();
-        let mut ending = Ending::Failed;
+        let mut ending = LookupResult::Failed;
         let mut guessed = BTreeSet::new();
-        let replies = self.conduct.of_lookup(self.lookup);
+        let replies = self.behaviour.of_lookup(self.lookup);
         for stage in &self.plan.stages {
-            let reply = |asked: Asked| {
+            let reply = |asked: ServedQuery| {
                 let address = *servers.get(asked.server)?;
                 let kind = *stage.kinds.get(asked.question)?;
                 replies.reply(address, &stage.name, kind, &asked, edge)
@@ -275,7 +281,7 @@ impl Scheduled<'_> {
                 questions: stage.kinds.len(),
                 reply: &reply,
             };
-            let course = self.stub.course(told, &ask, edge, start);
+            let course = self.stub.simulate(options, &ask, edge, start);
             let absolute = course
                 .sent
                 .iter()
@@ -286,8 +292,8 @@ impl Scheduled<'_> {
             let unknown = course.guessed.iter().filter_map(|s| servers.get(*s));
             guessed.extend(unknown);
             // As in the case, unless it goes better or worse than there: then the rest is not asked.
-            let better = course.ending > stage.ending && course.ending == Ending::Answered;
-            let worse = course.ending < stage.ending && course.ending == Ending::Failed;
+            let better = course.ending > stage.ending && course.ending == LookupResult::Answered;
+            let worse = course.ending < stage.ending && course.ending == LookupResult::Failed;
             if better || worse && !self.stub.profile().searches_on {
                 break;
             }

@@ -1,8 +1,8 @@
 //! Who made a call: the stacks of a case, in words.
 
 use super::Case;
-use crate::event::stack::{End, Frame, Stack};
-use crate::event::{Address, Call, Event, Op, Place, Task, What};
+use crate::event::stack::{Frame, Stack, StackEnd};
+use crate::event::{Address, Call, Event, EventKind, Location, Op, Task};
 use crate::join::EventId;
 use crate::report::{self, StackCut};
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ const MAX_DISTINCT: usize = 5_000;
 pub struct Stacks {
     distinct: Vec<Arc<Stack>>,
     index: HashMap<Arc<Stack>, usize>,
-    of_call: HashMap<Place, usize>,
+    of_call: HashMap<Location, usize>,
 }
 
 impl Stacks {
@@ -24,11 +24,11 @@ impl Stacks {
     pub fn take(&mut self, events: &mut Vec<Event>) {
         let mut call = None;
         events.retain(|event| match &event.what {
-            What::Call(_) => {
+            EventKind::Call(_) => {
                 call = Some(event.place);
                 true
             }
-            What::Stack(stack) => {
+            EventKind::Stack(stack) => {
                 if let Some(call) = call {
                     self.add(call, stack.clone());
                 }
@@ -44,7 +44,7 @@ impl Stacks {
     }
 
     /// Adds the stack of a call.
-    pub fn add(&mut self, call: Place, stack: Arc<Stack>) {
+    pub fn add(&mut self, call: Location, stack: Arc<Stack>) {
         let next = self.distinct.len();
         let n = *self.index.entry(stack).or_insert_with_key(|stack| {
             self.distinct.push(stack.clone());
@@ -54,13 +54,13 @@ impl Stacks {
     }
 
     /// Drops what is known of other calls than these; of stacks only those beyond what a report holds.
-    pub fn retain(&mut self, calls: &HashSet<Place>) {
+    pub fn retain(&mut self, calls: &HashSet<Location>) {
         self.of_call.retain(|call, _| calls.contains(call));
         if self.distinct.len() <= MAX_DISTINCT {
             return;
         }
         let old = std::mem::take(self);
-        let mut calls: Vec<(Place, usize)> = old.of_call.into_iter().collect();
+        let mut calls: Vec<(Location, usize)> = old.of_call.into_iter().collect();
         calls.sort_unstable_by_key(|(call, n)| (*n, *call));
         for (call, n) in calls {
             if let Some(stack) = old.distinct.get(n) {
@@ -140,12 +140,12 @@ fn written(id: String, stack: &Stack) -> report::Stack {
     }
 }
 
-fn cut(end: End) -> Option<StackCut> {
+fn cut(end: StackEnd) -> Option<StackCut> {
     match end {
-        End::Outermost | End::Unsaid => None,
-        End::Limit => Some(StackCut::Limit),
-        End::Generated { .. } => Some(StackCut::GeneratedCode),
-        End::Lost => Some(StackCut::NoUnwindInformation),
+        StackEnd::Outermost | StackEnd::Unsaid => None,
+        StackEnd::Limit => Some(StackCut::Limit),
+        StackEnd::Generated { .. } => Some(StackCut::GeneratedCode),
+        StackEnd::Lost => Some(StackCut::NoUnwindInformation),
     }
 }
 
@@ -158,7 +158,7 @@ pub fn callers(case: &Case, calls: impl IntoIterator<Item = EventId>) -> Vec<rep
     let mut asked: Vec<report::Caller> = Vec::new();
     let mut connected: Vec<report::Caller> = Vec::new();
     for event in calls {
-        let (Some((n, stack)), What::Call(call)) = (
+        let (Some((n, stack)), EventKind::Call(call)) = (
             case.stacks.of(case, event),
             &case.evidence.event(event).what,
         ) else {
@@ -219,7 +219,7 @@ pub fn words(stack: &Stack) -> Option<String> {
 }
 
 /// A frame as `function (file)`, or the file alone.
-fn place(frame: &Frame, end: End) -> String {
+fn place(frame: &Frame, end: StackEnd) -> String {
     let doubtful = end_is_straces(end) && frame.offset > FAR;
     match name(frame).filter(|_| !doubtful) {
         Some(name) => format!("{name} ({})", frame.file()),
@@ -228,8 +228,8 @@ fn place(frame: &Frame, end: End) -> String {
 }
 
 /// strace names the nearest function before an address, whatever its size. Its logs do not say how a stack ends.
-fn end_is_straces(end: End) -> bool {
-    matches!(end, End::Unsaid | End::Generated { .. })
+fn end_is_straces(end: StackEnd) -> bool {
+    matches!(end, StackEnd::Unsaid | StackEnd::Generated { .. })
 }
 
 fn name(frame: &Frame) -> Option<&str> {
@@ -319,7 +319,7 @@ pub fn hint(task: &Task, stack: &Stack) -> Option<String> {
     let java = |f: &Frame| {
         f.file() == "libjvm.so" || name(f).is_some_and(|name| name.starts_with("Java_"))
     };
-    if !matches!(stack.end, End::Generated { .. }) || !stack.frames.iter().any(java) {
+    if !matches!(stack.end, StackEnd::Generated { .. }) || !stack.frames.iter().any(java) {
         return None;
     }
     let tid = task.tid?;
@@ -335,7 +335,7 @@ pub fn hint(task: &Task, stack: &Stack) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn stack(frames: &[(&str, &str)], end: End) -> Stack {
+    fn stack(frames: &[(&str, &str)], end: StackEnd) -> Stack {
         let frames = frames.iter().map(|(function, module)| Frame {
             function: (!function.is_empty()).then(|| (*function).into()),
             offset: 0x10,
@@ -347,7 +347,7 @@ mod tests {
     }
 
     fn said(frames: &[(&str, &str)]) -> String {
-        words(&stack(frames, End::Outermost)).unwrap()
+        words(&stack(frames, StackEnd::Outermost)).unwrap()
     }
 
     #[test]
@@ -417,7 +417,7 @@ mod tests {
     fn a_far_name_of_straces_is_not_believed() {
         let mut log = stack(
             &[("getaddrinfo", "libc.so.6"), ("neighbour", "app")],
-            End::Unsaid,
+            StackEnd::Unsaid,
         );
         assert_eq!(words(&log).unwrap(), "getaddrinfo ← neighbour (app)");
         log.frames[1].offset = 0x9999;
@@ -435,10 +435,10 @@ mod tests {
             ("getnameinfo", "libc.so.6"),
             ("Java_java_net_Inet6AddressImpl_getHostByAddr", "libnet.so"),
         ];
-        let end = End::Generated { address: 0x7f00 };
+        let end = StackEnd::Generated { address: 0x7f00 };
         let said = hint(&task, &stack(&frames, end)).unwrap();
         assert!(said.ends_with("jstack 17740 | grep -A20 -E 'nid=(0x454f|17743) '"));
-        assert_eq!(hint(&task, &stack(&frames, End::Outermost)), None);
+        assert_eq!(hint(&task, &stack(&frames, StackEnd::Outermost)), None);
         assert_eq!(hint(&task, &stack(&frames[..1], end)), None, "node");
     }
 }

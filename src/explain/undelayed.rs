@@ -3,8 +3,8 @@
 use super::Case;
 use super::ledger::{Account, Kind, Subject};
 pub use crate::coverage::QUICK;
-use crate::coverage::{Absence, Blind, Story};
-use crate::event::{Event, Op, What};
+use crate::coverage::{Absence, AccountFacts, Blind};
+use crate::event::{Event, EventKind, Op};
 use crate::report::TraceWriter;
 use crate::time::Span;
 
@@ -17,7 +17,7 @@ const LONGEST_WAIT: Span = Span::seconds(15);
 /// # Errors
 /// What may be hidden.
 pub fn undelayed(case: &Case, account: &Account) -> Result<Absence, Blind> {
-    let story = Story {
+    let story = AccountFacts {
         unexplained: leftover(case, account),
         whole: is_whole(case, account),
         goes_on: match account.subject {
@@ -62,5 +62,5 @@ fn is_whole(case: &Case, account: &Account) -> bool {
 
 /// Whether a program began.
 fn is_exec(event: &Event) -> bool {
-    matches!(&event.what, What::Call(call) if matches!(call.op, Op::Exec { .. }))
+    matches!(&event.what, EventKind::Call(call) if matches!(call.op, Op::Exec { .. }))
 }

@@ -6,12 +6,12 @@ mod wire;
 use super::Case;
 use super::finding::{Finding, Severity, attempt, page};
 use super::ledger::after_syn;
-use super::ledger::{Account, Kind, Line, Party, Subject};
+use super::ledger::{Account, AccountEntry, ChargedParty, Kind, Subject};
 use super::undelayed::undelayed;
 use super::words;
 use crate::coverage::Absence;
 use crate::event::dns::RecordType;
-use crate::event::{Change, Outcome as CallOutcome, What};
+use crate::event::{CallOutcome, EventKind, LifecycleChange};
 use crate::flow::Endpoint;
 use crate::join::EventId;
 use crate::join::connect::{Connection, Ending};
@@ -122,7 +122,7 @@ fn first(case: &Case, account: &Account) -> String {
         return at_once(case, account, &who);
     };
     // In the order of the account, which is the order of time.
-    let same: Vec<&Line> = account
+    let same: Vec<&AccountEntry> = account
         .lines
         .iter()
         .filter(|l| l.kind == worst.kind && l.span >= WORTH_SAYING)
@@ -132,7 +132,7 @@ fn first(case: &Case, account: &Account) -> String {
     match account.subject {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
-            if x.outcome == Ending::NoSyn && worst.party == Some(Party::Endpoint(x.to)) {
+            if x.outcome == Ending::NoSyn && worst.party == Some(ChargedParty::Endpoint(x.to)) {
                 return no_syn(case, worst, x, &who);
             }
             let what = match x.first_syn {
@@ -161,7 +161,7 @@ fn first(case: &Case, account: &Account) -> String {
 }
 
 /// An attempt that itself took the time and sent nothing: the error is the answer.
-fn no_syn(case: &Case, line: &Line, x: &Connection, who: &str) -> String {
+fn no_syn(case: &Case, line: &AccountEntry, x: &Connection, who: &str) -> String {
     let error = attempt::error(case, x).map_or_else(String::new, |e| format!(" with {e}"));
     format!(
         "{who} never sent a SYN to {}: the attempt failed{error} after {}.",
@@ -192,8 +192,8 @@ fn end_of_lookup(case: &Case, lookup: &Lookup) -> String {
 /// The signal that ended a client.
 fn signal(case: &Case, event: EventId) -> String {
     match &case.evidence.event(event).what {
-        What::Life(life) => match &life.change {
-            Change::Killed(name) | Change::Signal(name) => name.clone(),
+        EventKind::Life(life) => match &life.change {
+            LifecycleChange::Killed(name) | LifecycleChange::Signal(name) => name.clone(),
             _ => "a signal".into(),
         },
         _ => "a signal".into(),
@@ -210,8 +210,8 @@ fn share(case: &Case, time: Span, total: Span) -> String {
 }
 
 /// Waits worth saying, longest first.
-fn ranked(account: &Account) -> Vec<&Line> {
-    let mut list: Vec<&Line> = account
+fn ranked(account: &Account) -> Vec<&AccountEntry> {
+    let mut list: Vec<&AccountEntry> = account
         .lines
         .iter()
         .filter(|l| l.kind.is_wait() && l.span >= WORTH_SAYING)
@@ -221,7 +221,7 @@ fn ranked(account: &Account) -> Vec<&Line> {
 }
 
 /// Whom the client waited for, in words.
-fn culprit(case: &Case, lines: &[&Line]) -> String {
+fn culprit(case: &Case, lines: &[&AccountEntry]) -> String {
     let parties: Vec<String> = lines.iter().filter_map(|l| l.party).map(party).collect();
     let names = words::list(&parties);
     let many = parties.len() > 1;
@@ -355,8 +355,8 @@ fn killed(case: &Case, x: &Connection) -> Option<String> {
     later
         .take_while(|e| e.at >= began)
         .find_map(|e| match &e.what {
-            What::Life(life) => match &life.change {
-                Change::Killed(signal)
+            EventKind::Life(life) => match &life.change {
+                LifecycleChange::Killed(signal)
                     if life.task.tid == task.tid
                         || case.joined.processes.of(&life.task) == process =>
                 {
@@ -528,7 +528,7 @@ fn subject_name(case: &Case, account: &Account) -> String {
 }
 
 /// The question behind a line, when its queries ask only one.
-pub fn one_question(case: &Case, line: &Line) -> Option<String> {
+pub fn one_question(case: &Case, line: &AccountEntry) -> Option<String> {
     let questions: BTreeSet<String> = line
         .queries
         .iter()
@@ -542,7 +542,7 @@ pub fn one_question(case: &Case, line: &Line) -> Option<String> {
     }
 }
 
-fn one_type(case: &Case, line: &Line) -> Option<RecordType> {
+fn one_type(case: &Case, line: &AccountEntry) -> Option<RecordType> {
     let kinds: BTreeSet<_> = line
         .queries
         .iter()
@@ -555,9 +555,9 @@ fn one_type(case: &Case, line: &Line) -> Option<RecordType> {
     }
 }
 
-fn party(party: Party) -> String {
+fn party(party: ChargedParty) -> String {
     match party {
-        Party::Endpoint(e) if e.port == 53 => crate::flow::host(e.ip),
+        ChargedParty::Endpoint(e) if e.port == 53 => crate::flow::host(e.ip),
         other => other.to_string(),
     }
 }

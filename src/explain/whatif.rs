@@ -4,19 +4,19 @@
 pub mod answer;
 pub mod best;
 pub mod services;
-pub mod told;
+pub mod to_report;
 
 use super::client::{self, Guess};
 use super::ledger::{Account, Subject};
-use super::schedule::conduct::Conduct;
-use super::schedule::fit::{self, Fit};
-use super::schedule::{Plan, Predicted, Scheduled, Setup};
+use super::schedule::match_timetable::{self, TimetableMatch};
+use super::schedule::server_behaviour::ServerBehaviour;
+use super::schedule::{Predicted, QuestionPlan, Scheduled, Setup};
 use super::{Case, words};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::flow::host;
 use crate::join::{LookupId, Origin};
 use crate::time::Span;
-use crate::timetable::{Edge, Ending, Stub};
+use crate::timetable::{Edge, LookupResult, Stub};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -117,11 +117,11 @@ impl Change {
 }
 
 /// What is known of one lookup before any change.
-pub struct Known {
+pub struct KnownLookup {
     /// Whose it was.
     pub guess: Guess,
     /// Its waits beside the timetable of each model that the facts allow.
-    pub fits: Vec<Fit>,
+    pub fits: Vec<TimetableMatch>,
     /// Some query ran into a timeout.
     pub timed_out: bool,
     /// Some other process's: nobody knows its options.
@@ -130,7 +130,7 @@ pub struct Known {
     pub concerned: bool,
 }
 
-impl Known {
+impl KnownLookup {
     /// Whether the models explain what was seen: nothing timed out, or every wait fits.
     pub fn explained(&self) -> bool {
         !self.timed_out || !self.fits.is_empty() && self.fits.iter().all(|f| f.fits)
@@ -138,11 +138,11 @@ impl Known {
 }
 
 /// A case, made ready for questions.
-pub struct WhatIf<'a> {
+pub struct WhatIfModel<'a> {
     case: &'a Case<'a>,
-    conduct: Conduct<'a>,
+    behaviour: ServerBehaviour<'a>,
     setup: Setup,
-    known: RefCell<HashMap<LookupId, Rc<Known>>>,
+    known: RefCell<HashMap<LookupId, Rc<KnownLookup>>>,
 }
 
 /// What a change would make of a lookup.
@@ -155,11 +155,11 @@ pub struct Estimate {
     /// At most.
     pub most: Span,
     /// How the models say it ended as seen.
-    pub was: Ending,
+    pub was: LookupResult,
     /// How it would end.
-    pub ending: Ending,
+    pub ending: LookupResult,
     /// Its waits then, shortest course.
-    pub waits: Vec<super::schedule::Wait>,
+    pub waits: Vec<super::schedule::ScheduledWait>,
     /// Resolvers of which the case says nothing.
     pub guessed: BTreeSet<IpAddr>,
     /// Whose models say so; empty when none applies and the lookup is taken to last as long as it did.
@@ -170,12 +170,12 @@ pub struct Estimate {
     pub settled: bool,
 }
 
-impl<'a> WhatIf<'a> {
+impl<'a> WhatIfModel<'a> {
     /// Reads the resolvers' conduct from the case.
     pub fn new(case: &'a Case<'a>) -> Self {
         Self {
             case,
-            conduct: Conduct::new(case),
+            behaviour: ServerBehaviour::new(case),
             setup: Setup::recorded(case),
             known: RefCell::default(),
         }
@@ -187,7 +187,7 @@ impl<'a> WhatIf<'a> {
     }
 
     /// Whose lookup it was, and how its waits fit.
-    pub fn known(&self, lookup: LookupId) -> Rc<Known> {
+    pub fn known(&self, lookup: LookupId) -> Rc<KnownLookup> {
         if let Some(known) = self.known.borrow().get(&lookup) {
             return Rc::clone(known);
         }
@@ -196,35 +196,37 @@ impl<'a> WhatIf<'a> {
         known
     }
 
-    fn find_out(&self, lookup: LookupId) -> Known {
+    fn find_out(&self, lookup: LookupId) -> KnownLookup {
         let (case, setup) = (self.case, &self.setup);
         let this = &case.joined.lookups[lookup];
-        let guess = client::guess(case, &self.conduct, setup, lookup);
-        let timed_out = fit::timed_out(case, this);
+        let guess = client::guess(case, &self.behaviour, setup, lookup);
+        let timed_out = match_timetable::timed_out(case, this);
         // Waits that were all answered say nothing of a timetable.
         let fits = guess.allowed.iter().filter(|_| timed_out);
         let first = this.queries.first().map(|q| case.joined.queries[*q].origin);
-        Known {
+        KnownLookup {
             fits: fits
-                .filter_map(|stub| fit::compare(case, &self.conduct, lookup, setup, *stub))
+                .filter_map(|stub| {
+                    match_timetable::compare(case, &self.behaviour, lookup, setup, *stub)
+                })
                 .collect(),
             timed_out,
             untraced: first == Some(Origin::Untraced),
-            concerned: fit::concerns(case, this, setup),
+            concerned: match_timetable::concerns(case, this, setup),
             guess,
         }
     }
 
     /// What a lookup would be under another setup.
-    pub fn lookup(&self, lookup: LookupId, known: &Known, setup: &Setup) -> Estimate {
+    pub fn lookup(&self, lookup: LookupId, known: &KnownLookup, setup: &Setup) -> Estimate {
         let this = &self.case.joined.lookups[lookup];
         let seen = this.ended - this.began;
         let mut estimate = Estimate {
             seen,
             least: seen,
             most: seen,
-            was: Ending::Answered,
-            ending: Ending::Answered,
+            was: LookupResult::Answered,
+            ending: LookupResult::Answered,
             waits: Vec::new(),
             guessed: BTreeSet::new(),
             models: Vec::new(),
@@ -235,13 +237,13 @@ impl<'a> WhatIf<'a> {
             return estimate;
         }
         for stub in &known.guess.allowed {
-            let Some(plan) = Plan::of(self.case, this, *stub, &self.setup) else {
+            let Some(plan) = QuestionPlan::of(self.case, this, *stub, &self.setup) else {
                 continue;
             };
             let scheduled = Scheduled {
                 lookup,
                 plan: &plan,
-                conduct: &self.conduct,
+                behaviour: &self.behaviour,
                 stub: *stub,
             };
             let run = |setup, edge, as_seen| scheduled.predict(setup, edge, as_seen);

@@ -2,7 +2,7 @@
 
 use super::Case;
 use super::ledger::other::service_of_port;
-use super::ledger::{Line, Party};
+use super::ledger::{AccountEntry, ChargedParty};
 use crate::flow::{self, Endpoint};
 use crate::join::Query;
 use crate::join::lookup::Lookup;
@@ -223,12 +223,12 @@ pub fn line_of(case: &Case, address: IpAddr) -> Option<usize> {
 }
 
 /// The far ends of other sockets, each with what its port is for.
-pub fn sockets(lines: &[&Line]) -> String {
+pub fn sockets(lines: &[&AccountEntry]) -> String {
     let mut names: Vec<String> = Vec::new();
     for party in lines.iter().filter_map(|l| l.party) {
         let service = match party {
-            Party::Endpoint(end) => service_of_port(end.port),
-            Party::Service(_) => None,
+            ChargedParty::Endpoint(end) => service_of_port(end.port),
+            ChargedParty::Service(_) => None,
         };
         let name = service.map_or_else(|| party.to_string(), |s| format!("{party} ({s})"));
         if !names.contains(&name) {

@@ -57,8 +57,8 @@ impl Progress {
     }
 
     /// A reader whose bytes are counted here.
-    pub fn count<R>(&self, reader: R) -> Counted<R> {
-        Counted {
+    pub fn count<R>(&self, reader: R) -> CountingReader<R> {
+        CountingReader {
             reader,
             progress: self.clone(),
         }
@@ -67,12 +67,12 @@ impl Progress {
 
 /// A reader whose bytes are counted.
 #[derive(Debug)]
-pub struct Counted<R> {
+pub struct CountingReader<R> {
     reader: R,
     progress: Progress,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
         let figures = &self.progress.0;

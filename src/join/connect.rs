@@ -7,11 +7,11 @@ use super::process::Processes;
 use super::socket::{Association, Sockets};
 use super::unsent;
 use super::{
-    Asker, AssociationId, Cause, ConnectionId, EventId, Evidence, How, Id, IdVec, LookupId, Origin,
-    ProcessId, Refusal,
+    AssociationId, Cause, ClientId, ConnectionId, EventId, Evidence, How, Id, IdVec, LookupId,
+    Origin, ProcessId, Refusal,
 };
-use crate::coverage::{Absence, Blind, Kind, Patience, Wanted};
-use crate::event::{Errno, Outcome, Quote, SocketFamily, SocketStyle, Task};
+use crate::coverage::{Absence, Blind, ClaimKind, WaitEvidence, Wanted};
+use crate::event::{CallOutcome, Errno, Quote, SocketFamily, SocketType, Task};
 use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
@@ -119,8 +119,8 @@ impl Ending {
 
 impl Attempt {
     /// Who connects.
-    pub fn asker(&self) -> Asker {
-        Asker::of(self.process, self.from)
+    pub fn asker(&self) -> ClientId {
+        ClientId::of(self.process, self.from)
     }
 
     /// When it began: its call, without one its first SYN.
@@ -164,9 +164,9 @@ impl Attempt {
     pub fn is_pending(&self, evidence: &Evidence) -> bool {
         let call = self.cause.and_then(|c| evidence.call(c.call?));
         let hangs = call.is_some_and(|c| match &c.outcome {
-            Outcome::Unknown => true,
-            Outcome::Failed(_) => c.outcome.errno() == Some(Errno::Restart),
-            Outcome::Returned(_) => false,
+            CallOutcome::Unknown => true,
+            CallOutcome::Failed(_) => c.outcome.errno() == Some(Errno::Restart),
+            CallOutcome::Returned(_) => false,
         });
         let waited = self.ended_by.is_some();
         self.outcome == Ending::Open && (self.first_syn.is_some() || hangs || waited)
@@ -190,13 +190,13 @@ pub fn attempts(
     let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
     let order = candidates(sockets);
     // Without a trace there may be many flows and nobody to look for one.
-    let index = syn::Index::new(if order.is_empty() { &[] } else { &flows });
+    let index = syn::SynIndex::new(if order.is_empty() { &[] } else { &flows });
     let mut flow_of: HashMap<AssociationId, (usize, How)> = HashMap::new();
     // Exact ends first, so that a guess never takes a SYN that belongs to somebody; then sockets that are
     // certainly streams; last those that may be the datagram sockets of `getaddrinfo`'s sorting, the
     // latest first: the real connect comes after the sorting.
     let sure = |a: AssociationId| {
-        sockets.list[a].style == SocketStyle::Stream || in_progress(evidence, &sockets.list[a])
+        sockets.list[a].style == SocketType::Stream || in_progress(evidence, &sockets.list[a])
     };
     let exact: Vec<AssociationId> = order
         .iter()
@@ -259,7 +259,7 @@ fn candidates(sockets: &Sockets) -> Vec<AssociationId> {
             s.connect.is_some()
                 && s.peer.is_some()
                 && s.family != Some(SocketFamily::Unix)
-                && matches!(s.style, SocketStyle::Stream | SocketStyle::Unknown)
+                && matches!(s.style, SocketType::Stream | SocketType::Unknown)
         })
         .collect();
     order.sort_by_key(|a| (sockets.list[*a].opened, sockets.list[*a].connect));
@@ -271,14 +271,14 @@ fn candidates(sockets: &Sockets) -> Vec<AssociationId> {
 /// the real thing; only result and sequence differ.
 fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: bool) -> bool {
     let this = &sockets.list[a];
-    if this.style != SocketStyle::Unknown {
-        return this.style == SocketStyle::Stream;
+    if this.style != SocketType::Unknown {
+        return this.style == SocketType::Stream;
     }
     let (Some(peer), Some(call)) = (this.peer, this.connect.and_then(|c| evidence.call(c))) else {
         return false;
     };
     match &call.outcome {
-        failed @ Outcome::Failed(_) => {
+        failed @ CallOutcome::Failed(_) => {
             failed.errno().is_some_and(Errno::proves_stream)
                 || has_syn
                 || !evidence.is_dns_port(peer.port) && !this.reconnected
@@ -301,7 +301,7 @@ fn is_stream(evidence: &Evidence, sockets: &Sockets, a: AssociationId, has_syn: 
 /// Whether a capture would hold the SYN that a call of this socket sends.
 fn syn_would_show(evidence: &Evidence, this: &Association, peer: Endpoint) -> bool {
     let wanted = Wanted {
-        kind: Kind::Syn,
+        kind: ClaimKind::Syn,
         from: this.local.map(|l| l.ip),
         to: Some(peer.ip),
         netns: None,
@@ -455,14 +455,14 @@ fn silence(evidence: &Evidence, attempt: &Attempt) -> Result<Absence, Blind> {
         // A client that never waited for its connect has not shown that nothing came.
         let never_waited = !gave_up && attempt.first_syn.is_none();
         let gave_up = gave_up.then_some(true).or(never_waited.then_some(false));
-        let patience = Patience { waited, gave_up };
+        let patience = WaitEvidence { waited, gave_up };
         evidence.coverage.waited_in_vain(patience)
     };
     let Some(first) = attempt.first_syn else {
         return by_calls();
     };
     let wanted = Wanted {
-        kind: Kind::SynAnswer,
+        kind: ClaimKind::SynAnswer,
         from: Some(attempt.wire_to.unwrap_or(attempt.to).ip),
         to: attempt.from.map(|f| f.ip),
         netns: None,

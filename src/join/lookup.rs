@@ -12,10 +12,11 @@ mod tests;
 
 use super::connect::{Attempt, Connection, Ending, Role};
 use super::response::Exchange;
-use super::service::{Reply, ServiceWait};
+use super::service::{ServiceReply, ServiceWait};
 use super::socket::Sockets;
 use super::{
-    Asker, ConnectionId, EventId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query, QueryId,
+    ClientId, ConnectionId, EventId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query,
+    QueryId,
 };
 use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
@@ -84,9 +85,9 @@ impl Lookup {
     }
 
     /// Who asked.
-    pub fn asker(&self) -> Asker {
+    pub fn asker(&self) -> ClientId {
         self.process
-            .map_or(Asker::Host(self.client), Asker::Process)
+            .map_or(ClientId::Host(self.client), ClientId::Process)
     }
 }
 
@@ -120,7 +121,7 @@ pub enum Stop {
 }
 
 /// What the last steps of the join make.
-pub struct Found {
+pub struct ResolvedLookups {
     /// Every query, in order of time.
     pub queries: IdVec<QueryId, Query>,
     /// Every lookup, in order of its beginning.
@@ -137,7 +138,7 @@ pub fn find(
     services: &[ServiceWait],
     mut exchanges: IdVec<QueryId, Exchange>,
     attempts: IdVec<ConnectionId, Attempt>,
-) -> Found {
+) -> ResolvedLookups {
     // Without a query nobody asks what threads did next.
     let moves = if exchanges.is_empty() {
         Moves::none(sockets)
@@ -163,7 +164,7 @@ pub fn find(
     let lookups: IdVec<LookupId, Lookup> = lookups.into();
     let connections = tie(&queries, &lookups, attempts);
     let lookups = with_tcp(evidence, lookups, &connections);
-    Found {
+    ResolvedLookups {
         queries,
         lookups,
         connections,
@@ -241,10 +242,10 @@ fn of_service(wait: &ServiceWait) -> Lookup {
         ended: wait.replied.unwrap_or(wait.ended).max(wait.began),
         addresses: Vec::new(),
         outcome: match wait.reply {
-            Reply::Answered => Outcome::Answered,
-            Reply::Denied => Outcome::Negative,
-            Reply::Failed => Outcome::Failed,
-            Reply::Unseen => Outcome::Open,
+            ServiceReply::Answered => Outcome::Answered,
+            ServiceReply::Denied => Outcome::Negative,
+            ServiceReply::Failed => Outcome::Failed,
+            ServiceReply::Unseen => Outcome::Open,
         },
         stop: Stop::Client,
         searched: Vec::new(),

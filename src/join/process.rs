@@ -4,7 +4,7 @@
 //! curl, node, the JVM and Go resolve in one thread and connect in another.
 
 use super::{Id, IdVec, ProcessId};
-use crate::event::{Change, Event, Op, Task, What};
+use crate::event::{Event, EventKind, LifecycleChange, Op, Task};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ type Comms = HashMap<Option<u32>, Arc<str>>;
 
 /// What the trace says about one thread, collected in one pass.
 #[derive(Default)]
-struct Signs {
+struct ThreadSigns {
     first: Timestamp,
     last: Timestamp,
     pid: Option<u32>,
@@ -58,7 +58,7 @@ impl Processes {
             ..Self::default()
         };
         let mut leaders: BTreeMap<u32, ProcessId> = BTreeMap::new();
-        let mut order: Vec<(&Option<u32>, &Signs)> = signs.iter().collect();
+        let mut order: Vec<(&Option<u32>, &ThreadSigns)> = signs.iter().collect();
         order.sort_by_key(|(tid, signs)| (signs.first, **tid));
         // The root of what was traced has the smallest id, also when a thread of it is seen first.
         let root = order.iter().map(|(tid, _)| **tid).min();
@@ -156,27 +156,27 @@ fn nearest(leaders: &BTreeMap<u32, ProcessId>, tid: Option<u32>) -> Option<u32> 
     leaders.range(..tid?).next_back().map(|(pid, _)| *pid)
 }
 
-fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, Comms) {
-    let mut signs: HashMap<Option<u32>, Signs> = HashMap::new();
+fn collect(events: &[Event]) -> (HashMap<Option<u32>, ThreadSigns>, Comms) {
+    let mut signs: HashMap<Option<u32>, ThreadSigns> = HashMap::new();
     let mut comms = HashMap::new();
     let mut dead: Vec<u32> = Vec::new();
     for event in events {
         let (task, end) = match &event.what {
-            What::Call(call) => (&call.task, call.exited.unwrap_or(event.at)),
-            What::Life(life) => (&life.task, event.at),
-            What::Packet(_) | What::Stack(_) => continue,
+            EventKind::Call(call) => (&call.task, call.exited.unwrap_or(event.at)),
+            EventKind::Life(life) => (&life.task, event.at),
+            EventKind::Packet(_) | EventKind::Stack(_) => continue,
         };
         if let Some(comm) = &task.comm {
             comms.insert(task.tid, comm.clone());
         }
-        let sign = signs.entry(task.tid).or_insert_with(|| Signs {
+        let sign = signs.entry(task.tid).or_insert_with(|| ThreadSigns {
             first: event.at,
-            ..Signs::default()
+            ..ThreadSigns::default()
         });
         sign.last = sign.last.max(end);
         sign.pid = sign.pid.or(task.pid);
         match &event.what {
-            What::Call(call) => match &call.op {
+            EventKind::Call(call) => match &call.op {
                 Op::Exec { .. } if call.outcome.value() == Some(0) => {
                     sign.leader |= task.pid.is_none();
                 }
@@ -187,10 +187,10 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, Comms) {
                         .and_then(|v| u32::try_from(v).ok())
                         .filter(|c| *c > 0)
                     {
-                        let child = signs.entry(Some(child)).or_insert_with(|| Signs {
+                        let child = signs.entry(Some(child)).or_insert_with(|| ThreadSigns {
                             first: event.at,
                             last: event.at,
-                            ..Signs::default()
+                            ..ThreadSigns::default()
                         });
                         child.parent = task.tid;
                         child.thread = *thread;
@@ -199,17 +199,21 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, Signs>, Comms) {
                 }
                 _ => {}
             },
-            What::Life(life) => match &life.change {
-                Change::ChildDied(pid) => dead.push(*pid),
-                Change::Exited(_) | Change::Killed(_) => sign.ended = Some(event.at),
-                Change::Born { parent, thread } => {
+            EventKind::Life(life) => match &life.change {
+                LifecycleChange::ChildDied(pid) => dead.push(*pid),
+                LifecycleChange::Exited(_) | LifecycleChange::Killed(_) => {
+                    sign.ended = Some(event.at);
+                }
+                LifecycleChange::Forked { parent, thread } => {
                     sign.parent = sign.parent.or(*parent);
                     sign.thread |= *thread == Some(true);
                     sign.leader |= *thread == Some(false);
                 }
-                Change::Signal(_) | Change::CpuTime(_) | Change::Files(_) => {}
+                LifecycleChange::Signal(_)
+                | LifecycleChange::CpuTime(_)
+                | LifecycleChange::Files(_) => {}
             },
-            What::Packet(_) | What::Stack(_) => {}
+            EventKind::Packet(_) | EventKind::Stack(_) => {}
         }
     }
     for pid in dead {

@@ -17,9 +17,9 @@ use super::{
     Asked, AssociationId, Cause, ConnectionId, Departure, EventId, Evidence, How, IdVec, Origin,
     QueryId, Refusal, Sending, Silence,
 };
-use crate::coverage::{Absence, Blind, Kind, Wanted};
+use crate::coverage::{Absence, Blind, ClaimKind, Wanted};
 use crate::event::dns::{Message, Name, Question, RecordType};
-use crate::event::{Op, Packet, Service, What};
+use crate::event::{EventKind, Op, Packet, Service};
 use crate::flow::{Endpoint, FiveTuple};
 use crate::time::{Span, Timestamp};
 use matcher::{Matcher, Sender};
@@ -79,7 +79,7 @@ pub fn queries(
 fn on_wire<'a>(evidence: &Evidence<'a>) -> Vec<OnWire<'a>> {
     let mut list = Vec::new();
     for (event, e) in evidence.numbered() {
-        let What::Packet(Packet::Dns {
+        let EventKind::Packet(Packet::Dns {
             flow,
             service,
             message,
@@ -202,7 +202,7 @@ fn unseen(evidence: &Evidence, sent: &Sent, local: Option<Endpoint>) -> Result<A
         _ => None,
     });
     let wanted = Wanted {
-        kind: Kind::Query,
+        kind: ClaimKind::Query,
         from: local.map(|l| l.ip),
         to: Some(sent.resolver.ip),
         netns: note.and_then(|n| n.netns),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::coverage::Absence;
 use crate::event::dns::{Message, Question};
-use crate::event::{Errno, Op, Outcome, Packet, Service, What};
+use crate::event::{CallOutcome, Errno, EventKind, Op, Packet, Service};
 use crate::flow::{Endpoint, Transport};
 use crate::time::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -143,7 +143,7 @@ pub fn answer(
     let mut unsolicited = 0;
     for (id, event) in evidence.numbered() {
         match &event.what {
-            What::Packet(Packet::Dns {
+            EventKind::Packet(Packet::Dns {
                 flow,
                 service: Service::Unicast,
                 message,
@@ -160,7 +160,7 @@ pub fn answer(
                     unsolicited += 1;
                 }
             }
-            What::Packet(Packet::Icmp {
+            EventKind::Packet(Packet::Icmp {
                 kind,
                 quote: Some(quote),
                 ..
@@ -273,7 +273,7 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
         }
     }
     for (id, event) in evidence.numbered() {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             continue;
         };
         let Some(list) = sockets.of(id).and_then(|a| by_association.get(&a)) else {
@@ -289,7 +289,7 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
                     }
                 }
             }
-            (Op::Receive { .. } | Op::Send { .. }, failed @ Outcome::Failed(_)) => {
+            (Op::Receive { .. } | Op::Send { .. }, failed @ CallOutcome::Failed(_)) => {
                 let refused = match failed.errno() {
                     Some(Errno::ConnectionRefused | Errno::NotPermitted | Errno::Access) => true,
                     Some(Errno::HostUnreachable | Errno::NetworkUnreachable) => false,
@@ -326,7 +326,7 @@ fn unseen_only(queries: &IdVec<QueryId, Exchange>, list: &[QueryId]) -> Vec<Quer
 /// The ids of all responses that the captures hold.
 fn captured(evidence: &Evidence) -> HashSet<u16> {
     let packets = evidence.events.iter().filter_map(|e| match &e.what {
-        What::Packet(Packet::Dns { message, .. }) if message.response => Some(message.id),
+        EventKind::Packet(Packet::Dns { message, .. }) if message.response => Some(message.id),
         _ => None,
     });
     packets.collect()

@@ -14,11 +14,11 @@ use super::{Evidence, Id, Joined, Query, State, join};
 use crate::coverage::Coverage;
 use crate::event::dns::{self, Name, Question, Rcode, RecordType};
 use crate::event::{
-    Address, Call, Event, Fd, IcmpKind, Message, Op, Outcome, Packet, Place, Quote, Service,
-    SocketFamily, SocketKind, SocketStyle, Task, TcpFlags, What,
+    Address, Call, CallOutcome, Event, EventKind, Fd, IcmpKind, Location, Op, Packet, Quote,
+    Service, SocketFamily, SocketKind, SocketType, Task, TcpFlags, Transfer,
 };
 use crate::flow::{Endpoint, FiveTuple, Transport};
-use crate::input::{CaptureFacts, Sees, TraceClock, TraceFacts};
+use crate::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::time::{Span, Timestamp};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Rows {
         let times = |packets: bool| {
             let of = events
                 .iter()
-                .filter(move |e| matches!(e.what, What::Packet(_)) == packets);
+                .filter(move |e| matches!(e.what, EventKind::Packet(_)) == packets);
             of.map(|e| e.at)
         };
         let captures = times(true).next().map(|first| CaptureFacts {
@@ -69,9 +69,9 @@ impl Rows {
             clock: TraceClock::Epoch {
                 resolution: Span(1),
             },
-            sees: Sees {
+            sees: VisibleSyscalls {
                 waits: true,
-                ..Sees::default()
+                ..VisibleSyscalls::default()
             },
             warnings: Vec::new(),
             damaged: false,
@@ -175,8 +175,8 @@ fn row(line: &str) -> Event {
     let at = Timestamp(nanoseconds(words[0]));
     let mut kind = words[1].split('/');
     let what = match kind.next().unwrap() {
-        "packet" => What::Packet(packet(&words[2..])),
-        "icmp" => What::Packet(icmp(&words[2..])),
+        "packet" => EventKind::Packet(packet(&words[2..])),
+        "icmp" => EventKind::Packet(icmp(&words[2..])),
         "call" => {
             let ids: Vec<u32> = kind.map(|id| id.parse().unwrap()).collect();
             let (pid, tid) = match ids[..] {
@@ -184,13 +184,13 @@ fn row(line: &str) -> Event {
                 [tid] => (100, tid),
                 _ => (ids[0], ids[1]),
             };
-            What::Call(Box::new(call(at, pid, tid, &words[2..])))
+            EventKind::Call(Box::new(call(at, pid, tid, &words[2..])))
         }
         other => panic!("{other}: {line}"),
     };
     Event {
         at,
-        place: Place::default(),
+        place: Location::default(),
         what,
     }
 }
@@ -290,10 +290,10 @@ fn icmp(words: &[&str]) -> Packet {
 fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
     let fd = Fd::bare(words[0].parse().unwrap());
     let address = |word: &str| Address::Inet(endpoint(word));
-    let (mut outcome, mut exited) = (Outcome::Returned(0), at);
+    let (mut outcome, mut exited) = (CallOutcome::Returned(0), at);
     let datagram = |words: &[&str], response: bool| {
         let peer = words.get(3).filter(|w| !response && w.contains(':'));
-        vec![Message {
+        vec![Transfer {
             peer: peer.map(|w| endpoint(w)),
             length: 40,
             taken: true,
@@ -310,15 +310,15 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
             kind: SocketKind {
                 family: SocketFamily::Inet,
                 style: match rest[0] {
-                    "tcp" => SocketStyle::Stream,
-                    _ => SocketStyle::Datagram,
+                    "tcp" => SocketType::Stream,
+                    _ => SocketType::Datagram,
                 },
             },
             fd,
         },
         "connect" => {
             if let Some(error) = rest.get(1) {
-                outcome = Outcome::Failed((*error).into());
+                outcome = CallOutcome::Failed((*error).into());
             }
             Op::Connect {
                 fd,

@@ -4,7 +4,7 @@ use super::process::Processes;
 use super::socket::Sockets;
 use super::{AssociationId, EventId, Evidence, IdVec, ProcessId};
 use crate::event::dns;
-use crate::event::{Errno, Op, Outcome, SocketStyle, What};
+use crate::event::{CallOutcome, Errno, EventKind, Op, SocketType};
 use crate::flow::{Endpoint, Transport};
 use crate::time::Timestamp;
 
@@ -37,7 +37,7 @@ impl Sent {
 }
 
 /// Whether a call failed because what it was to send cannot leave this host.
-fn cannot_leave(outcome: &Outcome) -> bool {
+fn cannot_leave(outcome: &CallOutcome) -> bool {
     outcome.errno().is_some_and(Errno::cannot_leave)
 }
 
@@ -72,7 +72,7 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
     let mut all = Vec::new();
     let mut spoken: IdVec<ProcessId, bool> = IdVec::from(vec![false; processes.len().max(1)]);
     for (id, event) in evidence.numbered() {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             continue;
         };
         let Op::Send { fd, messages } = &call.op else {
@@ -83,9 +83,9 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
         let peer = known
             .and_then(|a| a.peer)
             .or_else(|| fd.note.as_ref().and_then(|n| n.peer));
-        let stream = known.is_some_and(|a| a.style == SocketStyle::Stream);
+        let stream = known.is_some_and(|a| a.style == SocketType::Stream);
         let failed = cannot_leave(&call.outcome);
-        if matches!(call.outcome, Outcome::Failed(_)) && !failed {
+        if matches!(call.outcome, CallOutcome::Failed(_)) && !failed {
             // It handed nothing over, and will be called again.
             continue;
         }
@@ -128,7 +128,7 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
         // After a connect that succeeded, sends tell more.
         let stands =
             failed || !spoken[association.process] && outcome.is_some_and(|o| o.value().is_some());
-        if evidence.is_dns_port(resolver.port) && association.style != SocketStyle::Stream && stands
+        if evidence.is_dns_port(resolver.port) && association.style != SocketType::Stream && stands
         {
             all.push(Sent {
                 call,

@@ -3,7 +3,7 @@
 use super::process::Processes;
 use super::socket::{Association, Sockets};
 use super::{EventId, Evidence, Id, ProcessId};
-use crate::event::{Errno, Local, Op, Task, What};
+use crate::event::{Errno, EventKind, Local, Op, Task};
 use crate::time::Timestamp;
 
 /// One connection to a name service and the wait for it.
@@ -28,14 +28,14 @@ pub struct ServiceWait {
     /// What it was asked for, where the payload shows that.
     pub asked: Option<Box<str>>,
     /// What came of it.
-    pub reply: Reply,
+    pub reply: ServiceReply,
     /// When something was received on the socket after that was asked: many clients keep the socket.
     pub replied: Option<Timestamp>,
 }
 
 /// What came of asking a name service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum ServiceReply {
     /// It gave an answer.
     Answered,
     /// There is no such name or record.
@@ -91,7 +91,7 @@ pub fn waits(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> V
             None if path.ends_with(BUS) && !asked.is_empty() => "systemd-resolved",
             None => continue,
         };
-        let What::Call(call) = &evidence.event(connect).what else {
+        let EventKind::Call(call) = &evidence.event(connect).what else {
             continue;
         };
         let begun = matches!(call.outcome.errno(), Some(Errno::InProgress | Errno::Again));
@@ -161,12 +161,12 @@ impl Used<'_> {
             reply: said(evidence, &calls)
                 .filter_map(|(_, local)| match local {
                     Local::Asked(_) => None,
-                    Local::Answered => Some(Reply::Answered),
-                    Local::Denied => Some(Reply::Denied),
-                    Local::Failed => Some(Reply::Failed),
+                    Local::Answered => Some(ServiceReply::Answered),
+                    Local::Denied => Some(ServiceReply::Denied),
+                    Local::Failed => Some(ServiceReply::Failed),
                 })
                 .last()
-                .unwrap_or(Reply::Unseen),
+                .unwrap_or(ServiceReply::Unseen),
             calls,
         }
     }
@@ -210,7 +210,7 @@ fn end(
         .iter()
         .rev()
         .find_map(|id| match &evidence.event(*id).what {
-            What::Call(call)
+            EventKind::Call(call)
                 if *id != connect && !matches!(call.op, Op::Send { .. } | Op::Connect { .. }) =>
             {
                 Some(call.exited.unwrap_or(evidence.event(*id).at))
@@ -223,15 +223,16 @@ fn end(
     let next = evidence.events[connect.position() + 1..]
         .iter()
         .find(|e| match &e.what {
-            What::Call(call) => call.task.tid == association.task.tid,
-            What::Life(life) => {
+            EventKind::Call(call) => call.task.tid == association.task.tid,
+            EventKind::Life(life) => {
                 life.task.tid == association.task.tid
                     && !matches!(
                         life.change,
-                        crate::event::Change::ChildDied(_) | crate::event::Change::Signal(_)
+                        crate::event::LifecycleChange::ChildDied(_)
+                            | crate::event::LifecycleChange::Signal(_)
                     )
             }
-            What::Packet(_) | What::Stack(_) => false,
+            EventKind::Packet(_) | EventKind::Stack(_) => false,
         });
     (next.map_or(association.opened, |e| e.at), true)
 }

@@ -8,7 +8,7 @@ mod replay;
 
 use super::process::Processes;
 use super::{AssociationId, EventId, Evidence, IdVec, ProcessId};
-use crate::event::{Change, SocketFamily, SocketStyle, Task, What};
+use crate::event::{EventKind, LifecycleChange, SocketFamily, SocketType, Task};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 use replay::Replay;
@@ -26,7 +26,7 @@ pub struct Association {
     /// Socket family, where known.
     pub family: Option<SocketFamily>,
     /// Socket style; `Unknown` in logs without `socket` lines.
-    pub style: SocketStyle,
+    pub style: SocketType,
     /// The kernel's name for the socket: inode or cookie.
     pub identity: Option<u64>,
     /// When it began.
@@ -75,13 +75,13 @@ impl Sockets {
         let mut replay = Replay::new(processes, evidence.events.len());
         for (id, event) in evidence.numbered() {
             match &event.what {
-                What::Call(call) => replay.call(id, event, call),
-                What::Life(life) => {
-                    if let Change::Exited(_) | Change::Killed(_) = life.change {
+                EventKind::Call(call) => replay.call(id, event, call),
+                EventKind::Life(life) => {
+                    if let LifecycleChange::Exited(_) | LifecycleChange::Killed(_) = life.change {
                         replay.exit(&life.task, event.at);
                     }
                 }
-                What::Packet(_) | What::Stack(_) => {}
+                EventKind::Packet(_) | EventKind::Stack(_) => {}
             }
         }
         let mut calls: IdVec<AssociationId, Vec<EventId>> =

@@ -1,7 +1,7 @@
 //! What never left, known without a trace: a host that finds no neighbour for a packet sends the error to itself, and
 //! quotes the packet.
 
-use crate::event::{IcmpKind, Packet, Quote, What};
+use crate::event::{EventKind, IcmpKind, Packet, Quote};
 use crate::flow::Transport;
 use crate::join::{Asked, Departure, EventId, Evidence, Id, Origin, Refusal, Sending, Silence};
 use crate::time::Span;
@@ -15,7 +15,7 @@ const SEARCH: Span = Span::seconds(5);
 pub fn errors<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = (EventId, &'a Quote)> + use<'a> {
     let events = evidence.numbered();
     events.filter_map(|(event, e)| match &e.what {
-        What::Packet(Packet::Icmp {
+        EventKind::Packet(Packet::Icmp {
             from,
             to,
             kind: IcmpKind::HostUnreachable,
@@ -35,7 +35,7 @@ pub fn search<'a>(
     let told = evidence.event(error).at;
     let start = events.partition_point(|e| e.at < told - SEARCH);
     (start..error.position()).map(EventId::at).filter(move |e| {
-        matches!(events[e.position()].what, What::Packet(Packet::Neighbour { about, reply: false }) if about == neighbour)
+        matches!(events[e.position()].what, EventKind::Packet(Packet::Neighbour { about, reply: false }) if about == neighbour)
     })
 }
 

@@ -1,6 +1,6 @@
 //! Several captures of one run: taken on one host, or at several places with clocks of their own.
 
-use crate::event::{Event, Packet, What};
+use crate::event::{Event, EventKind, Packet};
 use crate::flow::{FiveTuple, Transport};
 use crate::input::CaptureFacts;
 use crate::time::Span;
@@ -63,8 +63,8 @@ pub fn align(captures: &mut [CaptureFacts], packets: &mut Vec<Event>) -> u64 {
 
 fn flow(event: &Event) -> Option<FiveTuple> {
     match &event.what {
-        What::Packet(packet) => packet.flow(),
-        What::Call(_) | What::Life(_) | What::Stack(_) => None,
+        EventKind::Packet(packet) => packet.flow(),
+        EventKind::Call(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
     }
 }
 
@@ -78,14 +78,14 @@ struct Mark {
 
 fn mark(event: &Event) -> Option<Mark> {
     match &event.what {
-        What::Packet(Packet::Tcp {
+        EventKind::Packet(Packet::Tcp {
             flow, flags, seq, ..
         }) if flags.syn => Some(Mark {
             flow: *flow,
             number: *seq,
             answer: flags.ack,
         }),
-        What::Packet(Packet::Dns { flow, message, .. }) => Some(Mark {
+        EventKind::Packet(Packet::Dns { flow, message, .. }) => Some(Mark {
             flow: *flow,
             number: message.id.into(),
             answer: message.response,

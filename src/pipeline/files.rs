@@ -2,15 +2,15 @@
 //! namespace and at that time. What the command saw at its start is the second best.
 
 use super::Gathered;
-use crate::event::{Change, ResolverFiles, Task, What};
+use crate::event::{EventKind, LifecycleChange, ResolverFiles, Task};
 
 /// Takes the files out of the events, lets those of the first process count, and says where others saw other ones.
 pub fn apply(gathered: &mut Gathered) {
     let mut seen: Vec<(Task, ResolverFiles)> = Vec::new();
     for (_, events) in &mut gathered.traces {
         events.retain_mut(|event| match &mut event.what {
-            What::Life(life) => match &mut life.change {
-                Change::Files(files) => {
+            EventKind::Life(life) => match &mut life.change {
+                LifecycleChange::Files(files) => {
                     seen.push((life.task.clone(), std::mem::take(files)));
                     false
                 }
@@ -74,7 +74,7 @@ pub(super) fn name(task: &Task) -> String {
 mod tests {
     use super::*;
     use crate::case::jsonl;
-    use crate::event::{Event, Life, Place};
+    use crate::event::{Event, Lifecycle, Location};
     use crate::time::Timestamp;
 
     fn seen(pid: u32, resolv_conf: Option<&str>, warning: Option<&str>) -> Event {
@@ -88,11 +88,11 @@ mod tests {
             tid: Some(pid),
             comm: Some("curl".into()),
         };
-        let change = Change::Files(Box::new(files));
+        let change = LifecycleChange::Files(Box::new(files));
         Event {
             at: Timestamp(0),
-            place: Place::default(),
-            what: What::Life(Box::new(Life { task, change })),
+            place: Location::default(),
+            what: EventKind::Life(Box::new(Lifecycle { task, change })),
         }
     }
 

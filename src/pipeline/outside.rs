@@ -1,6 +1,6 @@
 //! What tracing took from a program, and what left the trace: warnings, since either changes what the report can show.
 
-use crate::event::{Errno, Event, Op, Outcome, Task, What};
+use crate::event::{CallOutcome, Errno, Event, EventKind, Op, Task};
 use crate::input::TraceFacts;
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub fn warnings(traces: &[(TraceFacts, Vec<Event>)]) -> Vec<String> {
     let mut found: BTreeMap<&str, BTreeMap<Option<u32>, &Task>> = BTreeMap::new();
     let own = traces.iter().filter(|(facts, _)| facts.style == "presyn");
     for event in own.flat_map(|(_, events)| events) {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             continue;
         };
         let Op::Other { name } = &call.op else {
@@ -25,7 +25,7 @@ pub fn warnings(traces: &[(TraceFacts, Vec<Event>)]) -> Vec<String> {
             ("seccomp", outcome) if outcome.errno() == Some(Errno::Invalid) => {
                 "could not enter the strict mode of seccomp (EINVAL): it is traced by means of a filter"
             }
-            ("clone", Outcome::Returned(_)) => {
+            ("clone", CallOutcome::Returned(_)) => {
                 "started a child with CLONE_UNTRACED, which is not in the trace and whose connects, binds and sends \
                  fail with ENOSYS"
             }

@@ -13,15 +13,15 @@
 //!    not known: who looked up through 127.0.0.53 connects from another,
 //! 5. packets of all processes are wanted (`--others`, or nothing is traced): up to a bound.
 //!
-//! Everything else is counted by kind in [`Omitted`]: as another process's, or, where a bound was reached, as what may be
+//! Everything else is counted by kind in [`LeftOutPackets`]: as another process's, or, where a bound was reached, as what may be
 //! anybody's. A packet may come before the call that explains it, so [`hold::Hold`] keeps it for a while.
 
 pub mod classify;
 pub mod hold;
 
-use crate::event::{Address, Call, Event, Fd, Op, Outcome, SocketStyle, What};
+use crate::event::{Address, Call, CallOutcome, Event, EventKind, Fd, Op, SocketType};
 use crate::flow::{Endpoint, FiveTuple, Transport};
-use crate::input::{Kind, Omitted};
+use crate::input::{DroppedKind, LeftOutPackets};
 use crate::join::service;
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -64,7 +64,7 @@ const MAX_OTHERS: u64 = 400_000;
 
 /// A packet, as far as the rule looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum PacketKey {
     /// A TCP segment with SYN, FIN or RST.
     Tcp {
         /// Who sent it to whom.
@@ -100,17 +100,17 @@ pub enum Key {
     Other,
 }
 
-impl Key {
+impl PacketKey {
     /// What it is called where it is counted.
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> DroppedKind {
         match self {
-            Self::Tcp { syn: true, .. } => Kind::Syn,
-            Self::Tcp { .. } => Kind::Reply,
+            Self::Tcp { syn: true, .. } => DroppedKind::Syn,
+            Self::Tcp { .. } => DroppedKind::Reply,
             Self::Dns {
                 response: false, ..
-            } => Kind::Query,
-            Self::Dns { .. } => Kind::Response,
-            _ => Kind::Other,
+            } => DroppedKind::Query,
+            Self::Dns { .. } => DroppedKind::Response,
+            _ => DroppedKind::Other,
         }
     }
 }
@@ -125,7 +125,7 @@ struct Seen {
 
 /// A socket of a traced process.
 #[derive(Clone, Copy, Debug)]
-struct Socket {
+struct TracedSocket {
     /// When the connect began that gave it its port; `None`: it may be older than the call that showed it.
     since: Option<Timestamp>,
     /// When something was last seen of it.
@@ -150,7 +150,7 @@ pub struct Retention {
     all: bool,
     kept_of_others: u64,
     /// Local ends of traced sockets.
-    sockets: HashMap<(Transport, Endpoint), Socket>,
+    sockets: HashMap<(Transport, Endpoint), TracedSocket>,
     /// Both ends of those that connected.
     connected: HashSet<(Endpoint, Endpoint)>,
     /// Ports of sockets that are bound to all addresses, and when something was last seen of them.
@@ -181,7 +181,7 @@ pub struct Retention {
     full: bool,
     /// A bound and nothing else refused the packet that was looked at last.
     refused: bool,
-    omitted: Omitted,
+    omitted: LeftOutPackets,
 }
 
 impl Retention {
@@ -194,7 +194,7 @@ impl Retention {
     }
 
     /// What was dropped so far.
-    pub fn omitted(&self) -> &Omitted {
+    pub fn omitted(&self) -> &LeftOutPackets {
         &self.omitted
     }
 
@@ -205,7 +205,7 @@ impl Retention {
 
     /// Learns from an event of the trace.
     pub fn note(&mut self, event: &Event) {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             return;
         };
         let at = call.exited.unwrap_or(event.at);
@@ -319,8 +319,8 @@ impl Retention {
         }
         let style = fd.note.as_deref().and_then(|n| n.socket).map(|s| s.style);
         let transports: &[Transport] = match style {
-            Some(SocketStyle::Stream) => &[Transport::Tcp],
-            Some(SocketStyle::Datagram) => &[Transport::Udp],
+            Some(SocketType::Stream) => &[Transport::Tcp],
+            Some(SocketType::Datagram) => &[Transport::Udp],
             _ => &[Transport::Tcp, Transport::Udp],
         };
         for transport in transports {
@@ -347,11 +347,14 @@ impl Retention {
             self.full = true;
             return;
         }
-        let socket = self.sockets.entry((transport, local)).or_insert(Socket {
-            since,
-            last: at,
-            untranslated: false,
-        });
+        let socket = self
+            .sockets
+            .entry((transport, local))
+            .or_insert(TracedSocket {
+                since,
+                last: at,
+                untranslated: false,
+            });
         socket.last = socket.last.max(at);
         if let (Some(known), Some(since)) = (socket.since, since) {
             // The end of a call that was open.
@@ -390,39 +393,39 @@ impl Retention {
     }
 
     /// Whether a frame with these messages stays. What does not is counted.
-    pub fn keeps(&mut self, keys: &[Key], at: Timestamp) -> bool {
+    pub fn keeps(&mut self, keys: &[PacketKey], at: Timestamp) -> bool {
         if self.explain(keys, at) {
             return true;
         }
-        let key = keys.first().unwrap_or(&Key::Other);
+        let key = keys.first().unwrap_or(&PacketKey::Other);
         self.settle(key, at)
     }
 
     /// Whether what is known now explains one of a frame's messages. All are looked at, for each may tell something.
-    pub fn explain(&mut self, keys: &[Key], at: Timestamp) -> bool {
+    pub fn explain(&mut self, keys: &[PacketKey], at: Timestamp) -> bool {
         self.refused = false;
         keys.iter().filter(|key| self.explains(key, at)).count() > 0
     }
 
     /// Whether what is known now explains a message.
-    fn explains(&mut self, key: &Key, at: Timestamp) -> bool {
+    fn explains(&mut self, key: &PacketKey, at: Timestamp) -> bool {
         match *key {
-            Key::Tcp { flow, syn, seq } => self.explains_tcp(flow, syn.then_some(seq), at),
-            Key::Dns {
+            PacketKey::Tcp { flow, syn, seq } => self.explains_tcp(flow, syn.then_some(seq), at),
+            PacketKey::Dns {
                 flow,
                 response,
                 name,
             } => self.explains_dns(flow, response, name, at),
-            Key::Error { quoted, name } => {
+            PacketKey::Error { quoted, name } => {
                 let own = quoted.is_some_and(|f| self.is_own(f, at) || self.is_place(f, at));
                 own || self.is_asked(name, at)
             }
-            Key::Neighbour(about) => self.explains_neighbour(about),
-            Key::Part(flow) => {
+            PacketKey::Neighbour(about) => self.explains_neighbour(about),
+            PacketKey::Part(flow) => {
                 self.is_own(flow, at) || self.is_place(flow, at) || self.is_upstream(flow)
             }
-            Key::Fragment(from, to) => self.peers.contains(&from) || self.peers.contains(&to),
-            Key::Other => false,
+            PacketKey::Fragment(from, to) => self.peers.contains(&from) || self.peers.contains(&to),
+            PacketKey::Other => false,
         }
     }
 
@@ -554,7 +557,7 @@ impl Retention {
     }
 
     /// What becomes of a packet that nothing explains, now that its call would have been reported: whether it stays.
-    fn settle(&mut self, key: &Key, at: Timestamp) -> bool {
+    fn settle(&mut self, key: &PacketKey, at: Timestamp) -> bool {
         let kind = key.kind();
         if self.all {
             self.kept_of_others += 1;
@@ -565,13 +568,13 @@ impl Retention {
             return stays;
         }
         let flow = match *key {
-            Key::Tcp { flow, .. } | Key::Dns { flow, .. } => Some(flow),
-            Key::Error { quoted, .. } => quoted,
+            PacketKey::Tcp { flow, .. } | PacketKey::Dns { flow, .. } => Some(flow),
+            PacketKey::Error { quoted, .. } => quoted,
             _ => None,
         };
         if let Some(flow) = flow.filter(|_| self.calls_missing) {
             let stays = match kind {
-                Kind::Syn | Kind::Query => self.begin(flow),
+                DroppedKind::Syn | DroppedKind::Query => self.begin(flow),
                 _ => self.go_on(flow),
             };
             if !stays {
@@ -618,7 +621,9 @@ impl Retention {
 fn leaves_the_trace(call: &Call) -> bool {
     match &call.op {
         Op::IoUring => true,
-        Op::Other { name } => &**name == "clone" && matches!(call.outcome, Outcome::Returned(_)),
+        Op::Other { name } => {
+            &**name == "clone" && matches!(call.outcome, CallOutcome::Returned(_))
+        }
         _ => false,
     }
 }

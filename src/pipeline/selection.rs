@@ -1,6 +1,6 @@
 //! Choices of the user (`--pid`, `--target`) that the inputs hold nothing of.
 
-use crate::event::{Event, What};
+use crate::event::{Event, EventKind};
 use crate::explain::Case;
 use crate::flow::TargetHost;
 use std::collections::BTreeSet;
@@ -39,5 +39,5 @@ pub(super) fn nothing_chosen(case: &Case, pids: &[u32]) -> Vec<String> {
 }
 
 fn is_traced(event: &Event) -> bool {
-    matches!(event.what, What::Call(_) | What::Life(_))
+    matches!(event.what, EventKind::Call(_) | EventKind::Life(_))
 }

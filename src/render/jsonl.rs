@@ -23,13 +23,13 @@ pub struct Line<'a> {
     pub started: Option<&'a str>,
     /// What it is about.
     #[serde(flatten)]
-    pub record: Record<'a>,
+    pub record: JsonLine<'a>,
 }
 
 /// What a line is about.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Record<'a> {
+pub enum JsonLine<'a> {
     /// The case itself: the first line of each.
     Case {
         /// `presyn.lines/2`.
@@ -83,7 +83,7 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
         };
         json::line(&line, out)
     };
-    put(Record::Case {
+    put(JsonLine::Case {
         schema: SCHEMA,
         summary: &report.summary,
         warnings: &report.warnings,
@@ -91,7 +91,7 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
     })?;
     for lookup in &report.lookups {
         for query in &lookup.queries {
-            put(Record::Query {
+            put(JsonLine::Query {
                 lookup: &lookup.id,
                 name: lookup.name.as_deref(),
                 from: lookup.from.as_deref(),
@@ -100,14 +100,14 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
         }
     }
     for connection in &report.connections {
-        put(Record::Connection(connection))?;
+        put(JsonLine::Connection(connection))?;
     }
     for client in &report.clients {
-        put(Record::Client(client))?;
+        put(JsonLine::Client(client))?;
     }
     let subjects = Subjects::new(report);
     for delay in &report.delays {
-        put(Record::Delay {
+        put(JsonLine::Delay {
             server: subjects
                 .connection(delay.connection.as_deref())
                 .map(|c| &*c.to),
@@ -118,10 +118,10 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
         })?;
     }
     for finding in &report.findings {
-        put(Record::Finding(finding))?;
+        put(JsonLine::Finding(finding))?;
     }
     for stack in &report.stacks {
-        put(Record::Stack(stack))?;
+        put(JsonLine::Stack(stack))?;
     }
     Ok(())
 }

@@ -22,12 +22,12 @@ pub struct WhatIf {
     /// The options of the case, those of `RES_OPTIONS` last.
     pub options: Vec<String>,
     /// One per change.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<ChangeAnswer>,
 }
 
 /// What one change would make of the case.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Answer {
+pub struct ChangeAnswer {
     /// The change in words.
     pub change: String,
     /// Resolvers then, in order.
@@ -35,9 +35,9 @@ pub struct Answer {
     /// Options then.
     pub options: Vec<String>,
     /// The delays, in the report's order.
-    pub delays: Vec<Delay>,
+    pub delays: Vec<PredictedDelay>,
     /// The lookups of these delays.
-    pub lookups: Vec<Lookup>,
+    pub lookups: Vec<PredictedLookup>,
     /// Resolvers that would be asked and of which the case says nothing: taken to answer at once.
     pub guessed: Vec<String>,
     /// What this rests on.
@@ -46,7 +46,7 @@ pub struct Answer {
 
 /// The delay before a server connect, or of a lookup that no connect followed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Delay {
+pub struct PredictedDelay {
     /// The connection's id in the report.
     pub connection: Option<String>,
     /// The lookup's id in the report.
@@ -65,7 +65,7 @@ pub struct Delay {
 
 /// A lookup under the change.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Lookup {
+pub struct PredictedLookup {
     /// Its id in the report.
     pub id: String,
     /// The name asked for; `null`: the inputs do not show it.
@@ -83,7 +83,7 @@ pub struct Lookup {
     /// The models explain the waits that were seen.
     pub explained: bool,
     /// Its waits then, in order (of a range the shortest course).
-    pub waits: Vec<Wait>,
+    pub waits: Vec<PredictedWait>,
 }
 
 open_enum! {
@@ -102,7 +102,7 @@ open_enum! {
 
 /// A wait for one resolver, or (musl) for all at once.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Wait {
+pub struct PredictedWait {
     /// For whom.
     pub resolvers: Vec<String>,
     /// How long.

@@ -1,15 +1,15 @@
 //! The files a user names: which are captures, which are traces, which folder is a case.
 
-mod found;
+mod classify;
 mod resolver_file;
 mod together;
 
 use crate::bounded::Patient;
-use crate::case::jsonl::{self, JsonlError, Trace};
+use crate::case::jsonl::{self, JsonlError, TraceFile};
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
-use crate::event::{Change, Event, What};
-use crate::eviction::{Eviction, Setup};
+use crate::event::{Event, EventKind, LifecycleChange};
+use crate::eviction::{Eviction, EvictionSetup};
 use crate::explain::assemble::Limits;
 use crate::flow::{DNS_PORT, Target};
 use crate::input::CaptureFacts;
@@ -19,7 +19,7 @@ use crate::pipeline::Gathered;
 use crate::source::capture_file::{self, CaptureFileError, CaptureOptions};
 use crate::source::strace_log::{self, StraceLogError};
 use crate::time::Timestamp;
-use found::{Found, Stream, file, folder, stream, text};
+use classify::{Found, Stream, file, folder, stream, text};
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -192,7 +192,7 @@ pub fn gather(paths: &[PathBuf], options: &InputOptions) -> Result<Gathered, Inp
     progress.end();
     if given {
         // What the user gives goes before what the client saw.
-        let is_files = |e: &Event| matches!(&e.what, What::Life(life) if matches!(life.change, Change::Files(_)));
+        let is_files = |e: &Event| matches!(&e.what, EventKind::Life(life) if matches!(life.change, LifecycleChange::Files(_)));
         for (_, events) in &mut gathered.traces {
             events.retain(|e| !is_files(e));
         }
@@ -232,7 +232,7 @@ fn read_all(
     let progress = &options.capture.progress;
     let found = match Pair::of(found, options) {
         Ok(pair) => {
-            let setup = Setup {
+            let setup = EvictionSetup {
                 limits: options.limits,
                 ..setup(&[], options, gathered)
             };
@@ -320,11 +320,11 @@ fn read(
 
 /// What is known of the case before it is read, and whether anything of it may be evicted: of captures alone, and of one
 /// trace alone. Of other inputs a later one may refer to anything, unless they can be read together.
-fn setup(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Setup {
+fn setup(found: &[Found], options: &InputOptions, gathered: &Gathered) -> EvictionSetup {
     let conf = gathered.resolv_conf.as_ref();
     let captures = found.iter().filter(|f| f.is_capture()).count();
     let bounded = captures == found.len() || found.len() == 1;
-    Setup {
+    EvictionSetup {
         dns_ports: dns_ports(options),
         resolv_conf: conf.map(|(_, text)| ResolvConf::parse(text)),
         limits: if bounded { options.limits } else { Limits::ALL },
@@ -335,7 +335,7 @@ fn setup(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Setup 
             ..CaptureFacts::default()
         }),
         whole: true,
-        ..Setup::default()
+        ..EvictionSetup::default()
     }
 }
 
@@ -350,7 +350,7 @@ fn keep(eviction: Eviction, gathered: &mut Gathered) {
     let (events, stacks, totals) = eviction.finish();
     gathered.stacks = stacks;
     gathered.totals = totals;
-    let traced = |e: &Event| !matches!(e.what, What::Packet(_));
+    let traced = |e: &Event| !matches!(e.what, EventKind::Packet(_));
     if !events.iter().any(traced) {
         gathered.packets = events;
         return;
@@ -383,7 +383,7 @@ fn horizons(found: &[Found]) -> Vec<Timestamp> {
 }
 
 /// Adds a trace that presyn took.
-fn own(mut trace: Trace, first: Option<Timestamp>, gathered: &mut Gathered) {
+fn own(mut trace: TraceFile, first: Option<Timestamp>, gathered: &mut Gathered) {
     let started = trace.started(first);
     gathered.started = gathered.started.or(started);
     gathered.one_clock = true;

@@ -5,9 +5,9 @@
 //! parsed in the analysis process only.
 
 mod analysis;
-mod beginning;
 mod confine;
 mod forward;
+mod header;
 mod message;
 mod process;
 mod remark;
@@ -20,8 +20,8 @@ use crate::case::writer::CaseWriter;
 use crate::event::Event;
 use crate::input::host::HostFiles;
 use crate::pipeline::Gathered;
-use crate::source::capture::{CaptureError, Live, Settings as CaptureSettings};
-use crate::source::privilege::{self, Kept, Needs};
+use crate::source::capture::{CaptureError, CaptureSettings, Live};
+use crate::source::privilege::{self, Needs, RetainedRights};
 use crate::source::tracer::{Exit, Launch, TracerError, signal_name};
 use crate::user::{User, UserError};
 use analysis::Job;
@@ -29,7 +29,7 @@ use forward::{Forwarding, Outbox};
 use message::Begin;
 use nix::unistd::Pid;
 use process::{Analysis, AnalysisError, CaseFiles};
-use sender::Sender;
+use sender::EventSender;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -89,12 +89,12 @@ pub trait Listener {
         Vec::new()
     }
     /// Which rights each process has kept, for `-v`.
-    fn rights(&mut self, kept: &Kept, analysis: &str);
+    fn rights(&mut self, kept: &RetainedRights, analysis: &str);
 }
 
 /// A finished run.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// How the command ended.
     pub exit: Exit,
 }
@@ -104,7 +104,7 @@ pub struct Outcome {
 /// Two processes: this one captures and traces, and parses nothing that came from the network; the other, forked first
 /// and confined before it reads anything, decodes, stores and reports. It must be called while the process has one
 /// thread. The listener works in both.
-pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError> {
+pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveError> {
     let Plan {
         launch,
         capture,
@@ -129,7 +129,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
     // Before there is anything to protect, and after that process was forked: it raises its /proc/self/oom_score_adj,
     // which is root's from here on, and hardens itself.
     privilege::harden().map_err(LiveError::Privileges)?;
-    let header = beginning::header(&launch.command, &launch.environment, "", keep_arguments);
+    let header = header::header(&launch.command, &launch.environment, "", keep_arguments);
     // Forked before the capture opens: neither its socket nor its ring is ever in the command's process.
     let forked = launch.fork()?;
     let descriptor_limit = privilege::raise_descriptor_limit();
@@ -153,8 +153,8 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         writer.host(&files)?;
     }
     listener.rights(&kept, &rights_of(analysis.pid()));
-    header.started = beginning::now();
-    header.monotonic = beginning::monotonic();
+    header.started = header::now();
+    header.monotonic = header::monotonic();
     let outbox = Arc::new(Outbox::new().map_err(LiveError::Queue)?);
     let begin = Begin {
         header,
@@ -173,7 +173,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
     let forwarding = analysis
         .pipe()
         .map(|pipe| Forwarding::start(outbox.clone(), live, pipe));
-    let mut sender = Sender::new(&outbox, &analysis, listener, input);
+    let mut sender = EventSender::new(&outbox, &analysis, listener, input);
     let ended = tracer.run(&mut sender);
     let lost = sender.lost();
     let mut remarks = sender.into_remarks();
@@ -202,7 +202,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<Outcome, LiveError
         let _ = thread.join();
     }
     let ended = ended?;
-    Ok(Outcome { exit: ended.exit })
+    Ok(RunOutcome { exit: ended.exit })
 }
 
 /// What the analysis process writes of a case.

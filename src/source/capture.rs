@@ -48,7 +48,7 @@ const LOOPBACK_ONCE: &str = "not (outbound and ifindex 1)";
 
 /// Where and what to capture.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CaptureSettings {
     /// An interface, or `any`.
     pub interface: String,
     /// Bytes of each packet; `None`: all.
@@ -61,7 +61,7 @@ pub struct Settings {
     pub netns: Option<Netns>,
 }
 
-impl Default for Settings {
+impl Default for CaptureSettings {
     fn default() -> Self {
         Self {
             interface: "any".to_owned(),
@@ -73,7 +73,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl CaptureSettings {
     /// The whole filter, as libpcap takes it.
     pub fn filter(&self) -> String {
         let ports = self
@@ -142,7 +142,7 @@ pub enum CaptureError {
 
 /// One captured frame.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
+pub struct CapturedFrame<'a> {
     /// When the kernel saw it.
     pub at: Timestamp,
     /// Link type of its first header (`LINKTYPE_*`).
@@ -157,7 +157,7 @@ pub struct Frame<'a> {
 
 /// What a finished capture says about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct CaptureCounts {
     /// Frames delivered.
     pub delivered: u64,
     /// Frames that passed the filter, by the kernel's count.
@@ -178,7 +178,7 @@ pub struct Live {
 
 impl Live {
     /// Opens a capture. The kernel collects packets from here on, whether they are read or not.
-    pub fn open(settings: &Settings) -> Result<Self, CaptureError> {
+    pub fn open(settings: &CaptureSettings) -> Result<Self, CaptureError> {
         let Some(netns) = &settings.netns else {
             return Self::open_here(settings);
         };
@@ -199,7 +199,7 @@ impl Live {
         opened.unwrap_or_else(|_| Err(failed("the thread panicked".to_owned())))
     }
 
-    fn open_here(settings: &Settings) -> Result<Self, CaptureError> {
+    fn open_here(settings: &CaptureSettings) -> Result<Self, CaptureError> {
         let interface = settings.interface.clone();
         let failed = |error: pcap::Error| open_error(&interface, &error);
         let mut capture = pcap::Capture::from_device(interface.as_str())
@@ -262,7 +262,7 @@ impl Live {
         mut self,
         stop: &AtomicBool,
         deliver: &mut dyn FnMut(Batch<'_>),
-    ) -> Result<Counts, CaptureError> {
+    ) -> Result<CaptureCounts, CaptureError> {
         let mut pace = Pace::default();
         loop {
             let got = self.read(u64::MAX, &mut |frame| deliver(Batch::Frame(frame)))? > 0;
@@ -287,7 +287,7 @@ impl Live {
     pub fn read(
         &mut self,
         most: u64,
-        deliver: &mut dyn FnMut(Frame<'_>),
+        deliver: &mut dyn FnMut(CapturedFrame<'_>),
     ) -> Result<u64, CaptureError> {
         let before = self.delivered;
         while self.delivered - before < most {
@@ -309,10 +309,10 @@ impl Live {
     }
 
     /// What the kernel and the interface counted so far.
-    pub fn counts(&mut self) -> Counts {
-        let mut counts = Counts {
+    pub fn counts(&mut self) -> CaptureCounts {
+        let mut counts = CaptureCounts {
             delivered: self.delivered,
-            ..Counts::default()
+            ..CaptureCounts::default()
         };
         if let Ok(stats) = self.capture.stats() {
             counts.received = stats.received;
@@ -357,18 +357,18 @@ impl Pace {
 #[derive(Clone, Copy, Debug)]
 pub enum Batch<'a> {
     /// A frame.
-    Frame(Frame<'a>),
+    Frame(CapturedFrame<'a>),
     /// Nothing more is there for the moment: time to flush.
     End,
 }
 
-fn frame<'p>(link: i32, packet: &'p pcap::Packet<'_>) -> Frame<'p> {
+fn frame<'p>(link: i32, packet: &'p pcap::Packet<'_>) -> CapturedFrame<'p> {
     let ts = packet.header.ts;
     // With nanosecond precision libpcap stores nanoseconds there.
     let at = Timestamp::new(ts.tv_sec, 0) + Span(ts.tv_usec);
     // The interface's index in an SLL2 header (bytes 4 to 7).
     let index = packet.data.get(4..8).filter(|_| link == SLL2);
-    Frame {
+    CapturedFrame {
         at,
         link,
         interface: index.map(|i| u32::from_be_bytes([i[0], i[1], i[2], i[3]])),
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn the_filter_compiles_for_every_link_type_that_linux_has() {
-        let mut settings = Settings::default();
+        let mut settings = CaptureSettings::default();
         settings.dns_ports.push(1053);
         settings.filter = Some("not port 22 or host 10.0.0.1".to_owned());
         for link in [1, 12, 113, SLL2] {

@@ -17,9 +17,9 @@ use crate::input::CaptureFacts;
 use crate::input::progress::Progress;
 use crate::input::selection::{Selection, Selector};
 use crate::source::compression;
-use buffer::Buffer;
+use buffer::ReadWindow;
 use filter::Filter;
-use format::Format;
+use format::CaptureFormat;
 pub use format::sniff;
 pub(crate) use reading::Reading;
 use std::io::{BufReader, Cursor, Read};
@@ -108,7 +108,7 @@ pub fn read_from(
     let compression = compression::sniff(&head);
     let whole = BufReader::new(Cursor::new(head).chain(reader));
     let reader = compression::decompress(compression, whole).map_err(open_error)?;
-    let mut buffer = Buffer::new(reader, options.progress.clone());
+    let mut buffer = ReadWindow::new(reader, options.progress.clone());
     let head = buffer.peek(format::HEAD);
     let Some(format) = format::format(head).filter(|_| head.len() >= format::SHORTEST) else {
         let (seems, remedy) = match format::describe(head) {
@@ -135,8 +135,8 @@ pub fn read_from(
     let mut reading = Reading::new(facts, decoder, filter, sink);
     reading.selector = Selector::new(options.selection.clone());
     match format {
-        Format::Classic(classic) => classic::read(&mut buffer, classic, &mut reading),
-        Format::Pcapng => pcapng::read(&mut buffer, &mut reading),
+        CaptureFormat::Classic(classic) => classic::read(&mut buffer, classic, &mut reading),
+        CaptureFormat::Pcapng => pcapng::read(&mut buffer, &mut reading),
     }
     Ok(reading.finish())
 }

@@ -95,12 +95,12 @@ impl HostFiles {
 #[derive(Debug, Default)]
 pub struct Views {
     looked: HashSet<u32>,
-    seen: HashSet<[Option<Mark>; 4]>,
+    seen: HashSet<[Option<FileVersion>; 4]>,
     versions: Vec<ResolverFiles>,
 }
 
 /// Which version of which file: device, inode, size, and when it was changed.
-type Mark = (u64, u64, u64, i64, i64);
+type FileVersion = (u64, u64, u64, i64, i64);
 
 impl Views {
     /// The files of a process that begins to use the network, where no process before it saw the same.
@@ -129,7 +129,7 @@ impl Views {
     }
 
     /// The process runs another program, or has ended and its number may come again.
-    pub fn forget(&mut self, pid: u32) {
+    pub fn clear_cache(&mut self, pid: u32) {
         self.looked.remove(&pid);
     }
 }
@@ -137,11 +137,11 @@ impl Views {
 /// A root directory, and who looks: whatever it names is read with that user's rights at most.
 struct View {
     root: File,
-    reader: Option<Reader>,
+    reader: Option<RootReader>,
 }
 
 /// The rights of a process on files (`/proc/PID/status`, proc(5)).
-struct Reader {
+struct RootReader {
     uid: Uid,
     gid: Gid,
     groups: Vec<u32>,
@@ -152,7 +152,7 @@ impl View {
         let root = File::open(format!("/proc/{pid}/root"))?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let reader =
-            Reader::parse(&status).ok_or_else(|| io::Error::other("no user in its status"))?;
+            RootReader::parse(&status).ok_or_else(|| io::Error::other("no user in its status"))?;
         Ok(Self {
             root,
             reader: Some(reader),
@@ -179,7 +179,7 @@ impl View {
         Ok((file, facts))
     }
 
-    fn mark(&self, name: &str) -> io::Result<Mark> {
+    fn mark(&self, name: &str) -> io::Result<FileVersion> {
         self.as_reader(|| {
             let (_, facts) = self.find(name)?;
             Ok((
@@ -228,7 +228,7 @@ impl View {
     }
 }
 
-impl Reader {
+impl RootReader {
     /// The fourth numbers are those for files.
     fn parse(status: &str) -> Option<Self> {
         let numbers = |field: &str| {

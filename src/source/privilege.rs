@@ -22,7 +22,7 @@ pub enum Needs {
 
 /// What presyn kept of its rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum RetainedRights {
     /// It had none to give up.
     NothingToGiveUp,
     /// It has become this user, without any capability.
@@ -35,7 +35,7 @@ pub enum Kept {
     None,
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for RetainedRights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NothingToGiveUp => f.write_str("ran unprivileged"),
@@ -82,11 +82,11 @@ pub fn raise_descriptor_limit() -> Result<u64, Errno> {
 /// is read and before any thread is started: the kernel keeps capabilities by thread.
 ///
 /// `command` is who the command runs as, if not presyn's own user.
-pub fn give_up(command: Option<&User>, needs: Needs) -> Result<Kept, Errno> {
+pub fn give_up(command: Option<&User>, needs: Needs) -> Result<RetainedRights, Errno> {
     harden()?;
     let now = capabilities::capabilities()?;
     if now.permitted == 0 {
-        return Ok(Kept::NothingToGiveUp);
+        return Ok(RetainedRights::NothingToGiveUp);
     }
     let other = command.filter(|user| user.uid != 0 && unistd::geteuid().is_root());
     if let Some(user) = other
@@ -99,7 +99,7 @@ pub fn give_up(command: Option<&User>, needs: Needs) -> Result<Kept, Errno> {
         unistd::setresuid(uid, uid, uid)?;
         // The kernel has set it to fs.suid_dumpable.
         harden()?;
-        return Ok(Kept::BecameUser(user.name.clone()));
+        return Ok(RetainedRights::BecameUser(user.name.clone()));
     }
     let keep = match needs {
         Needs::Nothing => 0,
@@ -112,9 +112,9 @@ pub fn give_up(command: Option<&User>, needs: Needs) -> Result<Kept, Errno> {
         inheritable: 0,
     })?;
     Ok(match other {
-        Some(user) => Kept::Root(user.name.clone()),
-        None if keep == 0 => Kept::None,
-        None => Kept::PtraceAndNice,
+        Some(user) => RetainedRights::Root(user.name.clone()),
+        None if keep == 0 => RetainedRights::None,
+        None => RetainedRights::PtraceAndNice,
     })
 }
 
@@ -146,7 +146,7 @@ mod tests {
         });
         assert_eq!(
             after.join().unwrap(),
-            (Kept::PtraceAndNice, SYS_PTRACE | SYS_NICE, false)
+            (RetainedRights::PtraceAndNice, SYS_PTRACE | SYS_NICE, false)
         );
     }
 }

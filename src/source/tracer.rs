@@ -39,7 +39,7 @@ use nix::errno::Errno;
 pub use signals::{end_like, survive_file_size_limit};
 pub use status::{Exit, signal_name};
 use std::ffi::OsString;
-pub use substitute::{LONGEST as LONGEST_RESOLV_CONF, ResolvConf};
+pub use substitute::{LONGEST as LONGEST_RESOLV_CONF, SubstituteFile};
 
 /// Whether presyn was started with this descriptor open: Rust's runtime opens `/dev/null` on closed ones.
 pub fn started_with(descriptor: std::os::fd::RawFd) -> bool {
@@ -63,7 +63,7 @@ pub struct Launch {
     /// [`privilege::Needs`]: crate::source::privilege::Needs
     pub allow_setuid: bool,
     /// A file that the command is to see as `/etc/resolv.conf`.
-    pub resolv_conf: Option<ResolvConf>,
+    pub resolv_conf: Option<SubstituteFile>,
     /// Put fast-stopping tasks on the tracer's CPU.
     pub pin: bool,
     /// Ports whose UDP and TCP sockets carry DNS.
@@ -237,4 +237,4 @@ impl TracerError {
 }
 
 /// What a look at a running task's socket gave; kept until its call returns.
-type Seen = Option<FdNote>;
+type SocketSight = Option<FdNote>;

@@ -13,10 +13,10 @@ const FREE: u64 = 64 << 20;
 /// Reads what `unpack` makes of packed bytes, and fails where it is out of all proportion to them.
 pub fn guarded<'r, R: Read + 'r, D: Read + 'r>(
     packed: R,
-    unpack: impl FnOnce(Tally<R>) -> io::Result<D>,
+    unpack: impl FnOnce(UnpackTally<R>) -> io::Result<D>,
 ) -> io::Result<Guarded<D>> {
     let read = Rc::new(Cell::new(0));
-    let tally = Tally {
+    let tally = UnpackTally {
         packed,
         read: Rc::clone(&read),
     };
@@ -28,12 +28,12 @@ pub fn guarded<'r, R: Read + 'r, D: Read + 'r>(
 }
 
 /// Counts packed bytes.
-pub struct Tally<R> {
+pub struct UnpackTally<R> {
     packed: R,
     read: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Read for Tally<R> {
+impl<R: Read> Read for UnpackTally<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.packed.read(buffer)?;
         self.read.set(self.read.get() + read as u64);

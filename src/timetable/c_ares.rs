@@ -1,7 +1,7 @@
 //! c-ares (`src/lib/ares_process.c`: `ares_calc_query_timeout`, `src/lib/ares_metrics.c`; 1.34), as node calls it.
 
 use super::profile::{Profile, WaitsFor};
-use super::{Ask, Course, Edge, Patience, Told, in_turn, side_by_side};
+use super::{Ask, Edge, Patience, ResolverOptions, SimulatedLookup, in_turn, side_by_side};
 use crate::report::{Model, StubResolver};
 use crate::time::Span;
 
@@ -16,10 +16,10 @@ const NODE_TRIES: usize = 4;
 const TICK: Span = Span::seconds(1);
 
 /// Timeout and rounds. The rounds are a range: c-ares' own default and node's.
-pub fn patience(told: &Told, edge: Edge) -> Patience {
-    let tries = told.attempts.unwrap_or(TRIES).clamp(1, 1_000);
+pub fn patience(options: &ResolverOptions, edge: Edge) -> Patience {
+    let tries = options.attempts.unwrap_or(TRIES).clamp(1, 1_000);
     Patience {
-        timeout: told.timeout.unwrap_or(TIMEOUT).clamp(1, 86_400),
+        timeout: options.timeout.unwrap_or(TIMEOUT).clamp(1, 86_400),
         attempts: match edge {
             Edge::Least => tries.min(NODE_TRIES),
             Edge::Most => tries.max(NODE_TRIES),
@@ -43,9 +43,9 @@ pub fn wait(timeout: i64, round: usize, edge: Edge) -> Span {
 
 /// A and AAAA apart but side by side; servers in turn (a server that failed goes to the end of the list, so a
 /// round over all comes to the same), a new socket each time, so late answers are lost.
-pub fn course(told: &Told, ask: &Ask, edge: Edge, start: usize) -> Course {
-    let patience = patience(told, edge);
-    let servers = told.servers;
+pub fn simulate(options: &ResolverOptions, ask: &Ask, edge: Edge, start: usize) -> SimulatedLookup {
+    let patience = patience(options, edge);
+    let servers = options.servers;
     let one = |question| {
         let tries = (0..patience.attempts.saturating_mul(servers)).map(|t| (t + start) % servers);
         in_turn(ask, question, tries, |number| {
@@ -64,8 +64,8 @@ pub const PROFILE: Profile = Profile {
     reads_environment: true,
     waits_for: WaitsFor::EachQuestion,
     searches_on: false,
-    patience: |told| patience(told, Edge::Least),
-    course,
+    patience: |options| patience(options, Edge::Least),
+    simulate,
     excluded_by: |signs| {
         signs.at_once || signs.one_call || signs.reused || signs.new_id || signs.written
     },

@@ -1,7 +1,7 @@
 //! glibc's stub resolver (`resolv/res_send.c`: `__res_context_send`, `send_dg`; resolv.conf(5)).
 
 use super::profile::{Profile, WaitsFor};
-use super::{Ask, Course, Ending, Patience, Reply, Run, Told};
+use super::{Ask, LookupResult, ModelRun, Patience, ResolverOptions, ServerReply, SimulatedLookup};
 use crate::report::{Model, StubResolver};
 use crate::time::Span;
 
@@ -11,8 +11,8 @@ const MAX_TIMEOUT: i64 = 30;
 const MAX_ATTEMPTS: usize = 5;
 
 /// Timeout and attempts with glibc's defaults and caps.
-pub fn patience(told: &Told) -> Patience {
-    Patience::within(told, (1, MAX_TIMEOUT), MAX_ATTEMPTS)
+pub fn patience(options: &ResolverOptions) -> Patience {
+    Patience::within(options, (1, MAX_TIMEOUT), MAX_ATTEMPTS)
 }
 
 /// How long glibc waits for the server with index `server` of `servers` over UDP: the timeout shifted left
@@ -28,12 +28,12 @@ pub fn wait(patience: Patience, server: usize, servers: usize) -> Span {
 }
 
 /// A reply that is under way: its server, question, when it arrives, and what it is.
-type Coming = (usize, usize, Span, Reply);
+type Coming = (usize, usize, Span, ServerReply);
 
 /// What a visit to one server came to.
 enum Visit {
     /// The lookup is over.
-    Over(Ending),
+    Over(LookupResult),
     /// Nothing usable: the next server.
     Next,
     /// One of two questions was answered: the same server again, one question at a time.
@@ -44,16 +44,16 @@ enum Visit {
 /// is read when its server is visited again. When only one of the two questions is answered, the same server is
 /// asked again one question at a time, then once more on new sockets; only then the other is given up
 /// (measured: 5 + 5 + 5 s). `start` is the server that `rotate` begins with; each keeps its own wait.
-pub fn course(told: &Told, ask: &Ask, start: usize) -> Course {
-    let patience = patience(told);
-    let mut run = Run::new(ask);
+pub fn simulate(options: &ResolverOptions, ask: &Ask, start: usize) -> SimulatedLookup {
+    let patience = patience(options);
+    let mut run = ModelRun::new(ask);
     let mut coming: Vec<Coming> = Vec::new();
-    let mut single = told.single_request || told.single_request_reopen;
-    let mut reopened = told.single_request_reopen;
+    let mut single = options.single_request || options.single_request_reopen;
+    let mut reopened = options.single_request_reopen;
     for _ in 0..patience.attempts {
-        for turn in 0..told.servers {
-            let server = (turn + start) % told.servers;
-            let wait = wait(patience, server, told.servers);
+        for turn in 0..options.servers {
+            let server = (turn + start) % options.servers;
+            let wait = wait(patience, server, options.servers);
             loop {
                 match visit(&mut run, &mut coming, server, wait, single) {
                     Visit::Over(ending) => return run.end(ending),
@@ -63,16 +63,16 @@ pub fn course(told: &Told, ask: &Ask, start: usize) -> Course {
                         reopened = true;
                         coming.clear();
                     }
-                    Visit::Again => return run.end(Ending::Answered),
+                    Visit::Again => return run.end(LookupResult::Answered),
                 }
             }
         }
     }
-    run.end(Ending::Failed)
+    run.end(LookupResult::Failed)
 }
 
 fn visit(
-    run: &mut Run,
+    run: &mut ModelRun,
     coming: &mut Vec<Coming>,
     server: usize,
     wait: Span,
@@ -80,7 +80,7 @@ fn visit(
 ) -> Visit {
     let deadline = run.now + wait;
     let begun = run.now;
-    let mut got: Vec<Reply> = Vec::new();
+    let mut got: Vec<ServerReply> = Vec::new();
     let (mut last, mut open) = (run.now, false);
     for question in 0..run.ask.questions {
         if single {
@@ -97,7 +97,7 @@ fn visit(
             let at = at.max(run.now);
             coming.retain(|c| !(c.0 == server && c.1 == question));
             run.waited(server, question, at);
-            if matches!(reply, Reply::Error(_)) {
+            if matches!(reply, ServerReply::Error(_)) {
                 // The socket's error ends the visit, and all sockets are closed.
                 run.now = at;
                 coming.clear();
@@ -118,16 +118,16 @@ fn visit(
     }
     run.now = if open { deadline } else { last };
     let tcp = got.iter().find_map(|r| match r {
-        Reply::Truncated(_, tcp) => Some(*tcp),
+        ServerReply::Truncated(_, tcp) => Some(*tcp),
         _ => None,
     });
     if let Some(tcp) = tcp {
         run.now = last + tcp;
-        return Visit::Over(Ending::Answered);
+        return Visit::Over(LookupResult::Answered);
     }
     let best = got.iter().filter_map(|reply| match reply {
-        Reply::Answer(_) => Some(Ending::Answered),
-        Reply::Denied(_) => Some(Ending::Denied),
+        ServerReply::Answer(_) => Some(LookupResult::Answered),
+        ServerReply::Denied(_) => Some(LookupResult::Denied),
         _ => None,
     });
     match best.max() {
@@ -138,14 +138,14 @@ fn visit(
     }
 }
 
-fn after(reply: Reply) -> Option<Span> {
+fn after(reply: ServerReply) -> Option<Span> {
     match reply {
-        Reply::Silent => None,
-        Reply::Answer(after)
-        | Reply::Denied(after)
-        | Reply::Failure(after)
-        | Reply::Error(after)
-        | Reply::Truncated(after, _) => Some(after),
+        ServerReply::Silent => None,
+        ServerReply::Answer(after)
+        | ServerReply::Denied(after)
+        | ServerReply::Failure(after)
+        | ServerReply::Error(after)
+        | ServerReply::Truncated(after, _) => Some(after),
     }
 }
 
@@ -165,7 +165,7 @@ pub const PROFILE: Profile = Profile {
     waits_for: WaitsFor::OneServer,
     searches_on: false,
     patience,
-    course: |told, ask, _, start| course(told, ask, start),
+    simulate: |options, ask, _, start| simulate(options, ask, start),
     excluded_by: |signs| {
         signs.at_once
             || signs.new_id

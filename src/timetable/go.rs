@@ -1,28 +1,28 @@
 //! Go's own resolver, without cgo (`net/dnsclient_unix.go`, `net/dnsconfig_unix.go`).
 
 use super::profile::{Profile, WaitsFor};
-use super::{Ask, Course, Patience, Told, in_turn, side_by_side};
+use super::{Ask, Patience, ResolverOptions, SimulatedLookup, in_turn, side_by_side};
 use crate::report::{Model, StubResolver};
 use crate::time::Span;
 
 /// Timeout and attempts: at least 1 each, no caps.
-pub fn patience(told: &Told) -> Patience {
+pub fn patience(options: &ResolverOptions) -> Patience {
     // Nobody waits for a day; the arithmetic below must not overflow.
-    Patience::within(told, (1, 86_400), 1_000)
+    Patience::within(options, (1, 86_400), 1_000)
 }
 
 /// A and AAAA apart but side by side (in turn with `single-request`): for each, `attempts` rounds over the
 /// servers, every query on a new socket with the whole timeout (`tryOneName`, `exchange`). An error, an ICMP
 /// refusal or SERVFAIL leads to the next server at once; a late answer is lost with its socket. Measured:
 /// 5 s each, 30.1 s with three silent servers.
-pub fn course(told: &Told, ask: &Ask, start: usize) -> Course {
-    let patience = patience(told);
+pub fn simulate(options: &ResolverOptions, ask: &Ask, start: usize) -> SimulatedLookup {
+    let patience = patience(options);
     let one = |question| {
-        let rounds = (0..patience.attempts).flat_map(|_| 0..told.servers);
-        let servers = rounds.map(|turn| (turn + start) % told.servers);
+        let rounds = (0..patience.attempts).flat_map(|_| 0..options.servers);
+        let servers = rounds.map(|turn| (turn + start) % options.servers);
         in_turn(ask, question, servers, |_| Span::seconds(patience.timeout))
     };
-    let single = told.single_request || told.single_request_reopen;
+    let single = options.single_request || options.single_request_reopen;
     side_by_side(one, ask.questions, single)
 }
 
@@ -35,7 +35,7 @@ pub const PROFILE: Profile = Profile {
     waits_for: WaitsFor::EachQuestion,
     searches_on: true,
     patience,
-    course: |told, ask, _, start| course(told, ask, start),
+    simulate: |options, ask, _, start| simulate(options, ask, start),
     excluded_by: |signs| {
         signs.at_once
             || signs.shared

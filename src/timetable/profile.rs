@@ -1,7 +1,7 @@
 //! What presyn knows of one stub resolver: its timetable, how its queries show themselves, and its names. Each stub
 //! resolver's file ends with its own.
 
-use super::{Ask, Course, Edge, Patience, Told};
+use super::{Ask, Edge, Patience, ResolverOptions, SimulatedLookup};
 use crate::report::{Model, StubResolver};
 
 /// All that sets one stub resolver apart from the others.
@@ -20,9 +20,9 @@ pub struct Profile {
     /// Whether it goes on with the search list when nobody answers.
     pub searches_on: bool,
     /// Timeout and attempts with its defaults and caps.
-    pub patience: fn(&Told) -> Patience,
+    pub patience: fn(&ResolverOptions) -> Patience,
     /// What it does when the servers reply like this, and begins with the server `start`.
-    pub course: fn(&Told, &Ask, Edge, start: usize) -> Course,
+    pub simulate: fn(&ResolverOptions, &Ask, Edge, start: usize) -> SimulatedLookup,
     /// Whether it cannot behave so.
     pub excluded_by: fn(&Signs) -> bool,
     /// What speaks for it in its queries, in words. `fits`: so do its waits.

@@ -3,51 +3,56 @@
 use super::*;
 use crate::time::SECOND;
 
-fn told(servers: usize) -> Told {
-    Told {
+fn options(servers: usize) -> ResolverOptions {
+    ResolverOptions {
         servers,
-        ..Told::default()
+        ..ResolverOptions::default()
     }
 }
 
 /// A course where each server always does the same with every question.
-fn run(stub: Stub, told: &Told, questions: usize, replies: &[Reply]) -> Course {
-    let reply = |asked: Asked| replies.get(asked.server).copied();
+fn run(
+    stub: Stub,
+    options: &ResolverOptions,
+    questions: usize,
+    replies: &[ServerReply],
+) -> SimulatedLookup {
+    let reply = |asked: ServedQuery| replies.get(asked.server).copied();
     let ask = Ask {
         questions,
         reply: &reply,
     };
-    stub.course(told, &ask, Edge::Least, 0)
+    stub.simulate(options, &ask, Edge::Least, 0)
 }
 
-fn waits(course: &Course) -> Vec<f64> {
-    let list = course.sent.iter().filter(|s| s.question == 0);
+fn waits(simulate: &SimulatedLookup) -> Vec<f64> {
+    let list = simulate.sent.iter().filter(|s| s.question == 0);
     list.map(|s| (s.until - s.at).as_seconds()).collect()
 }
 
-const GOOD: Reply = Reply::Answer(Span::millis(1));
-const SILENT: Reply = Reply::Silent;
+const GOOD: ServerReply = ServerReply::Answer(Span::millis(1));
+const SILENT: ServerReply = ServerReply::Silent;
 
 #[test]
 fn glibc_with_one_two_and_three_servers() {
-    let waits = |n| waits(&run(Stub::Glibc, &told(n), 2, &[SILENT; 3]));
+    let waits = |n| waits(&run(Stub::Glibc, &options(n), 2, &[SILENT; 3]));
     assert_eq!(waits(1), [5.0, 5.0]);
     assert_eq!(waits(2), [5.0, 5.0, 5.0, 5.0]);
     assert_eq!(waits(3), [5.0, 3.0, 6.0, 5.0, 3.0, 6.0]);
-    let three = run(Stub::Glibc, &told(3), 2, &[SILENT; 3]);
+    let three = run(Stub::Glibc, &options(3), 2, &[SILENT; 3]);
     assert_eq!((three.took, three.sent.len()), (Span::seconds(28), 12));
-    assert_eq!(three.ending, Ending::Failed);
+    assert_eq!(three.ending, LookupResult::Failed);
 }
 
 #[test]
 fn glibc_caps_and_floors() {
     let wait = |timeout, server| {
-        let told = Told {
+        let options = ResolverOptions {
             timeout: Some(timeout),
             attempts: Some(99),
-            ..told(3)
+            ..options(3)
         };
-        let patience = glibc::patience(&told);
+        let patience = glibc::patience(&options);
         assert_eq!(patience.attempts, 5);
         glibc::wait(patience, server, 3).0 / SECOND
     };
@@ -59,7 +64,7 @@ fn glibc_caps_and_floors() {
 #[test]
 fn two_silent_then_good() {
     let replies = [SILENT, SILENT, GOOD];
-    let took = |stub| run(stub, &told(3), 2, &replies).took.as_seconds();
+    let took = |stub| run(stub, &options(3), 2, &replies).took.as_seconds();
     assert!((took(Stub::Glibc) - 8.001).abs() < 1e-9);
     assert!((took(Stub::Go) - 10.001).abs() < 1e-9);
     assert!((took(Stub::Musl) - 0.001).abs() < 1e-9);
@@ -68,7 +73,7 @@ fn two_silent_then_good() {
 
 #[test]
 fn all_silent() {
-    let run = |stub| run(stub, &told(3), 2, &[SILENT; 3]);
+    let run = |stub| run(stub, &options(3), 2, &[SILENT; 3]);
     assert_eq!(run(Stub::Go).took, Span::seconds(30));
     assert_eq!(run(Stub::Go).sent.len(), 12);
     let musl = run(Stub::Musl);
@@ -89,102 +94,105 @@ fn c_ares_is_a_range_that_holds_what_was_measured() {
             "{number}: {seconds} s"
         );
     }
-    let reply = |_: Asked| Some(SILENT);
+    let reply = |_: ServedQuery| Some(SILENT);
     let ask = Ask {
         questions: 1,
         reply: &reply,
     };
-    let took = |edge| Stub::CAres.course(&told(3), &ask, edge, 0).took;
+    let took = |edge| Stub::CAres.simulate(&options(3), &ask, edge, 0).took;
     assert!(took(Edge::Least) < Span::seconds(72) && took(Edge::Most) > Span::seconds(72));
 }
 
 #[test]
 fn glibc_asks_one_question_at_a_time_when_only_one_is_answered() {
-    let reply = |asked: Asked| Some([GOOD, SILENT][asked.question]);
+    let reply = |asked: ServedQuery| Some([GOOD, SILENT][asked.question]);
     let ask = Ask {
         questions: 2,
         reply: &reply,
     };
-    let run = |told: &Told| Stub::Glibc.course(told, &ask, Edge::Least, 0);
-    let course = run(&told(1));
+    let run = |options: &ResolverOptions| Stub::Glibc.simulate(options, &ask, Edge::Least, 0);
+    let simulate = run(&options(1));
     assert_eq!(
-        (course.took, course.ending),
-        (Span::seconds(15), Ending::Answered)
+        (simulate.took, simulate.ending),
+        (Span::seconds(15), LookupResult::Answered)
     );
-    assert_eq!(course.sent.len(), 6);
-    let single = Told {
+    assert_eq!(simulate.sent.len(), 6);
+    let single = ResolverOptions {
         single_request: true,
-        ..told(1)
+        ..options(1)
     };
     assert_eq!(run(&single).took, Span::seconds(10));
-    let reopen = Told {
+    let reopen = ResolverOptions {
         single_request_reopen: true,
-        ..told(1)
+        ..options(1)
     };
     assert_eq!(run(&reopen).took, Span::seconds(5));
 }
 
 #[test]
 fn glibc_reads_a_late_answer_in_the_next_round() {
-    let late = Reply::Answer(Span::seconds(8));
-    let course = run(Stub::Glibc, &told(2), 2, &[late, SILENT]);
+    let late = ServerReply::Answer(Span::seconds(8));
+    let simulate = run(Stub::Glibc, &options(2), 2, &[late, SILENT]);
     assert_eq!(
-        (course.took, course.ending),
-        (Span::seconds(10), Ending::Answered)
+        (simulate.took, simulate.ending),
+        (Span::seconds(10), LookupResult::Answered)
     );
     // Go closes the socket: lost.
     assert_eq!(
-        run(Stub::Go, &told(2), 2, &[late, SILENT]).ending,
-        Ending::Failed
+        run(Stub::Go, &options(2), 2, &[late, SILENT]).ending,
+        LookupResult::Failed
     );
 }
 
 #[test]
 fn errors_lead_to_the_next_server_at_once() {
-    for bad in [Reply::Error(Span::ZERO), Reply::Failure(Span::ZERO)] {
+    for bad in [
+        ServerReply::Error(Span::ZERO),
+        ServerReply::Failure(Span::ZERO),
+    ] {
         for stub in Stub::ALL {
-            let course = run(stub, &told(2), 2, &[bad, GOOD]);
-            assert_eq!(course.ending, Ending::Answered, "{stub:?} {bad:?}");
-            assert_eq!(course.took, Span::millis(1), "{stub:?} {bad:?}");
+            let simulate = run(stub, &options(2), 2, &[bad, GOOD]);
+            assert_eq!(simulate.ending, LookupResult::Answered, "{stub:?} {bad:?}");
+            assert_eq!(simulate.took, Span::millis(1), "{stub:?} {bad:?}");
         }
     }
 }
 
 #[test]
 fn a_denial_is_an_answer() {
-    let denied = Reply::Denied(Span::millis(2));
+    let denied = ServerReply::Denied(Span::millis(2));
     for stub in Stub::ALL {
-        let course = run(stub, &told(2), 2, &[denied, SILENT]);
+        let simulate = run(stub, &options(2), 2, &[denied, SILENT]);
         assert_eq!(
-            (course.took, course.ending),
-            (Span::millis(2), Ending::Denied)
+            (simulate.took, simulate.ending),
+            (Span::millis(2), LookupResult::Denied)
         );
     }
 }
 
 #[test]
 fn rotate_starts_elsewhere_and_each_server_keeps_its_wait() {
-    let reply = |_: Asked| Some(SILENT);
+    let reply = |_: ServedQuery| Some(SILENT);
     let ask = Ask {
         questions: 1,
         reply: &reply,
     };
-    let course = Stub::Glibc.course(&told(3), &ask, Edge::Least, 1);
-    assert_eq!(waits(&course), [3.0, 6.0, 5.0, 3.0, 6.0, 5.0]);
+    let simulate = Stub::Glibc.simulate(&options(3), &ask, Edge::Least, 1);
+    assert_eq!(waits(&simulate), [3.0, 6.0, 5.0, 3.0, 6.0, 5.0]);
 }
 
 #[test]
 fn what_nobody_knows_is_told() {
-    let course = run(Stub::Glibc, &told(2), 2, &[SILENT]);
-    assert_eq!(course.guessed.into_iter().collect::<Vec<_>>(), [1]);
+    let simulate = run(Stub::Glibc, &options(2), 2, &[SILENT]);
+    assert_eq!(simulate.guessed.into_iter().collect::<Vec<_>>(), [1]);
 }
 
 #[test]
 fn no_servers_end_at_once() {
     for stub in Stub::ALL {
-        let course = run(stub, &told(0), 2, &[]);
-        assert_eq!(course.ending, Ending::Failed);
-        assert!(course.sent.is_empty());
+        let simulate = run(stub, &options(0), 2, &[]);
+        assert_eq!(simulate.ending, LookupResult::Failed);
+        assert!(simulate.sent.is_empty());
     }
 }
 

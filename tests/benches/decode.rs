@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where a test would")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use presyn::decode::packet::{DecodeOptions, Decoder, Frame};
+use presyn::decode::packet::{DecodeOptions, Decoder, RawFrame};
 use presyn::decode::strace::Reader;
 use presyn::pipeline;
 use presyn::render::json;
@@ -52,7 +52,7 @@ fn frames(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 at += 5_000_000;
-                let frame = Frame {
+                let frame = RawFrame {
                     at: Timestamp(at),
                     link: 1,
                     interface: None,

@@ -1,7 +1,7 @@
 //! Parts of a recorded case, as people have them.
 
 use super::truth::Truth;
-use presyn::event::{Packet, What};
+use presyn::event::{EventKind, Packet};
 use presyn::source::capture_file::{self, CaptureOptions};
 use std::fs;
 use std::net::IpAddr;
@@ -172,7 +172,7 @@ impl Source {
         let mut connected = None;
         let mut sink = |event: presyn::event::Event| {
             let frame = &mut frames[usize::try_from(event.place.number).unwrap() - 1];
-            let What::Packet(packet) = &event.what else {
+            let EventKind::Packet(packet) = &event.what else {
                 return;
             };
             frame.ends = packet.flow().map(|f| (f.src.ip, f.dst.ip));

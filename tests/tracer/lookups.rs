@@ -1,7 +1,7 @@
 //! Lookups: queries, waits, answers and closes, and nothing of other calls.
 
 use crate::support::{Run, have, launch, run, try_run};
-use presyn::event::{Address, Call, Op, SocketStyle};
+use presyn::event::{Address, Call, Op, SocketType};
 use presyn::source::tracer::Exit;
 use std::net::UdpSocket;
 
@@ -41,7 +41,7 @@ fn run_with(port: u16, script: &str) -> Run {
     run
 }
 
-fn ids(messages: &[presyn::event::Message]) -> Vec<u16> {
+fn ids(messages: &[presyn::event::Transfer]) -> Vec<u16> {
     messages.iter().flat_map(|m| &m.dns).map(|d| d.id).collect()
 }
 
@@ -158,7 +158,7 @@ fn check(at: presyn::time::Timestamp, call: &Call, port: u16) {
     }
     if let Op::Send { fd, messages } = &call.op {
         let note = fd.note.as_deref().unwrap();
-        assert_eq!(note.socket.unwrap().style, SocketStyle::Datagram);
+        assert_eq!(note.socket.unwrap().style, SocketType::Datagram);
         assert!(note.local.is_some_and(|l| l.port != 0), "{note:?}");
         let to = messages[0].peer.or(note.peer).unwrap();
         assert_eq!(to.port, port);
@@ -222,7 +222,7 @@ fn a_lookup_over_tcp_is_read_in_pieces() {
     });
     let (asked, note) = sent.unwrap();
     assert_eq!(asked, [0x1234]);
-    assert_eq!(note.socket.unwrap().style, SocketStyle::Stream);
+    assert_eq!(note.socket.unwrap().style, SocketType::Stream);
     let read: Vec<_> = calls
         .iter()
         .filter_map(|op| match op {

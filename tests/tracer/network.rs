@@ -1,7 +1,9 @@
 //! Connects: all of them, exactly.
 
 use crate::support::{Run, have, launch, python, run, try_run};
-use presyn::event::{Address, Change, FdNote, Op, Outcome, SocketFamily, SocketKind, SocketStyle};
+use presyn::event::{
+    Address, CallOutcome, FdNote, LifecycleChange, Op, SocketFamily, SocketKind, SocketType,
+};
 use presyn::flow::Endpoint;
 use presyn::source::tracer::Exit;
 use std::collections::BTreeSet;
@@ -11,7 +13,7 @@ use std::process::Command;
 
 const TCP: SocketKind = SocketKind {
     family: SocketFamily::Inet,
-    style: SocketStyle::Stream,
+    style: SocketType::Stream,
 };
 
 fn note(op: &Op) -> &FdNote {
@@ -71,7 +73,10 @@ fn curl_connects() {
     assert_eq!((seen.peer, seen.socket), (Some(address.into()), Some(TCP)));
     assert!(seen.exact && seen.identity.is_some() && seen.netns.is_some());
     assert_eq!(connects[0].task.comm.as_deref(), Some("curl"));
-    assert_eq!(connects[0].outcome, Outcome::Failed("EINPROGRESS".into()));
+    assert_eq!(
+        connects[0].outcome,
+        CallOutcome::Failed("EINPROGRESS".into())
+    );
     run.assert_lives_are_whole();
 }
 
@@ -104,7 +109,11 @@ fn sixty_four_threads_connect_at_once() {
         assert_eq!(tasks.len(), 64);
         let sockets: BTreeSet<_> = connects.iter().map(|c| note(&c.op).identity).collect();
         assert_eq!(sockets.len(), 64);
-        assert!(connects.iter().all(|c| c.outcome == Outcome::Returned(0)));
+        assert!(
+            connects
+                .iter()
+                .all(|c| c.outcome == CallOutcome::Returned(0))
+        );
         run.assert_lives_are_whole();
     }
 }
@@ -141,7 +150,7 @@ fn refused_and_unreadable_connects_are_told() {
     assert_eq!(run.ended.exit, Exit::Code(0));
     let calls: Vec<_> = run.calls().map(|(_, call)| call).collect();
     let failed = |error: &str| {
-        let outcome = Outcome::Failed(error.into());
+        let outcome = CallOutcome::Failed(error.into());
         calls.iter().find(|c| c.outcome == outcome)
     };
     let unreadable = failed("EFAULT").unwrap();
@@ -181,7 +190,7 @@ fn killed_in_mid_call() {
     assert_eq!(run.ended.exit, Exit::Code(0));
     let (_, unfinished) = run
         .calls()
-        .find(|(_, call)| call.outcome == Outcome::Unknown)
+        .find(|(_, call)| call.outcome == CallOutcome::Unknown)
         .unwrap();
     assert!(matches!(unfinished.op, Op::Connect { .. }) && unfinished.exited.is_none());
     // While it waited it was there to see, with its local end.
@@ -189,7 +198,7 @@ fn killed_in_mid_call() {
     assert!(note(&waiting.op).local.is_some_and(|l| l.port != 0));
     assert_eq!(note(&unfinished.op).local, note(&waiting.op).local);
     let death = run.lives().find(|(task, change)| {
-        task.tid == unfinished.task.tid && *change == &Change::Killed("SIGKILL".to_owned())
+        task.tid == unfinished.task.tid && *change == &LifecycleChange::Killed("SIGKILL".to_owned())
     });
     assert!(death.is_some());
 }
@@ -339,9 +348,9 @@ fn afterwards(run: &Run, to: SocketAddr) -> Vec<String> {
     told
 }
 
-fn errno(outcome: &Outcome) -> &str {
+fn errno(outcome: &CallOutcome) -> &str {
     match outcome {
-        Outcome::Failed(error) => error,
+        CallOutcome::Failed(error) => error,
         _ => "0",
     }
 }

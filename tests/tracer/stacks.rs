@@ -1,8 +1,8 @@
 //! Stacks: each follows its call, also over forks, threads and execs; hostile files do not stop the run.
 
 use crate::support::{Run, have, launch, try_run};
-use presyn::event::stack::End;
-use presyn::event::{Op, Stack, What};
+use presyn::event::stack::StackEnd;
+use presyn::event::{EventKind, Op, Stack};
 use presyn::source::tracer::Exit;
 use std::path::Path;
 
@@ -17,13 +17,13 @@ fn run(command: &[&str]) -> Run {
 /// The stack of each call to connect, which must follow it.
 fn connects(run: &Run) -> Vec<(u16, &Stack)> {
     let pairs = run.events.windows(2).filter_map(|pair| {
-        let What::Call(call) = &pair[0].what else {
+        let EventKind::Call(call) = &pair[0].what else {
             return None;
         };
         let Op::Connect { to, .. } = &call.op else {
             return None;
         };
-        let What::Stack(stack) = &pair[1].what else {
+        let EventKind::Stack(stack) = &pair[1].what else {
             panic!("no stack follows {:?}", pair[0]);
         };
         assert_eq!(pair[0].at, pair[1].at);
@@ -65,7 +65,7 @@ os.wait()
     for (_, stack) in connects {
         assert_eq!(innermost(stack), "connect");
         assert!(stack.frames.len() > 4, "{stack:#?}");
-        assert_eq!(stack.end, End::Outermost, "{stack:#?}");
+        assert_eq!(stack.end, StackEnd::Outermost, "{stack:#?}");
     }
 }
 
@@ -85,5 +85,5 @@ fn endless_unwind_information_ends_the_stack() {
     let run = run(&[program.to_str().unwrap()]);
     let (port, stack) = connects(&run)[0];
     assert_eq!((port, innermost(stack)), (9, "ask"));
-    assert_eq!((stack.frames.len(), stack.end), (1, End::Lost));
+    assert_eq!((stack.frames.len(), stack.end), (1, StackEnd::Lost));
 }

@@ -1,6 +1,6 @@
 //! Running commands under the tracer, with a limit on time.
 
-use presyn::event::{Call, Change, Event, Op, Task, What};
+use presyn::event::{Call, Event, EventKind, LifecycleChange, Op, Task};
 use presyn::source::tracer::{
     Ended, Exit, Gains, Launch, Next, Observer, OpenCall, Tick, TracerError,
 };
@@ -101,14 +101,14 @@ pub fn python(script: &str) -> Run {
 impl Run {
     pub fn calls(&self) -> impl Iterator<Item = (&Event, &Call)> {
         self.events.iter().filter_map(|event| match &event.what {
-            What::Call(call) => Some((event, &**call)),
+            EventKind::Call(call) => Some((event, &**call)),
             _ => None,
         })
     }
 
-    pub fn lives(&self) -> impl Iterator<Item = (&Task, &Change)> {
+    pub fn lives(&self) -> impl Iterator<Item = (&Task, &LifecycleChange)> {
         self.events.iter().filter_map(|event| match &event.what {
-            What::Life(life) => Some((&life.task, &life.change)),
+            EventKind::Life(life) => Some((&life.task, &life.change)),
             _ => None,
         })
     }
@@ -125,9 +125,13 @@ impl Run {
     /// Every task that was born ended, and nothing happened to it after that.
     pub fn assert_lives_are_whole(&self) {
         for (task, change) in self.lives() {
-            if matches!(change, Change::Born { .. }) {
+            if matches!(change, LifecycleChange::Forked { .. }) {
                 let ends = self.lives().filter(|(other, change)| {
-                    other.tid == task.tid && matches!(change, Change::Exited(_) | Change::Killed(_))
+                    other.tid == task.tid
+                        && matches!(
+                            change,
+                            LifecycleChange::Exited(_) | LifecycleChange::Killed(_)
+                        )
                 });
                 assert!(ends.count() >= 1, "{task:?} was never told to end");
             }

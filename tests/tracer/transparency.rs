@@ -1,7 +1,7 @@
 //! A traced program must not notice, and neither must its parent.
 
 use crate::support::{have, launch, python, run, try_run};
-use presyn::event::{Change, Op};
+use presyn::event::{LifecycleChange, Op};
 use presyn::source::tracer::{Exit, TracerError};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -92,7 +92,7 @@ fn stops_and_continues_are_seen_by_the_parent() {
     assert_eq!(run.ended.exit, Exit::Code(0));
     assert!(
         run.lives()
-            .any(|(_, change)| *change == Change::Killed("SIGTERM".to_owned()))
+            .any(|(_, change)| *change == LifecycleChange::Killed("SIGTERM".to_owned()))
     );
 }
 
@@ -114,7 +114,7 @@ fn vfork_and_exec() {
     let child = execs.last().unwrap();
     assert_ne!(Some(*child), root);
     let born = run.lives().find(|(task, _)| task.pid == Some(*child));
-    let expected = Change::Born {
+    let expected = LifecycleChange::Forked {
         parent: root,
         thread: Some(false),
     };

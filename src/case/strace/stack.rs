@@ -1,6 +1,6 @@
 //! Stacks as `strace -k` prints them.
 
-use crate::event::stack::{End, Stack};
+use crate::event::stack::{Stack, StackEnd};
 use crate::render::safe::escape;
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ pub fn write(stack: &Stack, out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(out, ") [0x{:x}]", frame.address)?;
     }
-    if let End::Generated { address } = stack.end {
+    if let StackEnd::Generated { address } = stack.end {
         writeln!(out, " > unexpected_backtracing_error [0x{address:x}]")?;
     }
     Ok(())
@@ -23,7 +23,7 @@ pub fn write(stack: &Stack, out: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::decode::strace::Reader;
-    use crate::event::What;
+    use crate::event::EventKind;
     use crate::event::stack::Frame;
 
     #[test]
@@ -41,7 +41,7 @@ mod tests {
                 frame(None, "/usr/bin/getent"),
                 frame(Some("operator+(A<int>, B)"), "[vdso]"),
             ],
-            end: End::Generated { address: 0x7f00 },
+            end: StackEnd::Generated { address: 0x7f00 },
         };
         let mut log = b"connect(3, {sa_family=AF_UNIX, sun_path=\"/run/x\"}, 110) = 0\n".to_vec();
         write(&stack, &mut log).unwrap();
@@ -52,7 +52,7 @@ mod tests {
         }
         reader.finish("log", &mut |e| read.push(e));
         let found = read.iter().find_map(|e| match &e.what {
-            What::Stack(stack) => Some(stack),
+            EventKind::Stack(stack) => Some(stack),
             _ => None,
         });
         assert_eq!(**found.unwrap(), stack);
@@ -68,7 +68,7 @@ mod tests {
         };
         let stack = Stack {
             frames: vec![frame],
-            end: End::Outermost,
+            end: StackEnd::Outermost,
         };
         let mut log = Vec::new();
         write(&stack, &mut log).unwrap();

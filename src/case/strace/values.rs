@@ -2,14 +2,14 @@
 
 use crate::decode::dns::framing;
 use crate::event::dns::Message as Dns;
-use crate::event::{Address, Fd, Message, SocketFamily, SocketStyle};
+use crate::event::{Address, Fd, SocketFamily, SocketType, Transfer};
 use crate::flow::Endpoint;
 
 /// The DNS messages of a payload, built again from what is kept of them: header and question; over TCP each with
 /// its length before it (RFC 1035 section 4.2.2).
-pub(super) fn payload(fd: &Fd, message: &Message) -> String {
+pub(super) fn payload(fd: &Fd, message: &Transfer) -> String {
     let kind = fd.note.as_ref().and_then(|n| n.socket);
-    let is_stream = kind.is_some_and(|k| k.style == SocketStyle::Stream);
+    let is_stream = kind.is_some_and(|k| k.style == SocketType::Stream);
     let mut bytes = Vec::new();
     for dns in &message.dns {
         let whole = wire(dns);
@@ -84,14 +84,14 @@ pub(super) fn descriptor(fd: &Fd) -> String {
         .flatten()
         .any(|e| e.ip.is_ipv6());
     let kind = match note.socket.map(|k| (k.family, k.style)) {
-        Some((SocketFamily::Inet, SocketStyle::Stream)) => {
+        Some((SocketFamily::Inet, SocketType::Stream)) => {
             if v6 {
                 "TCPv6"
             } else {
                 "TCP"
             }
         }
-        Some((SocketFamily::Inet, SocketStyle::Datagram)) => {
+        Some((SocketFamily::Inet, SocketType::Datagram)) => {
             if v6 {
                 "UDPv6"
             } else {
@@ -119,11 +119,11 @@ pub(super) fn family(family: SocketFamily) -> &'static str {
     }
 }
 
-pub(super) fn style(style: SocketStyle) -> &'static str {
+pub(super) fn style(style: SocketType) -> &'static str {
     match style {
-        SocketStyle::Stream => "SOCK_STREAM",
-        SocketStyle::Datagram => "SOCK_DGRAM",
-        SocketStyle::Other | SocketStyle::Unknown => "SOCK_RAW",
+        SocketType::Stream => "SOCK_STREAM",
+        SocketType::Datagram => "SOCK_DGRAM",
+        SocketType::Other | SocketType::Unknown => "SOCK_RAW",
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Own here: the exact length that a capture cut away, and what a packet's first bytes rule out.
 
-use crate::decode::fragment::{Fragment, Key};
+use crate::decode::fragment::{DatagramKey, Fragment};
 use etherparse::{
     IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, Ipv6FragmentHeaderSlice, LaxIpSlice,
     LaxIpv4Slice, LaxIpv6Slice, ip_number,
@@ -103,7 +103,7 @@ fn read_v6<'a>(data: &'a [u8], ip: &LaxIpv6Slice<'a>, broken: bool) -> Option<Ip
         // What follows in a later part is data, whatever it looks like.
         packet.protocol = part.next_header().0;
         packet.payload = captured.get(at..)?;
-        let key = Key {
+        let key = DatagramKey {
             // Fragments of one datagram may disagree here: the header after the first decides
             // (RFC 8200 section 4.5).
             protocol: ip_number::IPV6_FRAG.0,
@@ -148,8 +148,8 @@ fn fragment_header<'a>(ip: &LaxIpv6Slice<'a>) -> Option<(Ipv6FragmentHeaderSlice
 }
 
 impl<'a> IpPacket<'a> {
-    fn key(&self, id: u32) -> Key {
-        Key {
+    fn key(&self, id: u32) -> DatagramKey {
+        DatagramKey {
             src: self.src,
             dst: self.dst,
             id,

@@ -26,7 +26,7 @@ pub(super) enum Layer<'a> {
 
 /// A frame without its link header, and the interface that header names.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opened<'a> {
+pub(super) struct LinkPayload<'a> {
     pub layer: Layer<'a>,
     pub interface: Option<u32>,
 }
@@ -49,7 +49,7 @@ mod ethertype {
 }
 
 /// Removes the link header; `None` for a link type that presyn does not know.
-pub(super) fn open(link: i32, data: &[u8]) -> Option<Opened<'_>> {
+pub(super) fn open(link: i32, data: &[u8]) -> Option<LinkPayload<'_>> {
     let layer = match link {
         1 => Layer::Ethernet(data),
         0 | 108 => family(data).unwrap_or(Layer::Broken),
@@ -67,7 +67,7 @@ pub(super) fn open(link: i32, data: &[u8]) -> Option<Opened<'_>> {
         192 => return ppi(data),
         239 => nflog(data).unwrap_or(Layer::Broken),
         276 => {
-            return Some(Opened {
+            return Some(LinkPayload {
                 layer: ethertype_at(data, 0, 20),
                 interface: data
                     .get(4..8)?
@@ -77,7 +77,7 @@ pub(super) fn open(link: i32, data: &[u8]) -> Option<Opened<'_>> {
         }
         _ => return None,
     };
-    Some(Opened {
+    Some(LinkPayload {
         layer,
         interface: None,
     })
@@ -220,7 +220,7 @@ fn wlan(data: &[u8]) -> Option<Layer<'_>> {
 }
 
 /// Apple's PKTAP: a header of its own in little-endian order, then a frame of the link type it names.
-fn pktap(data: &[u8]) -> Option<Opened<'_>> {
+fn pktap(data: &[u8]) -> Option<LinkPayload<'_>> {
     let field =
         |at: usize| -> Option<u32> { Some(u32::from_le_bytes(*data.get(at..)?.first_chunk()?)) };
     let header = || {
@@ -232,7 +232,7 @@ fn pktap(data: &[u8]) -> Option<Opened<'_>> {
     };
     match header() {
         Some((link, frame)) => open(link, frame),
-        None => Some(Opened {
+        None => Some(LinkPayload {
             layer: Layer::Broken,
             interface: None,
         }),
@@ -249,7 +249,7 @@ fn fddi(data: &[u8]) -> Layer<'_> {
 }
 
 /// PPI: a header of its own in little-endian order, then a frame of the link type it names.
-fn ppi(data: &[u8]) -> Option<Opened<'_>> {
+fn ppi(data: &[u8]) -> Option<LinkPayload<'_>> {
     let header = || {
         let length = u16::from_le_bytes(*data.get(2..)?.first_chunk()?);
         let link = u32::from_le_bytes(*data.get(4..)?.first_chunk()?);
@@ -260,7 +260,7 @@ fn ppi(data: &[u8]) -> Option<Opened<'_>> {
     };
     match header() {
         Some((link, frame)) => open(link, frame),
-        None => Some(Opened {
+        None => Some(LinkPayload {
             layer: Layer::Broken,
             interface: None,
         }),

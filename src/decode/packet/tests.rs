@@ -48,8 +48,8 @@ fn ethernet(kind: u16, rest: &[u8]) -> Vec<u8> {
     [&[2; 12], &kind.to_be_bytes()[..], rest].concat()
 }
 
-fn frame(link: LinkType, data: &[u8], micros: i64) -> Frame<'_> {
-    Frame {
+fn frame(link: LinkType, data: &[u8], micros: i64) -> RawFrame<'_> {
+    RawFrame {
         at: Timestamp(0) + Span::micros(micros),
         link,
         interface: None,

@@ -1,10 +1,10 @@
 //! One complete call, name, arguments and result, to an [`Op`].
 
-use super::outcome::{self, Ending};
+use super::outcome::{self, CallEnd};
 use super::{address, descriptor, lex, payload, wait};
 use crate::event::{
-    Address, Fd, FdNote, Message, Op, Outcome, PayloadLayout, SocketFamily, SocketKind,
-    SocketStyle, Syscall,
+    Address, CallOutcome, Fd, FdNote, Op, PayloadLayout, SocketFamily, SocketKind, SocketType,
+    Syscall, Transfer,
 };
 use crate::time::Span;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Parsed {
     /// What it asked; `None` when that does not matter, or its arguments were not shown.
     pub op: Option<Op>,
     /// What it returned.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     /// How long it took (`-T`).
     pub lasted: Option<Span>,
 }
@@ -46,12 +46,12 @@ pub fn read_open(syscall: Syscall, args: &[u8]) -> Parsed {
     let list = lex::list(args, b')');
     Parsed {
         op: op(syscall, &list.items, None),
-        outcome: Outcome::Unknown,
+        outcome: CallOutcome::Unknown,
         lasted: None,
     }
 }
 
-fn op(syscall: Syscall, items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
+fn op(syscall: Syscall, items: &[&[u8]], ending: Option<&CallEnd>) -> Option<Op> {
     let item = |at: usize| items.get(at).copied().unwrap_or_default();
     let value = ending.and_then(|e| e.outcome.value());
     let result = ending.map_or(&b""[..], |e| e.text);
@@ -140,7 +140,7 @@ fn op(syscall: Syscall, items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> 
 }
 
 /// `socketcall(SYS_CONNECT, [3, {…}, 16])`
-fn socketcall(items: &[&[u8]], ending: Option<&Ending>) -> Option<Op> {
+fn socketcall(items: &[&[u8]], ending: Option<&CallEnd>) -> Option<Op> {
     let name = items.first()?.strip_prefix(b"SYS_")?.to_ascii_lowercase();
     let syscall = Syscall::named(&name);
     if syscall == Syscall::SocketCall {
@@ -168,13 +168,13 @@ fn socket_kind(family: &[u8], style: &[u8]) -> SocketKind {
 
 /// `SOCK_DGRAM|SOCK_CLOEXEC`, or the number: its low four bits are the type (`SOCK_TYPE_MASK`, Linux
 /// `include/linux/net.h`).
-fn socket_style(text: &[u8]) -> SocketStyle {
+fn socket_style(text: &[u8]) -> SocketType {
     let first = text.split(|b| *b == b'|').next().unwrap_or_default();
     match (first, lex::number(first).map(|n| n.0 & 15)) {
-        (b"SOCK_STREAM", _) | (_, Some(1)) => SocketStyle::Stream,
-        (b"SOCK_DGRAM", _) | (_, Some(2)) => SocketStyle::Datagram,
-        (b"", _) => SocketStyle::Unknown,
-        _ => SocketStyle::Other,
+        (b"SOCK_STREAM", _) | (_, Some(1)) => SocketType::Stream,
+        (b"SOCK_DGRAM", _) | (_, Some(2)) => SocketType::Datagram,
+        (b"", _) => SocketType::Unknown,
+        _ => SocketType::Other,
     }
 }
 
@@ -184,7 +184,7 @@ fn option(fd: Fd, level: &[u8], name: &[u8], value: &[u8]) -> Option<Op> {
     }
     let value = value.strip_prefix(b"[").and_then(|v| v.strip_suffix(b"]"));
     match name {
-        b"SO_TYPE" | b"3" | b"0x3" => Some(Op::SocketStyleIs {
+        b"SO_TYPE" | b"3" | b"0x3" => Some(Op::SocketTypeIs {
             fd,
             style: socket_style(value?),
         }),
@@ -215,15 +215,15 @@ fn clone(items: &[&[u8]]) -> Op {
 }
 
 /// What the descriptor says about its payload: the socket's style, and whether DNS may be in it.
-fn payload_hints(fd: &Fd) -> (SocketStyle, bool) {
+fn payload_hints(fd: &Fd) -> (SocketType, bool) {
     match fd.note.as_deref() {
         Some(FdNote {
             not_a_socket: true, ..
-        }) => (SocketStyle::Unknown, false),
+        }) => (SocketType::Unknown, false),
         Some(FdNote {
             socket: Some(kind), ..
         }) => (kind.style, kind.family == SocketFamily::Inet),
-        _ => (SocketStyle::Unknown, true),
+        _ => (SocketType::Unknown, true),
     }
 }
 
@@ -240,7 +240,7 @@ fn accepted(mut new: Fd, address: &[u8]) -> Fd {
     new
 }
 
-fn send(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, ending: Option<&Ending>) -> Op {
+fn send(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, ending: Option<&CallEnd>) -> Op {
     let item = |at: usize| items.get(at).copied().unwrap_or_default();
     let value = ending.and_then(|e| e.outcome.value());
     let (style, dns) = payload_hints(&fd);
@@ -261,7 +261,7 @@ fn send(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, ending: Option<&Endi
                 (address::read(item(4)), bytes)
             }
         };
-        messages.push(Message {
+        messages.push(Transfer {
             local: bytes.local(true),
             ..bytes.message(name.as_ref(), value.is_some(), style, dns)
         });
@@ -284,7 +284,7 @@ fn family_note(address: &Address) -> Option<Arc<FdNote>> {
     Some(Arc::new(FdNote {
         socket: Some(SocketKind {
             family,
-            style: SocketStyle::Unknown,
+            style: SocketType::Unknown,
         }),
         ..FdNote::default()
     }))
@@ -293,7 +293,7 @@ fn family_note(address: &Address) -> Option<Arc<FdNote>> {
 fn receive(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, value: Option<i64>) -> Op {
     let item = |at: usize| items.get(at).copied().unwrap_or_default();
     let (style, dns) = payload_hints(&fd);
-    let mut messages: Vec<Message> = Vec::new();
+    let mut messages: Vec<Transfer> = Vec::new();
     let mut names = None;
     // What did not come was not received: failed calls and the end of a stream have no message.
     let count = value.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0);
@@ -312,7 +312,7 @@ fn receive(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, value: Option<i64
                 _ => (address::read(item(4)), payload::single(item(1), None)),
             };
             bytes.set_length(Some(count));
-            messages.push(Message {
+            messages.push(Transfer {
                 local: bytes.local(false),
                 ..bytes.message(name.as_ref(), true, style, dns)
             });

@@ -3,8 +3,8 @@
 //!
 //! Whoever stamps a line does so when it is complete: such a time is that of the call's end.
 
-use super::clock::{self, Reading};
-use super::glued;
+use super::clock::{self, TimeReading};
+use super::interleaved;
 use super::prefix::{self, Body, Lead};
 
 /// How many things may stand in front of a line, and how long one of them may be.
@@ -51,7 +51,7 @@ fn find(text: &[u8]) -> Option<(Lead<'_>, Body<'_>, bool)> {
     for part in 0..MAX_PARTS {
         if part > 0
             && let Some((mut lead, body)) = prefix::line(rest)
-            && glued::is_carried(&body, words)
+            && interleaved::is_carried(&body, words)
         {
             if lead.time.is_none() && lead.relative.is_none() && stamp.is_some() {
                 lead.time = stamp;
@@ -67,7 +67,7 @@ fn find(text: &[u8]) -> Option<(Lead<'_>, Body<'_>, bool)> {
 /// The text behind the first thing in front. A stamp is noted, and that there were words.
 fn without_part<'a>(
     text: &'a [u8],
-    stamp: &mut Option<Reading>,
+    stamp: &mut Option<TimeReading>,
     words: &mut bool,
 ) -> Option<&'a [u8]> {
     let bare = text.trim_ascii_start();
@@ -103,7 +103,9 @@ fn without_part<'a>(
     let behind_colon = (0..end)
         .filter(|at| matches!(word[*at], b':' | b'-'))
         .map(|at| &text[at + 1..])
-        .find(|rest| prefix::line(rest).is_some_and(|(_, body)| glued::is_carried(&body, true)));
+        .find(|rest| {
+            prefix::line(rest).is_some_and(|(_, body)| interleaved::is_carried(&body, true))
+        });
     match behind_colon {
         Some(rest) => Some(rest),
         None if word.contains(&b'(') => None,
@@ -112,7 +114,7 @@ fn without_part<'a>(
 }
 
 /// A stamp that ends at a blank, and what follows it.
-fn stamped(text: &[u8]) -> Option<(Reading, &[u8])> {
+fn stamped(text: &[u8]) -> Option<(TimeReading, &[u8])> {
     let (reading, rest) = stamped_alone(text)?;
     rest.first()?
         .is_ascii_whitespace()
@@ -121,7 +123,7 @@ fn stamped(text: &[u8]) -> Option<(Reading, &[u8])> {
 
 /// `13:55:25.123`, `2026-07-01T13:55:25Z`, `1795337549.7`, `Jul  1 13:55:25`, `Wed Jul  1 13:55:25 2026`, with a comma for
 /// the point perhaps.
-fn stamped_alone(text: &[u8]) -> Option<(Reading, &[u8])> {
+fn stamped_alone(text: &[u8]) -> Option<(TimeReading, &[u8])> {
     if let Some((reading, rest)) = clock::read_any(text) {
         return Some((reading, rest));
     }

@@ -14,7 +14,7 @@ const HALF_DAY: i64 = DAY / 2;
 
 /// One time as it stands on a line, in nanoseconds, with its least step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum TimeReading {
     /// Since the epoch (`-ttt`).
     Epoch {
         /// Nanoseconds.
@@ -46,15 +46,15 @@ pub enum Reading {
 }
 
 /// Reads a time at the beginning of the text; it must end at a blank or a bracket.
-pub fn read(text: &[u8]) -> Option<(Reading, &[u8])> {
+pub fn read(text: &[u8]) -> Option<(TimeReading, &[u8])> {
     let (reading, rest) = parse(text)?;
     matches!(rest.first(), Some(b' ' | b')')).then_some((reading, rest))
 }
 
 /// Reads an absolute time at the beginning of the text, whatever follows it. A comma may stand for the point.
-pub fn read_any(text: &[u8]) -> Option<(Reading, &[u8])> {
+pub fn read_any(text: &[u8]) -> Option<(TimeReading, &[u8])> {
     let (reading, rest) = parse(text)?;
-    if matches!(reading, Reading::Relative { .. }) {
+    if matches!(reading, TimeReading::Relative { .. }) {
         return None;
     }
     let fraction = rest.strip_prefix(b",").map(|rest| {
@@ -64,12 +64,12 @@ pub fn read_any(text: &[u8]) -> Option<(Reading, &[u8])> {
     Some((reading, fraction.unwrap_or(rest)))
 }
 
-fn parse(text: &[u8]) -> Option<(Reading, &[u8])> {
+fn parse(text: &[u8]) -> Option<(TimeReading, &[u8])> {
     let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
     match text.get(digits) {
         Some(b':') if digits == 2 => {
             let (nanos, step, rest) = time_of_day(text)?;
-            Some((Reading::Day { nanos, step }, rest))
+            Some((TimeReading::Day { nanos, step }, rest))
         }
         Some(b'-') if digits == 4 => dated(text),
         _ if (1..=12).contains(&digits) => {
@@ -77,9 +77,9 @@ fn parse(text: &[u8]) -> Option<(Reading, &[u8])> {
             let (fraction, step, rest) = fraction(&text[digits..]);
             let nanos = seconds.checked_mul(SECOND)?.checked_add(fraction)?;
             let reading = if seconds >= LEAST_EPOCH {
-                Reading::Epoch { nanos, step }
+                TimeReading::Epoch { nanos, step }
             } else {
-                Reading::Relative { nanos, step }
+                TimeReading::Relative { nanos, step }
             };
             Some((reading, rest))
         }
@@ -88,7 +88,7 @@ fn parse(text: &[u8]) -> Option<(Reading, &[u8])> {
 }
 
 /// `2026-11-22T10:45:24.5`, with a blank instead of the T, with `Z` or `+01:00` behind it.
-fn dated(text: &[u8]) -> Option<(Reading, &[u8])> {
+fn dated(text: &[u8]) -> Option<(TimeReading, &[u8])> {
     let date = text.get(..11)?;
     if date[7] != b'-' || !matches!(date[10], b'T' | b' ') {
         return None;
@@ -97,19 +97,19 @@ fn dated(text: &[u8]) -> Option<(Reading, &[u8])> {
     let (time, step, rest) = time_of_day(&text[11..])?;
     let nanos = days.checked_mul(DAY)?.checked_add(time)?;
     if let Some(rest) = rest.strip_prefix(b"Z") {
-        return Some((Reading::Epoch { nanos, step }, rest));
+        return Some((TimeReading::Epoch { nanos, step }, rest));
     }
     let sign = match rest.first() {
         Some(b'+') => 1,
         Some(b'-') => -1,
-        _ => return Some((Reading::Date { nanos, step }, rest)),
+        _ => return Some((TimeReading::Date { nanos, step }, rest)),
     };
     let hours = int(rest.get(1..3)?)?;
     let rest = &rest[3..];
     let rest = rest.strip_prefix(b":").unwrap_or(rest);
     let minutes = int(rest.get(..2)?)?;
     let nanos = nanos - sign * (hours * 60 + minutes) * 60 * SECOND;
-    Some((Reading::Epoch { nanos, step }, &rest[2..]))
+    Some((TimeReading::Epoch { nanos, step }, &rest[2..]))
 }
 
 /// Days from 1970-01-01 in the proleptic Gregorian calendar; years 1970 to 2200 only.
@@ -177,9 +177,9 @@ fn int(text: &[u8]) -> Option<i64> {
 
 /// Turns the readings of a log, line by line, into one running time.
 #[derive(Debug, Default)]
-pub struct Clock {
+pub struct LogClock {
     /// The kind and least step of the first absolute reading.
-    style: Option<Reading>,
+    style: Option<TimeReading>,
     relative: Option<i64>,
     /// The latest time given out.
     last: i64,
@@ -197,12 +197,12 @@ pub struct Clock {
     intervals: bool,
 }
 
-impl Clock {
+impl LogClock {
     /// The time of a line. A line without one happened no earlier than the line before it; in a log
     /// without any, the time is the line's number.
     pub fn at(
         &mut self,
-        time: Option<Reading>,
+        time: Option<TimeReading>,
         relative: Option<(i64, i64)>,
         line: u64,
     ) -> Timestamp {
@@ -214,10 +214,10 @@ impl Clock {
             Some(reading) => {
                 self.style.get_or_insert(reading);
                 match reading {
-                    Reading::Day { nanos, .. } => self.of_day(nanos),
-                    Reading::Epoch { nanos, .. }
-                    | Reading::Date { nanos, .. }
-                    | Reading::Relative { nanos, .. } => nanos,
+                    TimeReading::Day { nanos, .. } => self.of_day(nanos),
+                    TimeReading::Epoch { nanos, .. }
+                    | TimeReading::Date { nanos, .. }
+                    | TimeReading::Relative { nanos, .. } => nanos,
                 }
             }
             None if relative.is_some() && self.style.is_none() => self.sum,
@@ -273,19 +273,19 @@ impl Clock {
     /// What the times mean, for [`crate::input::TraceFacts`].
     pub fn meaning(&self) -> TraceClock {
         match self.style {
-            Some(Reading::Epoch { step, .. }) => TraceClock::Epoch {
+            Some(TimeReading::Epoch { step, .. }) => TraceClock::Epoch {
                 resolution: Span(step),
             },
-            Some(Reading::Day { step, .. }) if self.intervals => TraceClock::Relative {
+            Some(TimeReading::Day { step, .. }) if self.intervals => TraceClock::Relative {
                 resolution: Span(step),
             },
-            Some(Reading::Day { step, .. }) => TraceClock::TimeOfDay {
+            Some(TimeReading::Day { step, .. }) => TraceClock::TimeOfDay {
                 resolution: Span(step),
             },
-            Some(Reading::Date { step, .. }) => TraceClock::LocalDate {
+            Some(TimeReading::Date { step, .. }) => TraceClock::LocalDate {
                 resolution: Span(step),
             },
-            Some(Reading::Relative { step, .. }) => TraceClock::Relative {
+            Some(TimeReading::Relative { step, .. }) => TraceClock::Relative {
                 resolution: Span(step),
             },
             None => match self.relative {
@@ -301,12 +301,12 @@ impl Clock {
     pub fn options(&self) -> String {
         let mut options = Vec::new();
         match self.style {
-            Some(Reading::Epoch { .. }) => options.push("-ttt"),
-            Some(Reading::Day { .. }) if self.intervals => options.push("(stamped by ts -i)"),
-            Some(Reading::Day { step: SECOND, .. }) => options.push("-t"),
-            Some(Reading::Day { .. }) => options.push("-tt"),
-            Some(Reading::Date { .. }) => options.push("(local dates)"),
-            Some(Reading::Relative { .. }) | None => {}
+            Some(TimeReading::Epoch { .. }) => options.push("-ttt"),
+            Some(TimeReading::Day { .. }) if self.intervals => options.push("(stamped by ts -i)"),
+            Some(TimeReading::Day { step: SECOND, .. }) => options.push("-t"),
+            Some(TimeReading::Day { .. }) => options.push("-tt"),
+            Some(TimeReading::Date { .. }) => options.push("(local dates)"),
+            Some(TimeReading::Relative { .. }) | None => {}
         }
         if self.relative.is_some() {
             options.push("-r");
@@ -319,14 +319,14 @@ impl Clock {
 mod tests {
     use super::*;
 
-    fn nanos(text: &str) -> Option<Reading> {
+    fn nanos(text: &str) -> Option<TimeReading> {
         read(text.as_bytes()).map(|(reading, _)| reading)
     }
 
     #[test]
     fn stamps_that_return_to_zero_are_intervals() {
         let times = |texts: &[&str]| -> (Vec<i64>, bool) {
-            let mut clock = Clock::default();
+            let mut clock = LogClock::default();
             let at = |text: &&str| clock.at(nanos(&format!("{text} ")), None, 0).0 / SECOND;
             let seconds = texts.iter().map(at).collect();
             (
@@ -345,17 +345,17 @@ mod tests {
 
     #[test]
     fn readings() {
-        let day = Reading::Day {
+        let day = TimeReading::Day {
             nanos: 3_723 * SECOND + 500_000_000,
             step: 1_000,
         };
         assert_eq!(nanos("01:02:03.500000 "), Some(day));
-        let epoch = Reading::Epoch {
+        let epoch = TimeReading::Epoch {
             nanos: 1_795_337_549 * SECOND + 7,
             step: 1,
         };
         assert_eq!(nanos("1795337549.000000007 "), Some(epoch));
-        let relative = Reading::Relative {
+        let relative = TimeReading::Relative {
             nanos: 71_000,
             step: 1_000,
         };
@@ -364,21 +364,21 @@ mod tests {
         let at = 1_795_344_324 * SECOND;
         assert_eq!(
             nanos("2026-11-22T10:45:24 "),
-            Some(Reading::Date {
+            Some(TimeReading::Date {
                 nanos: at,
                 step: SECOND
             })
         );
         assert_eq!(
             nanos("2026-11-22 11:45:24+01:00 "),
-            Some(Reading::Epoch {
+            Some(TimeReading::Epoch {
                 nanos: at,
                 step: SECOND
             })
         );
         assert_eq!(
             nanos("2026-11-22T10:45:24Z "),
-            Some(Reading::Epoch {
+            Some(TimeReading::Epoch {
                 nanos: at,
                 step: SECOND
             })
@@ -396,9 +396,9 @@ mod tests {
 
     #[test]
     fn midnight_and_disorder() {
-        let mut clock = Clock::default();
+        let mut clock = LogClock::default();
         let mut at = |h: i64| {
-            let reading = Reading::Day {
+            let reading = TimeReading::Day {
                 nanos: h * SECOND,
                 step: SECOND,
             };
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn differences_are_summed() {
-        let mut clock = Clock::default();
+        let mut clock = LogClock::default();
         let seen: Vec<i64> = [0, 5, 7]
             .map(|n| clock.at(None, Some((n, 1000)), 1).0)
             .into();

@@ -1,7 +1,7 @@
 //! File descriptors and their annotations (`-y`, `-yy`).
 
 use super::lex;
-use crate::event::{Fd, FdNote, SocketFamily, SocketKind, SocketStyle};
+use crate::event::{Fd, FdNote, SocketFamily, SocketKind, SocketType};
 use crate::flow::Endpoint;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ fn note(text: &[u8]) -> FdNote {
 /// The socket kind that strace's protocol names stand for (its `socketutils.c`); `socket` says nothing.
 fn kind(name: &[u8]) -> Option<SocketKind> {
     use SocketFamily::{Inet, Netlink, Other as OtherFamily, Unix};
-    use SocketStyle::{Datagram, Other, Stream, Unknown};
+    use SocketType::{Datagram, Other, Stream, Unknown};
     let (family, style) = match name {
         b"socket" => return None,
         b"TCP" | b"TCPv6" | b"MPTCP" | b"MPTCPv6" | b"SMC" => (Inet, Stream),
@@ -188,7 +188,7 @@ mod tests {
             (udp.local, udp.peer),
             (end("10.0.1.10:39114"), end("10.0.1.93:53"))
         );
-        assert_eq!(udp.socket.unwrap().style, SocketStyle::Datagram);
+        assert_eq!(udp.socket.unwrap().style, SocketType::Datagram);
         assert_eq!(noted("3<UDP:[6406476]>").identity, Some(6_406_476));
         assert_eq!(noted("3<UDP:[0.0.0.0:53]>").local, end("0.0.0.0:53"));
         let v6 = noted("1<TCPv6:[[::ffff:1.2.3.4]:5->[::ffff:6.7.8.9]:10]>");

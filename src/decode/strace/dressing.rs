@@ -3,10 +3,10 @@
 //! What must be undone is judged once, from the beginning of a log; most logs are as strace wrote them and pay nothing.
 //! What another program put in front of a line is not judged here but line by line (`carried`).
 
-use super::glued::{self, Shape};
+use super::interleaved::{self, Shape};
 use super::prefix::{self, Body};
-use super::{call, carried, clock::Reading, lex};
-use crate::event::{Op, Outcome, Syscall};
+use super::{call, carried, clock::TimeReading, lex};
+use crate::event::{CallOutcome, Op, Syscall};
 use serde_json::{Map, Value};
 
 /// How many lines of the beginning are looked at.
@@ -75,19 +75,19 @@ pub struct Dressing {
     /// The times stand at the ends of the calls: a program stamped each line when it was complete.
     ends: bool,
     soft: Vec<u8>,
-    held: Option<Held>,
+    held: Option<HeldLine>,
 }
 
 /// A line that may go on.
 #[derive(Debug)]
-struct Held {
-    line: Line,
+struct HeldLine {
+    line: LogLine,
     full: bool,
 }
 
 /// A line as strace wrote it, or nearly.
 #[derive(Debug)]
-pub struct Line {
+pub struct LogLine {
     /// The number of its first line in the file.
     pub number: u64,
     /// Its text.
@@ -162,8 +162,8 @@ impl Dressing {
     }
 
     /// Takes the next line of the file; gives one that is complete, usually the same.
-    pub fn undo(&mut self, number: u64, text: &[u8]) -> Option<Line> {
-        let mut line = Line {
+    pub fn undo(&mut self, number: u64, text: &[u8]) -> Option<LogLine> {
+        let mut line = LogLine {
             number,
             text: text.to_vec(),
             ended: self.ends,
@@ -201,16 +201,16 @@ impl Dressing {
                 held.full = full;
                 None
             }
-            held => held.replace(Held { line, full }).map(|held| held.line),
+            held => held.replace(HeldLine { line, full }).map(|held| held.line),
         }
     }
 
     /// The last line.
-    pub fn finish(&mut self) -> Option<Line> {
+    pub fn finish(&mut self) -> Option<LogLine> {
         let soft = std::mem::take(&mut self.soft);
         let last = self.held.take().map(|held| held.line);
         last.or_else(|| {
-            (!soft.is_empty()).then_some(Line {
+            (!soft.is_empty()).then_some(LogLine {
                 number: 0,
                 text: soft,
                 ended: self.ends,
@@ -228,7 +228,7 @@ fn text_of(object: &Map<String, Value>) -> Option<&str> {
 }
 
 /// The line within an object of a log collector; its stamp serves where the line has no time.
-fn unpack(line: &mut Line) {
+fn unpack(line: &mut LogLine) {
     let Some(object) = object(&line.text) else {
         return;
     };
@@ -407,10 +407,10 @@ fn goes_on(before: &[u8], text: &[u8]) -> bool {
 /// by.
 fn stamps_end(lines: &[Vec<u8>]) -> bool {
     let nanos = |reading| match reading {
-        Reading::Epoch { nanos, .. } | Reading::Day { nanos, .. } | Reading::Date { nanos, .. } => {
-            Some(nanos)
-        }
-        Reading::Relative { .. } => None,
+        TimeReading::Epoch { nanos, .. }
+        | TimeReading::Day { nanos, .. }
+        | TimeReading::Date { nanos, .. } => Some(nanos),
+        TimeReading::Relative { .. } => None,
     };
     let mut calls: Vec<(i64, Option<u32>, Option<i64>)> = Vec::new();
     for line in lines {
@@ -425,7 +425,7 @@ fn stamps_end(lines: &[Vec<u8>]) -> bool {
             return false;
         }
         let waited = parsed.and_then(|parsed| match (parsed.op, parsed.outcome) {
-            (Some(Op::Wait { timeout, .. }), Outcome::Returned(0)) => timeout.map(|t| t.0),
+            (Some(Op::Wait { timeout, .. }), CallOutcome::Returned(0)) => timeout.map(|t| t.0),
             _ => None,
         });
         calls.push((at, lead.tid, waited));
@@ -455,7 +455,7 @@ pub fn is_log(sample: &[u8]) -> bool {
         lines.extend(dressing.undo(0, line));
     }
     lines.extend(dressing.finish());
-    lines.iter().any(|line| glued::is_line(&line.text))
+    lines.iter().any(|line| interleaved::is_line(&line.text))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What stands behind a call's arguments: ` = -1 EINPROGRESS (Operation now in progress) <0.000012>`.
 
 use super::lex;
-use crate::event::Outcome;
+use crate::event::CallOutcome;
 use crate::time::Span;
 use std::sync::Arc;
 
@@ -61,9 +61,9 @@ pub fn error_name(number: i64) -> Arc<str> {
 
 /// A call's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending<'a> {
+pub struct CallEnd<'a> {
     /// What it returned.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     /// The whole of the result, for those that say more: `1 ([{fd=3, revents=POLLIN}])`, `3<socket:[7]>`.
     pub text: &'a [u8],
     /// How long it took (`-T`).
@@ -71,7 +71,7 @@ pub struct Ending<'a> {
 }
 
 /// Reads what follows the closing bracket of the arguments; `None` when no result follows.
-pub fn read(rest: &[u8]) -> Option<Ending<'_>> {
+pub fn read(rest: &[u8]) -> Option<CallEnd<'_>> {
     let text = rest.trim_ascii_start().strip_prefix(b"=")?;
     if !matches!(text.first(), Some(b' ') | None) {
         return None;
@@ -82,37 +82,37 @@ pub fn read(rest: &[u8]) -> Option<Ending<'_>> {
         None => (text, None),
     };
     let outcome = outcome(text)?;
-    Some(Ending {
+    Some(CallEnd {
         outcome,
         text,
         lasted,
     })
 }
 
-fn outcome(text: &[u8]) -> Option<Outcome> {
+fn outcome(text: &[u8]) -> Option<CallOutcome> {
     if let Some(rest) = text.strip_prefix(b"?") {
         let rest = lex::trim(rest);
         return Some(match error_word(rest) {
-            Some(name) => Outcome::Failed(name),
-            None => Outcome::Unknown,
+            Some(name) => CallOutcome::Failed(name),
+            None => CallOutcome::Unknown,
         });
     }
     let (value, rest) = lex::number(text)?;
     if value >= 0 {
-        return Some(Outcome::Returned(value));
+        return Some(CallOutcome::Returned(value));
     }
     let rest = lex::trim(rest);
     if let Some(name) = error_word(rest) {
-        return Some(Outcome::Failed(name));
+        return Some(CallOutcome::Failed(name));
     }
     // `-1 (errno 115)`, `-1 errno=115`, or the kernel's own `-115`.
     if let Some(at) = lex::find(&rest[..rest.len().min(16)], b"errno") {
         let digits = rest[at + 5..].iter().position(u8::is_ascii_digit);
         if let Some((number, _)) = digits.and_then(|d| lex::number(&rest[at + 5 + d..])) {
-            return Some(Outcome::Failed(error_name(number)));
+            return Some(CallOutcome::Failed(error_name(number)));
         }
     }
-    Some(Outcome::Failed(match value {
+    Some(CallOutcome::Failed(match value {
         // Without a name: which error it was is not known.
         -1 => Arc::from("-1"),
         _ => error_name(value.saturating_neg()),
@@ -190,22 +190,22 @@ fn seconds(text: &[u8]) -> Option<Span> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> (Outcome, Option<Span>) {
+    fn parsed(text: &str) -> (CallOutcome, Option<Span>) {
         let ending = read(text.as_bytes()).unwrap();
         (ending.outcome, ending.lasted)
     }
 
-    fn failed(name: &str) -> Outcome {
-        Outcome::Failed(name.into())
+    fn failed(name: &str) -> CallOutcome {
+        CallOutcome::Failed(name.into())
     }
 
     #[test]
     fn results() {
         let rows = [
-            (" = 0", Outcome::Returned(0), None),
+            (" = 0", CallOutcome::Returned(0), None),
             (
                 "       = 0 <0.000012>",
-                Outcome::Returned(0),
+                CallOutcome::Returned(0),
                 Some(Span(12_000)),
             ),
             (
@@ -226,23 +226,23 @@ mod tests {
                 failed("ERESTARTSYS"),
                 None,
             ),
-            (" = ?", Outcome::Unknown, None),
+            (" = ?", CallOutcome::Unknown, None),
             (
                 " = 1 ([{fd=3, revents=POLLIN}]) <0.000011>",
-                Outcome::Returned(1),
+                CallOutcome::Returned(1),
                 Some(Span(11_000)),
             ),
             (
                 " = 4<socket:[13281477]> <0.000012>",
-                Outcome::Returned(4),
+                CallOutcome::Returned(4),
                 Some(Span(12_000)),
             ),
             (
                 " = 0 <0.000020>   # the culprit <here>",
-                Outcome::Returned(0),
+                CallOutcome::Returned(0),
                 Some(Span(20_000)),
             ),
-            (" = 0x7f00", Outcome::Returned(0x7f00), None),
+            (" = 0x7f00", CallOutcome::Returned(0x7f00), None),
         ];
         for (text, outcome, lasted) in rows {
             assert_eq!(parsed(text), (outcome, lasted), "{text}");

@@ -3,7 +3,7 @@
 use super::{address, lex};
 use crate::decode::dns::{framing, glimpse};
 use crate::decode::name_service;
-use crate::event::{Address, Local, Message, SocketStyle, dns};
+use crate::event::{Address, Local, SocketType, Transfer, dns};
 use crate::flow::{Endpoint, stand_in};
 
 /// How much of one buffer is decoded: the longest DNS message is 64 KiB (RFC 1035 section 4.2.2).
@@ -17,7 +17,7 @@ const HEADER: usize = 12;
 
 /// One buffer, perhaps gathered from several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Buffer {
+pub struct Payload {
     bytes: Vec<u8>,
     /// strace showed only a beginning of it.
     cut: bool,
@@ -26,25 +26,25 @@ pub struct Buffer {
 }
 
 /// `"…"...` with its length argument.
-pub fn single(value: &[u8], length: Option<&[u8]>) -> Buffer {
+pub fn single(value: &[u8], length: Option<&[u8]>) -> Payload {
     let length = length.and_then(unsigned);
     match lex::string(value, MAX_PAYLOAD) {
-        Some((bytes, cut)) => Buffer {
+        Some((bytes, cut)) => Payload {
             length: length.unwrap_or(bytes.len() as u64),
             bytes,
             cut,
         },
-        None => Buffer {
+        None => Payload {
             cut: true,
             length: length.unwrap_or(0),
-            ..Buffer::default()
+            ..Payload::default()
         },
     }
 }
 
 /// `[{iov_base="…", iov_len=29}, …]`, or the older `[{"…", 29}, …]`: one run of bytes.
-pub fn vector(value: &[u8]) -> Buffer {
-    let mut whole = Buffer::default();
+pub fn vector(value: &[u8]) -> Payload {
+    let mut whole = Payload::default();
     for item in lex::inside(value) {
         let fields = lex::inside(item);
         if fields.is_empty() {
@@ -65,7 +65,7 @@ pub fn vector(value: &[u8]) -> Buffer {
 }
 
 /// A `msghdr`: the address given with it, and its bytes.
-pub fn header(value: &[u8]) -> (Option<Address>, Buffer) {
+pub fn header(value: &[u8]) -> (Option<Address>, Payload) {
     let fields = lex::inside(value);
     let name = lex::field(&fields, b"msg_name").and_then(address::read);
     let bytes = lex::field(&fields, b"msg_iov").map(vector);
@@ -73,7 +73,7 @@ pub fn header(value: &[u8]) -> (Option<Address>, Buffer) {
 }
 
 /// An array of `mmsghdr`: each one's header and its `msg_len`.
-pub fn headers(value: &[u8]) -> Vec<(Option<Address>, Buffer, Option<u64>)> {
+pub fn headers(value: &[u8]) -> Vec<(Option<Address>, Payload, Option<u64>)> {
     // Old versions wrote `{{{msg_name…}, 29}, {{msg_name…}, 32}}` for the array.
     let items = lex::inside(value);
     let one = |item: &&[u8]| {
@@ -91,7 +91,7 @@ fn unsigned(text: &[u8]) -> Option<u64> {
     lex::number(text).and_then(|(number, _)| u64::try_from(number).ok())
 }
 
-impl Buffer {
+impl Payload {
     /// A receive call names the size of its buffer; what came is its result.
     pub fn set_length(&mut self, length: Option<u64>) {
         if let Some(length) = length {
@@ -108,11 +108,11 @@ impl Buffer {
         &self,
         peer: Option<&Address>,
         taken: bool,
-        style: SocketStyle,
+        style: SocketType,
         dns: bool,
-    ) -> Message {
+    ) -> Transfer {
         let other_family = matches!(peer, Some(Address::Unix(_) | Address::Other(_)));
-        Message {
+        Transfer {
             peer: match peer {
                 Some(Address::Inet(end)) => Some(*end),
                 Some(Address::Unreadable {
@@ -139,9 +139,9 @@ impl Buffer {
 
     /// The DNS messages in it: one in a datagram; in a stream each behind its length (RFC 1035 section
     /// 4.2.2), or one without when the program moves the length by a call of its own.
-    fn dns(&self, style: SocketStyle) -> Vec<dns::Message> {
+    fn dns(&self, style: SocketType) -> Vec<dns::Message> {
         let cut = self.cut || (self.bytes.len() as u64) < self.length;
-        if style != SocketStyle::Datagram {
+        if style != SocketType::Datagram {
             let framed = self.framed(cut);
             if !framed.is_empty() {
                 return framed;
@@ -200,7 +200,7 @@ mod tests {
 
     const QUERY: &str = r"\22\64\1\0\0\1\0\0\0\0\0\0\3www\7example\3lab\0\0\1\0\1";
 
-    fn names(buffer: &Buffer, style: SocketStyle) -> Vec<String> {
+    fn names(buffer: &Payload, style: SocketType) -> Vec<String> {
         buffer
             .message(None, true, style, true)
             .dns
@@ -212,10 +212,10 @@ mod tests {
     #[test]
     fn datagrams_whole_and_cut() {
         let whole = single(format!("\"{QUERY}\"").as_bytes(), Some(b"33"));
-        assert_eq!(names(&whole, SocketStyle::Datagram), ["A www.example.lab"]);
+        assert_eq!(names(&whole, SocketType::Datagram), ["A www.example.lab"]);
         let cut = single(br#""\22\64\1\0\0\1\0\0\0\0\0\0\7hotma"..."#, Some(b"29"));
-        assert_eq!(names(&cut, SocketStyle::Unknown), ["? hotma…"]);
-        assert!(names(&single(b"0x7ffe", Some(b"29")), SocketStyle::Unknown).is_empty());
+        assert_eq!(names(&cut, SocketType::Unknown), ["? hotma…"]);
+        assert!(names(&single(b"0x7ffe", Some(b"29")), SocketType::Unknown).is_empty());
     }
 
     #[test]
@@ -225,17 +225,17 @@ mod tests {
             format!(r#"[{{iov_base="{head}", iov_len=9}}, {{iov_base="{tail}", iov_len=24}}]"#);
         let glued = vector(value.as_bytes());
         assert_eq!(glued.length, 33);
-        assert_eq!(names(&glued, SocketStyle::Datagram), ["A www.example.lab"]);
+        assert_eq!(names(&glued, SocketType::Datagram), ["A www.example.lab"]);
     }
 
     #[test]
     fn streams_hold_several() {
         let text = format!("\"\\0\\41{QUERY}\\0\\41{QUERY}\"");
         let two = single(text.as_bytes(), Some(b"70"));
-        assert_eq!(names(&two, SocketStyle::Stream).len(), 2);
-        assert_eq!(names(&two, SocketStyle::Unknown).len(), 2);
+        assert_eq!(names(&two, SocketType::Stream).len(), 2);
+        assert_eq!(names(&two, SocketType::Unknown).len(), 2);
         let bare = single(format!("\"{QUERY}\"").as_bytes(), Some(b"33"));
-        assert_eq!(names(&bare, SocketStyle::Stream).len(), 1);
+        assert_eq!(names(&bare, SocketType::Stream).len(), 1);
     }
 
     #[test]
@@ -250,10 +250,7 @@ mod tests {
             let all = headers(text.as_bytes());
             assert_eq!(all.len(), 2, "{text}");
             assert_eq!((all[0].2, all[1].2), (Some(33), Some(7)));
-            assert_eq!(
-                names(&all[0].1, SocketStyle::Unknown),
-                ["A www.example.lab"]
-            );
+            assert_eq!(names(&all[0].1, SocketType::Unknown), ["A www.example.lab"]);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What stands before the call on a line: thread, name, times, instruction pointer, call number
 //! (strace's `printleader`), and what kind of line follows.
 
-use super::clock::{self, Reading};
+use super::clock::{self, TimeReading};
 use super::lex;
 use crate::event::Syscall;
 
@@ -16,7 +16,7 @@ pub struct Lead<'a> {
     /// Its name (`-Y`), still escaped.
     pub comm: Option<&'a [u8]>,
     /// The absolute time, if any.
-    pub time: Option<Reading>,
+    pub time: Option<TimeReading>,
     /// Nanoseconds since the previous line (`-r`), if any, and the least step.
     pub relative: Option<(i64, i64)>,
     /// The time is that of the line's end, not of its beginning: another program stamped the line.
@@ -137,14 +137,14 @@ fn timed<'a>(mut lead: Lead<'a>, text: &'a [u8]) -> Option<(Lead<'a>, Body<'a>)>
     if text.first().is_some_and(u8::is_ascii_digit) {
         let (reading, rest) = clock::read(text)?;
         text = rest.trim_ascii_start();
-        if let Reading::Relative { nanos, step } = reading {
+        if let TimeReading::Relative { nanos, step } = reading {
             lead.relative = Some((nanos, step));
         } else {
             lead.time = Some(reading);
         }
         if let Some(inside) = text.strip_prefix(b"(+") {
             let (reading, rest) = clock::read(inside.trim_ascii_start())?;
-            if let Reading::Relative { nanos, step } = reading {
+            if let TimeReading::Relative { nanos, step } = reading {
                 lead.relative = Some((nanos, step));
             }
             text = rest

@@ -1,8 +1,8 @@
 //! The lines that `strace -k` prints below a call, ` > FILE(FUNCTION+0xOFFSET) [0xADDRESS]`, innermost frame first.
 
 use super::{Reader, Sink};
-use crate::event::stack::{End, Frame, MAX_FRAMES, MAX_NAME, MAX_PATH, Stack, cut};
-use crate::event::{Event, Place, What};
+use crate::event::stack::{Frame, MAX_FRAMES, MAX_NAME, MAX_PATH, Stack, StackEnd, cut};
+use crate::event::{Event, EventKind, Location};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub struct Lines {
     /// Its first line.
     number: u64,
     frames: Vec<Frame>,
-    end: Option<End>,
+    end: Option<StackEnd>,
 }
 
 impl Lines {
@@ -41,10 +41,12 @@ impl Reader {
             lines.number = number;
         }
         match frame(text) {
-            Line::Frame(_) if lines.frames.len() >= MAX_FRAMES => lines.end = Some(End::Limit),
-            Line::Frame(frame) => lines.frames.push(frame),
-            Line::Unknown(address) => lines.end = Some(End::Generated { address }),
-            Line::Other => {}
+            StackLine::Frame(_) if lines.frames.len() >= MAX_FRAMES => {
+                lines.end = Some(StackEnd::Limit);
+            }
+            StackLine::Frame(frame) => lines.frames.push(frame),
+            StackLine::Unknown(address) => lines.end = Some(StackEnd::Generated { address }),
+            StackLine::Other => {}
         }
     }
 
@@ -53,28 +55,28 @@ impl Reader {
         let Some(at) = self.stack.call.take() else {
             return;
         };
-        let end = self.stack.end.take().unwrap_or(End::Unsaid);
+        let end = self.stack.end.take().unwrap_or(StackEnd::Unsaid);
         if self.stack.frames.is_empty() {
             return;
         }
         let frames = std::mem::take(&mut self.stack.frames);
-        let place = Place {
+        let place = Location {
             input: self.input,
             number: self.stack.number,
         };
-        let what = What::Stack(Arc::new(Stack { frames, end }));
+        let what = EventKind::Stack(Arc::new(Stack { frames, end }));
         sink(Event { at, place, what });
     }
 }
 
-enum Line {
+enum StackLine {
     Frame(Frame),
     /// strace found no file at this address.
     Unknown(u64),
     Other,
 }
 
-fn frame(text: &[u8]) -> Line {
+fn frame(text: &[u8]) -> StackLine {
     let text = String::from_utf8_lossy(&text[3..]);
     let (body, address) = match text.rsplit_once(" [0x") {
         Some((body, rest)) => {
@@ -85,10 +87,10 @@ fn frame(text: &[u8]) -> Line {
         None => (text.rfind(')').map_or(&*text, |end| &text[..=end]), 0),
     };
     if body == "unexpected_backtracing_error" {
-        return Line::Unknown(address);
+        return StackLine::Unknown(address);
     }
     let Some((module, named)) = split(body) else {
-        return Line::Other;
+        return StackLine::Other;
     };
     let (function, offset) = match named.rsplit_once("+0x") {
         Some((name, offset)) => (
@@ -97,7 +99,7 @@ fn frame(text: &[u8]) -> Line {
         ),
         None => (None, 0),
     };
-    Line::Frame(Frame {
+    StackLine::Frame(Frame {
         function,
         offset,
         module: cut(module, MAX_PATH).into(),
@@ -134,7 +136,7 @@ mod tests {
 
     fn stacks(events: &[Event]) -> Vec<(u64, Arc<Stack>)> {
         let stacks = events.iter().filter_map(|e| match &e.what {
-            What::Stack(stack) => Some((e.place.number, stack.clone())),
+            EventKind::Stack(stack) => Some((e.place.number, stack.clone())),
             _ => None,
         });
         stacks.collect()
@@ -180,9 +182,9 @@ mod tests {
             ]
         );
         let address = 0x7fa6_7100_cc48;
-        assert_eq!(first.end, End::Generated { address });
+        assert_eq!(first.end, StackEnd::Generated { address });
         assert_eq!(stacks[1].1.frames[0].function.as_deref(), Some("main"));
-        assert_eq!(stacks[1].1.end, End::Unsaid);
+        assert_eq!(stacks[1].1.end, StackEnd::Unsaid);
     }
 
     #[test]
@@ -200,7 +202,10 @@ mod tests {
         ]);
         let stacks = stacks(&read(&lines));
         let frames = &stacks[0].1.frames;
-        assert_eq!((frames.len(), stacks[0].1.end), (MAX_FRAMES, End::Limit));
+        assert_eq!(
+            (frames.len(), stacks[0].1.end),
+            (MAX_FRAMES, StackEnd::Limit)
+        );
         assert!(frames[0].module.len() <= MAX_PATH);
         assert!(frames[0].function.as_ref().unwrap().len() <= MAX_NAME);
         for odd in &lines[lines.len() - 6..] {

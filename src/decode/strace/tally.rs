@@ -3,7 +3,7 @@
 use super::lex;
 use super::prefix::Lead;
 use crate::event::{PayloadLayout, Syscall};
-use crate::input::Sees;
+use crate::input::VisibleSyscalls;
 
 /// How many warnings are kept; the rest is counted.
 const MAX_WARNINGS: usize = 20;
@@ -12,7 +12,7 @@ const FIRST_CALLS: u64 = 50;
 
 /// Running totals of a log.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct LogTally {
     /// Calls read.
     pub calls: u64,
     /// Lines that are no strace output.
@@ -41,7 +41,7 @@ pub struct Tally {
     pub stacks: bool,
     /// `[…]` before the call.
     pub bracketed: bool,
-    sees: Sees,
+    sees: VisibleSyscalls,
     memory: bool,
     files: bool,
     network: bool,
@@ -49,7 +49,7 @@ pub struct Tally {
     more_warnings: u64,
 }
 
-impl Tally {
+impl LogTally {
     /// Counts a call. A program that has just begun executes, or its dynamic loader reads its cache (ld.so(8)).
     pub fn call(&mut self, syscall: Syscall, args: &[u8]) {
         self.calls += 1;
@@ -128,9 +128,9 @@ impl Tally {
     /// Which calls the log can show. A log with memory and file calls is one of everything; one with
     /// `socket` and calls that nobody names by hand (`setsockopt`, …) is one of `-e trace=network`, which
     /// has the sends too.
-    pub fn sees(&self) -> Sees {
+    pub fn sees(&self) -> VisibleSyscalls {
         if self.memory && self.files {
-            return Sees {
+            return VisibleSyscalls {
                 sockets: true,
                 sends: true,
                 writes: true,
@@ -140,7 +140,7 @@ impl Tally {
                 everything: true,
             };
         }
-        Sees {
+        VisibleSyscalls {
             sends: self.sees.sends || (self.sees.sockets && self.network),
             sockets: self.sees.sockets || (self.sees.sends && self.network),
             ..self.sees

@@ -35,8 +35,8 @@ fn ids(segments: &[(u32, bool, &[u8], usize)]) -> Vec<i32> {
         };
         streams.add(FLOW, segment, &mut |piece| {
             match piece {
-                Piece::Whole(bytes) => ids.push(i32::from(bytes[1])),
-                Piece::Cut(bytes) => ids.push(-i32::from(bytes[1])),
+                StreamMessage::Whole(bytes) => ids.push(i32::from(bytes[1])),
+                StreamMessage::Cut(bytes) => ids.push(-i32::from(bytes[1])),
             }
             true
         });

@@ -1,6 +1,6 @@
 //! Findings of two reports, matched: the same conclusion about the same parties, else about some of them.
 
-use super::{Change, Found};
+use super::{Change, ComparedFinding};
 use crate::report::{Finding, Party, Report};
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ struct Named<'a> {
 }
 
 /// Gone and new first, then what changed, then what is the same.
-pub fn compare(before: &Report, after: &Report) -> Vec<Found> {
+pub fn compare(before: &Report, after: &Report) -> Vec<ComparedFinding> {
     let mut found = Vec::new();
     let mut before = all(before);
     let mut after = all(after);
@@ -23,21 +23,24 @@ pub fn compare(before: &Report, after: &Report) -> Vec<Found> {
                 a.finding.id == b.finding.id && if same { a.parties == b.parties } else { some }
             });
             match partner {
-                Some(at) => found.push(pair(&Pair::Both(b.finding, after.remove(at).finding))),
+                Some(at) => found.push(pair(&FindingPair::Both(
+                    b.finding,
+                    after.remove(at).finding,
+                ))),
                 None => rest.push(b),
             }
         }
         before = rest;
     }
-    found.extend(before.iter().map(|b| pair(&Pair::Before(b.finding))));
-    found.extend(after.iter().map(|a| pair(&Pair::After(a.finding))));
-    let rank = |f: &Found| match f.change {
+    found.extend(before.iter().map(|b| pair(&FindingPair::Before(b.finding))));
+    found.extend(after.iter().map(|a| pair(&FindingPair::After(a.finding))));
+    let rank = |f: &ComparedFinding| match f.change {
         Change::Gone => 0,
         Change::New => 1,
         Change::Better | Change::Worse | Change::Unknown => 2,
         Change::Same => 3,
     };
-    let cost = |f: &Found| f.after_s.or(f.before_s).unwrap_or(0.0);
+    let cost = |f: &ComparedFinding| f.after_s.or(f.before_s).unwrap_or(0.0);
     found.sort_by(|x, y| rank(x).cmp(&rank(y)).then(cost(y).total_cmp(&cost(x))));
     found
 }
@@ -53,26 +56,26 @@ fn all(report: &Report) -> Vec<Named<'_>> {
 }
 
 /// A finding of one report or of both.
-enum Pair<'a> {
+enum FindingPair<'a> {
     Before(&'a Finding),
     After(&'a Finding),
     Both(&'a Finding, &'a Finding),
 }
 
-fn pair(pair: &Pair) -> Found {
+fn pair(pair: &FindingPair) -> ComparedFinding {
     let (before, after, last) = match *pair {
-        Pair::Before(finding) => (Some(finding), None, finding),
-        Pair::After(finding) => (None, Some(finding), finding),
-        Pair::Both(before, after) => (Some(before), Some(after), after),
+        FindingPair::Before(finding) => (Some(finding), None, finding),
+        FindingPair::After(finding) => (None, Some(finding), finding),
+        FindingPair::Both(before, after) => (Some(before), Some(after), after),
     };
     let seconds = |f: Option<&Finding>| f.and_then(|f| f.seconds);
     let (before_s, after_s) = (seconds(before), seconds(after));
-    Found {
+    ComparedFinding {
         change: match pair {
-            Pair::Before(_) => Change::Gone,
-            Pair::After(_) => Change::New,
+            FindingPair::Before(_) => Change::Gone,
+            FindingPair::After(_) => Change::New,
             // A finding without seconds costs none.
-            Pair::Both(..) => Change::of(before_s.unwrap_or(0.0), after_s.unwrap_or(0.0)),
+            FindingPair::Both(..) => Change::of(before_s.unwrap_or(0.0), after_s.unwrap_or(0.0)),
         },
         id: last.id,
         severity: last.severity,

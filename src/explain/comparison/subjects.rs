@@ -5,14 +5,14 @@
 //! another name (the final dot): what is left unmatched is matched by the addresses that it connected to. A name
 //! that was looked up for nothing matches its server of the other report.
 
-use super::{Change, Part, PartKind, Times, Waited};
+use super::{AttemptTimes, Change, Part, PartKind, WaitComparison};
 use crate::report::subjects::Subjects;
 use crate::report::{Delay, EntryKind, LookupKind, Report};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// All delays of one server or name in one report.
 #[derive(Default)]
-struct Group<'a> {
+struct SubjectGroup<'a> {
     /// Name and port, as far as they are known.
     keys: BTreeSet<(String, Option<&'a str>)>,
     /// `ADDRESS:PORT`.
@@ -35,34 +35,34 @@ impl Timed<'_> {
 }
 
 /// What is in both first, then what is in one, the slowest first.
-pub fn compare(before: &Report, after: &Report) -> Vec<Waited> {
+pub fn compare(before: &Report, after: &Report) -> Vec<WaitComparison> {
     let (mut before, mut after) = (groups(before), groups(after));
     let mut pairs = Vec::new();
-    let keys = |g: &Group<'_>| g.keys.iter().map(key_word).collect();
+    let keys = |g: &SubjectGroup<'_>| g.keys.iter().map(key_word).collect();
     take(&mut before, &mut after, &mut pairs, (&keys, &keys));
-    let to = |g: &Group<'_>| g.to.iter().map(|to| (*to).to_owned()).collect();
+    let to = |g: &SubjectGroup<'_>| g.to.iter().map(|to| (*to).to_owned()).collect();
     take(&mut before, &mut after, &mut pairs, (&to, &to));
     // A lookup that no connect followed, and a server.
-    let names = |g: &Group<'_>, without_server: bool| {
+    let names = |g: &SubjectGroup<'_>, without_server: bool| {
         let names = g.keys.iter().map(|(name, _)| name);
         let word = |name: &String| format!("{without_server} {name}");
         names.map(word).collect()
     };
-    let lookup_before = |g: &Group<'_>| names(g, g.to.is_empty());
-    let lookup_after = |g: &Group<'_>| names(g, !g.to.is_empty());
+    let lookup_before = |g: &SubjectGroup<'_>| names(g, g.to.is_empty());
+    let lookup_after = |g: &SubjectGroup<'_>| names(g, !g.to.is_empty());
     take(
         &mut before,
         &mut after,
         &mut pairs,
         (&lookup_before, &lookup_after),
     );
-    let mut waited: Vec<Waited> = pairs
+    let mut waited: Vec<WaitComparison> = pairs
         .iter()
         .map(|(b, a)| waited(Some(b), Some(a)))
         .collect();
     waited.extend(before.iter().map(|b| self::waited(Some(b), None)));
     waited.extend(after.iter().map(|a| self::waited(None, Some(a))));
-    let both = |w: &Waited| w.gained_s.is_some();
+    let both = |w: &WaitComparison| w.gained_s.is_some();
     waited.sort_by(|x, y| {
         both(y)
             .cmp(&both(x))
@@ -71,13 +71,13 @@ pub fn compare(before: &Report, after: &Report) -> Vec<Waited> {
     waited
 }
 
-fn slowest(waited: &Waited) -> f64 {
+fn slowest(waited: &WaitComparison) -> f64 {
     let sides = [&waited.before, &waited.after].into_iter().flatten();
     sides.filter_map(|t| t.slowest_s).fold(0.0, f64::max)
 }
 
 /// The delays of a report by server or name.
-fn groups(report: &Report) -> Vec<Group<'_>> {
+fn groups(report: &Report) -> Vec<SubjectGroup<'_>> {
     let subjects = Subjects::new(report);
     let mut counted: HashSet<(Option<&str>, &str)> = HashSet::new();
     for delay in &report.delays {
@@ -87,7 +87,7 @@ fn groups(report: &Report) -> Vec<Group<'_>> {
             .filter(|e| e.kind == EntryKind::AttemptFailed);
         counted.extend(failed.filter_map(|e| Some((delay.lookup.as_deref(), e.party.as_deref()?))));
     }
-    let mut groups: BTreeMap<(String, Option<&str>), Group> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, Option<&str>), SubjectGroup> = BTreeMap::new();
     for delay in &report.delays {
         let connection = subjects.connection(delay.connection.as_deref());
         let lookup = subjects.lookup(delay.lookup.as_deref());
@@ -115,7 +115,7 @@ fn groups(report: &Report) -> Vec<Group<'_>> {
 }
 
 /// What groups are matched by: those that share one of these words match.
-type Words<'w> = &'w dyn Fn(&Group<'_>) -> Vec<String>;
+type Words<'w> = &'w dyn Fn(&SubjectGroup<'_>) -> Vec<String>;
 
 fn key_word((name, port): &(String, Option<&str>)) -> String {
     format!("{} {name}", port.unwrap_or_default())
@@ -123,13 +123,13 @@ fn key_word((name, port): &(String, Option<&str>)) -> String {
 
 /// Groups of one report that are not matched yet, by their words.
 struct Unmatched<'a> {
-    groups: Vec<Option<Group<'a>>>,
+    groups: Vec<Option<SubjectGroup<'a>>>,
     words: Vec<Vec<String>>,
     with_word: HashMap<String, Vec<usize>>,
 }
 
 impl<'a> Unmatched<'a> {
-    fn new(groups: Vec<Group<'a>>, words: Words<'_>) -> Self {
+    fn new(groups: Vec<SubjectGroup<'a>>, words: Words<'_>) -> Self {
         let words: Vec<Vec<String>> = groups.iter().map(words).collect();
         let mut with_word: HashMap<String, Vec<usize>> = HashMap::new();
         for (n, words) in words.iter().enumerate() {
@@ -162,7 +162,7 @@ impl<'a> Unmatched<'a> {
             .min()
     }
 
-    fn rest(self) -> Vec<Group<'a>> {
+    fn rest(self) -> Vec<SubjectGroup<'a>> {
         self.groups.into_iter().flatten().collect()
     }
 }
@@ -170,9 +170,9 @@ impl<'a> Unmatched<'a> {
 /// Moves what matches out of both lists. Groups that share a partner become one: three names before may be one
 /// address after.
 fn take<'a>(
-    before: &mut Vec<Group<'a>>,
-    after: &mut Vec<Group<'a>>,
-    pairs: &mut Vec<(Group<'a>, Group<'a>)>,
+    before: &mut Vec<SubjectGroup<'a>>,
+    after: &mut Vec<SubjectGroup<'a>>,
+    pairs: &mut Vec<(SubjectGroup<'a>, SubjectGroup<'a>)>,
     (before_words, after_words): (Words<'_>, Words<'_>),
 ) {
     let mut b = Unmatched::new(std::mem::take(before), before_words);
@@ -184,7 +184,7 @@ fn take<'a>(
         let Some(partner) = a.first(&b.words[n]) else {
             continue;
         };
-        let mut pair = (Group::default(), Group::default());
+        let mut pair = (SubjectGroup::default(), SubjectGroup::default());
         let mut words = Vec::new();
         for more in b.sharing(&a.words[partner]) {
             words.append(&mut b.words[more]);
@@ -202,13 +202,13 @@ fn take<'a>(
     (*before, *after) = (b.rest(), a.rest());
 }
 
-fn merge<'a>(into: &mut Group<'a>, from: Group<'a>) {
+fn merge<'a>(into: &mut SubjectGroup<'a>, from: SubjectGroup<'a>) {
     into.keys.extend(from.keys);
     into.to.extend(from.to);
     into.delays.extend(from.delays);
 }
 
-fn waited(before: Option<&Group>, after: Option<&Group>) -> Waited {
+fn waited(before: Option<&SubjectGroup>, after: Option<&SubjectGroup>) -> WaitComparison {
     let (b, a) = (before.and_then(worst), after.and_then(worst));
     let (change, gained_s) = match (b, a) {
         (Some(b), Some(a)) => (
@@ -218,7 +218,7 @@ fn waited(before: Option<&Group>, after: Option<&Group>) -> Waited {
         (Some(_), None) => (Change::Gone, None),
         (None, _) => (Change::New, None),
     };
-    Waited {
+    WaitComparison {
         change,
         gained_s,
         before: before.map(times),
@@ -227,13 +227,13 @@ fn waited(before: Option<&Group>, after: Option<&Group>) -> Waited {
     }
 }
 
-fn worst<'a>(group: &Group<'a>) -> Option<Timed<'a>> {
+fn worst<'a>(group: &SubjectGroup<'a>) -> Option<Timed<'a>> {
     let delays = group.delays.iter().copied();
     let known = |d: &Timed| d.whole().unwrap_or(f64::NEG_INFINITY);
     delays.max_by(|x, y| known(x).total_cmp(&known(y)))
 }
 
-fn times(group: &Group) -> Times {
+fn times(group: &SubjectGroup) -> AttemptTimes {
     let mut seconds: Vec<f64> = group.delays.iter().filter_map(|d| d.whole()).collect();
     seconds.sort_by(f64::total_cmp);
     let names: Vec<String> = group
@@ -241,7 +241,7 @@ fn times(group: &Group) -> Times {
         .iter()
         .map(|(name, port)| port.map_or_else(|| name.clone(), |port| format!("{name}:{port}")))
         .collect();
-    Times {
+    AttemptTimes {
         what: crate::explain::words::list(&names),
         times: group.delays.len(),
         slowest_s: seconds.last().copied(),
@@ -261,7 +261,7 @@ fn median(sorted: &[f64]) -> Option<f64> {
 
 /// Where the slowest of each side went, by kind and party, in order of the account before, then of new ones.
 fn parts(before: Option<Timed>, after: Option<Timed>) -> Vec<Part> {
-    let mut parts = Parts::default();
+    let mut parts = SubjectParts::default();
     for (side, delay) in [before, after].into_iter().enumerate() {
         for e in delay.iter().flat_map(|d| &d.delay.entries) {
             let what = (e.kind.into(), e.party.as_deref(), e.start_up);
@@ -281,9 +281,9 @@ fn parts(before: Option<Timed>, after: Option<Timed>) -> Vec<Part> {
 }
 
 #[derive(Default)]
-struct Parts(Vec<Part>);
+struct SubjectParts(Vec<Part>);
 
-impl Parts {
+impl SubjectParts {
     /// Adds seconds to one side of a part; a part of which some are not known has an unknown sum.
     fn add(
         &mut self,

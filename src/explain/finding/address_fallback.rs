@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties};
 use crate::explain::Case;
-use crate::explain::ledger::{Kind, Party, Subject, story};
+use crate::explain::ledger::{ChargedParty, Kind, Subject, story};
 use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::ConnectionId;
@@ -11,7 +11,7 @@ use crate::time::Span;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A connection and the attempts that failed before it.
-type Story = (ConnectionId, Vec<ConnectionId>);
+type FailedBefore = (ConnectionId, Vec<ConnectionId>);
 
 /// How many attempts before a connection are looked at; a name seldom has more addresses.
 const LOOK_BACK: usize = 30;
@@ -33,7 +33,7 @@ waits for its own timeout or the kernel's first. Clients with happy eyeballs (RF
 presyn groups attempts by the lookup that gave their addresses, or by
 the port where no lookup is seen.
 
-What to do: fix the address that failed, or take it out of DNS (an AAAA record for a
+EventKind to do: fix the address that failed, or take it out of DNS (an AAAA record for a
 host whose IPv6 does not work is the classic). Until then: the address that works in
 /etc/hosts, curl -4, 'precedence ::ffff:0:0/96 100' in gai.conf, a shorter connect
 timeout in the program.",
@@ -43,7 +43,7 @@ timeout in the program.",
 pub fn find(context: &Context) -> Vec<Draft> {
     let joined = context.case.joined;
     let mut by_process: HashMap<_, Vec<ConnectionId>> = HashMap::new();
-    let mut stories: BTreeMap<(Vec<Endpoint>, Endpoint), Vec<Story>> = BTreeMap::new();
+    let mut stories: BTreeMap<(Vec<Endpoint>, Endpoint), Vec<FailedBefore>> = BTreeMap::new();
     for (c, x) in joined.connections.entries() {
         if x.role != Role::Server {
             continue;
@@ -97,7 +97,12 @@ fn gap(earlier: &Connection, later: &Connection) -> Option<Span> {
     Some(later.reached()? - earlier.reached()?)
 }
 
-fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> Option<Draft> {
+fn draft(
+    context: &Context,
+    ends: &[Endpoint],
+    to: Endpoint,
+    list: &[FailedBefore],
+) -> Option<Draft> {
     let joined = context.case.joined;
     let (c, failed) = list.first()?;
     let x = &joined.connections[*c];
@@ -110,7 +115,7 @@ fn draft(context: &Context, ends: &[Endpoint], to: Endpoint, list: &[Story]) -> 
             .iter()
             .filter(|l| {
                 l.kind == Kind::AttemptFailed
-                    && matches!(l.party, Some(Party::Endpoint(e)) if ends.contains(&e))
+                    && matches!(l.party, Some(ChargedParty::Endpoint(e)) if ends.contains(&e))
             })
             .map(|l| l.span)
             .sum()

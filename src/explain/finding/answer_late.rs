@@ -1,7 +1,7 @@
 //! A resolver whose answers come when the client has given up.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
-use crate::explain::ledger::{Kind, Party};
+use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
 use crate::time::Span;
 
@@ -20,7 +20,7 @@ as good as silent; the resolver itself sees no fault.
 presyn compares the time of the answer with the moment when the client asked again,
 asked elsewhere, or its wait timed out.
 
-What to do: find out what the resolver waits for (its forwarders, the domain's
+EventKind to do: find out what the resolver waits for (its forwarders, the domain's
 authoritative servers; dig +trace); make it answer faster than the client's timeout,
 or put a faster resolver first. A longer 'options timeout:N' in resolv.conf only helps
 where there is no other resolver to turn to.",
@@ -32,11 +32,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let stubs = stub_upstream_silent::explained(case);
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let tally::Selection {
+        let tally::SomeQueries {
             retained: late,
             count,
         } = t.late();
-        let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
+        let stub = stubs
+            .iter()
+            .any(|s| s.party == ChargedParty::Endpoint(t.resolver));
         let longest: Option<(Span, Span)> = late
             .iter()
             .filter_map(|q| q.answer().map(|a| (a.at - q.sent, q.waited())))

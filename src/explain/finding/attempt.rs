@@ -2,7 +2,7 @@
 
 use super::syn_unanswered;
 use super::tally::MAX_EVIDENCE;
-use crate::event::{Outcome, What};
+use crate::event::{CallOutcome, EventKind};
 use crate::explain::Case;
 use crate::explain::ledger::after_syn;
 use crate::flow::Endpoint;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 const LOOK_AHEAD: usize = 1_000;
 
 /// Attempts of one kind to reach one server: those that are retained, and how many there were in all.
-pub struct Selection {
+pub struct SomeAttempts {
     /// Those that are retained, in order of time; at least one.
     pub retained: Vec<ConnectionId>,
     /// How many there were, evicted ones among them.
@@ -28,11 +28,11 @@ pub fn by_server(
     case: &Case,
     is_kind: impl Fn(&Connection) -> bool,
     evicted: impl Fn(&Attempts) -> usize,
-) -> BTreeMap<Endpoint, Selection> {
-    let mut groups: BTreeMap<Endpoint, Selection> = BTreeMap::new();
+) -> BTreeMap<Endpoint, SomeAttempts> {
+    let mut groups: BTreeMap<Endpoint, SomeAttempts> = BTreeMap::new();
     for (c, x) in case.joined.connections.entries() {
         if x.role == Role::Server && is_kind(x) {
-            let group = groups.entry(x.to).or_insert_with(|| Selection {
+            let group = groups.entry(x.to).or_insert_with(|| SomeAttempts {
                 retained: Vec::new(),
                 count: evicted(&case.totals.attempts(x.to)),
             });
@@ -116,9 +116,9 @@ pub fn error<'a>(case: &Case<'a>, x: &Connection) -> Option<&'a str> {
     use crate::event::Op;
     let event = x.ended_by?;
     match &case.evidence.event(event).what {
-        What::Call(call) => match (&call.op, &call.outcome) {
+        EventKind::Call(call) => match (&call.op, &call.outcome) {
             (Op::SocketError { error, .. }, _) => error.as_deref(),
-            (_, Outcome::Failed(error)) => Some(error),
+            (_, CallOutcome::Failed(error)) => Some(error),
             _ => None,
         },
         _ => None,

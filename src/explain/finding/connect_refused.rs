@@ -17,7 +17,7 @@ with a reset. It is quick, unless the client tries again and again.
 
 presyn sees the RST in the capture, or the error of the call.
 
-What to do: start the service; see on the server with 'ss -ltn' whether it listens
+EventKind to do: start the service; see on the server with 'ss -ltn' whether it listens
 on this port and on this address rather than on 127.0.0.1 only; check that the port is
 the right one; look for a firewall rule 'reject with tcp-reset'.",
 };
@@ -32,7 +32,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     );
     refused
         .into_iter()
-        .filter_map(|(to, attempt::Selection { retained: list, count })| {
+        .filter_map(|(to, attempt::SomeAttempts { retained: list, count })| {
             let c = *list.first()?;
             let x = &case.joined.connections[c];
             let by_packet = x

@@ -1,7 +1,7 @@
 //! What a finding cost, taken from the accounts, and how much it matters by that.
 
 use super::{Context, Severity};
-use crate::explain::ledger::{Kind, Line, Party, Subject};
+use crate::explain::ledger::{AccountEntry, ChargedParty, Kind, Subject};
 use crate::explain::lost;
 use crate::flow::Endpoint;
 use crate::time::Span;
@@ -19,7 +19,7 @@ pub struct Cost {
 }
 
 /// The sum of matching entries in the main account; where that has none, in the account that has most.
-pub fn of(context: &Context, matching: impl Fn(&Line) -> bool) -> Cost {
+pub fn of(context: &Context, matching: impl Fn(&AccountEntry) -> bool) -> Cost {
     let mut best = Cost::default();
     for (n, account) in context.accounts.iter().enumerate() {
         let mut lines = account.lines.iter().filter(|l| matching(l)).peekable();
@@ -57,7 +57,7 @@ pub fn shared_with(context: &Context, resolver: Endpoint) -> Vec<Endpoint> {
     let shared = lines.filter(|l| !l.with.is_empty() && l.concerns(&[resolver]));
     let all = shared.flat_map(|l| {
         let leader = match l.party {
-            Some(Party::Endpoint(leader)) => Some(leader),
+            Some(ChargedParty::Endpoint(leader)) => Some(leader),
             _ => None,
         };
         leader.into_iter().chain(l.with.iter().copied())

@@ -1,11 +1,11 @@
 //! Connects that no system call shows.
 
 use super::{Context, Draft, FindingId, Page, Severity, parties, tally};
-use crate::coverage::{Absence, Blind, Kind as Sought, Wanted};
-use crate::event::{Op, What};
+use crate::coverage::{Absence, Blind, ClaimKind as Sought, Wanted};
+use crate::event::{EventKind, Op};
 use crate::explain::Case;
 use crate::explain::words;
-use crate::input::Kind;
+use crate::input::DroppedKind;
 use crate::join::EventId;
 use crate::join::Origin;
 use crate::join::connect::Role;
@@ -26,7 +26,7 @@ program except time and place.
 presyn sees the call io_uring_setup. It lists SYNs of this host that no traced call
 caused; they may be the program's, or another's.
 
-What to do: run the program without io_uring if it can (node: UV_USE_IO_URING=0), or
+EventKind to do: run the program without io_uring if it can (node: UV_USE_IO_URING=0), or
 forbid it for the test: sysctl kernel.io_uring_disabled=2 (Linux 6.6 and later).",
 };
 
@@ -36,7 +36,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let setups: Vec<EventId> = case
         .evidence
         .numbered()
-        .filter(|(_, e)| matches!(&e.what, What::Call(c) if c.op == Op::IoUring))
+        .filter(|(_, e)| matches!(&e.what, EventKind::Call(c) if c.op == Op::IoUring))
         .map(|(id, _)| id)
         .take(10)
         .collect();
@@ -71,7 +71,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     }
     let captures = case.evidence.captures.iter();
     let dropped: u64 = captures
-        .filter_map(|c| c.omitted.beyond.0.get(&Kind::Syn))
+        .filter_map(|c| c.omitted.beyond.0.get(&DroppedKind::Syn))
         .map(|c| c.packets)
         .sum();
     let mut seen = HashSet::new();

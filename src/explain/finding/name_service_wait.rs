@@ -1,7 +1,7 @@
 //! Waiting for avahi, nscd, systemd-resolved and their like.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, tally};
-use crate::explain::ledger::{Kind, Party};
+use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
 use crate::time::Span;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ nsswitch.conf has 'mdns4' or 'mdns' rather than 'mdns4_minimal'.
 
 presyn sees the connect to the service's socket and the next thing the client did.
 
-What to do: avahi: in nsswitch.conf use 'hosts: files mdns4_minimal [NOTFOUND=return]
+EventKind to do: avahi: in nsswitch.conf use 'hosts: files mdns4_minimal [NOTFOUND=return]
 dns', or take mdns out of the line. nscd and systemd-resolved only pass the question
 on: look at the resolvers that they ask (stub-upstream-silent), restart them if they
 hang, or stop nscd and see whether the delay goes away.",
@@ -37,13 +37,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .flat_map(|a| &a.lines)
         .filter(|l| l.kind == Kind::NameService)
         .filter_map(|l| match l.party {
-            Some(Party::Service(name)) => Some(name),
+            Some(ChargedParty::Service(name)) => Some(name),
             _ => None,
         })
         .collect();
     let mut list = Vec::new();
     for service in services {
-        let party = Some(Party::Service(service));
+        let party = Some(ChargedParty::Service(service));
         let found = cost::of(context, |l| l.kind == Kind::NameService && l.party == party);
         let Some(span) = found.span.filter(|s| *s >= WORTH_SAYING) else {
             continue;
@@ -68,7 +68,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             id: PAGE.id,
             severity: cost::severity(Some(span), false),
             subject: found.subject,
-            parties: vec![parties::of_entry(Party::Service(service))],
+            parties: vec![parties::of_entry(ChargedParty::Service(service))],
             title: format!("The client waited {} for {service}", context.case.took(span)),
             detail: format!(
                 "The client connected {} to {service}'s unix socket{}.",

@@ -28,7 +28,7 @@ presyn says this for a process whose failed lookup no connect to a server follow
 and for servers that all attempts failed to reach. Whether the program wanted to
 connect at all, only its user knows: getent and dig never do.
 
-What to do: fix what made the lookup or the attempts fail; the other findings name it.",
+EventKind to do: fix what made the lookup or the attempts fail; the other findings name it.",
 };
 
 /// Finds failed lookups without a connect, and servers never reached.
@@ -144,7 +144,7 @@ fn servers(context: &Context) -> Vec<Draft> {
     let mut list = Vec::new();
     for (
         to,
-        attempt::Selection {
+        attempt::SomeAttempts {
             retained: attempts,
             count,
         },

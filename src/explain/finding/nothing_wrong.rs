@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, FindingId, Page, Severity};
 use crate::coverage::{Absence, Blind};
-use crate::event::{IcmpKind, Packet, What};
+use crate::event::{EventKind, IcmpKind, Packet};
 use crate::explain::ledger::after_syn;
 use crate::explain::undelayed::{QUICK, undelayed};
 use crate::join::connect::{Ending, Role};
@@ -21,7 +21,7 @@ delay that was felt lies elsewhere, before this (the program was busy starting) 
 after it (TLS, the application's protocol, the server's own work), or it did not
 happen this time.
 
-What to do: look at the line 'program busy or sleeping' of the delay breakdown for
+EventKind to do: look at the line 'program busy or sleeping' of the delay breakdown for
 time that the program itself took; capture again when it is slow, since the resolvers'
 caches hide a second run; look at what follows the connect (TLS handshake, first
 response).",
@@ -48,7 +48,7 @@ pub fn find(context: &Context, others: &[Draft]) -> Vec<Draft> {
     });
     // An ICMP error about a query that no packet and no call shows: something was lost before the capture.
     let complained = context.case.evidence.events.iter().any(|e| {
-        matches!(&e.what, What::Packet(Packet::Icmp { kind, quote: Some(quote), .. })
+        matches!(&e.what, EventKind::Packet(Packet::Icmp { kind, quote: Some(quote), .. })
             if *kind != IcmpKind::TooBig && context.case.evidence.is_dns_port(quote.flow.dst.port))
     });
     let anything = connected || servers.is_empty() && !context.accounts.is_empty();

@@ -20,10 +20,10 @@ pub fn servers(ends: impl IntoIterator<Item = Endpoint>) -> Vec<Party> {
 }
 
 /// A resolver or a name service on this host.
-pub fn of_entry(party: ledger::Party) -> Party {
+pub fn of_entry(party: ledger::ChargedParty) -> Party {
     match party {
-        ledger::Party::Endpoint(end) => endpoint(PartyRole::Resolver, end),
-        ledger::Party::Service(name) => named(PartyRole::Service, name),
+        ledger::ChargedParty::Endpoint(end) => endpoint(PartyRole::Resolver, end),
+        ledger::ChargedParty::Service(name) => named(PartyRole::Service, name),
     }
 }
 

@@ -21,7 +21,7 @@ errors, the lookup fails.
 
 presyn reads the response code of each answer to the client's own queries.
 
-What to do: ask by hand (dig @SERVER NAME) and read the server's log. SERVFAIL: look
+EventKind to do: ask by hand (dig @SERVER NAME) and read the server's log. SERVFAIL: look
 at its forwarders, and at DNSSEC with dig +cd. REFUSED: allow this client
 (allow-query, allow-recursion, access-control), or take the server out of
 resolv.conf, if it only serves its own domains.",
@@ -32,7 +32,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let tally::Selection {
+        let tally::SomeQueries {
             retained: bad,
             count,
         } = t.errors();

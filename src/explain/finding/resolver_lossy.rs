@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
 use crate::event::dns::{Name, RecordType};
-use crate::explain::ledger::{Kind, Party};
+use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
 use crate::flow;
 use crate::join::Query;
@@ -25,7 +25,7 @@ when one record type alone is left out (aaaa-silent), when the answer came late
 (answer-late), or when the server is a stub on this host whose own upstream was
 silent (stub-upstream-silent).
 
-What to do: capture on the server's side and see which half is lost, the query or
+EventKind to do: capture on the server's side and see which half is lost, the query or
 the answer. Usual causes: an overloaded server, rate limiting, a full connection
 tracking table in a firewall between, packet loss on the link, two packets with
 one source port racing through NAT (then 'options single-request-reopen' helps).
@@ -39,7 +39,9 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let tallies = tally::resolvers(case);
     let mut list = Vec::new();
     for t in &tallies {
-        let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
+        let stub = stubs
+            .iter()
+            .any(|s| s.party == ChargedParty::Endpoint(t.resolver));
         if stub || t.in_time().count == 0 || t.late().count > 0 {
             continue;
         }

@@ -1,7 +1,7 @@
 //! A resolver that refuses queries below DNS.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, tally};
-use crate::event::{Packet, What};
+use crate::event::{EventKind, Packet};
 use crate::explain::Case;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
@@ -23,7 +23,7 @@ refuse, nothing resolves.
 presyn knows it from the ICMP packets, which quote the query, or from the error of
 the call that sent or received.
 
-What to do: start the DNS server on that host, make it listen on that address
+EventKind to do: start the DNS server on that host, make it listen on that address
 (ss -lun 'sport = :53'), open the firewall that prohibits it, or take the address
 out of resolv.conf.",
 };
@@ -34,7 +34,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let tallies = tally::resolvers(case);
     let mut list = Vec::new();
     for t in &tallies {
-        let tally::Selection {
+        let tally::SomeQueries {
             retained: refused,
             count,
         } = t.refused();
@@ -102,14 +102,14 @@ pub fn reasons(case: &Case, queries: &[&Query]) -> String {
 /// What an event says about why nothing came back.
 pub fn reason(case: &Case, event: EventId) -> String {
     match &case.evidence.event(event).what {
-        What::Packet(Packet::Icmp { from, kind, .. }) => {
+        EventKind::Packet(Packet::Icmp { from, kind, .. }) => {
             format!("ICMP {} from {from}", kind_name(*kind))
         }
-        What::Packet(Packet::Neighbour { about, .. }) => {
+        EventKind::Packet(Packet::Neighbour { about, .. }) => {
             format!("an unanswered neighbour search (ARP) for {about}")
         }
-        What::Call(call) => match &call.outcome {
-            crate::event::Outcome::Failed(error) => format!("the error {error} of the call"),
+        EventKind::Call(call) => match &call.outcome {
+            crate::event::CallOutcome::Failed(error) => format!("the error {error} of the call"),
             _ => "the call".into(),
         },
         _ => "the network".into(),

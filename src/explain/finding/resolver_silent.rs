@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
 use crate::explain::Case;
-use crate::explain::ledger::{Kind, Party};
+use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
 use crate::join::Query;
 use crate::time::Span;
@@ -25,7 +25,7 @@ late one, and counts only queries that were the client's own. Queries that the c
 did not wait for, or at the end of the capture, count as open and are not held against
 a resolver.
 
-What to do: ask the resolver by hand (dig @SERVER NAME +tries=1). If it is dead or
+EventKind to do: ask the resolver by hand (dig @SERVER NAME +tries=1). If it is dead or
 wrong, take it out of resolv.conf or put it last. If it is up, look for a firewall
 between that drops UDP port 53 or its answers, and capture on the server. Until
 then 'options timeout:1 attempts:2' in resolv.conf shortens every wait.",
@@ -39,13 +39,10 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let silent: Vec<&tally::Tally> = tallies
         .iter()
         .filter(|t| {
-            let silent = t.silent();
-            !silent.retained.is_empty()
-                && silent.count > t.undelivered().count
-                && t.answered().count == 0
-                && t.not_received().count == 0
-                && t.refused().count == 0
-                && !stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver))
+            is_silent(t)
+                && !stubs
+                    .iter()
+                    .any(|s| s.party == ChargedParty::Endpoint(t.resolver))
         })
         .collect();
     if silent.is_empty() {
@@ -71,30 +68,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             words::queries(count)
         )
     };
-    let each: Vec<String> = silent
-        .iter()
-        .map(|t| {
-            let left = t.silent();
-            let waited = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
-            let time = waited
-                .total
-                .or(waited.span)
-                .filter(|s| *s >= Span::millis(1));
-            format!(
-                "{} got {}{}",
-                words::resolver(t.resolver),
-                if implied {
-                    words::counted(left.count, "connect", "connects")
-                } else {
-                    tally::count_and_types(&left.retained, left.count)
-                },
-                match (time, &*cost::shared_with(context, t.resolver)) {
-                    (Some(time), []) => format!(" and cost {}", case.took(time)),
-                    _ => String::new(),
-                }
-            )
-        })
-        .collect();
+    let each: Vec<String> = silent.iter().map(|t| share(context, t, implied)).collect();
     let mut shared = silent
         .iter()
         .map(|t| cost::shared_with(context, t.resolver));
@@ -132,6 +106,39 @@ pub fn find(context: &Context) -> Vec<Draft> {
         evidence: tally::evidence(queries),
     };
     vec![draft]
+}
+
+/// Whether a resolver answered nothing of what reached it.
+fn is_silent(tally: &tally::Tally) -> bool {
+    let silent = tally.silent();
+    !silent.retained.is_empty()
+        && silent.count > tally.undelivered().count
+        && tally.answered().count == 0
+        && tally.not_received().count == 0
+        && tally.refused().count == 0
+}
+
+/// What one of the silent resolvers was asked and cost.
+fn share(context: &Context, tally: &tally::Tally, implied: bool) -> String {
+    let left = tally.silent();
+    let waited = cost::of_parties(context, &[Kind::ResolverSilent], &[tally.resolver]);
+    let time = waited
+        .total
+        .or(waited.span)
+        .filter(|s| *s >= Span::millis(1));
+    format!(
+        "{} got {}{}",
+        words::resolver(tally.resolver),
+        if implied {
+            words::counted(left.count, "connect", "connects")
+        } else {
+            tally::count_and_types(&left.retained, left.count)
+        },
+        match (time, &*cost::shared_with(context, tally.resolver)) {
+            (Some(time), []) => format!(" and cost {}", context.case.took(time)),
+            _ => String::new(),
+        }
+    )
 }
 
 /// What came instead of an answer.

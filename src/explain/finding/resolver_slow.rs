@@ -1,7 +1,7 @@
 //! A resolver that answers in time, but slowly.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
-use crate::explain::ledger::{Kind, Party};
+use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
 
 /// What `presyn explain resolver-slow` shows.
@@ -18,7 +18,7 @@ the domain's authoritative servers, for a lock or a CPU.
 
 presyn measures from the query's packet to its answer's.
 
-What to do: look at the resolver's forwarders and at the domain's authoritative
+EventKind to do: look at the resolver's forwarders and at the domain's authoritative
 servers (dig +trace NAME); ask the same question again to see whether the cache hides
 it; put a faster resolver first. A wait that repeats in whole seconds is a dead
 forwarder with its timer.",
@@ -30,12 +30,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let stubs = stub_upstream_silent::explained(case);
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let tally::Selection {
+        let tally::SomeQueries {
             retained: slow,
             count,
         } = t.slow();
         let times = t.times_in_time();
-        let stub = stubs.iter().any(|s| s.party == Party::Endpoint(t.resolver));
+        let stub = stubs
+            .iter()
+            .any(|s| s.party == ChargedParty::Endpoint(t.resolver));
         let Some(longest) = times.longest().filter(|_| !slow.is_empty() && !stub) else {
             continue;
         };

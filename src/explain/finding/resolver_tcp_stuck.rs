@@ -29,7 +29,7 @@ with dig look fine, because most answers fit into UDP.
 presyn sees the SYNs to the resolver that were not answered, the refusal, or the query
 over the connection that got no answer.
 
-What to do: open TCP port 53 to the resolver, both in the firewall and in the resolver
+EventKind to do: open TCP port 53 to the resolver, both in the firewall and in the resolver
 itself; RFC 7766 requires it. Until then avoid the truncation: 'options edns0' in
 resolv.conf, a smaller answer, or another resolver.",
 };
@@ -138,11 +138,11 @@ pub fn find(context: &Context) -> Vec<Draft> {
 }
 
 fn c_reason(context: &Context, event: EventId) -> Option<String> {
-    use crate::event::{Errno, Packet, What};
+    use crate::event::{Errno, EventKind, Packet};
     let ended = match &context.case.evidence.event(event).what {
-        What::Packet(Packet::Icmp { .. }) => true,
+        EventKind::Packet(Packet::Icmp { .. }) => true,
         // Not where a signal stopped the client.
-        What::Call(call) => {
+        EventKind::Call(call) => {
             call.outcome.has_failed() && call.outcome.errno() != Some(Errno::Restart)
         }
         _ => false,

@@ -25,7 +25,7 @@ it looks like a slow or silent resolver.
 presyn knows it from send calls without packets in a capture that would have shown
 them, and from the ICMP errors and neighbour searches in it.
 
-What to do: check that the address is right and the machine is up ('ip neigh show'
+EventKind to do: check that the address is right and the machine is up ('ip neigh show'
 says FAILED or INCOMPLETE for it), and that there is a route ('ip route get
 ADDRESS'). Take it out of resolv.conf if it is gone.",
 };
@@ -35,7 +35,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let tally::Selection {
+        let tally::SomeQueries {
             retained: lost,
             count,
         } = t.undelivered();

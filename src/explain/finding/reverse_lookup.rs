@@ -27,7 +27,7 @@ resolver answers PTR queries for private addresses that takes seconds.
 presyn says this when the same process looked up the very address that it then
 connected to.
 
-What to do: switch the reverse lookup off, or make it fast. ZooKeeper clients:
+EventKind to do: switch the reverse lookup off, or make it fast. ZooKeeper clients:
 -Dzookeeper.sasl.client.canonicalize.hostname=false (one lookup of two) or
 -Dzookeeper.sasl.client=false (none). ssh: GSSAPIAuthentication no; sshd: UseDNS no.
 MySQL: skip-name-resolve. Any program: put 'ADDRESS NAME' into /etc/hosts, or add PTR
@@ -35,12 +35,12 @@ records for your networks to the resolvers.",
 };
 
 /// A connection and the lookups of its address before it.
-type Asked<'a> = (ConnectionId, Vec<&'a Lookup>);
+type LookedUp<'a> = (ConnectionId, Vec<&'a Lookup>);
 
 /// Finds reverse lookups of addresses that were then connected to, one finding per address.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let mut by_server: BTreeMap<(Endpoint, Option<ProcessId>), Asked> = BTreeMap::new();
+    let mut by_server: BTreeMap<(Endpoint, Option<ProcessId>), LookedUp> = BTreeMap::new();
     let mut first_to: BTreeMap<(IpAddr, Option<ProcessId>), Vec<ConnectionId>> = BTreeMap::new();
     for (c, x) in case.joined.connections.entries() {
         if x.role == Role::Server {
@@ -194,10 +194,10 @@ fn remedy(case: &Case, x: &Connection) -> String {
 
 /// The programs that the connecting process became, as its exec calls show.
 fn programs(case: &Case, x: &Connection) -> String {
-    use crate::event::{Op, What};
+    use crate::event::{EventKind, Op};
     let mut list = String::new();
     for event in case.evidence.events {
-        if let What::Call(call) = &event.what
+        if let EventKind::Call(call) = &event.what
             && let Op::Exec { program } = &call.op
             && x.process == Some(case.joined.processes.of(&call.task))
             && list.len() < 1_000

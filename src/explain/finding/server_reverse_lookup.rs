@@ -1,7 +1,7 @@
 //! A server that looks up the name of the client which it has just accepted.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, tally};
-use crate::event::{Op, What};
+use crate::event::{EventKind, Op};
 use crate::explain::Case;
 use crate::explain::ledger::Subject;
 use crate::explain::words;
@@ -27,7 +27,7 @@ do it. The resolvers that are asked are the server's own.
 presyn sees a connection that a host accepts, and then a PTR query of the same host for
 the address of the other end, which was slow or not answered.
 
-What to do: switch it off: 'UseDNS no' in sshd_config, 'skip-name-resolve' for MySQL,
+EventKind to do: switch it off: 'UseDNS no' in sshd_config, 'skip-name-resolve' for MySQL,
 HostnameLookups Off for Apache. Or put the clients' addresses into the server's
 /etc/hosts, or repair the reverse zone that its resolvers cannot reach.",
 };
@@ -82,7 +82,7 @@ struct Accepted {
 fn accepted(case: &Case) -> Vec<Accepted> {
     let events = case.evidence.numbered();
     let calls = events.filter_map(|(call, event)| {
-        let What::Call(c) = &event.what else {
+        let EventKind::Call(c) = &event.what else {
             return None;
         };
         let Op::Accept { new, .. } = &c.op else {

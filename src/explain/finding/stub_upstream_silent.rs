@@ -3,7 +3,7 @@
 use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::event::dns::{Name, Rcode};
 use crate::explain::Case;
-use crate::explain::ledger::{Kind, Party};
+use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::{EventId, Origin, Query, QueryId, State};
@@ -32,7 +32,7 @@ and those did not answer in time. The stub only passes the delay on.
 presyn infers this: the upstream queries are another process's, so nothing but the
 same name and the same time ties them to the client's.
 
-What to do: fix the stub's upstream resolvers, not the client's resolv.conf, which
+EventKind to do: fix the stub's upstream resolvers, not the client's resolv.conf, which
 only names the stub. systemd-resolved: resolvectl status, DNS= in resolved.conf or in
 the link's settings. dnsmasq: its server= lines, or the resolv-file it reads (strict-
 order makes it wait for the first). docker: --dns, or \"dns\" in daemon.json, else the
@@ -40,12 +40,12 @@ host's resolv.conf. nscd reads /etc/resolv.conf itself.",
 };
 
 /// A query and its id.
-type Asked<'a> = (QueryId, &'a Query);
+type QueryWithId<'a> = (QueryId, &'a Query);
 
 /// A stub whose trouble its upstream explains.
 pub struct Explained<'a> {
     /// The stub: a resolver on loopback, or a name service.
-    pub party: Party,
+    pub party: ChargedParty,
     /// The client's queries to it that went wrong; none for a name service.
     pub own: Vec<&'a Query>,
     /// The calls that show the wait for a name service.
@@ -57,8 +57,8 @@ pub struct Explained<'a> {
 /// Stubs in trouble with an upstream in trouble, same name, same time.
 pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
     let queries = &case.joined.queries;
-    let mut by_name: HashMap<Name, Vec<Asked>> = HashMap::new();
-    let mut in_time: Vec<Asked> = Vec::new();
+    let mut by_name: HashMap<Name, Vec<QueryWithId>> = HashMap::new();
+    let mut in_time: Vec<QueryWithId> = Vec::new();
     for (id, q) in queries.entries() {
         if q.origin != Origin::Traced && !q.resolver.ip.is_loopback() && in_trouble(q) {
             by_name
@@ -71,7 +71,7 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
     if in_time.is_empty() {
         return Vec::new();
     }
-    let mut stubs: BTreeMap<Party, Explained> = BTreeMap::new();
+    let mut stubs: BTreeMap<ChargedParty, Explained> = BTreeMap::new();
     for q in queries {
         if q.origin == Origin::Untraced || !q.resolver.ip.is_loopback() || !in_trouble(q) {
             continue;
@@ -87,7 +87,7 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
         if others.is_empty() {
             continue;
         }
-        let stub = entry(&mut stubs, Party::Endpoint(q.resolver));
+        let stub = entry(&mut stubs, ChargedParty::Endpoint(q.resolver));
         stub.own.push(q);
         stub.upstream.extend(others.iter().copied());
     }
@@ -96,7 +96,7 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
         if !asks_dns || wait.ended - wait.began < WORTH_EXPLAINING {
             continue;
         }
-        let untraced: Vec<Asked> = within(&in_time, wait.began, wait.ended)
+        let untraced: Vec<QueryWithId> = within(&in_time, wait.began, wait.ended)
             .iter()
             .copied()
             .filter(|(_, q)| q.origin == Origin::Untraced)
@@ -104,7 +104,7 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
         if untraced.is_empty() {
             continue;
         }
-        let stub = entry(&mut stubs, Party::Service(wait.service));
+        let stub = entry(&mut stubs, ChargedParty::Service(wait.service));
         stub.calls.extend(wait.calls.iter().take(10));
         stub.upstream.extend(untraced);
     }
@@ -112,8 +112,8 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
 }
 
 fn entry<'m, 'a>(
-    stubs: &'m mut BTreeMap<Party, Explained<'a>>,
-    party: Party,
+    stubs: &'m mut BTreeMap<ChargedParty, Explained<'a>>,
+    party: ChargedParty,
 ) -> &'m mut Explained<'a> {
     stubs.entry(party).or_insert_with(|| Explained {
         party,
@@ -124,7 +124,11 @@ fn entry<'m, 'a>(
 }
 
 /// The queries, in order of time, that were sent in a window.
-fn within<'s, 'a>(list: &'s [Asked<'a>], from: Timestamp, to: Timestamp) -> &'s [Asked<'a>] {
+fn within<'s, 'a>(
+    list: &'s [QueryWithId<'a>],
+    from: Timestamp,
+    to: Timestamp,
+) -> &'s [QueryWithId<'a>] {
     let start = list.partition_point(|(_, q)| q.sent < from - BEFORE);
     let end = list.partition_point(|(_, q)| q.sent <= to + AFTER);
     &list[start..end.max(start)]
@@ -172,8 +176,8 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
         .filter(|q| q.answer().is_none())
         .count();
     let who = match stub.party {
-        Party::Endpoint(e) => format!("The stub {}", words::resolver(e)),
-        Party::Service(name) => name.to_owned(),
+        ChargedParty::Endpoint(e) => format!("The stub {}", words::resolver(e)),
+        ChargedParty::Service(name) => name.to_owned(),
     };
     let what = if silent == stub.upstream.len() {
         format!("which did not answer {}", words::queries(silent))
@@ -187,7 +191,7 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
             l.outcome == crate::join::lookup::Outcome::Failed
                 && l.queries.iter().any(|q| {
                     let q = &context.case.joined.queries[*q];
-                    q.is_clients() && Party::Endpoint(q.resolver) == stub.party
+                    q.is_clients() && ChargedParty::Endpoint(q.resolver) == stub.party
                 })
         });
     let mut evidence = tally::evidence(stub.own.iter().copied().take(10));
@@ -208,7 +212,7 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
         detail: format!(
             "Inferred: {} asked about {} at the same time; only the same name and time tie it to the client's \
              question.{}",
-            if matches!(stub.party, Party::Service(_)) {
+            if matches!(stub.party, ChargedParty::Service(_)) {
                 "another process of this capture"
             } else {
                 "another process"
@@ -223,15 +227,17 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
     }
 }
 
-fn remedy(party: Party, upstream: &[String]) -> String {
+fn remedy(party: ChargedParty, upstream: &[String]) -> String {
     let them = words::list(upstream);
     let place = match party {
-        Party::Service("nscd") => "nscd reads /etc/resolv.conf: change the resolvers there",
-        Party::Service("systemd-resolved") => {
+        ChargedParty::Service("nscd") => "nscd reads /etc/resolv.conf: change the resolvers there",
+        ChargedParty::Service("systemd-resolved") => {
             "resolvectl status shows where the upstream resolvers are set"
         }
-        Party::Service(_) => "the upstream resolvers are set in the service's own configuration",
-        Party::Endpoint(e) => match e.ip.to_string().as_str() {
+        ChargedParty::Service(_) => {
+            "the upstream resolvers are set in the service's own configuration"
+        }
+        ChargedParty::Endpoint(e) => match e.ip.to_string().as_str() {
             "127.0.0.53" | "127.0.0.54" => {
                 "the upstream resolvers are set in the stub: resolvectl status and DNS= for systemd-resolved, server= \
                  for dnsmasq"
@@ -244,7 +250,7 @@ fn remedy(party: Party, upstream: &[String]) -> String {
             }
         },
     };
-    let blameless = if party == Party::Service("nscd") {
+    let blameless = if party == ChargedParty::Service("nscd") {
         ""
     } else {
         " The client's own resolv.conf is not at fault."

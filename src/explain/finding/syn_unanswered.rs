@@ -27,7 +27,7 @@ after the SYN and has nothing to do with DNS.
 
 presyn sees the first SYN and its repetitions in the capture, and what answered.
 
-What to do: capture on the server. SYNs do not arrive there: a firewall or a route
+EventKind to do: capture on the server. SYNs do not arrive there: a firewall or a route
 drops them on the way. They arrive and are not answered: a firewall on the server, a
 full accept queue (ss -ltn, nstat TcpExtListenOverflows), or an answer that takes
 another way back. Answered late: the server was starting or overloaded.",
@@ -40,7 +40,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let never = attempt::by_server(case, |x| is_never(case, x), |evicted| evicted.unanswered);
     let late = late.into_iter().map(|(to, list)| ((to, false), list));
     let never = never.into_iter().map(|(to, list)| ((to, true), list));
-    let groups: BTreeMap<(Endpoint, bool), attempt::Selection> = late.chain(never).collect();
+    let groups: BTreeMap<(Endpoint, bool), attempt::SomeAttempts> = late.chain(never).collect();
     groups
         .into_iter()
         .filter_map(|((to, never), list)| draft(context, to, never, &list))
@@ -83,7 +83,7 @@ fn draft(
     context: &Context,
     to: Endpoint,
     never: bool,
-    attempts: &attempt::Selection,
+    attempts: &attempt::SomeAttempts,
 ) -> Option<Draft> {
     let (list, count) = (&attempts.retained, attempts.count);
     let case = context.case;

@@ -2,7 +2,7 @@
 
 use crate::coverage::WaitEnd;
 use crate::event::dns::{Name, RecordType};
-use crate::event::{Op, Packet, What};
+use crate::event::{EventKind, Op, Packet};
 use crate::explain::Case;
 use crate::explain::resolver;
 use crate::flow::{Endpoint, Transport};
@@ -55,7 +55,7 @@ pub struct Tally<'a> {
 }
 
 /// Queries of one kind: those that are retained, and how many there were in all.
-pub struct Selection<'a> {
+pub struct SomeQueries<'a> {
     /// Those that are retained, in order of time.
     pub retained: Vec<&'a Query>,
     /// How many there were, evicted ones among them.
@@ -123,19 +123,19 @@ impl<'a> Tally<'a> {
     }
 
     /// Answered, in time or late.
-    pub fn answered(&self) -> Selection<'a> {
+    pub fn answered(&self) -> SomeQueries<'a> {
         self.pick(self.evicted.answered, |q| q.answer().is_some())
     }
 
     /// Answered with a truncated response.
-    pub fn truncated(&self) -> Selection<'a> {
+    pub fn truncated(&self) -> SomeQueries<'a> {
         self.pick(self.evicted.truncated, |q| {
             q.answer().is_some_and(|a| a.truncated)
         })
     }
 
     /// Answered while the client still waited.
-    pub fn in_time(&self) -> Selection<'a> {
+    pub fn in_time(&self) -> SomeQueries<'a> {
         self.pick(self.evicted.in_time, |q| {
             q.answer().is_some() && !is_late(q)
         })
@@ -143,7 +143,7 @@ impl<'a> Tally<'a> {
 
     /// Answered with FORMERR, SERVFAIL, NOTIMP or REFUSED (RFC 1035 section 4.1.1): the server would not or could not
     /// answer. NXDOMAIN is an answer.
-    pub fn errors(&self) -> Selection<'a> {
+    pub fn errors(&self) -> SomeQueries<'a> {
         self.pick(self.evicted.errors, is_error)
     }
 
@@ -156,7 +156,7 @@ impl<'a> Tally<'a> {
     }
 
     /// Answered in time, but after [`SLOW`].
-    pub fn slow(&self) -> Selection<'a> {
+    pub fn slow(&self) -> SomeQueries<'a> {
         self.pick(self.evicted.slow, |q| {
             q.answer().is_some_and(|a| a.at - q.sent >= SLOW) && !is_late(q)
         })
@@ -174,18 +174,18 @@ impl<'a> Tally<'a> {
     }
 
     /// Answered too late.
-    pub fn late(&self) -> Selection<'a> {
+    pub fn late(&self) -> SomeQueries<'a> {
         self.pick(self.evicted.late, is_late)
     }
 
     /// Answered on the wire, and the client did not get the answer.
-    pub fn not_received(&self) -> Selection<'a> {
+    pub fn not_received(&self) -> SomeQueries<'a> {
         self.pick(self.evicted.not_received, Query::is_lost)
     }
 
     /// Left the host, and nothing at all came back although an answer was due. Where there is a capture,
     /// only what it shows leaving counts: outside of it nobody can tell.
-    pub fn silent(&self) -> Selection<'a> {
+    pub fn silent(&self) -> SomeQueries<'a> {
         let capture = self.case.evidence.has_capture();
         self.pick(self.evicted.silent, |q| {
             q.is_silent()
@@ -201,14 +201,14 @@ impl<'a> Tally<'a> {
     }
 
     /// Refused by the far end: port unreachable, prohibited, `ECONNREFUSED`.
-    pub fn refused(&self) -> Selection<'a> {
+    pub fn refused(&self) -> SomeQueries<'a> {
         self.pick(self.evicted.refused, |q| {
             q.refusal().is_some_and(|r| r.refused)
         })
     }
 
     /// Never left, or the network said that the resolver cannot be reached.
-    pub fn undelivered(&self) -> Selection<'a> {
+    pub fn undelivered(&self) -> SomeQueries<'a> {
         let on_wire = self.queries.iter().any(|q| q.packet.is_some());
         self.pick(self.evicted.undelivered, |q| match &q.state {
             // A connect alone may have been followed by no send at all: only an error, or a wait that
@@ -243,9 +243,9 @@ impl<'a> Tally<'a> {
             })
     }
 
-    fn pick(&self, evicted: usize, test: impl Fn(&Query) -> bool) -> Selection<'a> {
+    fn pick(&self, evicted: usize, test: impl Fn(&Query) -> bool) -> SomeQueries<'a> {
         let retained: Vec<&Query> = self.queries.iter().copied().filter(|q| test(q)).collect();
-        Selection {
+        SomeQueries {
             count: retained.len() + evicted,
             retained,
         }
@@ -316,7 +316,7 @@ pub fn answered_from(case: &Case, queries: &[&Query]) -> Option<Endpoint> {
     queries
         .iter()
         .find_map(|q| match &case.evidence.event(q.foreign?).what {
-            What::Packet(Packet::Dns { flow, .. }) if flow.src != q.resolver => Some(flow.src),
+            EventKind::Packet(Packet::Dns { flow, .. }) if flow.src != q.resolver => Some(flow.src),
             _ => None,
         })
 }
@@ -330,8 +330,8 @@ pub fn how_left(case: &Case, queries: &[&Query]) -> String {
         return format!("with a response that came from another address ({from})");
     }
     let message = match &case.evidence.event(event).what {
-        What::Packet(Packet::Dns { message, .. }) => Some(&**message),
-        What::Call(call) => match &call.op {
+        EventKind::Packet(Packet::Dns { message, .. }) => Some(&**message),
+        EventKind::Call(call) => match &call.op {
             Op::Receive { messages, .. } => messages.iter().find_map(|m| m.dns.first()),
             _ => None,
         },

@@ -20,7 +20,7 @@ TCP port 53 is blocked (resolver-tcp-stuck).
 
 presyn sees the TC flag in the answer, and the connection to the resolver after it.
 
-What to do: nothing, if it is fast. Else let the server send larger UDP answers
+EventKind to do: nothing, if it is fast. Else let the server send larger UDP answers
 (EDNS: 'options edns0' in resolv.conf, 1232 bytes is safe), or make the answer
 smaller; a server set to truncate everything does so as a defence against floods.",
 };
@@ -30,7 +30,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
-        let tally::Selection {
+        let tally::SomeQueries {
             retained: cut,
             count,
         } = t.truncated();

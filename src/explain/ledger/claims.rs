@@ -2,14 +2,14 @@
 
 use super::index::is_own;
 use super::story::same_story;
-use super::{Index, Kind, Party, Subject};
-use crate::event::What;
+use super::{ChargedParty, Index, Kind, Subject};
+use crate::event::EventKind;
 use crate::explain::Case;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, TOGETHER};
 use crate::join::{
-    Asker, ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, Silence, State,
+    ClientId, ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, Silence, State,
 };
 use crate::time::{Span, Timestamp};
 
@@ -27,7 +27,7 @@ pub struct Claim {
     /// What for.
     pub kind: Kind,
     /// Whom it is charged to.
-    pub party: Option<Party>,
+    pub party: Option<ChargedParty>,
     /// Other resolvers that were asked the same at once and were as silent.
     pub with: Vec<Endpoint>,
     /// The query behind it.
@@ -131,11 +131,11 @@ fn rank_of_lookup(
         index.asker_of_lookup(case, l),
     );
     match (asker, theirs) {
-        (Asker::Process(p), Asker::Process(o)) if p == o => {
+        (ClientId::Process(p), ClientId::Process(o)) if p == o => {
             let same = task.is_some_and(|t| lookup.tasks.iter().any(|x| x.tid == t.tid));
             Some(if same { SAME_TASK } else { SAME_PROCESS })
         }
-        (Asker::Process(p), Asker::Process(_)) => {
+        (ClientId::Process(p), ClientId::Process(_)) => {
             let born = joined
                 .processes
                 .get(p)
@@ -178,7 +178,7 @@ fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec
         let (mut packets, mut more) = (Vec::from_iter(query.packet), Vec::new());
         if let Some(event) = answer {
             match case.evidence.event(event).what {
-                What::Packet(_) => packets.push(event),
+                EventKind::Packet(_) => packets.push(event),
                 _ => more.push(event),
             }
         }
@@ -191,7 +191,7 @@ fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec
             rank,
             began,
             kind,
-            party: Some(Party::Endpoint(leader)),
+            party: Some(ChargedParty::Endpoint(leader)),
             with,
             query: Some(q),
             lookup: Some(l),
@@ -323,10 +323,10 @@ fn of_services(
         .filter(|s| s.ended > from && s.began < to)
     {
         let rank = match asker {
-            Asker::Process(p) if p == wait.process && task == Some(wait.task.tid) => SAME_TASK,
-            Asker::Process(p) if p == wait.process => SAME_PROCESS,
-            Asker::Process(_) => LED_TO,
-            Asker::Host(_) => continue,
+            ClientId::Process(p) if p == wait.process && task == Some(wait.task.tid) => SAME_TASK,
+            ClientId::Process(p) if p == wait.process => SAME_PROCESS,
+            ClientId::Process(_) => LED_TO,
+            ClientId::Host(_) => continue,
         };
         claims.push(Claim {
             from: wait.began,
@@ -334,7 +334,7 @@ fn of_services(
             rank,
             began: wait.began,
             kind: Kind::NameService,
-            party: Some(Party::Service(wait.service)),
+            party: Some(ChargedParty::Service(wait.service)),
             with: Vec::new(),
             query: None,
             lookup: None,
@@ -436,7 +436,7 @@ fn of_connections(
             rank,
             began,
             kind,
-            party: Some(Party::Endpoint(other.to)),
+            party: Some(ChargedParty::Endpoint(other.to)),
             with: Vec::new(),
             query: None,
             lookup: other.lookup.filter(|_| other.role == Role::Resolver),

@@ -2,11 +2,11 @@
 
 use super::other::{self, OtherWait};
 use super::{Subject, story};
-use crate::event::{Op, Outcome, What};
+use crate::event::{CallOutcome, EventKind, Op};
 use crate::explain::Case;
 use crate::join::connect::Role;
 use crate::join::lookup::Outcome as LookupOutcome;
-use crate::join::{Asker, ConnectionId, EventId, LookupId, ProcessId, Query};
+use crate::join::{ClientId, ConnectionId, EventId, LookupId, ProcessId, Query};
 use crate::time::{Span, Timestamp};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -21,9 +21,9 @@ const MAX_TRIES: usize = 64;
 /// What the accounts of all subjects look up.
 pub struct Index {
     /// Connections by asker, in order of time.
-    pub connections: HashMap<Asker, Vec<ConnectionId>>,
+    pub connections: HashMap<ClientId, Vec<ConnectionId>>,
     /// Lookups by asker, in order of time.
-    pub lookups: HashMap<Asker, Vec<LookupId>>,
+    pub lookups: HashMap<ClientId, Vec<LookupId>>,
     /// The first attempt to reach a server.
     pub first_server: Option<ConnectionId>,
     /// Wait calls that lasted, by thread: entry, exit, call.
@@ -34,7 +34,7 @@ pub struct Index {
     pub claims_each: usize,
     /// Some account had more than that to weigh.
     pub cut: Cell<bool>,
-    server_calls: HashMap<Asker, Timestamp>,
+    server_calls: HashMap<ClientId, Timestamp>,
     /// Connections to an address that an earlier one had used.
     cached: HashSet<ConnectionId>,
     /// When processes became other programs, in order.
@@ -79,7 +79,7 @@ impl Index {
         }
         this.find_tries(case);
         for (id, event) in case.evidence.numbered() {
-            let What::Call(call) = &event.what else {
+            let EventKind::Call(call) = &event.what else {
                 continue;
             };
             if matches!(call.op, Op::Exec { .. }) && call.outcome.value().is_some() {
@@ -87,7 +87,7 @@ impl Index {
                 this.execs.push((event.at, process));
             }
             let lasted = call.exited.map_or(Span::ZERO, |exit| exit - event.at);
-            let timed_out = matches!(call.outcome, Outcome::Returned(0));
+            let timed_out = matches!(call.outcome, CallOutcome::Returned(0));
             if matches!(call.op, Op::Wait { .. }) && (lasted > Span::millis(1) || timed_out) {
                 let exit = call.exited.unwrap_or(event.at);
                 this.waits
@@ -157,7 +157,7 @@ impl Index {
     }
 
     /// Who is behind a lookup.
-    pub fn asker_of_lookup(&self, case: &Case, lookup: LookupId) -> Asker {
+    pub fn asker_of_lookup(&self, case: &Case, lookup: LookupId) -> ClientId {
         let mut queries = case.joined.lookups[lookup].queries(case.joined);
         // A name service may have been asked without a query.
         let own = || case.joined.lookups[lookup].asker();
@@ -165,7 +165,7 @@ impl Index {
     }
 
     /// Who is behind a subject.
-    pub fn asker_of(&self, case: &Case, subject: Subject) -> Asker {
+    pub fn asker_of(&self, case: &Case, subject: Subject) -> ClientId {
         match subject {
             Subject::Lookup(l) => self.asker_of_lookup(case, l),
             Subject::Connection(c) => case.joined.connections[c].asker(),
@@ -197,11 +197,11 @@ impl Index {
         let asker = case.joined.lookups[lookup].asker();
         let began = case.joined.lookups[lookup].began;
         match asker {
-            Asker::Process(_) => self
+            ClientId::Process(_) => self
                 .server_calls
                 .get(&asker)
                 .is_some_and(|last| *last >= began),
-            Asker::Host(_) => self.used.contains(&lookup),
+            ClientId::Host(_) => self.used.contains(&lookup),
         }
     }
 

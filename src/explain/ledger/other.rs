@@ -1,7 +1,7 @@
 //! Waits for sockets that have no part in looking up names or connecting: Kerberos, LDAP, D-Bus, databases.
 
-use super::Party;
-use crate::event::{Op, SocketStyle, What};
+use super::ChargedParty;
+use crate::event::{EventKind, Op, SocketType};
 use crate::explain::Case;
 use crate::join::service::name_of;
 use crate::join::socket::Association;
@@ -22,7 +22,7 @@ pub struct OtherWait {
     /// The call.
     pub call: EventId,
     /// The far end.
-    pub party: Party,
+    pub party: ChargedParty,
 }
 
 /// The waits, by thread and in order of time. A wait belongs to the descriptor in it: where several are, nobody knows to
@@ -33,7 +33,7 @@ pub fn waits(case: &Case) -> HashMap<Option<u32>, Vec<OtherWait>> {
         return list;
     }
     for (id, event) in case.evidence.numbered() {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             continue;
         };
         let waits = match &call.op {
@@ -58,12 +58,12 @@ pub fn waits(case: &Case) -> HashMap<Option<u32>, Vec<OtherWait>> {
 }
 
 /// The far end of a socket, unless it is a resolver or a name service, or not yet connected: that is the attempt's time.
-fn party(case: &Case, id: EventId, socket: AssociationId) -> Option<Party> {
+fn party(case: &Case, id: EventId, socket: AssociationId) -> Option<ChargedParty> {
     let association: &Association = &case.joined.sockets.list[socket];
     if let Some(path) = &association.path {
         return name_of(path)
             .is_none()
-            .then(|| Party::Service(unix_name(path)));
+            .then(|| ChargedParty::Service(unix_name(path)));
     }
     let peer = association.peer?;
     let mut earlier = case.joined.sockets.calls(socket).iter();
@@ -71,8 +71,9 @@ fn party(case: &Case, id: EventId, socket: AssociationId) -> Option<Party> {
         let op = case.evidence.call(*c).map(|call| &call.op);
         *c < id && matches!(op, Some(Op::Send { .. } | Op::Receive { .. }))
     });
-    let datagram = association.style == SocketStyle::Datagram;
-    ((used || datagram) && !case.evidence.is_dns_port(peer.port)).then_some(Party::Endpoint(peer))
+    let datagram = association.style == SocketType::Datagram;
+    ((used || datagram) && !case.evidence.is_dns_port(peer.port))
+        .then_some(ChargedParty::Endpoint(peer))
 }
 
 /// What listens on a unix socket, by its path.

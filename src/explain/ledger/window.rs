@@ -5,7 +5,7 @@ use super::{Index, Subject};
 use crate::explain::Case;
 use crate::flow::TargetHost;
 use crate::join::connect::{Connection, Role};
-use crate::join::{Asker, ConnectionId, Id, Origin, Query};
+use crate::join::{ClientId, ConnectionId, Id, Origin, Query};
 use crate::time::Timestamp;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -86,8 +86,8 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             .shows_start(case.evidence.has_trace())
     {
         let process = match index.asker_of(case, subject) {
-            Asker::Process(process) => Some(process),
-            Asker::Host(_) => None,
+            ClientId::Process(process) => Some(process),
+            ClientId::Host(_) => None,
         };
         let program = process.and_then(|p| index.program_start(case, p, own));
         program.unwrap_or(case.started).min(own)

@@ -1,6 +1,6 @@
 //! How resolvers were silent, in words: never answering, answering one type only, too late, or lossy.
 
-use super::{Case, Line, Party, count, one_type, party};
+use super::{AccountEntry, Case, ChargedParty, count, one_type, party};
 use crate::event::dns::RecordType;
 use crate::explain::words;
 use crate::join::{Query, State};
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 /// How a resolver was silent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Silence {
+enum SilenceKind {
     Never,
     OneType(RecordType),
     Late,
@@ -19,10 +19,10 @@ enum Silence {
 }
 
 /// Whom the client waited for without an answer, each with its kind of silence.
-pub fn silence(case: &Case, lines: &[&Line]) -> String {
-    let mut groups: Vec<(Silence, Vec<String>)> = Vec::new();
+pub fn silence(case: &Case, lines: &[&AccountEntry]) -> String {
+    let mut groups: Vec<(SilenceKind, Vec<String>)> = Vec::new();
     for line in lines {
-        let with = line.with.iter().map(|e| Party::Endpoint(*e));
+        let with = line.with.iter().map(|e| ChargedParty::Endpoint(*e));
         for named in line.party.into_iter().chain(with) {
             let how = how_silent(case, line, named);
             let name = party(named);
@@ -40,7 +40,7 @@ pub fn silence(case: &Case, lines: &[&Line]) -> String {
     format!("for {}", clauses.join(", and for "))
 }
 
-fn clause(how: Silence, names: &[String]) -> String {
+fn clause(how: SilenceKind, names: &[String]) -> String {
     let many = names.len() > 1;
     let who = if many {
         format!(
@@ -52,27 +52,29 @@ fn clause(how: Silence, names: &[String]) -> String {
         format!("resolver {}", words::list(names))
     };
     match how {
-        Silence::Never => format!("{who}, which never answered"),
-        Silence::Seeming => {
+        SilenceKind::Never => format!("{who}, which never answered"),
+        SilenceKind::Seeming => {
             format!(
                 "{who}, apparently without an answer: the log shows connects to {}, not what came back",
                 if many { "them" } else { "it" }
             )
         }
-        Silence::OneType(kind) if many => {
+        SilenceKind::OneType(kind) if many => {
             format!("{who}, which answer other questions but not {kind}")
         }
-        Silence::OneType(kind) => format!("{who}, which answers other questions but not {kind}"),
-        Silence::Late => format!("{who}, which answered too late"),
-        Silence::Some => format!("{who}, which did not answer some queries"),
-        Silence::Open => format!("{who}, which had not answered by then"),
+        SilenceKind::OneType(kind) => {
+            format!("{who}, which answers other questions but not {kind}")
+        }
+        SilenceKind::Late => format!("{who}, which answered too late"),
+        SilenceKind::Some => format!("{who}, which did not answer some queries"),
+        SilenceKind::Open => format!("{who}, which had not answered by then"),
     }
 }
 
 /// Whether a resolver never answered this client, or what it did answer.
-fn how_silent(case: &Case, line: &Line, who: Party) -> Silence {
-    let Party::Endpoint(resolver) = who else {
-        return Silence::Never;
+fn how_silent(case: &Case, line: &AccountEntry, who: ChargedParty) -> SilenceKind {
+    let ChargedParty::Endpoint(resolver) = who else {
+        return SilenceKind::Never;
     };
     let all = || {
         let queries = case.joined.queries.iter();
@@ -93,14 +95,14 @@ fn how_silent(case: &Case, line: &Line, who: Party) -> Silence {
         .filter(|q| line.with.is_empty() || q.resolver == resolver)
         .collect();
     match one_type(case, line) {
-        _ if !own.is_empty() && own.iter().all(|q| q.implied) => Silence::Seeming,
-        _ if own.iter().all(|q| q.is_open()) => Silence::Open,
-        _ if answered.is_empty() && late == 0 => Silence::Never,
-        _ if answered.is_empty() => Silence::Late,
-        Some(kind) if !answered.contains(&Some(kind)) && late == 0 => Silence::OneType(kind),
+        _ if !own.is_empty() && own.iter().all(|q| q.implied) => SilenceKind::Seeming,
+        _ if own.iter().all(|q| q.is_open()) => SilenceKind::Open,
+        _ if answered.is_empty() && late == 0 => SilenceKind::Never,
+        _ if answered.is_empty() => SilenceKind::Late,
+        Some(kind) if !answered.contains(&Some(kind)) && late == 0 => SilenceKind::OneType(kind),
         // An answer that comes after the question was sent again counts for the copy: what is left without one
         // was answered late too.
-        _ if late > 0 && late >= unanswered => Silence::Late,
-        _ => Silence::Some,
+        _ if late > 0 && late >= unanswered => SilenceKind::Late,
+        _ => SilenceKind::Some,
     }
 }

@@ -5,9 +5,9 @@ use super::{
     Account, Case, Subject, WORTH_SAYING, culprit, other_waits, ranked, share, unanswered_since,
     unexplained,
 };
-use crate::coverage::{Blind, Kind, Wanted};
+use crate::coverage::{Blind, ClaimKind, Wanted};
 use crate::event::dns::Rcode;
-use crate::explain::ledger::{Line, after_syn, is_answer_captured};
+use crate::explain::ledger::{AccountEntry, after_syn, is_answer_captured};
 use crate::explain::{clients, words};
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome};
@@ -40,7 +40,7 @@ fn client(case: &Case, account: &Account) -> String {
 fn longest_wait(case: &Case, account: &Account) -> Option<String> {
     let waits = ranked(account);
     let worst = waits.first()?;
-    let same: Vec<&Line> = account
+    let same: Vec<&AccountEntry> = account
         .lines
         .iter()
         .filter(|l| l.kind == worst.kind && l.span >= WORTH_SAYING)
@@ -152,7 +152,7 @@ fn before(case: &Case, account: &Account, x: &Connection) -> String {
 /// Why no lookup stands before a connection.
 fn no_lookup(case: &Case, account: &Account, x: &Connection) -> String {
     let wanted = Wanted {
-        kind: Kind::Query,
+        kind: ClaimKind::Query,
         from: x.from.map(|from| from.ip),
         to: None,
         netns: None,

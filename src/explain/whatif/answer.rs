@@ -1,8 +1,8 @@
 //! Answers to questions about a case, in the plain types of `presyn whatif`.
 
 use super::best::Candidate;
-use super::told::seconds;
-use super::{Change, ChangeError, Estimate, WhatIf, services};
+use super::to_report::seconds;
+use super::{Change, ChangeError, Estimate, WhatIfModel, services};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::assemble::{self, Limits};
 use crate::explain::ledger::{Account, Index, Subject};
@@ -11,7 +11,7 @@ use crate::flow::host;
 use crate::join::LookupId;
 use crate::report::whatif as out;
 use crate::time::Span;
-use crate::timetable::{Ending, Stub};
+use crate::timetable::{LookupResult, Stub};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Answers a question; without one, tells what each change would do that may help the slowest delay.
@@ -20,7 +20,7 @@ pub fn answer(
     limits: Limits,
     change: Option<Change>,
 ) -> Result<out::WhatIf, ChangeError> {
-    let whatif = WhatIf::new(case);
+    let whatif = WhatIfModel::new(case);
     let mut index = Index::new(case);
     let (accounts, _) = assemble::accounts(case, &mut index, limits);
     let answers = match (change, accounts.first()) {
@@ -45,10 +45,10 @@ pub fn answer(
 
 fn one(
     case: &Case,
-    whatif: &WhatIf,
+    whatif: &WhatIfModel,
     accounts: &[Account],
     change: &Change,
-) -> Result<out::Answer, ChangeError> {
+) -> Result<out::ChangeAnswer, ChangeError> {
     let setup = change.apply(whatif.setup())?;
     let mut delays = Vec::new();
     let mut services: BTreeSet<&str> = BTreeSet::new();
@@ -76,7 +76,7 @@ fn one(
         };
         assumed.push(format!("{} {asked}.", words::list(&names)));
     }
-    Ok(out::Answer {
+    Ok(out::ChangeAnswer {
         change: change.words(),
         nameservers: setup.servers().iter().map(|ip| host(*ip)).collect(),
         options: setup.conf.options.clone(),
@@ -90,7 +90,7 @@ fn one(
     })
 }
 
-fn delay(case: &Case, account: &Account, candidate: &Candidate) -> out::Delay {
+fn delay(case: &Case, account: &Account, candidate: &Candidate) -> out::PredictedDelay {
     let (connection, lookup, to) = match account.subject {
         Subject::Connection(c) => (
             Some(cite::connection_id(c)),
@@ -103,7 +103,7 @@ fn delay(case: &Case, account: &Account, candidate: &Candidate) -> out::Delay {
             words::spoken_name(&case.joined.lookups[l]),
         ),
     };
-    out::Delay {
+    out::PredictedDelay {
         connection,
         lookup,
         to,
@@ -114,10 +114,10 @@ fn delay(case: &Case, account: &Account, candidate: &Candidate) -> out::Delay {
     }
 }
 
-fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out::Lookup {
+fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out::PredictedLookup {
     let this = &case.joined.lookups[l];
     let not_made = estimate.not_made(change) && this.reverse.is_some();
-    out::Lookup {
+    out::PredictedLookup {
         id: cite::lookup_id(l),
         name: this.shown_name(),
         models: estimate.models.iter().copied().map(Stub::model).collect(),
@@ -126,15 +126,15 @@ fn lookup(case: &Case, change: &Change, l: LookupId, estimate: &Estimate) -> out
         most_s: seconds(estimate.most),
         outcome: match estimate.ending {
             _ if not_made => out::EstimatedOutcome::NotMade,
-            Ending::Answered => out::EstimatedOutcome::Answered,
-            Ending::Denied => out::EstimatedOutcome::Negative,
-            Ending::Failed => out::EstimatedOutcome::Failed,
+            LookupResult::Answered => out::EstimatedOutcome::Answered,
+            LookupResult::Denied => out::EstimatedOutcome::Negative,
+            LookupResult::Failed => out::EstimatedOutcome::Failed,
         },
         explained: estimate.explained,
         waits: estimate
             .waits
             .iter()
-            .map(|w| out::Wait {
+            .map(|w| out::PredictedWait {
                 resolvers: w.servers.iter().map(|ip| host(*ip)).collect(),
                 seconds: seconds(w.span()),
             })
@@ -150,7 +150,7 @@ fn guessed(lookups: &BTreeMap<LookupId, Estimate>) -> Vec<String> {
 
 /// What an answer rests on, in sentences.
 fn assumptions(
-    whatif: &WhatIf,
+    whatif: &WhatIfModel,
     change: &Change,
     lookups: &BTreeMap<LookupId, Estimate>,
 ) -> Vec<String> {

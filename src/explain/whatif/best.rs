@@ -1,12 +1,12 @@
 //! The best single change, of a small set that anybody can make.
 
-use super::{Change, Estimate, WhatIf};
+use super::{Change, Estimate, WhatIfModel};
 use crate::explain::ledger::{Account, Subject};
 use crate::explain::words;
 use crate::join::LookupId;
 use crate::join::connect::Role;
 use crate::time::Span;
-use crate::timetable::{Reply, Stub};
+use crate::timetable::{ServerReply, Stub};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -50,15 +50,15 @@ impl Candidate {
     }
 }
 
-impl WhatIf<'_> {
+impl WhatIfModel<'_> {
     /// Changes that may help: leaving out a resolver that did not answer, or all of them, shorter waits, no
     /// reverse lookup.
     pub fn changes(&self, account: &Account) -> Vec<Change> {
         let mut list = Vec::new();
         let servers = self.setup().servers();
         let useless = |server: &IpAddr| {
-            let usual = self.conduct.usually(*server);
-            matches!(usual, Some(Reply::Silent | Reply::Error(_)))
+            let usual = self.behaviour.usually(*server);
+            matches!(usual, Some(ServerReply::Silent | ServerReply::Error(_)))
         };
         let dead: Vec<IpAddr> = servers.iter().copied().filter(useless).collect();
         if servers.len() > 1 {

@@ -4,7 +4,7 @@ use crate::explain::Case;
 use crate::explain::ledger::{Account, Kind, Subject};
 use crate::join::LookupId;
 use crate::join::lookup::{Lookup, Outcome};
-use crate::join::service::{Reply, ServiceWait};
+use crate::join::service::{ServiceReply, ServiceWait};
 use crate::time::Span;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -93,8 +93,9 @@ fn bond(case: &Case, account: &Account, address: IpAddr, wait: &ServiceWait) -> 
     let (same_before, same_after) = (before.filter(same), after.filter(same));
     let follows = same_before
         .is_some_and(|l| l.outcome != Outcome::Answered && wait.began - l.ended <= NEXT_SOURCE);
-    let leads = same_after
-        .is_some_and(|l| wait.reply != Reply::Answered && l.began - wait.ended <= NEXT_SOURCE);
+    let leads = same_after.is_some_and(|l| {
+        wait.reply != ServiceReply::Answered && l.began - wait.ended <= NEXT_SOURCE
+    });
     let between = same_before.is_some() && same_after.is_some();
     if between || follows || leads {
         Some(Bond::Sure)

@@ -1,8 +1,10 @@
 //! What became of an attempt, as the client's own calls tell.
 
 use super::{Attempt, Ending};
-use crate::coverage::{Kind, Wanted};
-use crate::event::{Call, Change, Errno, FdNote, Op, Outcome, SocketFamily, SocketStyle, What};
+use crate::coverage::{ClaimKind, Wanted};
+use crate::event::{
+    Call, CallOutcome, Errno, EventKind, FdNote, LifecycleChange, Op, SocketFamily, SocketType,
+};
 use crate::join::socket::Association;
 use crate::join::{EventId, Evidence};
 use crate::time::{Span, Timestamp};
@@ -25,7 +27,7 @@ pub fn conclude(
         _ => None,
     };
     let wanted = Wanted {
-        kind: Kind::Syn,
+        kind: ClaimKind::Syn,
         from: this.local.map(|l| l.ip),
         to: Some(connection.to.ip),
         netns: note.and_then(|n| n.netns),
@@ -37,18 +39,18 @@ pub fn conclude(
     let silent = silence.is_some();
     let (outcome, ended) = match &call.outcome {
         // Without an exit nothing says when it came up.
-        Outcome::Returned(_) => (Ending::Connected, exit),
+        CallOutcome::Returned(_) => (Ending::Connected, exit),
         failed if failed.errno().is_some_and(Errno::goes_on) => {
             by_later_calls(evidence, this, later, connection, silent);
             connection.silence = silence.filter(|_| connection.outcome == Ending::NoSyn);
             return;
         }
-        Outcome::Failed(error) => {
+        CallOutcome::Failed(error) => {
             let error = Errno::named(error);
             let ended = exit.or_else(|| error_came(evidence, id, error));
             (ending_of(error, silent), ended)
         }
-        Outcome::Unknown => (Ending::Open, None),
+        CallOutcome::Unknown => (Ending::Open, None),
     };
     (connection.outcome, connection.ended, connection.ended_by) = (outcome, ended, Some(id));
     connection.silence = silence.filter(|_| outcome == Ending::NoSyn);
@@ -94,7 +96,7 @@ impl Sign {
             }
             // A second call asks for the result of the first (connect(2)).
             Op::Connect { .. } => match &call.outcome {
-                Outcome::Returned(_) => Self::Ended(Ending::Connected, Some(at)),
+                CallOutcome::Returned(_) => Self::Ended(Ending::Connected, Some(at)),
                 failed if failed.errno() == Some(Errno::IsConnected) => {
                     Self::Ended(Ending::Connected, None)
                 }
@@ -108,7 +110,7 @@ impl Sign {
             {
                 Self::Ended(Ending::Connected, None)
             }
-            Op::Wait { timeout, .. } if call.outcome == Outcome::Returned(0) => {
+            Op::Wait { timeout, .. } if call.outcome == CallOutcome::Returned(0) => {
                 let lasted = call.exited.map(|exit| exit - at).or(*timeout);
                 if lasted.is_some_and(|lasted| lasted >= A_WAIT) {
                     Self::WaitedInVain
@@ -201,10 +203,10 @@ fn exited(evidence: &Evidence, this: &Association, at: Timestamp) -> bool {
     let start = evidence.events.partition_point(|e| e.at < at);
     let then = evidence.events[start..].iter().take_while(|e| e.at == at);
     then.into_iter().any(|e| match &e.what {
-        What::Life(life) => {
+        EventKind::Life(life) => {
             let own = life.task.tid == this.task.tid
                 || life.task.pid.is_some() && life.task.pid == this.task.pid;
-            own && matches!(life.change, Change::Exited(_))
+            own && matches!(life.change, LifecycleChange::Exited(_))
         }
         _ => false,
     })
@@ -219,7 +221,7 @@ fn is_connected(note: &Arc<FdNote>) -> bool {
 fn is_unconnected(note: &Arc<FdNote>) -> bool {
     let stream = note
         .socket
-        .is_some_and(|s| (s.family, s.style) == (SocketFamily::Inet, SocketStyle::Stream));
+        .is_some_and(|s| (s.family, s.style) == (SocketFamily::Inet, SocketType::Stream));
     note.exact && stream && note.local.is_some() && note.peer.is_none()
 }
 

@@ -1,7 +1,7 @@
 //! SYNs of the capture, grouped into attempts, with what answered them.
 
 use super::{Ending, departure_limit, refusal};
-use crate::event::{Packet, TcpFlags, What};
+use crate::event::{EventKind, Packet, TcpFlags};
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::join::socket::Association;
 use crate::join::{AssociationId, EventId, Evidence, How};
@@ -158,7 +158,7 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
     let mut latest: HashMap<FiveTuple, usize> = HashMap::new();
     for (id, event) in evidence.numbered() {
         match &event.what {
-            What::Packet(Packet::Tcp {
+            EventKind::Packet(Packet::Tcp {
                 flow,
                 flags,
                 seq,
@@ -195,7 +195,7 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                     list[*i].goes_on(event.at, id, *seq);
                 }
             }
-            What::Packet(Packet::Icmp {
+            EventKind::Packet(Packet::Icmp {
                 kind,
                 quote: Some(quote),
                 ..
@@ -219,12 +219,12 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
 }
 
 /// Finds the SYNs of a call among the flows.
-pub struct Index {
+pub struct SynIndex {
     by_server: HashMap<Endpoint, Vec<usize>>,
     by_client_port: HashMap<u16, Vec<usize>>,
 }
 
-impl Index {
+impl SynIndex {
     /// Indexes flows by both of their ends.
     pub fn new(flows: &[SynFlow]) -> Self {
         let mut this = Self {

@@ -1,7 +1,7 @@
 //! What became of each query, once it is known how long the client waited for it.
 
 use super::giveup::{Wait, Why};
-use crate::coverage::{Absence, Blind, Kind, Patience, WaitEnd, Wanted};
+use crate::coverage::{Absence, Blind, ClaimKind, WaitEnd, WaitEvidence, Wanted};
 use crate::join::response::{Exchange, Reply};
 use crate::join::{Answer, Asked, Departure, Evidence, Query, Silence, State};
 use crate::time::Span;
@@ -57,7 +57,7 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
     let waited = wait.until - asked.sent;
     let shown = asked.packet.map(|_| {
         let wanted = Wanted {
-            kind: Kind::Response,
+            kind: ClaimKind::Response,
             from: Some(asked.resolver.ip),
             to: asked.client.map(|c| c.ip),
             netns: None,
@@ -74,7 +74,7 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
         let moved_on = wait.why == Why::MovedOn && asked.implied;
         let gave_up = wait.why == Why::GaveUp || moved_on;
         let gave_up = gave_up.then_some(true).or(wait.timed_out);
-        let patience = Patience { waited, gave_up };
+        let patience = WaitEvidence { waited, gave_up };
         let traced = asked.cause.is_some() || asked.packet.is_none();
         let traced = traced.then(|| evidence.coverage.waited_in_vain(patience));
         traced.unwrap_or(Err(Blind::NoWaits))

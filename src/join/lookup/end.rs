@@ -1,7 +1,7 @@
 //! When a lookup was over.
 
 use super::Stop;
-use super::giveup::{Context, Why, longest_wait};
+use super::giveup::{LookupContext, Why, longest_wait};
 use super::moves::{Act, Connect, outlasts};
 use crate::flow::Transport;
 use crate::join::response::Exchange;
@@ -12,7 +12,7 @@ const SENDING: Span = Span::millis(100);
 
 /// When a lookup was over.
 #[derive(Clone, Copy)]
-pub struct End {
+pub struct LookupEnd {
     /// The moment.
     pub at: Timestamp,
     /// How that is known: [`Why::MovedOn`], [`Why::Used`], [`Why::CutShort`] or [`Why::Over`].
@@ -21,7 +21,7 @@ pub struct End {
     pub stop: Stop,
 }
 
-impl End {
+impl LookupEnd {
     fn by_client(at: Timestamp, why: Why) -> Self {
         Self {
             at,
@@ -42,31 +42,31 @@ impl End {
 /// 5. as long as a stub resolver waits for one answer had passed.
 ///
 /// Nothing but the first lasts beyond the end of the inputs.
-pub fn of(lookup: &Context) -> End {
+pub fn of(lookup: &LookupContext) -> LookupEnd {
     let Some(last) = lookup.last() else {
-        return End::by_client(lookup.group.began, Why::Over);
+        return LookupEnd::by_client(lookup.group.began, Why::Over);
     };
     let tcp = lookup.queries().any(|q| q.transport == Transport::Tcp);
     let limit = last.sent + longest_wait(if tcp { Transport::Tcp } else { Transport::Udp });
     // The client's own wait call says best when it gave up.
     if let Some(at) = timed_out(lookup, last, limit) {
-        return End {
+        return LookupEnd {
             stop: lookup.moves.stopped(lookup.evidence, last, at),
-            ..End::by_client(at, Why::MovedOn)
+            ..LookupEnd::by_client(at, Why::MovedOn)
         };
     }
     let end = match lookup.group.process {
         None => of_host(lookup, last, limit),
         Some(_) => of_process(lookup, last, limit),
     };
-    End {
+    LookupEnd {
         at: end.at.min(lookup.evidence.end().max(last.sent)),
         ..end
     }
 }
 
 /// The first wait for an answer to the last query of a lookup that ran into its timeout.
-fn timed_out(lookup: &Context, last: &Exchange, limit: Timestamp) -> Option<Timestamp> {
+fn timed_out(lookup: &LookupContext, last: &Exchange, limit: Timestamp) -> Option<Timestamp> {
     let sockets = lookup.queries().filter_map(|q| q.association).collect();
     let tasks = &lookup.group.tasks;
     lookup.moves.timed_out(tasks, &sockets, last.sent, limit)
@@ -74,7 +74,7 @@ fn timed_out(lookup: &Context, last: &Exchange, limit: Timestamp) -> Option<Time
 
 /// The end of a lookup of a host that no trace shows. Nothing else that it does shows that a lookup of it is over: it may
 /// be another program's doing.
-fn of_host(lookup: &Context, last: &Exchange, limit: Timestamp) -> End {
+fn of_host(lookup: &LookupContext, last: &Exchange, limit: Timestamp) -> LookupEnd {
     let evidence = lookup.evidence;
     let used = lookup
         .moves
@@ -83,25 +83,25 @@ fn of_host(lookup: &Context, last: &Exchange, limit: Timestamp) -> End {
         .map(|used| used.at)
         .filter(|at| *at <= limit);
     if let Some(at) = used {
-        return End::by_client(at, Why::Used);
+        return LookupEnd::by_client(at, Why::Used);
     }
     let at = last.sent + evidence.patience;
     // What another process asked may be under way when the inputs end.
     let cut = at > evidence.end().max(last.sent) && evidence.has_trace();
-    End {
+    LookupEnd {
         stop: if cut { Stop::Trace } else { Stop::Client },
-        ..End::by_client(at, Why::Over)
+        ..LookupEnd::by_client(at, Why::Over)
     }
 }
 
 /// Whether a host connected to an address that an answer of a lookup had given by then.
-fn gave(lookup: &Context, used: &Connect) -> bool {
+fn gave(lookup: &LookupContext, used: &Connect) -> bool {
     let mut answers = lookup.queries().filter_map(|q| q.answer());
     answers.any(|a| a.at <= used.at && a.addresses.contains(&used.to))
 }
 
 /// What the thread that asked did next.
-fn next_act(lookup: &Context, last: &Exchange, from: Timestamp) -> Option<(Timestamp, Act)> {
+fn next_act(lookup: &LookupContext, last: &Exchange, from: Timestamp) -> Option<(Timestamp, Act)> {
     let task = last.task.as_ref()?;
     lookup.moves.next_of(task, from)
 }
@@ -109,7 +109,7 @@ fn next_act(lookup: &Context, last: &Exchange, from: Timestamp) -> Option<(Times
 /// The first act of a process after its last query, once that was sent. What follows at once counts where nothing else
 /// does, and no connect either.
 fn later_act(
-    lookup: &Context,
+    lookup: &LookupContext,
     last: &Exchange,
     used: Option<Timestamp>,
 ) -> Option<(Timestamp, Act)> {
@@ -124,7 +124,7 @@ fn later_act(
 }
 
 /// The connection of its process that used an answer.
-fn used(lookup: &Context, last: &Exchange) -> Option<Timestamp> {
+fn used(lookup: &LookupContext, last: &Exchange) -> Option<Timestamp> {
     let mut connects = lookup.moves.connections_after(last.asker(), last.sent);
     connects
         .find(|used| !still_waits(lookup, used, last.sent + lookup.evidence.patience))
@@ -132,23 +132,23 @@ fn used(lookup: &Context, last: &Exchange) -> Option<Timestamp> {
 }
 
 /// The end of a traced lookup: the connection that used the answer, or whatever the thread did next.
-fn of_process(lookup: &Context, last: &Exchange, limit: Timestamp) -> End {
+fn of_process(lookup: &LookupContext, last: &Exchange, limit: Timestamp) -> LookupEnd {
     let used = used(lookup, last);
     let act = later_act(lookup, last, used);
     let moves = [used, act.map(|(at, _)| at)].into_iter().flatten();
     match (moves.min().filter(|at| *at <= limit), act) {
-        (Some(at), Some((killed, Act::Killed(by)))) if killed == at => End {
+        (Some(at), Some((killed, Act::Killed(by)))) if killed == at => LookupEnd {
             at,
             why: Why::CutShort,
             stop: Stop::Signal(by),
         },
-        (Some(at), _) => End::by_client(at, Why::MovedOn),
+        (Some(at), _) => LookupEnd::by_client(at, Why::MovedOn),
         (None, act) => unseen(lookup, last, act.is_some()),
     }
 }
 
 /// The end of a traced lookup whose client did nothing in time that is seen, though perhaps later.
-fn unseen(lookup: &Context, last: &Exchange, acted_later: bool) -> End {
+fn unseen(lookup: &LookupContext, last: &Exchange, acted_later: bool) -> LookupEnd {
     let evidence = lookup.evidence;
     let patience = if evidence.is_timed() {
         evidence.patience
@@ -157,10 +157,10 @@ fn unseen(lookup: &Context, last: &Exchange, acted_later: bool) -> End {
     };
     let at = last.sent + patience;
     if last.task.is_none() || acted_later || outlasts(evidence, at) {
-        return End::by_client(at, Why::Over);
+        return LookupEnd::by_client(at, Why::Over);
     }
     let waiting = lookup.moves.still_waiting(last);
-    End {
+    LookupEnd {
         at: if waiting { evidence.end() } else { at },
         why: Why::CutShort,
         stop: Stop::Trace,
@@ -169,7 +169,11 @@ fn unseen(lookup: &Context, last: &Exchange, acted_later: bool) -> End {
 
 /// Whether a lookup goes on although its process has connected: another thread did, for another lookup. A thread of
 /// its own is in a wait, or its answer is still to come and in time.
-fn still_waits(lookup: &Context, &Connect { at, by, .. }: &Connect, in_time: Timestamp) -> bool {
+fn still_waits(
+    lookup: &LookupContext,
+    &Connect { at, by, .. }: &Connect,
+    in_time: Timestamp,
+) -> bool {
     let tasks = &lookup.group.tasks;
     if by.is_none() || tasks.is_empty() || tasks.iter().any(|t| t.tid == by) {
         return false;

@@ -1,6 +1,6 @@
 //! When the client stopped waiting for each query.
 
-use super::end::{self, End};
+use super::end::{self, LookupEnd};
 use super::grouping::Group;
 use super::moves::Moves;
 use super::{Stop, became};
@@ -50,7 +50,7 @@ pub fn settle(
     let mut waits: Vec<(QueryId, Wait)> = Vec::with_capacity(exchanges.len());
     let mut stops = Vec::with_capacity(groups.len());
     for group in groups {
-        let lookup = Context {
+        let lookup = LookupContext {
             evidence,
             exchanges: &exchanges,
             moves,
@@ -110,14 +110,14 @@ pub enum Why {
 }
 
 /// A lookup whose queries and replies are known, and what its client did meanwhile.
-pub struct Context<'a> {
+pub struct LookupContext<'a> {
     pub evidence: &'a Evidence<'a>,
     pub exchanges: &'a IdVec<QueryId, Exchange>,
     pub moves: &'a Moves<'a>,
     pub group: &'a Group,
 }
 
-impl<'a> Context<'a> {
+impl<'a> LookupContext<'a> {
     /// Its queries, in order of time.
     pub fn queries(&self) -> impl DoubleEndedIterator<Item = &'a Exchange> + use<'a> {
         self.group.of(self.exchanges)
@@ -148,7 +148,7 @@ impl<'a> Context<'a> {
     /// 8. its socket became readable, if nothing shows what was read.
     ///
     /// 5 to 8 correct what 1 to 4 leave, each what the ones before it leave.
-    fn wait(&self, position: usize, end: End) -> Wait {
+    fn wait(&self, position: usize, end: LookupEnd) -> Wait {
         let q = self.group.queries[position];
         let this = &self.exchanges[q];
         let (until, why) = self.replied(this, self.given_up(position, end));
@@ -172,7 +172,7 @@ impl<'a> Context<'a> {
     }
 
     /// Conditions 1 and 2: how long the client waited for a query if nothing came back for it.
-    fn given_up(&self, position: usize, end: End) -> (Timestamp, Why) {
+    fn given_up(&self, position: usize, end: LookupEnd) -> (Timestamp, Why) {
         let this = &self.exchanges[self.group.queries[position]];
         let later = || {
             let rest = self.group.queries[position + 1..].iter();

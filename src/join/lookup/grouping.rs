@@ -7,7 +7,7 @@ use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
 use crate::flow::{Endpoint, Transport};
 use crate::join::response::Exchange;
-use crate::join::{Asker, Evidence, IdVec, LookupId, Origin, ProcessId, QueryId};
+use crate::join::{ClientId, Evidence, IdVec, LookupId, Origin, ProcessId, QueryId};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -52,7 +52,7 @@ impl Group {
 }
 
 /// A group in the making.
-struct Draft {
+struct GroupDraft {
     group: Group,
     /// The name asked last, folded.
     current: Name,
@@ -70,11 +70,11 @@ const MAX_QUERIES: usize = 512;
 const MAX_RECENT: usize = 16;
 
 /// Whose lookups are kept apart: an untraced process and a traced one of a host are two.
-type Client = (Asker, Origin);
+type ClientKey = (ClientId, Origin);
 
 /// What of a query shows which lookup it belongs to, whatever else is asked at the time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Mark {
+enum LookupMark {
     /// The thread that asked.
     Thread(u32),
     /// The id that glibc and c-ares keep for a type over all resolvers and rounds. Of many lookups at once some share an id.
@@ -84,23 +84,29 @@ enum Mark {
 }
 
 /// The marks of a query, the surest first: where a trace shows the thread, that alone.
-fn marks(query: &Exchange) -> impl Iterator<Item = Mark> {
-    let thread = query.task.as_ref().and_then(|t| t.tid).map(Mark::Thread);
+fn marks(query: &Exchange) -> impl Iterator<Item = LookupMark> {
+    let thread = query
+        .task
+        .as_ref()
+        .and_then(|t| t.tid)
+        .map(LookupMark::Thread);
     let id = query.id.filter(|_| thread.is_none());
-    let id = id.map(|id| Mark::Id(id, query.question.kind));
+    let id = id.map(|id| LookupMark::Id(id, query.question.kind));
     let socket = query.client.filter(|_| thread.is_none());
-    [thread, id, socket.map(Mark::Socket)].into_iter().flatten()
+    [thread, id, socket.map(LookupMark::Socket)]
+        .into_iter()
+        .flatten()
 }
 
 /// The lookups that a query may belong to.
 #[derive(Default)]
 struct Candidates {
-    by_name: HashMap<(Client, Name), Vec<usize>>,
+    by_name: HashMap<(ClientKey, Name), Vec<usize>>,
     /// The latest lookup of a client and a name with each mark.
-    marked: HashMap<(Client, Name, Mark), usize>,
+    marked: HashMap<(ClientKey, Name, LookupMark), usize>,
     /// The latest lookup of a thread, whatever its name.
-    of_thread: HashMap<(Client, u32), usize>,
-    recent: HashMap<Client, VecDeque<usize>>,
+    of_thread: HashMap<(ClientKey, u32), usize>,
+    recent: HashMap<ClientKey, VecDeque<usize>>,
 }
 
 impl Candidates {
@@ -108,7 +114,7 @@ impl Candidates {
     /// client's last ones, the latest that fits.
     fn find(
         &self,
-        client: Client,
+        client: ClientKey,
         name: &Name,
         query: &Exchange,
         fits: impl Fn(usize) -> bool,
@@ -129,7 +135,7 @@ impl Candidates {
     }
 
     /// Remembers that a query belongs to a lookup.
-    fn note(&mut self, client: Client, name: &Name, query: &Exchange, d: usize) {
+    fn note(&mut self, client: ClientKey, name: &Name, query: &Exchange, d: usize) {
         for mark in marks(query) {
             self.marked.insert((client, name.clone(), mark), d);
         }
@@ -143,7 +149,7 @@ impl Candidates {
     }
 
     /// Remembers a new lookup.
-    fn began(&mut self, client: Client, d: usize) {
+    fn began(&mut self, client: ClientKey, d: usize) {
         let last = self.recent.entry(client).or_default();
         last.push_back(d);
         if last.len() > MAX_RECENT {
@@ -158,7 +164,7 @@ pub fn group(
     queries: &IdVec<QueryId, Exchange>,
     moves: &Moves,
 ) -> IdVec<LookupId, Group> {
-    let mut done: Vec<Draft> = Vec::new();
+    let mut done: Vec<GroupDraft> = Vec::new();
     let mut candidates = Candidates::default();
     for (i, query) in queries.entries() {
         let client = (query.asker(), query.origin);
@@ -186,7 +192,7 @@ pub fn group(
 
 /// Whether a query may be of a lookup as far as their threads tell: a thread that waits for its resolvers itself (glibc,
 /// musl) shares its lookup with no other. A runtime that waits for all of them in one place (Go) has threads in turn.
-fn may_share(moves: &Moves, draft: &Draft, query: &Exchange) -> bool {
+fn may_share(moves: &Moves, draft: &GroupDraft, query: &Exchange) -> bool {
     let waits = |task: &Task| moves.waits_itself(task);
     let alone = query.task.as_ref().is_some_and(waits) || draft.group.tasks.iter().any(waits);
     same_task(draft, query) || !alone
@@ -194,7 +200,7 @@ fn may_share(moves: &Moves, draft: &Draft, query: &Exchange) -> bool {
 
 /// How long after its last packet a lookup may go on: the longest wait of the stub resolver and a tenth, and 15 s where
 /// that is not known (c-ares waits as long, measured). TCP to a resolver hangs longer.
-fn longest_pause(evidence: &Evidence, draft: &Draft, query: &Exchange) -> Span {
+fn longest_pause(evidence: &Evidence, draft: &GroupDraft, query: &Exchange) -> Span {
     if query.transport == Transport::Tcp || draft.over_tcp {
         return SAME_LOOKUP;
     }
@@ -203,8 +209,8 @@ fn longest_pause(evidence: &Evidence, draft: &Draft, query: &Exchange) -> Span {
     longest.clamp(Span::seconds(15), SAME_LOOKUP)
 }
 
-fn begin(query: &Exchange, name: &Name) -> Draft {
-    Draft {
+fn begin(query: &Exchange, name: &Name) -> GroupDraft {
+    GroupDraft {
         group: Group {
             name: query.question.name.clone(),
             reverse: query.question.name.reverse_of(),
@@ -222,7 +228,7 @@ fn begin(query: &Exchange, name: &Name) -> Draft {
     }
 }
 
-fn add(draft: &mut Draft, queries: &IdVec<QueryId, Exchange>, i: QueryId, name: Name) {
+fn add(draft: &mut GroupDraft, queries: &IdVec<QueryId, Exchange>, i: QueryId, name: Name) {
     let query = &queries[i];
     let group = &mut draft.group;
     group.queries.push(i);
@@ -260,7 +266,7 @@ fn unnamed(query: &Exchange) -> bool {
 fn joins(
     evidence: &Evidence,
     queries: &IdVec<QueryId, Exchange>,
-    draft: &Draft,
+    draft: &GroupDraft,
     query: &Exchange,
     name: &Name,
 ) -> bool {
@@ -285,7 +291,7 @@ fn joins(
         && is_next_of_search(evidence, queries, draft, query, name)
 }
 
-fn same_task(draft: &Draft, query: &Exchange) -> bool {
+fn same_task(draft: &GroupDraft, query: &Exchange) -> bool {
     query
         .task
         .as_ref()
@@ -295,7 +301,7 @@ fn same_task(draft: &Draft, query: &Exchange) -> bool {
 /// Whether a query for the name of this lookup continues it, or is another lookup of the same name.
 fn again(
     queries: &IdVec<QueryId, Exchange>,
-    draft: &Draft,
+    draft: &GroupDraft,
     query: &Exchange,
     same_task: bool,
 ) -> bool {
@@ -357,7 +363,7 @@ fn again(
 fn is_next_of_search(
     evidence: &Evidence,
     queries: &IdVec<QueryId, Exchange>,
-    draft: &Draft,
+    draft: &GroupDraft,
     query: &Exchange,
     name: &Name,
 ) -> bool {
@@ -403,7 +409,7 @@ fn is_next_of_search(
 
 /// Whether the name that a lookup asked for last was denied by then: no type of it had records, and what a stub resolver
 /// asks for, an address, was answered without one. That most names have no HTTPS or AAAA record denies nothing.
-fn is_denied(queries: &IdVec<QueryId, Exchange>, draft: &Draft, by: Timestamp) -> bool {
+fn is_denied(queries: &IdVec<QueryId, Exchange>, draft: &GroupDraft, by: Timestamp) -> bool {
     let asked = draft.group.queries.iter().map(|q| &queries[*q]);
     let asked = asked.filter(|q| q.question.name.folded() == draft.current);
     let (mut denied, mut found) = (false, false);

@@ -13,9 +13,9 @@
 
 use super::TOGETHER;
 use super::moves::Moves;
-use crate::coverage::{Absence, Patience};
+use crate::coverage::{Absence, WaitEvidence};
 use crate::event::dns::{Rcode, RecordType};
-use crate::event::{Op, Packet, What};
+use crate::event::{EventKind, Op, Packet};
 use crate::flow::Transport;
 use crate::join::response::{Exchange, Reply};
 use crate::join::{AssociationId, Evidence, Id, IdVec, QueryId, Received};
@@ -82,7 +82,7 @@ impl Finder<'_> {
 
     /// The witness that a client waited so long and got nothing.
     fn vouch(&self, q: QueryId, waited: Span) -> Option<(QueryId, Absence)> {
-        let patience = Patience {
+        let patience = WaitEvidence {
             waited,
             gave_up: Some(true),
         };
@@ -93,7 +93,8 @@ impl Finder<'_> {
     /// The response to a query of the client's, as it passed the capture on its way between the very two sockets.
     fn passed<'q>(&self, query: &'q Exchange) -> Option<&'q Received> {
         let answer = query.answer()?;
-        let What::Packet(Packet::Dns { flow, .. }) = &self.evidence.event(answer.event).what else {
+        let EventKind::Packet(Packet::Dns { flow, .. }) = &self.evidence.event(answer.event).what
+        else {
             return None;
         };
         let own = query.packet.is_some()
@@ -106,7 +107,8 @@ impl Finder<'_> {
 
     /// Whether a response is one that a client takes: of one question, the one asked, and whole.
     fn is_acceptable(&self, query: &Exchange, answer: &Received) -> bool {
-        let What::Packet(Packet::Dns { message, .. }) = &self.evidence.event(answer.event).what
+        let EventKind::Packet(Packet::Dns { message, .. }) =
+            &self.evidence.event(answer.event).what
         else {
             return false;
         };

@@ -1,12 +1,16 @@
 //! What threads did after they had asked: the calls that wait, the calls that show something else, connects, and ends.
 
 use super::Stop;
-use crate::event::{Address, Call, Change, Event, Life, Op, Outcome, Task, What};
+use crate::event::{
+    Address, Call, CallOutcome, Event, EventKind, Lifecycle, LifecycleChange, Op, Task,
+};
 use crate::flow::Transport;
 use crate::join::connect::{Attempt, Role};
 use crate::join::response::{Exchange, Reply};
 use crate::join::socket::Sockets;
-use crate::join::{Asker, AssociationId, ConnectionId, EventId, Evidence, IdVec, next_of_thread};
+use crate::join::{
+    AssociationId, ClientId, ConnectionId, EventId, Evidence, IdVec, next_of_thread,
+};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -71,7 +75,7 @@ pub struct Moves<'a> {
     /// Times of calls that show a thread doing something else, and of ends, by thread.
     calls: HashMap<Option<u32>, Vec<(Timestamp, Act)>>,
     /// Connects to servers, and the threads that made them.
-    connections: HashMap<Asker, Vec<Connect>>,
+    connections: HashMap<ClientId, Vec<Connect>>,
     /// Threads whose last call is a wait that did not return.
     waiting: HashSet<Option<u32>>,
 }
@@ -98,9 +102,9 @@ impl<'a> Moves<'a> {
         let mut this = Self::none(sockets);
         for (id, event) in evidence.numbered() {
             match &event.what {
-                What::Call(call) => this.note_call(id, event, call),
-                What::Life(life) => this.note_end(id, event.at, life),
-                What::Packet(_) | What::Stack(_) => {}
+                EventKind::Call(call) => this.note_call(id, event, call),
+                EventKind::Life(life) => this.note_end(id, event.at, life),
+                EventKind::Packet(_) | EventKind::Stack(_) => {}
             }
         }
         for c in connections.iter().filter(|c| c.role == Role::Server) {
@@ -125,7 +129,7 @@ impl<'a> Moves<'a> {
             let list = self.calls.entry(tid).or_default();
             list.push((event.at, Act::Own));
         }
-        if matches!(call.op, Op::Wait { .. }) && call.outcome == Outcome::Unknown {
+        if matches!(call.op, Op::Wait { .. }) && call.outcome == CallOutcome::Unknown {
             self.waiting.insert(tid);
         } else {
             self.waiting.remove(&tid);
@@ -150,7 +154,7 @@ impl<'a> Moves<'a> {
                 fd: fd.number,
                 socket: self.sockets.of(id),
             };
-            let lists = if call.outcome == Outcome::Returned(0) {
+            let lists = if call.outcome == CallOutcome::Returned(0) {
                 &mut self.timeouts
             } else {
                 &mut self.waits
@@ -159,10 +163,10 @@ impl<'a> Moves<'a> {
         }
     }
 
-    fn note_end(&mut self, id: EventId, at: Timestamp, life: &Life) {
+    fn note_end(&mut self, id: EventId, at: Timestamp, life: &Lifecycle) {
         let act = match life.change {
-            Change::Exited(_) => Act::Own,
-            Change::Killed(_) => Act::Killed(id),
+            LifecycleChange::Exited(_) => Act::Own,
+            LifecycleChange::Killed(_) => Act::Killed(id),
             _ => return,
         };
         self.calls.entry(life.task.tid).or_default().push((at, act));
@@ -289,8 +293,8 @@ impl<'a> Moves<'a> {
         for id in self.sockets.calls(socket) {
             let event = evidence.event(*id);
             match &event.what {
-                What::Call(call) if matches!(call.op, Op::Receive { .. }) => return None,
-                What::Call(call) if event.at >= query.sent && became_readable(&call.op) => {
+                EventKind::Call(call) if matches!(call.op, Op::Receive { .. }) => return None,
+                EventKind::Call(call) if event.at >= query.sent && became_readable(&call.op) => {
                     readable = readable.or(Some(*id));
                 }
                 _ => {}
@@ -335,7 +339,11 @@ impl<'a> Moves<'a> {
     }
 
     /// The connects after a moment, the next few of them: more than that are no lookup's own.
-    pub fn connections_after(&self, asker: Asker, at: Timestamp) -> impl Iterator<Item = &Connect> {
+    pub fn connections_after(
+        &self,
+        asker: ClientId,
+        at: Timestamp,
+    ) -> impl Iterator<Item = &Connect> {
         let list = self.connections.get(&asker).map_or(&[][..], Vec::as_slice);
         let start = list.partition_point(|connect| connect.at < at);
         list[start..].iter().take(MAX_CONNECTS)
@@ -375,7 +383,7 @@ fn is_cut_after(evidence: &Evidence, asked: &Exchange, at: Timestamp) -> bool {
     let tid = asked.task.as_ref().and_then(|t| t.tid);
     let last = evidence.events.iter().rev().take(LAST_EVENTS);
     let last = last.take_while(|e| e.at >= at).find_map(|e| match &e.what {
-        What::Call(call) if call.task.tid == tid => Some(match &call.op {
+        EventKind::Call(call) if call.task.tid == tid => Some(match &call.op {
             Op::Socket { .. } => true,
             Op::Connect {
                 to: Address::Inet(to),
@@ -383,7 +391,7 @@ fn is_cut_after(evidence: &Evidence, asked: &Exchange, at: Timestamp) -> bool {
             } => evidence.is_dns_port(to.port),
             _ => false,
         }),
-        What::Life(life) if life.task.tid == tid => Some(false),
+        EventKind::Life(life) if life.task.tid == tid => Some(false),
         _ => None,
     });
     last == Some(true)

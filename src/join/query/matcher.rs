@@ -13,7 +13,7 @@
 //! round, and what a client sent last is what leaves next.
 
 use super::OnWire;
-use crate::event::SocketStyle;
+use crate::event::SocketType;
 use crate::event::dns::Question;
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::join::connect::Attempt;
@@ -157,7 +157,7 @@ impl<'a> Matcher<'a> {
     }
 
     fn is_stream(&self, a: AssociationId) -> bool {
-        self.streams.contains(&a) || self.sockets.list[a].style == SocketStyle::Stream
+        self.streams.contains(&a) || self.sockets.list[a].style == SocketType::Stream
     }
 
     /// Datagrams whose payload is visible, listed by a key, in order of time.

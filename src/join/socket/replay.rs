@@ -2,7 +2,7 @@
 
 use super::Association;
 use crate::event::{
-    Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketStyle, Task,
+    Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketType, Task,
 };
 use crate::flow::{Endpoint, stand_in};
 use crate::join::process::Processes;
@@ -85,7 +85,7 @@ impl<'a> Replay<'a> {
                     // A wait for a connection is that connection's, and one for a single socket is that socket's.
                     let this = &self.list[association];
                     let alone = fds.len() == 1;
-                    if (alone || this.style == SocketStyle::Stream && this.connect.is_some())
+                    if (alone || this.style == SocketType::Stream && this.connect.is_some())
                         && this.family != Some(SocketFamily::Unix)
                     {
                         self.mark(id, association);
@@ -161,7 +161,7 @@ impl<'a> Replay<'a> {
             task: task.clone(),
             fd: fd.number,
             family: kind.map(|k: SocketKind| k.family),
-            style: kind.map_or(SocketStyle::Unknown, |k| k.style),
+            style: kind.map_or(SocketType::Unknown, |k| k.style),
             identity: note.and_then(|n| n.identity),
             opened: at,
             closed: None,
@@ -200,7 +200,7 @@ impl<'a> Replay<'a> {
             Some(a) if self.list[a].connect.is_none() && self.list[a].peer.is_none() => a,
             // A second connect on a stream socket asks for the result of the first.
             Some(a)
-                if self.list[a].style == SocketStyle::Stream
+                if self.list[a].style == SocketType::Stream
                     && self.list[a].peer == inet(to)
                     && inet(to).is_some()
                     && !is_elsewhere(&self.list[a], fd) =>
@@ -252,7 +252,7 @@ impl<'a> Replay<'a> {
         }
         if let Some(note) = &fd.note {
             if let Some(kind) = note.socket
-                && this.style == SocketStyle::Unknown
+                && this.style == SocketType::Unknown
             {
                 this.style = kind.style;
             }
@@ -286,13 +286,13 @@ impl<'a> Replay<'a> {
                 peer: Address::Inet(peer),
                 ..
             } => this.peer = this.peer.or(Some(*peer)),
-            Op::SocketStyleIs { style, .. } => this.style = *style,
+            Op::SocketTypeIs { style, .. } => this.style = *style,
             _ => {}
         }
         let Some(note) = &fd.note else { return };
         if let Some(kind) = note.socket {
             this.family = this.family.or(Some(kind.family));
-            if this.style == SocketStyle::Unknown {
+            if this.style == SocketType::Unknown {
                 this.style = kind.style;
             }
         }
@@ -312,7 +312,7 @@ impl<'a> Replay<'a> {
     fn fast_open(&mut self, association: AssociationId, id: EventId, at: Timestamp, op: &Op) {
         let this = &mut self.list[association];
         if let Op::Send { messages, .. } = op
-            && this.style == SocketStyle::Stream
+            && this.style == SocketType::Stream
             && this.peer.is_none()
             && this.connect.is_none()
             && let Some(to) = messages.iter().find_map(|m| m.peer)
@@ -372,7 +372,7 @@ fn is_other_kind(known: &Association, fd: &Fd) -> bool {
     let Some(said) = fd.note.as_ref().and_then(|n| n.socket) else {
         return false;
     };
-    let exact = |style| matches!(style, SocketStyle::Stream | SocketStyle::Datagram);
+    let exact = |style| matches!(style, SocketType::Stream | SocketType::Datagram);
     known.family.is_some_and(|family| family != said.family)
         || exact(known.style) && exact(said.style) && known.style != said.style
 }

@@ -1,8 +1,8 @@
 //! What a frame holds, as far as the rule looks at it: of each frame by itself, for what stays is decided before copies
 //! are taken out and fragments and streams are put together.
 
-use super::Key;
-use crate::decode::packet::{DecodeOptions, Decoder, Frame, Outline, outline};
+use super::PacketKey;
+use crate::decode::packet::{DecodeOptions, Decoder, Outline, RawFrame, outline};
 use crate::event::{Packet, dns};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 #[derive(Debug)]
 pub struct Classifier {
     decoder: Decoder,
-    keys: Vec<Key>,
+    keys: Vec<PacketKey>,
 }
 
 impl Classifier {
@@ -26,16 +26,16 @@ impl Classifier {
     }
 
     /// What is in a frame; at least one key.
-    pub fn keys(&mut self, frame: Frame<'_>) -> &[Key] {
+    pub fn keys(&mut self, frame: RawFrame<'_>) -> &[PacketKey] {
         self.keys.clear();
         let keys = &mut self.keys;
         self.decoder
             .decode_alone(frame, &mut |packet| keys.push(key(&packet)));
         if keys.is_empty() {
             keys.push(match outline(frame.link, frame.data) {
-                Outline::Flow(flow) => Key::Part(flow),
-                Outline::Fragment(from, to) => Key::Fragment(from, to),
-                Outline::Other => Key::Other,
+                Outline::Flow(flow) => PacketKey::Part(flow),
+                Outline::Fragment(from, to) => PacketKey::Fragment(from, to),
+                Outline::Other => PacketKey::Other,
             });
         }
         keys
@@ -43,25 +43,25 @@ impl Classifier {
 }
 
 /// Of a decoded packet.
-fn key(packet: &Packet) -> Key {
+fn key(packet: &Packet) -> PacketKey {
     match packet {
         Packet::Tcp {
             flow, flags, seq, ..
-        } => Key::Tcp {
+        } => PacketKey::Tcp {
             flow: *flow,
             syn: flags.syn && !flags.ack,
             seq: *seq,
         },
-        Packet::Dns { flow, message, .. } => Key::Dns {
+        Packet::Dns { flow, message, .. } => PacketKey::Dns {
             flow: *flow,
             response: message.response,
             name: message.question.as_ref().map(name),
         },
-        Packet::Icmp { quote, .. } => Key::Error {
+        Packet::Icmp { quote, .. } => PacketKey::Error {
             quoted: quote.as_ref().map(|q| q.flow),
             name: quote.as_ref().and_then(|q| q.question.as_ref()).map(name),
         },
-        Packet::Neighbour { about, .. } => Key::Neighbour(*about),
+        Packet::Neighbour { about, .. } => PacketKey::Neighbour(*about),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Frames leave in the order in which they came, for what reads them puts together fragments and streams, and takes out
 //! copies: what stays waits behind what is not decided yet.
 
-use super::{Key, Retention, SAME_TIME};
+use super::{PacketKey, Retention, SAME_TIME};
 use crate::time::{Span, Timestamp};
 use std::collections::VecDeque;
 
@@ -25,13 +25,13 @@ pub struct Held {
     /// Its length on the wire.
     pub original_length: u32,
     length: u32,
-    key: Key,
+    key: PacketKey,
     /// Further messages in it.
-    more: Box<[Key]>,
+    more: Box<[PacketKey]>,
 }
 
 impl Held {
-    fn keys(&self) -> Vec<Key> {
+    fn keys(&self) -> Vec<PacketKey> {
         let mut keys = Vec::with_capacity(1 + self.more.len());
         keys.push(self.key);
         keys.extend(&self.more);
@@ -78,7 +78,7 @@ impl Hold {
     }
 
     /// What was dropped, and how many packets were dropped before their calls would have been reported.
-    pub fn omitted(&self) -> crate::input::Omitted {
+    pub fn omitted(&self) -> crate::input::LeftOutPackets {
         let mut omitted = self.rule.omitted().clone();
         omitted.hurried = self.hurried;
         omitted
@@ -90,7 +90,7 @@ impl Hold {
         at: Timestamp,
         interface: Option<u32>,
         original_length: u32,
-        (data, keys): (&[u8], &[Key]),
+        (data, keys): (&[u8], &[PacketKey]),
     ) {
         // Doubling would cost as much again as the frames.
         if self.frames.len() == self.frames.capacity() {
@@ -101,7 +101,7 @@ impl Hold {
                 .reserve_exact(data.len() + 4_096 + self.bytes.len() / 4);
         }
         self.bytes.extend(data);
-        let (first, more) = keys.split_first().unwrap_or((&Key::Other, &[]));
+        let (first, more) = keys.split_first().unwrap_or((&PacketKey::Other, &[]));
         self.frames.push_back(Held {
             at,
             interface,

@@ -1,32 +1,32 @@
 use super::hold::{HELD, Hold, MOST as MOST_HELD};
 use super::*;
-use crate::event::{Call, FdNote, Outcome, Place as Where, SocketFamily, SocketKind, Task};
+use crate::event::{Call, CallOutcome, FdNote, Location as Where, SocketFamily, SocketKind, Task};
 use std::sync::Arc;
 
 fn end(last: u8, port: u16) -> Endpoint {
     Endpoint::new([10, 0, 0, last].into(), port)
 }
 
-fn syn(src: Endpoint, dst: Endpoint, seq: u32) -> Key {
+fn syn(src: Endpoint, dst: Endpoint, seq: u32) -> PacketKey {
     let flow = FiveTuple {
         transport: Transport::Tcp,
         src,
         dst,
     };
-    Key::Tcp {
+    PacketKey::Tcp {
         flow,
         syn: true,
         seq,
     }
 }
 
-fn query(src: Endpoint, dst: Endpoint, name: u64) -> Key {
+fn query(src: Endpoint, dst: Endpoint, name: u64) -> PacketKey {
     let flow = FiveTuple {
         transport: Transport::Udp,
         src,
         dst,
     };
-    Key::Dns {
+    PacketKey::Dns {
         flow,
         response: false,
         name: Some(name),
@@ -41,16 +41,16 @@ fn call(op: Op, millis: i64) -> Event {
     Event {
         at: at(millis),
         place: Where::default(),
-        what: What::Call(Box::new(Call {
+        what: EventKind::Call(Box::new(Call {
             task: Task::default(),
             exited: None,
-            outcome: Outcome::Returned(0),
+            outcome: CallOutcome::Returned(0),
             op,
         })),
     }
 }
 
-fn fd(local: Option<Endpoint>, style: SocketStyle) -> Fd {
+fn fd(local: Option<Endpoint>, style: SocketType) -> Fd {
     let note = FdNote {
         socket: Some(SocketKind {
             family: SocketFamily::Inet,
@@ -66,7 +66,7 @@ fn fd(local: Option<Endpoint>, style: SocketStyle) -> Fd {
 }
 
 fn connect(local: Option<Endpoint>, to: Endpoint, millis: i64) -> Event {
-    let fd = fd(local, SocketStyle::Stream);
+    let fd = fd(local, SocketType::Stream);
     call(
         Op::Connect {
             fd,
@@ -83,7 +83,7 @@ fn kept(hold: &mut Hold) -> Vec<Timestamp> {
     list
 }
 
-fn explains(rule: &mut Retention, key: &Key, millis: i64) -> bool {
+fn explains(rule: &mut Retention, key: &PacketKey, millis: i64) -> bool {
     rule.explain(&[*key], at(millis))
 }
 
@@ -113,8 +113,8 @@ fn a_packet_waits_for_its_call() {
     assert_eq!(release(&mut hold, at(2) + HELD), 2);
     assert_eq!(got, [(at(1), vec![1; 4]), (at(3), vec![3; 4])]);
     let omitted = hold.omitted();
-    assert_eq!(omitted.foreign.0[&Kind::Syn].packets, 2);
-    assert_eq!(omitted.foreign.0[&Kind::Syn].last, at(2));
+    assert_eq!(omitted.foreign.0[&DroppedKind::Syn].packets, 2);
+    assert_eq!(omitted.foreign.0[&DroppedKind::Syn].last, at(2));
     assert!(omitted.shows_own() && hold.is_empty());
 }
 
@@ -170,7 +170,7 @@ fn what_explains_stays_too() {
     assert!(explains(&mut rule, &syn(end(6, 8_080), own, 5), 3));
     assert!(!explains(&mut rule, &syn(end(5, 8_080), own, 6), 3));
     // A resolver's own query for a name that was asked for.
-    let stub = fd(Some(end(1, 5_000)), SocketStyle::Datagram);
+    let stub = fd(Some(end(1, 5_000)), SocketType::Datagram);
     rule.note(&call(
         Op::Connect {
             fd: stub,
@@ -187,7 +187,7 @@ fn what_explains_stays_too() {
     assert!(explains(&mut rule, &upstream(1), 12));
     assert!(!explains(&mut rule, &upstream(2), 12));
     assert!(!explains(&mut rule, &upstream(1), 70_000));
-    let quoted = |from| Key::Error {
+    let quoted = |from| PacketKey::Error {
         quoted: Some(FiveTuple {
             transport: Transport::Tcp,
             src: from,
@@ -204,13 +204,13 @@ fn what_explains_stays_too() {
 fn a_connect_explains_nothing_before_it() {
     let (own, to) = (end(1, 40_000), end(9, 80));
     let mut event = connect(Some(own), to, 500);
-    if let What::Call(call) = &mut event.what {
+    if let EventKind::Call(call) = &mut event.what {
         call.exited = Some(at(700));
     }
     for bound in [false, true] {
         let mut rule = Retention::default();
         if bound {
-            let (local, fd) = (Address::Inet(own), fd(None, SocketStyle::Stream));
+            let (local, fd) = (Address::Inet(own), fd(None, SocketType::Stream));
             rule.note(&call(Op::Bind { fd, local }, 300));
         }
         rule.note(&event);
@@ -242,7 +242,7 @@ fn a_call_without_a_known_address_explains_its_destination() {
     let foreign = syn(end(1, 5), end(9, 80), 1);
     assert!(!explains(&mut rule, &foreign, 0));
     // A connect that blocks: its port is not known before it returns.
-    let fd = fd(None, SocketStyle::Stream);
+    let fd = fd(None, SocketType::Stream);
     let to = Address::Inet(end(9, 80));
     rule.note_open(&Op::Connect { fd, to }, at(0), at(100));
     assert!(explains(&mut rule, &foreign, 0));
@@ -257,8 +257,8 @@ fn a_call_without_a_known_address_explains_its_destination() {
 #[test]
 fn what_strangers_send_too_is_bounded() {
     let asked = query(end(4, 5), end(53, 53), 1);
-    let neighbour = Key::Neighbour(end(4, 0).ip);
-    let storms: [(&str, &dyn Fn(u32) -> Key); 3] = [
+    let neighbour = PacketKey::Neighbour(end(4, 0).ip);
+    let storms: [(&str, &dyn Fn(u32) -> PacketKey); 3] = [
         ("a name that was asked for", &|_| asked),
         ("any query while a name service is waited for", &|n| {
             query(end(4, 5), end(53, 53), 9 + u64::from(n))
@@ -281,8 +281,8 @@ fn what_strangers_send_too_is_bounded() {
 #[test]
 fn a_name_service_that_is_not_there_asks_nobody() {
     for (outcome, asks) in [
-        (Outcome::Failed("ENOENT".into()), false),
-        (Outcome::Returned(0), true),
+        (CallOutcome::Failed("ENOENT".into()), false),
+        (CallOutcome::Returned(0), true),
     ] {
         let mut event = call(
             Op::Connect {
@@ -291,7 +291,7 @@ fn a_name_service_that_is_not_there_asks_nobody() {
             },
             1,
         );
-        if let What::Call(call) = &mut event.what {
+        if let EventKind::Call(call) = &mut event.what {
             call.outcome = outcome;
         }
         let mut rule = Retention::default();
@@ -330,15 +330,15 @@ fn calls_are_missing_for_several_reasons() {
             },
             1,
         );
-        if let What::Call(call) = &mut event.what {
+        if let EventKind::Call(call) = &mut event.what {
             call.outcome = outcome;
         }
         event
     };
     let mut rule = Retention::default();
-    rule.note(&outside(Outcome::Failed("EPERM".into())));
+    rule.note(&outside(CallOutcome::Failed("EPERM".into())));
     assert!(!rule.calls_missing);
-    rule.note(&outside(Outcome::Returned(7)));
+    rule.note(&outside(CallOutcome::Returned(7)));
     assert!(rule.calls_missing);
     let mut rule = Retention::default();
     rule.note(&call(Op::IoUring, 1));
@@ -346,21 +346,21 @@ fn calls_are_missing_for_several_reasons() {
     // A query from an address that nothing was seen of, its answer, and an error about it; nothing else of a stranger.
     let (asked, at) = (query(end(3, 5), end(53, 53), 1), at(9));
     assert!(rule.keeps(&[asked], at));
-    let Key::Dns { flow, .. } = asked else {
+    let PacketKey::Dns { flow, .. } = asked else {
         panic!("a query");
     };
-    let answer = Key::Dns {
+    let answer = PacketKey::Dns {
         flow: flow.reversed(),
         response: true,
         name: Some(1),
     };
-    let about = |quoted| Key::Error { quoted, name: None };
+    let about = |quoted| PacketKey::Error { quoted, name: None };
     assert!(rule.keeps(&[answer], at) && rule.keeps(&[about(Some(flow))], at));
     let stray = FiveTuple {
         src: end(3, 6),
         ..flow
     };
-    assert!(!rule.keeps(&[about(Some(stray))], at) && !rule.keeps(&[Key::Other], at));
+    assert!(!rule.keeps(&[about(Some(stray))], at) && !rule.keeps(&[PacketKey::Other], at));
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn frames_are_classified_one_by_one() {
         packet
     };
     let mut keys = |data: &[u8]| {
-        let frame = crate::decode::packet::Frame {
+        let frame = crate::decode::packet::RawFrame {
             at: at(0),
             link: 101,
             interface: None,
@@ -443,15 +443,15 @@ fn frames_are_classified_one_by_one() {
     // The middle of DNS over TCP.
     (segment[3], segment[13]) = (53, 0x10);
     segment.extend([1, 0, 3]);
-    let part = Key::Part(flow(Transport::Tcp, 53));
+    let part = PacketKey::Part(flow(Transport::Tcp, 53));
     assert_eq!(keys(&ip(6, [0, 0], &segment)), [part]);
     let (from, to) = (end(1, 0).ip, end(9, 0).ip);
-    let fragment = Key::Fragment(from, to);
+    let fragment = PacketKey::Fragment(from, to);
     assert_eq!(
         keys(&ip(17, [0x20, 0], &[0x12, 0x34, 0, 53, 0, 9, 0, 0])),
         [fragment]
     );
     assert_eq!(keys(&ip(17, [0, 9], &[1, 2, 3])), [fragment]);
-    assert_eq!(keys(&ip(50, [0, 0], &[1, 2, 3])), [Key::Other]);
-    assert_eq!(keys(&[]), [Key::Other]);
+    assert_eq!(keys(&ip(50, [0, 0], &[1, 2, 3])), [PacketKey::Other]);
+    assert_eq!(keys(&[]), [PacketKey::Other]);
 }

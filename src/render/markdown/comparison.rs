@@ -2,7 +2,9 @@
 
 use super::mark::Align::{Left, Right};
 use super::mark::{advice, code, strong, table, text};
-use crate::explain::comparison::{Answers, Asked, Comparison, Found, Setting, Waited};
+use crate::explain::comparison::{
+    Answers, ComparedFinding, ComparedResolver, Comparison, Setting, WaitComparison,
+};
 use crate::render::words::comparison as words;
 use std::io::{self, Write};
 
@@ -33,7 +35,7 @@ pub fn write(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn account(first: &Waited, out: &mut dyn Write) -> io::Result<()> {
+fn account(first: &WaitComparison, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n## {}\n", text(&first.what()))?;
     let parts = first.parts.iter();
     let mut rows: Vec<Vec<String>> = parts
@@ -62,7 +64,7 @@ fn row(label: String, (before, after): (Option<f64>, Option<f64>)) -> Vec<String
     ]
 }
 
-fn others(others: &[Waited], more: bool, out: &mut dyn Write) -> io::Result<()> {
+fn others(others: &[WaitComparison], more: bool, out: &mut dyn Write) -> io::Result<()> {
     if others.is_empty() {
         return Ok(());
     }
@@ -95,7 +97,7 @@ fn others(others: &[Waited], more: bool, out: &mut dyn Write) -> io::Result<()> 
     }
 }
 
-fn findings(findings: &[Found], out: &mut dyn Write) -> io::Result<()> {
+fn findings(findings: &[ComparedFinding], out: &mut dyn Write) -> io::Result<()> {
     if findings.is_empty() {
         return Ok(());
     }
@@ -113,7 +115,7 @@ fn findings(findings: &[Found], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn resolvers(resolvers: &[Asked], out: &mut dyn Write) -> io::Result<()> {
+fn resolvers(resolvers: &[ComparedResolver], out: &mut dyn Write) -> io::Result<()> {
     if resolvers.is_empty() {
         return Ok(());
     }

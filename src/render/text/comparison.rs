@@ -2,7 +2,9 @@
 
 use super::style::{Style, fit, pad};
 use super::{Look, bullet};
-use crate::explain::comparison::{Asked, Comparison, Found, Setting, Waited};
+use crate::explain::comparison::{
+    ComparedFinding, ComparedResolver, Comparison, Setting, WaitComparison,
+};
 use crate::render::safe::escape;
 use crate::render::words::comparison as words;
 use std::io::{self, Write};
@@ -40,7 +42,7 @@ pub fn write(comparison: &Comparison, look: Look, out: &mut dyn Write) -> io::Re
 }
 
 /// The slowest server or name, part by part.
-fn account(first: &Waited, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn account(first: &WaitComparison, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let head = |what: &str| {
         let what = pad(&fit(&escape(what), 46), 46);
         format!("{what} {:>10} {:>10} {:>10}", "Before", "After", "Gained")
@@ -77,7 +79,12 @@ fn row(
 }
 
 /// The other servers and names, a line each.
-fn others(others: &[Waited], more: bool, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn others(
+    others: &[WaitComparison],
+    more: bool,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if others.is_empty() {
         return Ok(());
     }
@@ -105,7 +112,7 @@ fn others(others: &[Waited], more: bool, style: &Style, out: &mut dyn Write) -> 
     }
 }
 
-fn findings(findings: &[Found], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn findings(findings: &[ComparedFinding], style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if findings.is_empty() {
         return Ok(());
     }
@@ -125,7 +132,7 @@ fn findings(findings: &[Found], style: &Style, out: &mut dyn Write) -> io::Resul
     Ok(())
 }
 
-fn resolvers(resolvers: &[Asked], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn resolvers(resolvers: &[ComparedResolver], style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if resolvers.is_empty() {
         return Ok(());
     }

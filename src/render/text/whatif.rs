@@ -5,7 +5,9 @@ use super::{Look, SHOWN, bullet};
 use crate::render::safe::escape;
 use crate::render::words;
 use crate::report::Report;
-use crate::report::whatif::{Answer, Delay, EstimatedOutcome, Lookup, WhatIf};
+use crate::report::whatif::{
+    ChangeAnswer, EstimatedOutcome, PredictedDelay, PredictedLookup, WhatIf,
+};
 use std::io::{self, Write};
 
 /// How the waits fit, and the best single change.
@@ -56,7 +58,7 @@ pub fn write(whatif: &WhatIf, look: Look, out: &mut dyn Write) -> io::Result<()>
 }
 
 /// `25.0 s`, `4.00 s to 6.00 s`, and what becomes of the lookup.
-fn about(delay: &Delay) -> String {
+fn about(delay: &PredictedDelay) -> String {
     let range = if delay.most_s - delay.least_s < 0.3 {
         seconds(delay.most_s)
     } else {
@@ -69,7 +71,12 @@ fn about(delay: &Delay) -> String {
     }
 }
 
-fn answer(whatif: &WhatIf, answer: &Answer, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn answer(
+    whatif: &WhatIf,
+    answer: &ChangeAnswer,
+    style: &Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for line in style.wrap(&headline(answer), 0) {
         writeln!(out, "{}", style.strong(&line))?;
     }
@@ -111,11 +118,11 @@ fn answer(whatif: &WhatIf, answer: &Answer, style: &Style, out: &mut dyn Write) 
 }
 
 /// `Without resolver 10.0.1.93: about 25.0 s before the SYN to … instead of 33.0 s.`
-fn headline(answer: &Answer) -> String {
+fn headline(answer: &ChangeAnswer) -> String {
     let Some(first) = answer.delays.first() else {
         return format!("{}.", escape(&answer.change));
     };
-    let range = about(&Delay {
+    let range = about(&PredictedDelay {
         fails: false,
         ..first.clone()
     });
@@ -146,8 +153,8 @@ fn headline(answer: &Answer) -> String {
     )
 }
 
-fn then_of(lookup: &Lookup) -> String {
-    let time = about(&Delay {
+fn then_of(lookup: &PredictedLookup) -> String {
+    let time = about(&PredictedDelay {
         connection: None,
         lookup: None,
         to: String::new(),
@@ -164,7 +171,7 @@ fn then_of(lookup: &Lookup) -> String {
 }
 
 /// The long waits of a lookup: `glibc: 5, 3, 6 s`.
-fn waits(lookup: &Lookup) -> String {
+fn waits(lookup: &PredictedLookup) -> String {
     let long = lookup.waits.iter().filter(|w| w.seconds >= 0.5);
     let text: Vec<String> = long
         .map(|w| {

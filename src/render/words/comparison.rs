@@ -1,7 +1,9 @@
 //! Words of two reports compared.
 
 use super::{known_count, known_seconds, party, seconds, what};
-use crate::explain::comparison::{Answers, Asked, Change, Found, Part, Setting, Times, Waited};
+use crate::explain::comparison::{
+    Answers, AttemptTimes, Change, ComparedFinding, ComparedResolver, Part, Setting, WaitComparison,
+};
 use crate::render::safe::escape;
 use crate::report::Severity;
 
@@ -30,14 +32,14 @@ pub fn part(part: &Part) -> String {
 }
 
 /// The slowest attempts before and after, in seconds.
-pub fn slowest(waited: &Waited) -> (Option<f64>, Option<f64>) {
-    let slowest = |times: &Option<Times>| times.as_ref().and_then(|t| t.slowest_s);
+pub fn slowest(waited: &WaitComparison) -> (Option<f64>, Option<f64>) {
+    let slowest = |times: &Option<AttemptTimes>| times.as_ref().and_then(|t| t.slowest_s);
     (slowest(&waited.before), slowest(&waited.after))
 }
 
 /// How many attempts there were, where they were several.
-pub fn attempts(waited: &Waited) -> Option<String> {
-    let several = |t: &Times| t.times > 1;
+pub fn attempts(waited: &WaitComparison) -> Option<String> {
+    let several = |t: &AttemptTimes| t.times > 1;
     let sides = [("before", &waited.before), ("after", &waited.after)];
     sides
         .iter()
@@ -57,7 +59,7 @@ pub fn attempts(waited: &Waited) -> Option<String> {
 }
 
 /// A finding's title and what it cost.
-pub fn found(finding: &Found) -> String {
+pub fn found(finding: &ComparedFinding) -> String {
     let title = finding.after.as_ref().or(finding.before.as_ref());
     let title = title.map(|t| escape(t).into_owned()).unwrap_or_default();
     match (finding.before_s, finding.after_s) {
@@ -68,24 +70,24 @@ pub fn found(finding: &Found) -> String {
 }
 
 /// A resolver's name.
-pub fn asked(r: &Asked) -> String {
+pub fn asked(r: &ComparedResolver) -> String {
     super::resolver_name(&r.address, r.port, r.transport)
 }
 
 /// A count before and after.
-pub fn count(r: &Asked, of: fn(&Answers) -> Option<u64>) -> String {
+pub fn count(r: &ComparedResolver, of: fn(&Answers) -> Option<u64>) -> String {
     let side = |side: &Option<Answers>| known_count(side.as_ref().and_then(of));
     format!("{} → {}", side(&r.before), side(&r.after))
 }
 
 /// A time before and after.
-pub fn time(r: &Asked, of: fn(&Answers) -> Option<f64>) -> String {
+pub fn time(r: &ComparedResolver, of: fn(&Answers) -> Option<f64>) -> String {
     let side = |side: &Option<Answers>| some(side.as_ref().and_then(of));
     format!("{} → {}", side(&r.before), side(&r.after))
 }
 
 /// The wait for a resolver before and after; nobody traced waited for one that only others asked.
-pub fn waited(r: &Asked) -> String {
+pub fn waited(r: &ComparedResolver) -> String {
     if r.untraced {
         return "-".into();
     }
@@ -93,7 +95,7 @@ pub fn waited(r: &Asked) -> String {
 }
 
 /// What waits for a resolver gained.
-pub fn resolver_gained(r: &Asked) -> String {
+pub fn resolver_gained(r: &ComparedResolver) -> String {
     let waited = |side: &Option<Answers>| {
         let waited = side.as_ref().map_or(Some(0.0), |a| a.waited_s);
         waited.filter(|_| !r.untraced)
@@ -102,7 +104,7 @@ pub fn resolver_gained(r: &Asked) -> String {
 }
 
 /// What to do about a finding that was not told before.
-pub fn news(finding: &Found) -> Option<&str> {
+pub fn news(finding: &ComparedFinding) -> Option<&str> {
     let told = finding.change != Change::New || finding.severity == Severity::Info;
     finding.remedy.as_deref().filter(|_| !told)
 }

@@ -4,13 +4,13 @@
 //! files; where these do not show that they are of one run, where the files are small, or where all is to be listed, everything
 //! is read into memory.
 
-use super::found::Found;
+use super::classify::Found;
 use super::{InputError, InputOptions, dns_ports, own};
 use crate::case::jsonl;
 use crate::clock::belonging::Belonging;
 use crate::clock::{self, Solution};
-use crate::event::{Event, What};
-use crate::eviction::{Eviction, Setup};
+use crate::event::{Event, EventKind};
+use crate::eviction::{Eviction, EvictionSetup};
 use crate::input::progress::Progress;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::intern::Interner;
@@ -43,7 +43,7 @@ pub(super) struct Pair {
 
 /// What the reader of a trace returns.
 enum Read {
-    Own(Box<Result<jsonl::Trace, jsonl::JsonlError>>),
+    Own(Box<Result<jsonl::TraceFile, jsonl::JsonlError>>),
     Log(Result<TraceFacts, StraceLogError>),
 }
 
@@ -83,10 +83,10 @@ impl Pair {
     }
 
     /// What is known of the case before it is read.
-    pub fn setup(&self, options: &InputOptions, setup: Setup) -> Setup {
+    pub fn setup(&self, options: &InputOptions, setup: EvictionSetup) -> EvictionSetup {
         let resolution = { self.log.as_ref() }.map(|(facts, _)| clock::resolution(facts.clock));
         let uncertain = self.log.as_ref().map(|(_, solution)| solution.uncertainty);
-        Setup {
+        EvictionSetup {
             capture: Some(CaptureFacts {
                 input: self.capture.0,
                 filter: options.capture.filter.clone(),
@@ -287,8 +287,8 @@ impl Ahead {
         }
         let event = self.waiting.front()?;
         let exited = match &event.what {
-            What::Call(call) => call.exited,
-            What::Packet(_) | What::Life(_) | What::Stack(_) => None,
+            EventKind::Call(call) => call.exited,
+            EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
         };
         Some(exited.unwrap_or(event.at))
     }

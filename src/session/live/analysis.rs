@@ -2,15 +2,15 @@
 //! report. It works with what came through its stream and the descriptors that it was given, and can reach nothing else
 //! ([`super::confine`]).
 
-use super::message::{Begin, Captured, Message, Records, Waiting};
+use super::message::{Begin, Captured, Record, Records, UnreturnedCalls};
 use super::process::{CaseFiles, REPORTED};
-use super::waits::Progress;
+use super::waits::WaitProgress;
 use super::{Listener, named};
-use crate::case::jsonl::{self, Footer, Gap, Missing};
+use crate::case::jsonl::{self, Footer, Missing, RecordGap};
 use crate::case::writer::EventWriter;
 use crate::case::{PACKETS, TRACE};
 use crate::decode::packet::{self, trimmed_length};
-use crate::event::{Event, Place, What};
+use crate::event::{Event, EventKind, Location};
 use crate::explain::stack::Stacks;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::intern::Interner;
@@ -18,10 +18,10 @@ use crate::pipeline::Gathered;
 use crate::pipeline::retention::Retention;
 use crate::pipeline::retention::classify::Classifier;
 use crate::pipeline::retention::hold::{HELD, Held, Hold};
-use crate::source::capture::{Frame, pcap_writer::PcapWriter};
+use crate::source::capture::{CapturedFrame, pcap_writer::PcapWriter};
 use crate::source::capture_file::Reading;
 use crate::time::{Span, Timestamp};
-use crate::totals::Totals;
+use crate::totals::EvictedTotals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
 use std::fs::File;
@@ -70,7 +70,7 @@ pub fn run(
     loop {
         match records.next() {
             Ok(Some(message)) => {
-                if let Message::End(footer) = message {
+                if let Record::End(footer) = message {
                     return recorder.end(&footer);
                 }
                 recorder.take(message);
@@ -97,7 +97,7 @@ struct Recorder<'a> {
     /// What waits until it is known whose it is.
     hold: Hold,
     classifier: Classifier,
-    kept: Kept<'a>,
+    kept: RetainedFrames<'a>,
     /// What time it was when the latest record was made.
     now: Timestamp,
     dropped: Option<u64>,
@@ -113,11 +113,11 @@ struct Recorder<'a> {
     capture_ended: Option<String>,
     /// What the saved case lacks.
     lacks: Vec<String>,
-    progress: Progress,
+    progress: WaitProgress,
     begin: Option<Box<Begin>>,
     resolv_conf: Option<String>,
     hosts: Option<String>,
-    gaps: Vec<Gap>,
+    gaps: Vec<RecordGap>,
     /// When the report is made that the command's end asks for.
     due: Option<Instant>,
     reported: bool,
@@ -125,7 +125,7 @@ struct Recorder<'a> {
 }
 
 /// Frames that stay: in memory for the report, and in the case.
-struct Kept<'a> {
+struct RetainedFrames<'a> {
     link: i32,
     /// Packets so far, and what decodes them.
     packets: &'a RefCell<Vec<Event>>,
@@ -134,10 +134,10 @@ struct Kept<'a> {
     unflushed: bool,
 }
 
-impl Kept<'_> {
+impl RetainedFrames<'_> {
     /// Takes one, trimmed to what is stored, so that the case reads back the same.
     fn frame(&mut self, held: &Held, data: &[u8]) {
-        let frame = Frame {
+        let frame = CapturedFrame {
             at: held.at,
             link: self.link,
             interface: held.interface,
@@ -182,7 +182,7 @@ impl<'a> Recorder<'a> {
             listener,
             hold: Hold::new(Retention::new(job.others || !job.trace)),
             classifier: Classifier::new(&job.dns_ports),
-            kept: Kept {
+            kept: RetainedFrames {
                 link: 0,
                 packets,
                 capture: None,
@@ -199,7 +199,7 @@ impl<'a> Recorder<'a> {
             writer: None,
             capture_ended: None,
             lacks: Vec::new(),
-            progress: Progress::default(),
+            progress: WaitProgress::default(),
             begin: None,
             resolv_conf: None,
             hosts: None,
@@ -210,10 +210,10 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn take(&mut self, message: Message<'_>) {
+    fn take(&mut self, message: Record<'_>) {
         match message {
-            Message::Begin(begin) => self.begin(begin),
-            Message::HostFile(name, text) => {
+            Record::Begin(begin) => self.begin(begin),
+            Record::HostFile(name, text) => {
                 let text = String::from_utf8_lossy(text).into_owned();
                 match name {
                     "resolv.conf" => self.resolv_conf = Some(text),
@@ -221,9 +221,9 @@ impl<'a> Recorder<'a> {
                     _ => {}
                 }
             }
-            Message::Frame(frame) => self.frame(&frame),
-            Message::Event(event) => self.event(*event),
-            Message::Waiting(Waiting { now, all, open }) => {
+            Record::Frame(frame) => self.frame(&frame),
+            Record::Event(event) => self.event(*event),
+            Record::Waiting(UnreturnedCalls { now, all, open }) => {
                 self.now = now;
                 for (_, since, op) in &open {
                     self.hold.rule().note_open(op, *since, now);
@@ -237,8 +237,8 @@ impl<'a> Recorder<'a> {
                     self.listener.line(&line);
                 }
             }
-            Message::Gap(gap) => self.gap(gap),
-            Message::Captured(Captured { dropped, error }) => {
+            Record::Gap(gap) => self.gap(gap),
+            Record::Captured(Captured { dropped, error }) => {
                 self.dropped = dropped;
                 if let (Some(capture), Some(error)) = (&mut self.kept.capture, error) {
                     capture.facts.damaged = true;
@@ -246,8 +246,8 @@ impl<'a> Recorder<'a> {
                     self.capture_ended = Some(error);
                 }
             }
-            Message::Report => self.due = Some(Instant::now() + CAPTURE_BEHIND),
-            Message::End(_) => {}
+            Record::Report => self.due = Some(Instant::now() + CAPTURE_BEHIND),
+            Record::End(_) => {}
         }
     }
 
@@ -264,12 +264,12 @@ impl<'a> Recorder<'a> {
         self.begin = Some(begin);
     }
 
-    fn frame(&mut self, frame: &Frame<'_>) {
+    fn frame(&mut self, frame: &CapturedFrame<'_>) {
         let length = trimmed_length(frame.link, frame.data, &self.job.dns_ports);
         let data = &frame.data[..length];
         self.now = frame.at;
         self.kept.link = frame.link;
-        let keys = self.classifier.keys(packet::Frame {
+        let keys = self.classifier.keys(packet::RawFrame {
             at: frame.at,
             link: frame.link,
             interface: frame.interface,
@@ -310,7 +310,7 @@ impl<'a> Recorder<'a> {
         self.events.push(event);
     }
 
-    fn gap(&mut self, gap: Gap) {
+    fn gap(&mut self, gap: RecordGap) {
         self.gaps.push(gap);
         if gap.events > 0 {
             self.hold.rule().calls_are_missing();
@@ -358,11 +358,11 @@ impl<'a> Recorder<'a> {
             self.hold.look(&mut |held, data| {
                 facts.packets += 1;
                 facts.last = facts.last.max(Some(held.at));
-                let place = Place {
+                let place = Location {
                     input: facts.input,
                     number: facts.packets,
                 };
-                let frame = packet::Frame {
+                let frame = packet::RawFrame {
                     at: held.at,
                     link,
                     interface: held.interface,
@@ -373,7 +373,7 @@ impl<'a> Recorder<'a> {
                     packets.push(Event {
                         at: held.at,
                         place,
-                        what: What::Packet(packet),
+                        what: EventKind::Packet(packet),
                     });
                 });
             });
@@ -399,7 +399,7 @@ impl<'a> Recorder<'a> {
             packets,
             solved: None,
             stacks: Stacks::default(),
-            totals: Totals::default(),
+            totals: EvictedTotals::default(),
             traces: trace.map(|facts| (facts, events)).into_iter().collect(),
             resolv_conf: conf.map(|text| (named(self.job.folder.as_deref(), "resolv.conf"), text)),
             resolver_options: header.map_or_else(Vec::new, jsonl::Header::resolver_options),
@@ -409,7 +409,7 @@ impl<'a> Recorder<'a> {
             one_clock: true,
             remarks: lost
                 .iter()
-                .map(Gap::warning)
+                .map(RecordGap::warning)
                 .chain(self.lacks.clone())
                 .collect(),
         }

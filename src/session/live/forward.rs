@@ -1,13 +1,13 @@
 //! The way from the tracing process to the analysis process: a bounded queue, and the thread that fills it with
 //! captured frames and empties it into the pipe.
 //!
-//! The tracer never waits here: what finds the queue full is dropped and counted ([`Gap`]), for a traced program must not
+//! The tracer never waits here: what finds the queue full is dropped and counted ([`RecordGap`]), for a traced program must not
 //! stand still because a report is slow.
 
-use super::message::{self, Captured, Waiting};
-use crate::case::jsonl::{Footer, Gap};
+use super::message::{self, Captured, UnreturnedCalls};
+use crate::case::jsonl::{Footer, RecordGap};
 use crate::event::Event;
-use crate::source::capture::{Counts, Frame, Live, Pace};
+use crate::source::capture::{CaptureCounts, CapturedFrame, Live, Pace};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fs::File;
@@ -35,14 +35,14 @@ pub struct Outbox {
 #[derive(Debug)]
 enum Item {
     Event(Event),
-    Waiting(Waiting),
+    Waiting(UnreturnedCalls),
     Encoded(Vec<u8>),
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     items: Vec<Item>,
-    gap: Gap,
+    gap: RecordGap,
     /// How many events went in, for their line numbers.
     events: u64,
     /// The last record, once the tracer has ended.
@@ -85,7 +85,7 @@ impl Outbox {
     }
 
     /// Puts in what is waited for, unless more important things wait.
-    pub fn waiting(&self, waiting: Waiting) {
+    pub fn waiting(&self, waiting: UnreturnedCalls) {
         let mut shared = self.lock();
         if !shared.broken && shared.items.len() < EVENTS / 2 {
             shared.items.push(Item::Waiting(waiting));
@@ -175,7 +175,7 @@ struct Forwarder<'a> {
     sent: usize,
     /// A list to use again.
     emptied: Vec<Item>,
-    gap: Gap,
+    gap: RecordGap,
     broken: bool,
 }
 
@@ -187,7 +187,7 @@ impl<'a> Forwarder<'a> {
             bytes: Vec::new(),
             sent: 0,
             emptied: Vec::new(),
-            gap: Gap::default(),
+            gap: RecordGap::default(),
             broken: false,
         }
     }
@@ -230,13 +230,13 @@ impl<'a> Forwarder<'a> {
         drop(closing);
     }
 
-    fn frame(&mut self, frame: &Frame<'_>) {
+    fn frame(&mut self, frame: &CapturedFrame<'_>) {
         if self.bytes.len() - self.sent >= LIMIT || !message::frame(&mut self.bytes, frame) {
             self.gap.count(frame.at, 0, 1);
         }
     }
 
-    fn captured(&mut self, counts: Counts, error: Option<String>) {
+    fn captured(&mut self, counts: CaptureCounts, error: Option<String>) {
         let dropped = u64::from(counts.kernel_dropped) + u64::from(counts.interface_dropped);
         let dropped = error.is_none().then_some(dropped);
         message::captured(&mut self.bytes, &Captured { dropped, error });

@@ -2,9 +2,9 @@
 //!
 //! The reader believes nothing: every length has a bound, and a record that does not decode ends the reading.
 
-use crate::case::jsonl::{Footer, Gap, Header};
+use crate::case::jsonl::{Footer, Header, RecordGap};
 use crate::event::{Event, Op, Task};
-use crate::source::capture::Frame;
+use crate::source::capture::CapturedFrame;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
@@ -71,7 +71,7 @@ pub struct Begin {
 
 /// Calls that have not returned.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Waiting {
+pub struct UnreturnedCalls {
     /// When they were looked at.
     pub now: Timestamp,
     /// They are all that there are: every call that began before either was reported or is here.
@@ -91,19 +91,19 @@ pub struct Captured {
 
 /// A record.
 #[derive(Debug)]
-pub enum Message<'a> {
+pub enum Record<'a> {
     /// The first.
     Begin(Box<Begin>),
     /// A configuration file as the command sees it: its name and its bytes.
     HostFile(&'a str, &'a [u8]),
     /// A captured frame.
-    Frame(Frame<'a>),
+    Frame(CapturedFrame<'a>),
     /// A traced event: its line in the trace, and what that says.
     Event(Box<Event>),
     /// What is waited for.
-    Waiting(Waiting),
+    Waiting(UnreturnedCalls),
     /// What was not sent because too much was waiting to be sent.
-    Gap(Gap),
+    Gap(RecordGap),
     /// The capture has ended.
     Captured(Captured),
     /// The command has ended and others run on: time for the report.
@@ -173,7 +173,7 @@ pub fn host_file(to: &mut Vec<u8>, name: &str, text: &str) -> bool {
 }
 
 /// Appends a frame.
-pub fn frame(to: &mut Vec<u8>, frame: &Frame<'_>) -> bool {
+pub fn frame(to: &mut Vec<u8>, frame: &CapturedFrame<'_>) -> bool {
     append(to, Tag::Frame, |to| {
         to.extend(frame.at.0.to_le_bytes());
         to.extend(frame.link.to_le_bytes());
@@ -191,12 +191,12 @@ pub fn event(to: &mut Vec<u8>, event: &Event) -> bool {
 }
 
 /// Appends what is waited for.
-pub fn waiting(to: &mut Vec<u8>, waiting: &Waiting) -> bool {
+pub fn waiting(to: &mut Vec<u8>, waiting: &UnreturnedCalls) -> bool {
     append(to, Tag::Waiting, |to| serde_json::to_writer(to, waiting))
 }
 
 /// Appends a gap.
-pub fn gap(to: &mut Vec<u8>, gap: &Gap) -> bool {
+pub fn gap(to: &mut Vec<u8>, gap: &RecordGap) -> bool {
     append(to, Tag::Gap, |to| serde_json::to_writer(to, gap))
 }
 
@@ -242,7 +242,7 @@ impl Records {
     }
 
     /// The next record that is here whole.
-    pub fn next(&mut self) -> Result<Option<Message<'_>>, Damage> {
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, Damage> {
         let rest = &self.bytes[self.taken..];
         let Some((head, after)) = rest.split_at_checked(HEAD) else {
             return Ok(None);
@@ -261,31 +261,31 @@ impl Records {
     }
 }
 
-fn decode(tag: Tag, payload: &[u8]) -> Result<Message<'_>, Damage> {
+fn decode(tag: Tag, payload: &[u8]) -> Result<Record<'_>, Damage> {
     Ok(match tag {
-        Tag::Begin => Message::Begin(serde_json::from_slice(payload)?),
+        Tag::Begin => Record::Begin(serde_json::from_slice(payload)?),
         Tag::HostFile => {
             let end = payload.iter().position(|b| *b == 0).ok_or(Damage::Short)?;
             let name = std::str::from_utf8(&payload[..end]).map_err(|_| Damage::Short)?;
-            Message::HostFile(name, &payload[end + 1..])
+            Record::HostFile(name, &payload[end + 1..])
         }
-        Tag::Frame => Message::Frame(decode_frame(payload).ok_or(Damage::Short)?),
-        Tag::Event => Message::Event(serde_json::from_slice(payload)?),
-        Tag::Waiting => Message::Waiting(serde_json::from_slice(payload)?),
-        Tag::Gap => Message::Gap(serde_json::from_slice(payload)?),
-        Tag::Captured => Message::Captured(serde_json::from_slice(payload)?),
-        Tag::Report => Message::Report,
-        Tag::End => Message::End(serde_json::from_slice(payload)?),
+        Tag::Frame => Record::Frame(decode_frame(payload).ok_or(Damage::Short)?),
+        Tag::Event => Record::Event(serde_json::from_slice(payload)?),
+        Tag::Waiting => Record::Waiting(serde_json::from_slice(payload)?),
+        Tag::Gap => Record::Gap(serde_json::from_slice(payload)?),
+        Tag::Captured => Record::Captured(serde_json::from_slice(payload)?),
+        Tag::Report => Record::Report,
+        Tag::End => Record::End(serde_json::from_slice(payload)?),
     })
 }
 
-fn decode_frame(payload: &[u8]) -> Option<Frame<'_>> {
+fn decode_frame(payload: &[u8]) -> Option<CapturedFrame<'_>> {
     let (at, rest) = payload.split_first_chunk()?;
     let (link, rest) = rest.split_first_chunk()?;
     let (is_known, rest) = rest.split_first()?;
     let (interface, rest) = rest.split_first_chunk()?;
     let (original_length, data) = rest.split_first_chunk()?;
-    Some(Frame {
+    Some(CapturedFrame {
         at: Timestamp(i64::from_le_bytes(*at)),
         link: i32::from_le_bytes(*link),
         interface: (*is_known != 0).then(|| u32::from_le_bytes(*interface)),
@@ -313,7 +313,7 @@ pub fn write_some(bytes: &[u8], sent: &mut usize, to: &mut impl Write) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Change, Life, Place, What};
+    use crate::event::{EventKind, Lifecycle, LifecycleChange, Location};
 
     fn all(bytes: &[u8]) -> (Vec<String>, Option<Damage>) {
         let mut records = Records::default();
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn records_come_out_as_they_went_in() {
-        let frame_in = Frame {
+        let frame_in = CapturedFrame {
             at: Timestamp(-5),
             link: 276,
             interface: Some(3),
@@ -345,13 +345,13 @@ mod tests {
         };
         let event_in = Event {
             at: Timestamp(9),
-            place: Place {
+            place: Location {
                 input: 1,
                 number: 2,
             },
-            what: What::Life(Box::new(Life {
+            what: EventKind::Life(Box::new(Lifecycle {
                 task: Task::default(),
-                change: Change::Exited(3),
+                change: LifecycleChange::Exited(3),
             })),
         };
         let mut bytes = Vec::new();
@@ -363,8 +363,8 @@ mod tests {
         let (seen, damage) = all(&bytes);
         assert!(damage.is_none());
         assert_eq!(seen.len(), 5, "{seen:?}");
-        assert_eq!(seen[1], format!("{:?}", Message::Frame(frame_in)));
-        assert_eq!(seen[2], format!("{:?}", Message::Event(Box::new(event_in))));
+        assert_eq!(seen[1], format!("{:?}", Record::Frame(frame_in)));
+        assert_eq!(seen[2], format!("{:?}", Record::Event(Box::new(event_in))));
         // Cut anywhere: what is whole comes out, and nothing else.
         for length in 0..bytes.len() {
             let (part, damage) = all(&bytes[..length]);

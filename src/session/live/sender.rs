@@ -1,10 +1,10 @@
 //! What the tracer shows goes to the analysis process.
 
 use super::forward::Outbox;
-use super::message::{self, Waiting};
+use super::message::{self, UnreturnedCalls};
 use super::process::Analysis;
 use super::{Listener, describe, remark};
-use crate::event::{Address, Change, Event, Life, Op, Task, What};
+use crate::event::{Address, Event, EventKind, Lifecycle, LifecycleChange, Op, Task};
 use crate::flow::NAME_SERVICE_PORTS;
 use crate::render::safe::escape;
 use crate::source::tracer::{Exit, Gains, Next, Observer, Tick};
@@ -19,7 +19,7 @@ const MAX_CPU_TIMES: u32 = 64;
 const MAX_WAITING: usize = 256;
 
 /// Sends events on, in the tracer's thread.
-pub struct Sender<'a> {
+pub struct EventSender<'a> {
     outbox: &'a Outbox,
     analysis: &'a Analysis,
     listener: &'a mut dyn Listener,
@@ -35,7 +35,7 @@ pub struct Sender<'a> {
     remarks: Vec<String>,
 }
 
-impl<'a> Sender<'a> {
+impl<'a> EventSender<'a> {
     /// Sends to `analysis` through `outbox`.
     pub fn new(
         outbox: &'a Outbox,
@@ -77,7 +77,7 @@ impl<'a> Sender<'a> {
 
     /// The CPU time of a process that connects to a server, as an event of its own before the connect.
     fn cpu_time(&mut self, event: &Event) -> Option<Event> {
-        let What::Call(call) = &event.what else {
+        let EventKind::Call(call) = &event.what else {
             return None;
         };
         let Op::Connect {
@@ -99,9 +99,9 @@ impl<'a> Sender<'a> {
                 .saturating_mul(SECOND)
                 .saturating_add(used.tv_nsec()),
         );
-        let what = What::Life(Box::new(Life {
+        let what = EventKind::Life(Box::new(Lifecycle {
             task: call.task.clone(),
-            change: Change::CpuTime(used),
+            change: LifecycleChange::CpuTime(used),
         }));
         Some(Event {
             what,
@@ -110,7 +110,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-impl Observer for Sender<'_> {
+impl Observer for EventSender<'_> {
     fn event(&mut self, event: Event) {
         if let Some(used) = self.cpu_time(&event) {
             self.outbox.event(used, self.input);
@@ -128,7 +128,7 @@ impl Observer for Sender<'_> {
         self.report_loss();
         // One without open calls ends the waits of the one before, and says that no call is still to be reported.
         let open = tick.open.iter().take(MAX_WAITING);
-        self.outbox.waiting(Waiting {
+        self.outbox.waiting(UnreturnedCalls {
             now: tick.now,
             all: tick.open.len() <= MAX_WAITING,
             open: open

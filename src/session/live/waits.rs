@@ -3,7 +3,7 @@
 //! Pure: the events and the open calls come in, lines go out.
 
 use crate::event::dns::Question;
-use crate::event::{Address, Event, Op, Task, What};
+use crate::event::{Address, Event, EventKind, Op, Task};
 use crate::explain::stack;
 use crate::flow::Endpoint;
 use crate::render::safe::escape;
@@ -26,7 +26,7 @@ struct OpenQuery {
 
 /// What was asked and not answered, by thread, and what has been said about it.
 #[derive(Default)]
-pub struct Progress {
+pub struct WaitProgress {
     queries: HashMap<Option<u32>, Vec<OpenQuery>>,
     services: HashMap<(Option<u32>, i32), Box<str>>,
     /// How many steps have been said of the wait of this thread that began then.
@@ -57,13 +57,13 @@ struct Awaited {
     what: String,
 }
 
-impl Progress {
+impl WaitProgress {
     /// Takes note of an event; gives the line to say at once, where a wait just ended on a step: the next tick
     /// may come too late to say it.
     pub fn event(&mut self, event: &Event) -> Option<String> {
         let call = match &event.what {
-            What::Call(call) => call,
-            What::Stack(stack) => {
+            EventKind::Call(call) => call,
+            EventKind::Stack(stack) => {
                 if let Some(hint) = stack::hint(&self.latest, stack)
                     && self.hints.len() < MAX_HINTS
                 {
@@ -227,7 +227,7 @@ impl Progress {
     }
 }
 
-impl Progress {
+impl WaitProgress {
     /// The question that a thread asked last and how long it has been asking: of one resolver after the other,
     /// round after round.
     fn unanswered(&self, tid: Option<u32>) -> Option<Awaited> {
@@ -292,7 +292,7 @@ mod tests {
     /// Two resolvers asked in turn, each silent for 3 s: one wait that grows.
     #[test]
     fn a_wait_grows_over_all_resolvers() {
-        use crate::event::{Call, Fd, Message, Outcome, Place};
+        use crate::event::{Call, CallOutcome, Fd, Location, Transfer};
         let at = |s: i64| Timestamp(Span::seconds(1_000_000 + s).0);
         let task = Task {
             tid: Some(7),
@@ -300,18 +300,18 @@ mod tests {
         };
         let event = |began: i64, ended: i64, value: i64, op: Op| Event {
             at: at(began),
-            place: Place::default(),
-            what: What::Call(Box::new(Call {
+            place: Location::default(),
+            what: EventKind::Call(Box::new(Call {
                 task: task.clone(),
                 exited: Some(at(ended)),
-                outcome: Outcome::Returned(value),
+                outcome: CallOutcome::Returned(value),
                 op,
             })),
         };
         let send = |began: i64, resolver: &str| {
             let query = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
             let dns = crate::decode::dns::glimpse(query, false).unwrap();
-            let message = Message {
+            let message = Transfer {
                 peer: Some(resolver.parse::<std::net::SocketAddr>().unwrap().into()),
                 length: 30,
                 taken: true,
@@ -326,10 +326,10 @@ mod tests {
             ready: vec![],
             timeout: None,
         };
-        let mut progress = Progress::default();
+        let mut progress = WaitProgress::default();
         assert_eq!(progress.event(&send(0, "10.0.1.93:53")), None);
         let mut said = Vec::new();
-        let mut tick = |progress: &mut Progress, now, since: Option<i64>| {
+        let mut tick = |progress: &mut WaitProgress, now, since: Option<i64>| {
             let waiting = since.map(|since| (&task, at(since), &wait));
             said.extend(progress.tick(at(now), waiting.into_iter()));
         };
@@ -365,7 +365,7 @@ mod tests {
             to: Address::Inet(to.parse::<std::net::SocketAddr>().unwrap().into()),
         };
         let (one, other) = (connect("192.0.2.1:80"), connect("192.0.2.2:80"));
-        let mut progress = Progress::default();
+        let mut progress = WaitProgress::default();
         let mut said = Vec::new();
         for now in [1, 2, 5] {
             let last = tasks.len() - 1;

@@ -1,7 +1,7 @@
 //! Writes `packets.pcap`: a classic pcap file with nanoseconds
 //! (<https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>).
 
-use super::Frame;
+use super::CapturedFrame;
 use crate::append::{Appender, Loss};
 use crate::time::SECOND;
 use crate::time::Timestamp;
@@ -38,7 +38,7 @@ impl PcapWriter {
     }
 
     /// Adds a frame, trimmed to what is to be stored.
-    pub fn write(&mut self, frame: &Frame<'_>) {
+    pub fn write(&mut self, frame: &CapturedFrame<'_>) {
         let seconds = u32::try_from(frame.at.0.div_euclid(SECOND)).unwrap_or(0);
         let nanos = u32::try_from(frame.at.0.rem_euclid(SECOND)).unwrap_or(0);
         let length = u32::try_from(frame.data.len()).unwrap_or(SNAPLEN);
@@ -71,7 +71,7 @@ mod tests {
         let mut writer = PcapWriter::new(file.reopen().unwrap(), 101);
         let mut data = vec![0u8; 40];
         (data[0], data[9], data[32]) = (0x45, 6, 5 << 4);
-        let frame = Frame {
+        let frame = CapturedFrame {
             at: Timestamp(1_700_000_000_123_456_789),
             link: 101,
             interface: None,

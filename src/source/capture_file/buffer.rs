@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 const CHUNK: usize = 256 << 10;
 
 /// A reader's bytes, a window at a time.
-pub(super) struct Buffer<R> {
+pub(super) struct ReadWindow<R> {
     reader: R,
     bytes: Vec<u8>,
     start: usize,
@@ -20,7 +20,7 @@ pub(super) struct Buffer<R> {
     progress: Progress,
 }
 
-impl<R: Read> Buffer<R> {
+impl<R: Read> ReadWindow<R> {
     pub fn new(reader: R, progress: Progress) -> Self {
         Self {
             reader,

@@ -1,6 +1,6 @@
 //! The classic pcap format (<https://www.ietf.org/archive/id/draft-gharris-opsawg-pcap-00.html>).
 
-use super::buffer::Buffer;
+use super::buffer::ReadWindow;
 use super::format::Classic;
 use super::reading::Reading;
 use crate::time::{SECOND, Timestamp};
@@ -16,7 +16,11 @@ const MAX_PACKET: usize = 262_144;
 const MAX_ANNOUNCED: usize = 16 << 20;
 
 /// Reads all records. What stops it is said to `reading`.
-pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, format: Classic, reading: &mut Reading<'_>) {
+pub(super) fn read<R: Read>(
+    buffer: &mut ReadWindow<R>,
+    format: Classic,
+    reading: &mut Reading<'_>,
+) {
     let number = |bytes: &[u8], at: usize| -> u32 {
         let bytes = bytes
             .get(at..)

@@ -11,7 +11,7 @@ pub(super) const SHORTEST: usize = 24;
 
 /// The file formats that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum CaptureFormat {
     /// pcap, as a header says.
     Classic(Classic),
     /// pcapng.
@@ -31,7 +31,7 @@ pub(super) struct Classic {
 }
 
 /// The format of an uncompressed file with these first bytes.
-pub(super) fn format(head: &[u8]) -> Option<Format> {
+pub(super) fn format(head: &[u8]) -> Option<CaptureFormat> {
     let magic = *head.first_chunk::<4>()?;
     let classic = |big_endian, number| {
         let (nanoseconds, record_header) = match number {
@@ -40,7 +40,7 @@ pub(super) fn format(head: &[u8]) -> Option<Format> {
             0xa1b2_cd34 => (false, 24),
             _ => return None,
         };
-        Some(Format::Classic(Classic {
+        Some(CaptureFormat::Classic(Classic {
             big_endian,
             nanoseconds,
             record_header,
@@ -49,7 +49,7 @@ pub(super) fn format(head: &[u8]) -> Option<Format> {
     if magic == [0x0a, 0x0d, 0x0d, 0x0a] {
         let order = head.get(8..12)?;
         return matches!(order, [0x1a, 0x2b, 0x3c, 0x4d] | [0x4d, 0x3c, 0x2b, 0x1a])
-            .then_some(Format::Pcapng);
+            .then_some(CaptureFormat::Pcapng);
     }
     classic(true, u32::from_be_bytes(magic)).or_else(|| classic(false, u32::from_le_bytes(magic)))
 }

@@ -3,7 +3,7 @@
 //! Own, as the classic format is: pcap-parser's reader wants room for every block, also for one that is only passed
 //! over, whatever length it claims, and leaves sections, interfaces and statistics to its caller, which is most of this.
 
-use super::buffer::Buffer;
+use super::buffer::ReadWindow;
 use super::reading::Reading;
 use crate::time::{SECOND, Timestamp};
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ struct Section {
 }
 
 /// Reads all blocks. What stops it is said to `reading`.
-pub(super) fn read<R: Read>(buffer: &mut Buffer<R>, reading: &mut Reading<'_>) {
+pub(super) fn read<R: Read>(buffer: &mut ReadWindow<R>, reading: &mut Reading<'_>) {
     let mut section = Section::default();
     let mut dropped: u64 = 0;
     loop {

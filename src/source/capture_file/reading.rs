@@ -1,9 +1,9 @@
 //! What the formats have in common: frames go to the decoder, damage goes to the facts.
 
-use super::buffer::Buffer;
+use super::buffer::ReadWindow;
 use super::filter::Filter;
-use crate::decode::packet::{DecodeOptions, Decoder, Frame};
-use crate::event::{Event, Place, What};
+use crate::decode::packet::{DecodeOptions, Decoder, RawFrame};
+use crate::event::{Event, EventKind, Location};
 use crate::input::CaptureFacts;
 use crate::input::selection::Selector;
 use crate::time::{Span, Timestamp};
@@ -97,11 +97,11 @@ impl<'a> Reading<'a> {
         {
             return;
         }
-        let place = Place {
+        let place = Location {
             input: self.facts.input,
             number: self.facts.packets,
         };
-        let frame = Frame {
+        let frame = RawFrame {
             at,
             link,
             interface,
@@ -116,7 +116,7 @@ impl<'a> Reading<'a> {
             sink(Event {
                 at,
                 place,
-                what: What::Packet(packet),
+                what: EventKind::Packet(packet),
             });
         });
     }
@@ -157,7 +157,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Says that the file ended, or could not be read further, where it should not.
-    pub(super) fn ended_early<R: Read>(&mut self, buffer: &Buffer<R>, problem: &str) {
+    pub(super) fn ended_early<R: Read>(&mut self, buffer: &ReadWindow<R>, problem: &str) {
         match buffer.failure() {
             Some(error) => self.damage(buffer.offset(), &format!("{problem} ({error})")),
             None => self.damage(buffer.offset(), problem),

@@ -21,7 +21,7 @@ const POLLED: usize = 64;
 const ADDRESS: usize = 128;
 
 /// Reads words of a calling convention out of memory.
-pub struct Reader<'m, M> {
+pub struct ArgumentReader<'m, M> {
     /// Whose memory.
     pub memory: &'m M,
     /// How wide its words are.
@@ -54,7 +54,7 @@ fn size(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-impl<M: Memory> Reader<'_, M> {
+impl<M: Memory> ArgumentReader<'_, M> {
     fn word(&self, bytes: &[u8], index: usize) -> u64 {
         let wide = self.abi.word();
         let Some(bytes) = bytes.get(index * wide..(index + 1) * wide) else {
@@ -244,8 +244,8 @@ mod tests {
     use super::super::memory::FakeMemory;
     use super::*;
 
-    fn reader(memory: &FakeMemory, abi: Abi) -> Reader<'_, FakeMemory> {
-        Reader { memory, abi }
+    fn reader(memory: &FakeMemory, abi: Abi) -> ArgumentReader<'_, FakeMemory> {
+        ArgumentReader { memory, abi }
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
         let reader = reader(&memory, Abi::X86_64);
         assert_eq!(reader.address(0x2000, 16), None);
         assert_eq!(reader.address(0, 16), None);
-        let buffer = Reader::<FakeMemory>::plain(0x1004, u64::MAX);
+        let buffer = ArgumentReader::<FakeMemory>::plain(0x1004, u64::MAX);
         assert_eq!(reader.payload(&buffer, u64::MAX), (vec![7; 6], true));
         assert!(reader.headers(u64::MAX - 3, u64::MAX).len() <= MESSAGES);
         assert!(reader.named(&Set::Poll(0x9999), u64::MAX).is_empty());

@@ -1,16 +1,16 @@
 //! From the two stops of a system call to one [`Call`](crate::event::Call): what it asked for is read when it begins, what came of
 //! it when it ends.
 
-mod enter;
-mod leave;
 mod outcome;
+mod syscall_entry;
+mod syscall_exit;
 
 use super::abi::Abi;
 use super::arguments::Set;
-use super::socket::{Socket, Sockets};
+use super::socket::{SeenSockets, SocketState};
 use super::stop::Stopped;
 use super::task::Traced;
-use crate::event::{Address, Fd, FdNote, Message, Op, Syscall};
+use crate::event::{Address, Fd, FdNote, Op, Syscall, Transfer};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 pub use outcome::goes_on;
@@ -24,16 +24,16 @@ pub struct Pending {
     /// Its descriptor, for calls on one.
     pub fd: i32,
     /// What it asks for.
-    pub asked: Asked,
+    pub asked: Request,
     abi: Abi,
     call: Syscall,
     arguments: [u64; 6],
-    socket: Option<Socket>,
+    socket: Option<SocketState>,
 }
 
 /// What a call asks for, as far as it is known when it begins.
 #[derive(Clone, Debug)]
-pub enum Asked {
+pub enum Request {
     /// `connect`
     Connect(Address),
     /// `bind`
@@ -79,7 +79,7 @@ pub struct Outgoing {
 
 /// A call's number and arguments as the stop tells them.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry {
+pub struct SyscallEntry {
     /// The calling convention.
     pub abi: Abi,
     /// The number.
@@ -89,13 +89,13 @@ pub struct Entry {
 }
 
 /// What both ends of a call need: the stopped task, what is known about it, and the sockets.
-pub struct Scene<'a> {
+pub struct SyscallContext<'a> {
     /// The stop that is looked at.
     pub stop: &'a Stopped,
     /// Its task.
     pub task: &'a mut Traced,
     /// The sockets.
-    pub sockets: &'a mut Sockets,
+    pub sockets: &'a mut SeenSockets,
     /// Ports of resolvers.
     pub ports: &'a [u16],
 }
@@ -106,13 +106,13 @@ fn int(argument: u64) -> i32 {
         .unwrap_or(0)
         .cast_signed()
 }
-impl Scene<'_> {
-    fn look(&mut self, fd: i32, peer: bool) -> Option<Socket> {
+impl SyscallContext<'_> {
+    fn look(&mut self, fd: i32, peer: bool) -> Option<SocketState> {
         self.task.look(self.sockets, fd, peer)
     }
 
     /// The socket behind `fd` if the task is watched for it.
-    fn watched(&mut self, fd: i32) -> Option<Socket> {
+    fn watched(&mut self, fd: i32) -> Option<SocketState> {
         let cookie = self.task.watch.find(fd)?.cookie;
         match self.look(fd, true) {
             Some(socket) if socket.cookie == cookie => Some(socket),
@@ -141,28 +141,28 @@ fn with_note(number: i32, note: Option<FdNote>) -> Fd {
 impl Pending {
     /// Whether it makes a child that is not traced.
     pub fn leaves_trace(&self) -> bool {
-        matches!(self.asked, Asked::Outside(CLONE))
+        matches!(self.asked, Request::Outside(CLONE))
     }
 
     /// Whether it connects or sends.
     pub fn uses_network(&self) -> bool {
-        matches!(self.asked, Asked::Connect(_) | Asked::Send(_))
+        matches!(self.asked, Request::Connect(_) | Request::Send(_))
     }
 
     /// The call as it looks before it returns.
     pub fn unfinished(&self, note: Option<FdNote>) -> Op {
         let fd = with_note(self.fd, note.or_else(|| self.socket.map(|s| s.note())));
         match &self.asked {
-            Asked::Connect(to) => Op::Connect { fd, to: to.clone() },
-            Asked::Bind(local) => Op::Bind {
+            Request::Connect(to) => Op::Connect { fd, to: to.clone() },
+            Request::Bind(local) => Op::Bind {
                 fd,
                 local: local.clone(),
             },
-            Asked::Send(messages) => Op::Send {
+            Request::Send(messages) => Op::Send {
                 fd,
                 messages: messages
                     .iter()
-                    .map(|m| Message {
+                    .map(|m| Transfer {
                         peer: m.to,
                         length: u32::try_from(m.length).unwrap_or(u32::MAX),
                         taken: false,
@@ -171,21 +171,21 @@ impl Pending {
                     })
                     .collect(),
             },
-            Asked::Receive => Op::Receive {
+            Request::Receive => Op::Receive {
                 fd,
                 messages: Vec::new(),
             },
-            Asked::Wait { fds, timeout, .. } => Op::Wait {
+            Request::Wait { fds, timeout, .. } => Op::Wait {
                 fds: fds.iter().copied().map(Fd::bare).collect(),
                 ready: Vec::new(),
                 timeout: *timeout,
             },
-            Asked::Close => Op::Close { fd },
-            Asked::SocketError => other("getsockopt"),
-            Asked::PeerName => other("getpeername"),
-            Asked::Sleep => Op::Sleep,
-            Asked::IoUring => Op::IoUring,
-            Asked::Outside(name) => other(name),
+            Request::Close => Op::Close { fd },
+            Request::SocketError => other("getsockopt"),
+            Request::PeerName => other("getpeername"),
+            Request::Sleep => Op::Sleep,
+            Request::IoUring => Op::IoUring,
+            Request::Outside(name) => other(name),
         }
     }
 }

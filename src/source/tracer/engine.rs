@@ -1,19 +1,19 @@
 //! The loop: wait for a stop, see what it is, resume.
 
-mod lives;
+mod lifecycle;
 mod tick;
 
-use super::call::{Entry, Pending, Scene, goes_on};
+use super::call::{Pending, SyscallContext, SyscallEntry, goes_on};
 use super::launch::TICK;
 use super::pin::Pins;
 use super::signals::{self, Guard};
-use super::socket::Sockets;
-use super::stack::Stacks;
-use super::status::{self, Change, Exit};
+use super::socket::SeenSockets;
+use super::stack::StackWalker;
+use super::status::{self, Exit, StatusChange};
 use super::stop::{Info, Stopped, Until};
 use super::task::Traced;
-use super::{Ended, Launch, Next, Observer, Seen, TracerError, sys};
-use crate::event::{self, Call, Event, Life, Outcome, Place, What};
+use super::{Ended, Launch, Next, Observer, SocketSight, TracerError, sys};
+use crate::event::{self, Call, CallOutcome, Event, EventKind, Lifecycle, Location};
 use crate::source::host::Views;
 use crate::time::{Span, Timestamp};
 use nix::errno::Errno;
@@ -32,18 +32,18 @@ pub struct Tracer {
     /// New tasks that stopped before their parent's stop told of them.
     early: HashMap<u32, (Stopped, Timestamp)>,
     /// Tasks that ended before their parent's stop told of them.
-    gone: Vec<(u32, event::Change)>,
+    gone: Vec<(u32, event::LifecycleChange)>,
     /// The command at its beginning.
     first: Option<Stopped>,
     number: u64,
-    sockets: Sockets,
+    sockets: SeenSockets,
     pins: Pins,
     /// What the processes see of resolv.conf and its like.
     views: Views,
     /// With `--stacks` only.
-    stacks: Option<Box<Stacks>>,
+    stacks: Option<Box<StackWalker>>,
     /// What was seen of sockets in calls that have not returned.
-    seen: HashMap<u32, Seen>,
+    seen: HashMap<u32, SocketSight>,
     exit: Option<(Exit, Timestamp)>,
     last_tick: Timestamp,
     root_stopped: bool,
@@ -84,7 +84,7 @@ impl Tracer {
         guard: Guard,
         no_new_privileges: bool,
     ) -> Self {
-        let mut sockets = Sockets::new(launch.leader_pidfds_only);
+        let mut sockets = SeenSockets::new(launch.leader_pidfds_only);
         Self {
             root,
             traced: launch.trace,
@@ -97,7 +97,7 @@ impl Tracer {
             sockets,
             pins: Pins::new(launch.pin),
             views: Views::default(),
-            stacks: launch.stacks.then(|| Box::new(Stacks::new())),
+            stacks: launch.stacks.then(|| Box::new(StackWalker::new())),
             seen: HashMap::new(),
             exit: None,
             last_tick: now(),
@@ -193,43 +193,45 @@ impl Tracer {
         observer: &mut dyn Observer,
     ) -> Next {
         let change = status::decode(status, self.traced);
-        if let Change::Ended(exit) = change {
+        if let StatusChange::Ended(exit) = change {
             return self.ended(tid, exit, at, observer);
         }
         if !self.traced {
-            if let Change::GroupStop(_) = change {
+            if let StatusChange::GroupStop(_) = change {
                 self.root_stopped = true;
             }
             return Next::Continue;
         }
         let stop = Stopped::new(tid);
-        if !self.tasks.contains_key(&tid) && change != Change::Exec {
+        if !self.tasks.contains_key(&tid) && change != StatusChange::Exec {
             self.early.insert(tid, (stop, at));
             return Next::Continue;
         }
         match change {
-            Change::Seccomp => self.entry(stop, at, observer),
-            Change::Syscall => self.syscall(stop, at, observer),
-            Change::Cloned => {
+            StatusChange::Seccomp => self.entry(stop, at, observer),
+            StatusChange::Syscall => self.syscall(stop, at, observer),
+            StatusChange::Cloned => {
                 if let Ok(child) = stop.event_message() {
                     self.cloned(tid, u32::try_from(child).unwrap_or(0), at, observer);
                 }
                 self.go_on(stop, 0);
             }
-            Change::Exec => {
+            StatusChange::Exec => {
                 self.exec(&stop, at, observer);
                 self.go_on(stop, 0);
             }
-            Change::GroupStop(_) => {
+            StatusChange::GroupStop(_) => {
                 self.root_stopped |= tid == self.root;
                 stop.listen();
             }
-            Change::Signal(signal) => self.go_on(stop, signal),
-            Change::Trap => {
+            StatusChange::Signal(signal) => self.go_on(stop, signal),
+            StatusChange::Trap => {
                 self.root_stopped &= tid != self.root;
                 self.go_on(stop, 0);
             }
-            Change::Other(_) | Change::Continued | Change::Ended(_) => self.go_on(stop, 0),
+            StatusChange::Other(_) | StatusChange::Continued | StatusChange::Ended(_) => {
+                self.go_on(stop, 0);
+            }
         }
         Next::Continue
     }
@@ -273,12 +275,12 @@ impl Tracer {
             if task.pace.stops(at) {
                 self.pins.pin(tid);
             }
-            let entry = Entry {
+            let entry = SyscallEntry {
                 abi,
                 number,
                 arguments,
             };
-            let mut scene = Scene {
+            let mut scene = SyscallContext {
                 stop: &stop,
                 task,
                 sockets: &mut self.sockets,
@@ -298,22 +300,22 @@ impl Tracer {
                 _ => None,
             };
             task.pending = pending;
-            let files = files.map(|files| Life {
+            let files = files.map(|files| Lifecycle {
                 task: task.task(at),
-                change: event::Change::Files(Box::new(files)),
+                change: event::LifecycleChange::Files(Box::new(files)),
             });
             if let Some(interrupted) = task.restarting.take() {
                 // A signal's handler runs instead of the rest of the wait.
                 let call = Call {
                     task: task.task(at),
                     exited: Some(at),
-                    outcome: Outcome::Failed("EINTR".into()),
+                    outcome: CallOutcome::Failed("EINTR".into()),
                     op: interrupted.unfinished(None),
                 };
-                self.emit(interrupted.at, What::Call(Box::new(call)), observer);
+                self.emit(interrupted.at, EventKind::Call(Box::new(call)), observer);
             }
             if let Some(files) = files {
-                self.emit(at, What::Life(Box::new(files)), observer);
+                self.emit(at, EventKind::Life(Box::new(files)), observer);
             }
         }
         self.go_on(stop, 0);
@@ -332,7 +334,7 @@ impl Tracer {
         }
         self.seen.remove(&stop.tid());
         let began = pending.at;
-        let mut scene = Scene {
+        let mut scene = SyscallContext {
             stop,
             task,
             sockets: &mut self.sockets,
@@ -345,20 +347,20 @@ impl Tracer {
             outcome,
             op,
         };
-        self.emit(began, What::Call(Box::new(call)), observer);
+        self.emit(began, EventKind::Call(Box::new(call)), observer);
         self.emit_stack(stop.tid(), began, observer);
     }
 
     /// The stack of a call that was just told.
     fn emit_stack(&mut self, tid: u32, began: Timestamp, observer: &mut dyn Observer) {
         if let Some(stack) = self.stacks.as_mut().and_then(|s| s.returned(tid)) {
-            self.emit(began, What::Stack(stack), observer);
+            self.emit(began, EventKind::Stack(stack), observer);
         }
     }
 
-    fn emit(&mut self, at: Timestamp, what: What, observer: &mut dyn Observer) {
+    fn emit(&mut self, at: Timestamp, what: EventKind, observer: &mut dyn Observer) {
         self.number += 1;
-        let place = Place {
+        let place = Location {
             input: 0,
             number: self.number,
         };

@@ -3,7 +3,7 @@
 use super::child::{Prepared, Step, Tracing};
 use super::engine::Tracer;
 use super::signals::Guard;
-use super::status::{self, Change, Exit};
+use super::status::{self, Exit, StatusChange};
 use super::stop::{Stopped, Until};
 use super::substitute::Substitute;
 use super::sys;
@@ -172,10 +172,10 @@ fn until_exec(pid: u32) -> Result<Stopped, Exit> {
         }
         let stop = Stopped::new(tid);
         match status::decode(status, true) {
-            Change::Ended(exit) => return Err(exit),
-            Change::Exec => return Ok(stop),
-            Change::GroupStop(_) => stop.listen(),
-            Change::Signal(signal) => stop.resume(Until::Event, signal),
+            StatusChange::Ended(exit) => return Err(exit),
+            StatusChange::Exec => return Ok(stop),
+            StatusChange::GroupStop(_) => stop.listen(),
+            StatusChange::Signal(signal) => stop.resume(Until::Event, signal),
             _ => stop.resume(Until::Event, 0),
         }
     }

@@ -16,13 +16,13 @@ const SLOW: Span = Span::millis(50);
 
 /// How fast one task stops.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct StopRate {
     since: Timestamp,
     last: Timestamp,
     stops: u32,
 }
 
-impl Pace {
+impl StopRate {
     /// Counts a stop; true when the last ones came fast.
     pub fn stops(&mut self, now: Timestamp) -> bool {
         if now - self.last > SLOW {
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn only_fast_stops_pin() {
-        let mut pace = Pace::default();
+        let mut pace = StopRate::default();
         let mut now = Timestamp(1_000_000_000_000);
         let mut run = |step: Span, stops: u32| {
             (0..stops)

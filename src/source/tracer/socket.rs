@@ -1,8 +1,8 @@
 //! What is behind a tracee's file descriptor, asked of the kernel at the stop itself. The duplicate that
 //! is needed for asking is closed before the look is over, so it never outlives the tracee's own.
 
-use super::sys::{self, End, Result};
-use crate::event::{Address, FdNote, SocketFamily, SocketKind, SocketStyle};
+use super::sys::{self, Result, SocketEnd};
+use crate::event::{Address, FdNote, SocketFamily, SocketKind, SocketType};
 use crate::flow::Endpoint;
 use nix::errno::Errno;
 use std::collections::{HashMap, HashSet};
@@ -17,7 +17,7 @@ const TCP_SYN_SENT: u8 = 2;
 
 /// What never changes in a socket's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nature {
+pub struct SocketIdentity {
     /// Family and style; an Internet socket that is neither TCP (or MPTCP) nor UDP has style `Other`.
     pub kind: SocketKind,
     /// Cookie of its network namespace (Linux 5.14).
@@ -26,11 +26,11 @@ pub struct Nature {
 
 /// A socket as it was at the moment of looking.
 #[derive(Clone, Copy, Debug)]
-pub struct Socket {
+pub struct SocketState {
     /// `SO_COOKIE`; with [`INODE_MARK`] set an inode number instead.
     pub cookie: u64,
     /// What it is; `None` when only its inode is known.
-    pub nature: Option<Nature>,
+    pub identity: Option<SocketIdentity>,
     /// Its local end, once it has a port.
     pub local: Option<Endpoint>,
     /// Its remote end, when asked for and connected.
@@ -42,30 +42,30 @@ pub struct Socket {
 /// Set in an identity that is an inode number, so that it never equals a cookie.
 pub const INODE_MARK: u64 = 1 << 63;
 
-impl Socket {
+impl SocketState {
     /// As calls carry it.
     pub fn note(&self) -> FdNote {
         FdNote {
-            socket: self.nature.map(|n| n.kind),
+            socket: self.identity.map(|n| n.kind),
             not_a_socket: false,
             identity: Some(self.cookie),
             local: self.local,
             peer: self.peer,
             path: None,
-            netns: self.nature.and_then(|n| n.netns),
+            netns: self.identity.and_then(|n| n.netns),
             exact: true,
         }
     }
 
     /// Whether it is of this family and style.
-    pub fn is(&self, family: SocketFamily, style: SocketStyle) -> bool {
-        self.nature.map(|n| n.kind) == Some(SocketKind { family, style })
+    pub fn is(&self, family: SocketFamily, style: SocketType) -> bool {
+        self.identity.map(|n| n.kind) == Some(SocketKind { family, style })
     }
 }
 
 /// How the descriptors of a task are reached.
 #[derive(Clone, Debug)]
-pub enum Way {
+pub enum DescriptorAccess {
     /// Through a pidfd: of the task itself, or of its leader, which shares its file table.
     Pidfd(Arc<OwnedFd>),
     /// Not at all: a thread with a file table of its own on a kernel before 6.9. `/proc` names the inode.
@@ -74,9 +74,9 @@ pub enum Way {
 
 /// What is remembered of the sockets seen.
 #[derive(Debug, Default)]
-pub struct Sockets {
+pub struct SeenSockets {
     /// By cookie.
-    natures: HashMap<u64, Nature>,
+    identities: HashMap<u64, SocketIdentity>,
     /// Descriptors, by process, of streams to others than resolvers: their sends need no second look. Only a connect
     /// makes one a resolver's, and connects are seen.
     plain: HashSet<(u32, i32)>,
@@ -88,11 +88,11 @@ pub struct Sockets {
 /// More natures than this are forgotten and asked for again: the table must not grow with the run.
 const NATURES: usize = 1 << 16;
 
-impl Sockets {
+impl SeenSockets {
     /// `leaders_only` pretends a kernel before 6.9, which has no pidfds of threads.
     pub fn new(leaders_only: bool) -> Self {
         Self {
-            natures: HashMap::new(),
+            identities: HashMap::new(),
             plain: HashSet::new(),
             leaders_only,
             failed: 0,
@@ -128,12 +128,12 @@ impl Sockets {
     }
 
     /// A process runs another program, or a process number is used again.
-    pub fn forget(&mut self, pid: u32) {
+    pub fn drop_process(&mut self, pid: u32) {
         self.plain.retain(|(of, _)| *of != pid);
     }
 
     /// The best way to the descriptors of a task.
-    pub fn way(&self, tid: u32, pid: u32) -> Result<Way> {
+    pub fn access(&self, tid: u32, pid: u32) -> Result<DescriptorAccess> {
         let own = if self.leaders_only {
             Err(Errno::EINVAL)
         } else {
@@ -146,16 +146,22 @@ impl Sockets {
             Err(Errno::EINVAL) if tid == pid || sys::share_files(tid, pid).unwrap_or(true) => {
                 sys::pidfd_open(pid, false)?
             }
-            Err(Errno::EINVAL) => return Ok(Way::Proc),
+            Err(Errno::EINVAL) => return Ok(DescriptorAccess::Proc),
             Err(error) => return Err(error),
         };
-        Ok(Way::Pidfd(Arc::new(opened)))
+        Ok(DescriptorAccess::Pidfd(Arc::new(opened)))
     }
 
     /// Looks at one descriptor. `None`: no socket, or nobody can say.
-    pub fn look(&mut self, way: &Way, tid: u32, fd: i32, peer: bool) -> Option<Socket> {
-        match way {
-            Way::Pidfd(pidfd) => {
+    pub fn look(
+        &mut self,
+        access: &DescriptorAccess,
+        tid: u32,
+        fd: i32,
+        peer: bool,
+    ) -> Option<SocketState> {
+        match access {
+            DescriptorAccess::Pidfd(pidfd) => {
                 let copy = match sys::pidfd_getfd(pidfd.as_fd(), fd) {
                     Ok(copy) => copy,
                     Err(error) => {
@@ -165,12 +171,12 @@ impl Sockets {
                 };
                 self.ask(copy.as_fd(), peer)
             }
-            Way::Proc => {
+            DescriptorAccess::Proc => {
                 let link = std::fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;
                 let inode = socket_inode(link.to_str()?)?;
-                Some(Socket {
+                Some(SocketState {
                     cookie: inode | INODE_MARK,
-                    nature: None,
+                    identity: None,
                     local: None,
                     peer: None,
                     connecting: false,
@@ -180,27 +186,27 @@ impl Sockets {
     }
 
     /// Every question costs as much as a tenth of a stop, so none is asked twice or in vain.
-    fn ask(&mut self, fd: BorrowedFd<'_>, peer: bool) -> Option<Socket> {
-        let (family, local) = end(fd, End::Local)?;
+    fn ask(&mut self, fd: BorrowedFd<'_>, peer: bool) -> Option<SocketState> {
+        let (family, local) = end(fd, SocketEnd::Local)?;
         let cookie = sys::socket_option(fd, libc::SO_COOKIE).ok()?;
-        let nature = match self.natures.get(&cookie) {
-            Some(nature) => *nature,
-            None => nature(fd, family)?,
+        let identity = match self.identities.get(&cookie) {
+            Some(identity) => *identity,
+            None => identity(fd, family)?,
         };
         // Sends come again and again on one socket; connects do not.
         if peer {
-            if self.natures.len() >= NATURES {
-                self.natures.clear();
+            if self.identities.len() >= NATURES {
+                self.identities.clear();
             }
-            self.natures.insert(cookie, nature);
+            self.identities.insert(cookie, identity);
         }
         let ask_peer = peer && family == SocketFamily::Inet;
-        let peer = ask_peer.then(|| end(fd, End::Peer)?.1).flatten();
-        let is_stream = nature.kind.style == SocketStyle::Stream;
+        let peer = ask_peer.then(|| end(fd, SocketEnd::Peer)?.1).flatten();
+        let is_stream = identity.kind.style == SocketType::Stream;
         let unconnected = ask_peer && peer.is_none() && is_stream;
-        Some(Socket {
+        Some(SocketState {
             cookie,
-            nature: Some(nature),
+            identity: Some(identity),
             local,
             peer,
             connecting: unconnected && sys::tcp_state(fd) == Ok(TCP_SYN_SENT),
@@ -208,30 +214,30 @@ impl Sockets {
     }
 }
 
-fn nature(fd: BorrowedFd<'_>, family: SocketFamily) -> Option<Nature> {
+fn identity(fd: BorrowedFd<'_>, family: SocketFamily) -> Option<SocketIdentity> {
     let option = |name| sys::socket_option(fd, name).ok();
     let style = if family == SocketFamily::Inet {
         // The protocol alone tells: ping sockets are datagram sockets too, SCTP has streams.
         match option(libc::SO_PROTOCOL)? {
-            protocol if TCP_LIKE.contains(&protocol) => SocketStyle::Stream,
-            UDP => SocketStyle::Datagram,
-            _ => SocketStyle::Other,
+            protocol if TCP_LIKE.contains(&protocol) => SocketType::Stream,
+            UDP => SocketType::Datagram,
+            _ => SocketType::Other,
         }
     } else {
         match i32::try_from(option(libc::SO_TYPE)?) {
-            Ok(libc::SOCK_STREAM) => SocketStyle::Stream,
-            Ok(libc::SOCK_DGRAM) => SocketStyle::Datagram,
-            _ => SocketStyle::Other,
+            Ok(libc::SOCK_STREAM) => SocketType::Stream,
+            Ok(libc::SOCK_DGRAM) => SocketType::Datagram,
+            _ => SocketType::Other,
         }
     };
-    Some(Nature {
+    Some(SocketIdentity {
         kind: SocketKind { family, style },
         netns: option(sys::SO_NETNS_COOKIE),
     })
 }
 
 /// The address of one end, when it has a port, and its family.
-fn end(fd: BorrowedFd<'_>, which: End) -> Option<(SocketFamily, Option<Endpoint>)> {
+fn end(fd: BorrowedFd<'_>, which: SocketEnd) -> Option<(SocketFamily, Option<Endpoint>)> {
     let (bytes, length) = sys::socket_name(fd, which).ok()?;
     let family = match i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) {
         libc::AF_INET | libc::AF_INET6 => SocketFamily::Inet,
@@ -263,44 +269,44 @@ mod tests {
 
     #[test]
     fn our_own_sockets_are_told_apart() {
-        let mut sockets = Sockets::default();
+        let mut sockets = SeenSockets::default();
         let me = std::process::id();
-        let way = sockets.way(me, me).unwrap();
+        let access = sockets.access(me, me).unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = UdpSocket::bind("[::1]:0").unwrap();
         udp.connect("127.0.0.1:53").unwrap();
-        let seen = sockets.look(&way, me, udp.as_raw_fd(), true).unwrap();
-        assert!(seen.is(SocketFamily::Inet, SocketStyle::Datagram));
+        let seen = sockets.look(&access, me, udp.as_raw_fd(), true).unwrap();
+        assert!(seen.is(SocketFamily::Inet, SocketType::Datagram));
         assert_eq!(seen.local, Some(udp.local_addr().unwrap().into()));
         assert_eq!(seen.peer.map(|p| p.port), Some(53));
-        let again = sockets.look(&way, me, udp.as_raw_fd(), false).unwrap();
+        let again = sockets.look(&access, me, udp.as_raw_fd(), false).unwrap();
         assert_eq!((again.cookie, again.peer), (seen.cookie, None));
-        let other = sockets.look(&way, me, to.as_raw_fd(), true).unwrap();
+        let other = sockets.look(&access, me, to.as_raw_fd(), true).unwrap();
         assert_ne!(other.cookie, seen.cookie);
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = tcp.local_addr().unwrap();
         let stream = std::net::TcpStream::connect(to).unwrap();
-        let stream = sockets.look(&way, me, stream.as_raw_fd(), true).unwrap();
+        let stream = sockets.look(&access, me, stream.as_raw_fd(), true).unwrap();
         assert_eq!((stream.peer, stream.connecting), (Some(to.into()), false));
-        let tcp = sockets.look(&way, me, tcp.as_raw_fd(), true).unwrap();
-        assert!(tcp.is(SocketFamily::Inet, SocketStyle::Stream));
+        let tcp = sockets.look(&access, me, tcp.as_raw_fd(), true).unwrap();
+        assert!(tcp.is(SocketFamily::Inet, SocketType::Stream));
         let (unix, _other) = UnixDatagram::pair().unwrap();
-        let unix = sockets.look(&way, me, unix.as_raw_fd(), true).unwrap();
-        assert!(unix.is(SocketFamily::Unix, SocketStyle::Datagram));
+        let unix = sockets.look(&access, me, unix.as_raw_fd(), true).unwrap();
+        assert!(unix.is(SocketFamily::Unix, SocketType::Datagram));
         let file = std::fs::File::open("/proc/self/stat").unwrap();
-        assert!(sockets.look(&way, me, file.as_raw_fd(), true).is_none());
-        assert!(sockets.look(&way, me, -1, true).is_none());
+        assert!(sockets.look(&access, me, file.as_raw_fd(), true).is_none());
+        assert!(sockets.look(&access, me, -1, true).is_none());
     }
 
     #[test]
     fn without_thread_pidfds_the_leaders_serves_its_threads() {
-        let mut sockets = Sockets::new(true);
+        let mut sockets = SeenSockets::new(true);
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let tid = nix::unistd::gettid().as_raw().unsigned_abs();
         let me = std::process::id();
         assert_ne!(tid, me, "tests run in threads");
-        let way = sockets.way(tid, me).unwrap();
-        let seen = sockets.look(&way, tid, udp.as_raw_fd(), false).unwrap();
+        let access = sockets.access(tid, me).unwrap();
+        let seen = sockets.look(&access, tid, udp.as_raw_fd(), false).unwrap();
         assert_eq!(seen.local, Some(udp.local_addr().unwrap().into()));
     }
 
@@ -309,15 +315,15 @@ mod tests {
         let done = std::thread::spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
             let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-            let mut sockets = Sockets::new(true);
+            let mut sockets = SeenSockets::new(true);
             let tid = nix::unistd::gettid().as_raw().unsigned_abs();
-            let way = sockets.way(tid, std::process::id()).unwrap();
-            assert!(matches!(way, Way::Proc));
-            let seen = sockets.look(&way, tid, udp.as_raw_fd(), false).unwrap();
+            let access = sockets.access(tid, std::process::id()).unwrap();
+            assert!(matches!(access, DescriptorAccess::Proc));
+            let seen = sockets.look(&access, tid, udp.as_raw_fd(), false).unwrap();
             assert_ne!(seen.cookie & INODE_MARK, 0);
-            let mut exact = Sockets::default();
-            let way = exact.way(tid, std::process::id()).unwrap();
-            let exact = exact.look(&way, tid, udp.as_raw_fd(), false).unwrap();
+            let mut exact = SeenSockets::default();
+            let access = exact.access(tid, std::process::id()).unwrap();
+            let exact = exact.look(&access, tid, udp.as_raw_fd(), false).unwrap();
             assert_eq!(exact.local, Some(udp.local_addr().unwrap().into()));
         });
         done.join().unwrap();

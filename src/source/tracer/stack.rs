@@ -10,11 +10,11 @@ mod maps;
 mod symbols;
 mod window;
 
-use super::call::Asked;
+use super::call::Request;
 use super::memory::Memory;
 use super::stop::Stopped;
 use crate::event::Address;
-use crate::event::stack::{End, Frame, MAX_FRAMES, Stack};
+use crate::event::stack::{Frame, MAX_FRAMES, Stack, StackEnd};
 use crate::time::{Span, Timestamp};
 use cfi::Verdict;
 use framehop::{
@@ -44,8 +44,8 @@ const MAX_UNKNOWN: usize = 256;
 const MAX_VDSO: u64 = 64 << 10;
 
 /// Stacks of all traced processes.
-pub struct Stacks {
-    processes: HashMap<u32, Process>,
+pub struct StackWalker {
+    processes: HashMap<u32, TracedProcess>,
     images: Vec<Image>,
     by_file: HashMap<Identity, Option<usize>>,
     cache: CacheNative<MayAllocateDuringUnwind>,
@@ -53,7 +53,7 @@ pub struct Stacks {
     open: HashMap<u32, Arc<Stack>>,
 }
 
-impl std::fmt::Debug for Stacks {
+impl std::fmt::Debug for StackWalker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stacks")
             .field("images", &self.images.len())
@@ -63,7 +63,7 @@ impl std::fmt::Debug for Stacks {
 
 /// One process.
 #[derive(Default)]
-struct Process {
+struct TracedProcess {
     maps: Option<Maps>,
     unwinder: UnwinderNative<Sections, MayAllocateDuringUnwind>,
     /// By the first address of the mapping.
@@ -81,7 +81,7 @@ struct Loaded {
 }
 
 /// Where an address of code is.
-enum Place {
+enum CodeAddress {
     /// In this mapping, of a file.
     File(Box<Mapping>, Option<Loaded>),
     /// In memory that can be run and is no file's.
@@ -90,7 +90,7 @@ enum Place {
     Unmapped,
 }
 
-impl Stacks {
+impl StackWalker {
     /// Nothing is known yet.
     pub fn new() -> Self {
         Self {
@@ -103,10 +103,10 @@ impl Stacks {
     }
 
     /// A call has begun: takes its stack if somebody may want to know who made it.
-    pub fn begun(&mut self, stop: &Stopped, pid: u32, asked: &Asked, at: Timestamp) {
+    pub fn begun(&mut self, stop: &Stopped, pid: u32, asked: &Request, at: Timestamp) {
         let wanted = match asked {
-            Asked::Send(_) => true,
-            Asked::Connect(to) => matches!(to, Address::Inet(_) | Address::Unix(_)),
+            Request::Send(_) => true,
+            Request::Connect(to) => matches!(to, Address::Inet(_) | Address::Unix(_)),
             _ => false,
         };
         if !wanted {
@@ -132,7 +132,7 @@ impl Stacks {
     }
 
     /// The task has ended, or runs another program.
-    pub fn forget(&mut self, tid: u32) {
+    pub fn drop_task(&mut self, tid: u32) {
         self.open.remove(&tid);
         self.processes.remove(&tid);
     }
@@ -148,8 +148,8 @@ impl Stacks {
             self.unwind(&mut process, stop.tid(), &memory, (first, registers), at);
         // The key tells the end as well: one stack may have been lost where another was not.
         addresses.push(match end {
-            End::Outermost => 0,
-            End::Generated { address } => address,
+            StackEnd::Outermost => 0,
+            StackEnd::Generated { address } => address,
             _ => 1,
         });
         let stack = if let Some(known) = process.stacks.get(&addresses) {
@@ -158,7 +158,7 @@ impl Stacks {
             let mut frames = Vec::with_capacity(addresses.len());
             for (i, address) in addresses[..addresses.len() - 1].iter().enumerate() {
                 let lookup = address - u64::from(i > 0);
-                if let Place::File(mapping, loaded) =
+                if let CodeAddress::File(mapping, loaded) =
                     self.place(&mut process, stop.tid(), &memory, lookup, at)
                 {
                     frames.push(self.frame(&mapping, loaded, *address, lookup));
@@ -177,12 +177,12 @@ impl Stacks {
     /// The addresses of the frames, innermost first: each of it is in a file.
     fn unwind<M: Memory>(
         &mut self,
-        process: &mut Process,
+        process: &mut TracedProcess,
         tid: u32,
         memory: &M,
         (first, mut registers): (u64, UnwindRegsNative),
         at: Timestamp,
-    ) -> (Vec<u64>, End) {
+    ) -> (Vec<u64>, StackEnd) {
         let mut window = Window::new(memory);
         let mut read = |address| window.word(address).ok_or(());
         let mut addresses = Vec::with_capacity(MAX_FRAMES);
@@ -191,15 +191,15 @@ impl Stacks {
             // A return address may be the first of the next function: the call is before it.
             let lookup = frame.address_for_lookup();
             let loaded = match self.place(process, tid, memory, lookup, at) {
-                Place::File(_, loaded) => loaded,
-                Place::Generated => {
+                CodeAddress::File(_, loaded) => loaded,
+                CodeAddress::Generated => {
                     let address = frame.address();
-                    return (addresses, End::Generated { address });
+                    return (addresses, StackEnd::Generated { address });
                 }
-                Place::Unmapped => return (addresses, End::Lost),
+                CodeAddress::Unmapped => return (addresses, StackEnd::Lost),
             };
             if addresses.len() == MAX_FRAMES {
-                return (addresses, End::Limit);
+                return (addresses, StackEnd::Limit);
             }
             addresses.push(frame.address());
             let verdict = loaded.and_then(|l| {
@@ -207,7 +207,7 @@ impl Stacks {
                 Some(cfi.verdict(lookup.wrapping_sub(l.bias)))
             });
             if verdict == Some(Verdict::Harmful) {
-                return (addresses, End::Lost);
+                return (addresses, StackEnd::Lost);
             }
             let next =
                 process
@@ -216,13 +216,13 @@ impl Stacks {
             frame = match next {
                 Ok(Some(address)) => match FrameAddress::from_return_address(address) {
                     Some(frame) => frame,
-                    None => return (addresses, End::Lost),
+                    None => return (addresses, StackEnd::Lost),
                 },
                 Ok(None) if verdict == Some(Verdict::Covered) || self.is_go(loaded, lookup) => {
-                    return (addresses, End::Outermost);
+                    return (addresses, StackEnd::Outermost);
                 }
                 // A frame pointer of 0 ends a stack only where code keeps frame pointers.
-                Ok(None) | Err(_) => return (addresses, End::Lost),
+                Ok(None) | Err(_) => return (addresses, StackEnd::Lost),
             };
         }
     }
@@ -230,12 +230,12 @@ impl Stacks {
     /// Where an address is; a file there is made known to the unwinder.
     fn place<M: Memory>(
         &mut self,
-        process: &mut Process,
+        process: &mut TracedProcess,
         tid: u32,
         memory: &M,
         address: u64,
         at: Timestamp,
-    ) -> Place {
+    ) -> CodeAddress {
         let maps = process.maps.get_or_insert_with(|| Maps::read(tid));
         if maps.find(address).is_none() {
             if process
@@ -243,13 +243,13 @@ impl Stacks {
                 .get(&address)
                 .is_some_and(|seen| (at - *seen).abs() < AGAIN)
             {
-                return Place::Unmapped;
+                return CodeAddress::Unmapped;
             }
             // A library may have been loaded since, perhaps where another was.
-            *process = Process {
+            *process = TracedProcess {
                 maps: Some(Maps::read(tid)),
                 unknown: std::mem::take(&mut process.unknown),
-                ..Process::default()
+                ..TracedProcess::default()
             };
         }
         let found = process.maps.as_ref().and_then(|maps| maps.find(address));
@@ -258,13 +258,13 @@ impl Stacks {
                 process.unknown.clear();
             }
             process.unknown.insert(address, at);
-            return Place::Unmapped;
+            return CodeAddress::Unmapped;
         };
         if !mapping.has_file() {
-            return Place::Generated;
+            return CodeAddress::Generated;
         }
         if let Some(loaded) = process.loaded.get(&mapping.start) {
-            return Place::File(Box::new(mapping), *loaded);
+            return CodeAddress::File(Box::new(mapping), *loaded);
         }
         let loaded = self.load(tid, memory, &mapping).and_then(|image| {
             let bias = self.images[image].bias(mapping.start, mapping.offset)?;
@@ -275,7 +275,7 @@ impl Stacks {
             process.unwinder.add_module(module);
         }
         process.loaded.insert(mapping.start, loaded);
-        Place::File(Box::new(mapping), loaded)
+        CodeAddress::File(Box::new(mapping), loaded)
     }
 
     /// The image of a mapping.

@@ -29,7 +29,7 @@ impl Exit {
 
 /// A change of state of a task (ptrace(2), "Stopped states").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum StatusChange {
     /// It is gone.
     Ended(Exit),
     /// Syscall-entry-stop or syscall-exit-stop (`PTRACE_O_TRACESYSGOOD`).
@@ -53,34 +53,34 @@ pub enum Change {
 }
 
 /// Decodes the status word of `waitpid(2)`. `traced` tells apart a group-stop of an untraced child.
-pub fn decode(status: i32, traced: bool) -> Change {
+pub fn decode(status: i32, traced: bool) -> StatusChange {
     if libc::WIFEXITED(status) {
-        return Change::Ended(Exit::Code(libc::WEXITSTATUS(status)));
+        return StatusChange::Ended(Exit::Code(libc::WEXITSTATUS(status)));
     }
     if libc::WIFSIGNALED(status) {
-        return Change::Ended(Exit::Signal {
+        return StatusChange::Ended(Exit::Signal {
             number: libc::WTERMSIG(status),
             core: libc::WCOREDUMP(status),
         });
     }
     if libc::WIFCONTINUED(status) {
-        return Change::Continued;
+        return StatusChange::Continued;
     }
     let (signal, event) = (status >> 8 & 0xff, status >> 16);
     if !traced {
-        return Change::GroupStop(signal);
+        return StatusChange::GroupStop(signal);
     }
     match (event, signal) {
-        (0, s) if s == libc::SIGTRAP | 0x80 => Change::Syscall,
-        (0, s) => Change::Signal(s),
-        (libc::PTRACE_EVENT_SECCOMP, _) => Change::Seccomp,
+        (0, s) if s == libc::SIGTRAP | 0x80 => StatusChange::Syscall,
+        (0, s) => StatusChange::Signal(s),
+        (libc::PTRACE_EVENT_SECCOMP, _) => StatusChange::Seccomp,
         (libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK, _) => {
-            Change::Cloned
+            StatusChange::Cloned
         }
-        (libc::PTRACE_EVENT_EXEC, _) => Change::Exec,
-        (EVENT_STOP, libc::SIGTRAP) => Change::Trap,
-        (EVENT_STOP, s) => Change::GroupStop(s),
-        (other, _) => Change::Other(other),
+        (libc::PTRACE_EVENT_EXEC, _) => StatusChange::Exec,
+        (EVENT_STOP, libc::SIGTRAP) => StatusChange::Trap,
+        (EVENT_STOP, s) => StatusChange::GroupStop(s),
+        (other, _) => StatusChange::Other(other),
     }
 }
 
@@ -101,32 +101,38 @@ mod tests {
     fn every_kind_of_stop_is_told_apart() {
         let stopped = |signal: i32, event: i32| 0x7f | signal << 8 | event << 16;
         for (status, expected) in [
-            (42 << 8, Change::Ended(Exit::Code(42))),
+            (42 << 8, StatusChange::Ended(Exit::Code(42))),
             (
                 libc::SIGSEGV | 0x80,
-                Change::Ended(Exit::Signal {
+                StatusChange::Ended(Exit::Signal {
                     number: libc::SIGSEGV,
                     core: true,
                 }),
             ),
-            (stopped(libc::SIGTRAP | 0x80, 0), Change::Syscall),
-            (stopped(libc::SIGTRAP, 0), Change::Signal(libc::SIGTRAP)),
-            (stopped(37, 0), Change::Signal(37)),
-            (stopped(libc::SIGTRAP, 7), Change::Seccomp),
-            (stopped(libc::SIGTRAP, 3), Change::Cloned),
-            (stopped(libc::SIGTRAP, 4), Change::Exec),
-            (stopped(libc::SIGTRAP, 128), Change::Trap),
+            (stopped(libc::SIGTRAP | 0x80, 0), StatusChange::Syscall),
+            (
+                stopped(libc::SIGTRAP, 0),
+                StatusChange::Signal(libc::SIGTRAP),
+            ),
+            (stopped(37, 0), StatusChange::Signal(37)),
+            (stopped(libc::SIGTRAP, 7), StatusChange::Seccomp),
+            (stopped(libc::SIGTRAP, 3), StatusChange::Cloned),
+            (stopped(libc::SIGTRAP, 4), StatusChange::Exec),
+            (stopped(libc::SIGTRAP, 128), StatusChange::Trap),
             (
                 stopped(libc::SIGSTOP, 128),
-                Change::GroupStop(libc::SIGSTOP),
+                StatusChange::GroupStop(libc::SIGSTOP),
             ),
-            (stopped(libc::SIGSTOP, 0), Change::Signal(libc::SIGSTOP)),
+            (
+                stopped(libc::SIGSTOP, 0),
+                StatusChange::Signal(libc::SIGSTOP),
+            ),
         ] {
             assert_eq!(decode(status, true), expected, "{status:#x}");
         }
         assert_eq!(
             decode(stopped(libc::SIGTSTP, 0), false),
-            Change::GroupStop(libc::SIGTSTP)
+            StatusChange::GroupStop(libc::SIGTSTP)
         );
     }
 

@@ -20,7 +20,7 @@ pub const LONGEST: usize = 1 << 20;
 /// A file that the command is to see as `/etc/resolv.conf`. Whoever makes it has read it with the rights of the run's
 /// user.
 #[derive(Clone, Debug)]
-pub struct ResolvConf {
+pub struct SubstituteFile {
     /// What messages call it.
     pub path: String,
     /// What it holds.

@@ -119,7 +119,7 @@ pub const ADDRESS_BYTES: usize = 128;
 
 /// Which end of a socket to ask for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum SocketEnd {
     /// `getsockname`.
     Local,
     /// `getpeername`.
@@ -127,15 +127,15 @@ pub enum End {
 }
 
 /// The raw address of one end of a socket, and its length.
-pub fn socket_name(fd: BorrowedFd<'_>, end: End) -> Result<([u8; ADDRESS_BYTES], usize)> {
+pub fn socket_name(fd: BorrowedFd<'_>, end: SocketEnd) -> Result<([u8; ADDRESS_BYTES], usize)> {
     let mut bytes = [0u8; ADDRESS_BYTES];
     let mut length = ADDRESS_BYTES as libc::socklen_t;
     let (fd, address) = (fd.as_raw_fd(), bytes.as_mut_ptr().cast());
     // SAFETY: `bytes` has the room that `length` says; both outlive the call.
     let result = unsafe {
         match end {
-            End::Local => libc::getsockname(fd, address, &raw mut length),
-            End::Peer => libc::getpeername(fd, address, &raw mut length),
+            SocketEnd::Local => libc::getsockname(fd, address, &raw mut length),
+            SocketEnd::Peer => libc::getpeername(fd, address, &raw mut length),
         }
     };
     Errno::result(result).map(|_| (bytes, (length as usize).min(ADDRESS_BYTES)))

@@ -1,8 +1,8 @@
 //! What is known about each traced task.
 
 use super::call::Pending;
-use super::pin::Pace;
-use super::socket::{Socket, Sockets, Way};
+use super::pin::StopRate;
+use super::socket::{DescriptorAccess, SeenSockets, SocketState};
 use super::watch::Watch;
 use crate::event::Task;
 use crate::time::{Span, Timestamp};
@@ -23,10 +23,10 @@ pub struct Traced {
     /// Its open lookups.
     pub watch: Watch,
     /// How fast it stops.
-    pub pace: Pace,
+    pub pace: StopRate,
     comm: Arc<str>,
     comm_read: Option<Timestamp>,
-    way: Option<Way>,
+    access: Option<DescriptorAccess>,
 }
 
 /// A thread's name is read again when it was last read longer ago than this: threads rename themselves and each
@@ -35,7 +35,7 @@ const COMM_AGE: Span = Span::millis(20);
 
 impl Traced {
     /// A new task; who it belongs to is asked of `/proc`.
-    pub fn new(tid: u32, sockets: &mut Sockets) -> Self {
+    pub fn new(tid: u32, sockets: &mut SeenSockets) -> Self {
         let pid = number_or_error(tid, "Tgid:").unwrap_or_else(|error| {
             sockets.failed(error);
             None
@@ -46,10 +46,10 @@ impl Traced {
             pending: None,
             restarting: None,
             watch: Watch::default(),
-            pace: Pace::default(),
+            pace: StopRate::default(),
             comm: "".into(),
             comm_read: None,
-            way: None,
+            access: None,
         }
     }
 
@@ -80,24 +80,24 @@ impl Traced {
     pub fn execs(&mut self) {
         self.pid = self.tid;
         self.comm_read = None;
-        self.way = None;
+        self.access = None;
         self.restarting = None;
         self.watch.clear();
     }
 
     /// One of its sockets. Also while it runs.
-    pub fn look(&mut self, sockets: &mut Sockets, fd: i32, peer: bool) -> Option<Socket> {
-        let way = match &self.way {
-            Some(way) => way,
-            None => match sockets.way(self.tid, self.pid) {
-                Ok(way) => self.way.insert(way),
+    pub fn look(&mut self, sockets: &mut SeenSockets, fd: i32, peer: bool) -> Option<SocketState> {
+        let access = match &self.access {
+            Some(access) => access,
+            None => match sockets.access(self.tid, self.pid) {
+                Ok(access) => self.access.insert(access),
                 Err(error) => {
                     sockets.failed(error);
                     return None;
                 }
             },
         };
-        sockets.look(way, self.tid, fd, peer)
+        sockets.look(access, self.tid, fd, peer)
     }
 }
 

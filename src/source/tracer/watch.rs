@@ -8,7 +8,7 @@ use crate::time::{Span, Timestamp};
 
 /// What a watched socket talks to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Service {
+pub enum WatchedService {
     /// A DNS resolver over UDP.
     Datagrams,
     /// A DNS resolver over TCP: what was sent and received of messages that are not whole yet.
@@ -32,7 +32,7 @@ pub struct Watched {
     /// Its identity: the descriptor may mean another socket later.
     pub cookie: u64,
     /// What it talks to.
-    pub service: Service,
+    pub service: WatchedService,
     /// Queries without an answer: to whom (for unconnected sockets), id.
     pub open: Vec<(Option<Endpoint>, u16)>,
     /// Whether anything was ever sent.
@@ -83,7 +83,7 @@ impl Watch {
         &mut self,
         fd: i32,
         cookie: u64,
-        service: Service,
+        service: WatchedService,
         now: Timestamp,
     ) -> Option<&mut Watched> {
         self.sockets.retain(|s| s.fd != fd || s.cookie == cookie);
@@ -113,9 +113,10 @@ impl Watch {
             return;
         }
         if self.connects().count() >= CONNECTS {
-            self.sockets.retain(|s| s.service != Service::Connect);
+            self.sockets
+                .retain(|s| s.service != WatchedService::Connect);
             self.storm = Some(now + STORM);
-        } else if let Some(socket) = self.begin(fd, cookie, Service::Connect, now) {
+        } else if let Some(socket) = self.begin(fd, cookie, WatchedService::Connect, now) {
             socket.used = true;
         }
     }
@@ -124,7 +125,7 @@ impl Watch {
     fn connects(&self) -> impl Iterator<Item = (i32, u64)> {
         let connects = self.sockets.iter();
         connects
-            .filter(|s| s.service == Service::Connect)
+            .filter(|s| s.service == WatchedService::Connect)
             .map(|s| (s.fd, s.cookie))
     }
 
@@ -135,7 +136,7 @@ impl Watch {
 
     /// Connects that another thread may have taken over: begun a while ago.
     pub fn old_connects(&self, now: Timestamp) -> Vec<(i32, u64)> {
-        let old = |s: &&Watched| s.service == Service::Connect && now - s.last > HANDED_OVER;
+        let old = |s: &&Watched| s.service == WatchedService::Connect && now - s.last > HANDED_OVER;
         let old = self.sockets.iter().filter(old);
         old.map(|s| (s.fd, s.cookie)).collect()
     }
@@ -170,11 +171,11 @@ impl Watched {
     ) -> Vec<dns::Message> {
         (self.used, self.last) = (true, now);
         let messages = match &mut self.service {
-            Service::Datagrams => crate::decode::dns::glimpse(bytes, cut)
+            WatchedService::Datagrams => crate::decode::dns::glimpse(bytes, cut)
                 .into_iter()
                 .collect(),
-            Service::Stream { sent, .. } => whole(sent, bytes, cut),
-            Service::Local | Service::Connect => Vec::new(),
+            WatchedService::Stream { sent, .. } => whole(sent, bytes, cut),
+            WatchedService::Local | WatchedService::Connect => Vec::new(),
         };
         self.expect(to, &messages);
         messages
@@ -200,11 +201,11 @@ impl Watched {
     ) -> (Vec<dns::Message>, bool) {
         self.last = now;
         let messages = match &mut self.service {
-            Service::Datagrams => crate::decode::dns::glimpse(bytes, cut)
+            WatchedService::Datagrams => crate::decode::dns::glimpse(bytes, cut)
                 .into_iter()
                 .collect(),
-            Service::Stream { received, .. } => whole(received, bytes, cut),
-            Service::Local | Service::Connect => Vec::new(),
+            WatchedService::Stream { received, .. } => whole(received, bytes, cut),
+            WatchedService::Local | WatchedService::Connect => Vec::new(),
         };
         let before = self.open.len();
         for answer in messages.iter().filter(|m| m.response) {
@@ -251,7 +252,7 @@ mod tests {
     fn the_last_answer_ends_the_wait() {
         let mut watch = Watch::default();
         let now = Timestamp(0);
-        let socket = watch.begin(3, 77, Service::Datagrams, now).unwrap();
+        let socket = watch.begin(3, 77, WatchedService::Datagrams, now).unwrap();
         for id in [1, 2] {
             assert_eq!(socket.sent(None, &message(id, false), false, now).len(), 1);
         }
@@ -264,7 +265,9 @@ mod tests {
     fn one_resolvers_answer_is_not_anothers() {
         let end = |n: u8| Some(Endpoint::new([10, 0, 0, n].into(), 53));
         let mut watch = Watch::default();
-        let socket = watch.begin(3, 7, Service::Datagrams, Timestamp(0)).unwrap();
+        let socket = watch
+            .begin(3, 7, WatchedService::Datagrams, Timestamp(0))
+            .unwrap();
         for n in 1..3 {
             socket.sent(end(n), &message(5, false), false, Timestamp(0));
         }
@@ -290,7 +293,7 @@ mod tests {
     #[test]
     fn a_storm_of_connects_runs_free() {
         let mut watch = Watch::default();
-        watch.begin(900, 900, Service::Datagrams, Timestamp(0));
+        watch.begin(900, 900, WatchedService::Datagrams, Timestamp(0));
         for fd in 0..8 {
             watch.begin_connect(fd, 7, Timestamp(0));
         }
@@ -306,9 +309,9 @@ mod tests {
     #[test]
     fn nobody_is_watched_for_ever() {
         let mut watch = Watch::default();
-        watch.begin(3, 7, Service::Datagrams, Timestamp(0));
+        watch.begin(3, 7, WatchedService::Datagrams, Timestamp(0));
         watch
-            .begin(4, 8, Service::Local, Timestamp(0))
+            .begin(4, 8, WatchedService::Local, Timestamp(0))
             .unwrap()
             .used = true;
         watch.expire(Timestamp(0) + Span::seconds(6));
@@ -317,12 +320,12 @@ mod tests {
         assert!(!watch.is_open());
         // A descriptor that means another socket now is watched anew.
         watch
-            .begin(3, 7, Service::Datagrams, Timestamp(0))
+            .begin(3, 7, WatchedService::Datagrams, Timestamp(0))
             .unwrap()
             .used = true;
         assert!(
             !watch
-                .begin(3, 9, Service::Local, Timestamp(0))
+                .begin(3, 9, WatchedService::Local, Timestamp(0))
                 .unwrap()
                 .used
         );

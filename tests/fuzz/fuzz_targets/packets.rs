@@ -2,7 +2,7 @@
 //! bytes give each frame's length.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use presyn::decode::packet::{DecodeOptions, Decoder, Frame};
+use presyn::decode::packet::{DecodeOptions, Decoder, RawFrame};
 use presyn::time::Timestamp;
 
 const LINKS: [i32; 22] = [
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
         let (frame, after) = bytes.split_at(length);
         rest = after;
         at += 1000;
-        let frame = Frame {
+        let frame = RawFrame {
             at: Timestamp(at),
             link: LINKS[usize::from(*choice) % LINKS.len()],
             interface: Some(1),

@@ -2,7 +2,7 @@
 //! together: five bytes for each (kind, identity, place twice, length), then its data.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use presyn::decode::packet::{DecodeOptions, Decoder, Frame};
+use presyn::decode::packet::{DecodeOptions, Decoder, RawFrame};
 use presyn::time::{Span, Timestamp};
 
 /// `DLT_RAW` as libpcap's files number it.
@@ -66,7 +66,7 @@ fuzz_target!(|data: &[u8]| {
         }
         frame.extend_from_slice(&payload);
         at = at + if has(LATER) { Span::seconds(31) } else { Span::millis(3) };
-        let frame = Frame {
+        let frame = RawFrame {
             at,
             link: RAW,
             interface: Some(1),

@@ -1,6 +1,6 @@
 //! What a call returned, by the value in its register.
 
-use crate::event::Outcome;
+use crate::event::CallOutcome;
 use nix::errno::Errno;
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ pub fn goes_on(result: i64) -> bool {
 }
 
 /// What a call returned, by the value in its register.
-pub fn outcome(result: i64) -> Outcome {
+pub fn outcome(result: i64) -> CallOutcome {
     if !(-4095..0).contains(&result) {
-        return Outcome::Returned(result);
+        return CallOutcome::Returned(result);
     }
     if let Some((_, name)) = RESTARTS.iter().find(|(value, _)| *value == result) {
-        return Outcome::Failed(Arc::from(*name));
+        return CallOutcome::Failed(Arc::from(*name));
     }
     let number = i32::try_from(-result).unwrap_or(0);
-    Outcome::Failed(match Errno::from_raw(number) {
+    CallOutcome::Failed(match Errno::from_raw(number) {
         Errno::UnknownErrno => format!("E{number}").into(),
         known => format!("{known:?}").into(),
     })
@@ -37,10 +37,10 @@ mod tests {
 
     #[test]
     fn results_have_names() {
-        assert_eq!(outcome(7), Outcome::Returned(7));
-        assert_eq!(outcome(-115), Outcome::Failed("EINPROGRESS".into()));
-        assert_eq!(outcome(-11), Outcome::Failed("EAGAIN".into()));
-        assert_eq!(outcome(-512), Outcome::Failed("ERESTARTSYS".into()));
-        assert_eq!(outcome(-5000), Outcome::Returned(-5000));
+        assert_eq!(outcome(7), CallOutcome::Returned(7));
+        assert_eq!(outcome(-115), CallOutcome::Failed("EINPROGRESS".into()));
+        assert_eq!(outcome(-11), CallOutcome::Failed("EAGAIN".into()));
+        assert_eq!(outcome(-512), CallOutcome::Failed("ERESTARTSYS".into()));
+        assert_eq!(outcome(-5000), CallOutcome::Returned(-5000));
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{Tracer, now, pid};
 use crate::event::Task;
-use crate::source::tracer::call::Asked;
+use crate::source::tracer::call::Request;
 use crate::source::tracer::signals;
-use crate::source::tracer::status::{self, Change};
+use crate::source::tracer::status::{self, StatusChange};
 use crate::source::tracer::task::{self, Traced};
 use crate::source::tracer::{Next, Observer, OpenCall, Tick};
 use crate::time::{Span, Timestamp};
@@ -83,7 +83,7 @@ impl Tracer {
                 continue;
             };
             let (since, fd) = (pending.at, pending.fd);
-            let connects = matches!(pending.asked, Asked::Connect(_));
+            let connects = matches!(pending.asked, Request::Connect(_));
             let mut note = self.seen.get(&task.tid).cloned().flatten();
             if connects && note.is_none() && at - since > BLOCKED {
                 // The descriptor can be asked although the task runs.
@@ -120,7 +120,7 @@ impl Tracer {
         while (now() - begin).abs() < LAST_WAIT {
             match self.wait() {
                 Ok((tid, status)) => {
-                    if let Change::Ended(exit) = status::decode(status, self.traced) {
+                    if let StatusChange::Ended(exit) = status::decode(status, self.traced) {
                         let _ = self.ended(tid, exit, now(), observer);
                     }
                 }

@@ -25,7 +25,7 @@ const MAX_ANSWERS: usize = 1 << 14;
 
 /// One section.
 #[derive(Clone, Debug)]
-pub struct Section {
+pub struct CfiSection {
     /// Its address, as the file counts.
     pub address: u64,
     /// Its bytes.
@@ -34,7 +34,7 @@ pub struct Section {
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 type Frames<'a> = EhFrame<Bytes<'a>>;
-type Entry<'a> = FrameDescriptionEntry<Bytes<'a>>;
+type UnwindEntry<'a> = FrameDescriptionEntry<Bytes<'a>>;
 
 /// What the unwind information has for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +51,9 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Cfi {
     /// `.eh_frame`
-    pub frames: Section,
+    pub frames: CfiSection,
     /// `.eh_frame_hdr`, its index.
-    pub index: Option<Section>,
+    pub index: Option<CfiSection>,
     /// Where there is no index: the functions it covers, as (first, behind the last); nothing if any is harmful.
     covered: Option<Vec<(u64, u64)>>,
     answers: HashMap<u64, Verdict>,
@@ -61,7 +61,7 @@ pub struct Cfi {
 
 impl Cfi {
     /// Takes the sections.
-    pub fn new(frames: Section, index: Option<Section>) -> Self {
+    pub fn new(frames: CfiSection, index: Option<CfiSection>) -> Self {
         let covered = index.is_none().then(|| {
             let small = frames.bytes.len() <= MAX_UNINDEXED;
             small.then(|| all_covered(&frames)).flatten()
@@ -153,7 +153,7 @@ impl Cfi {
     }
 }
 
-fn section(frames: &Section) -> Frames<'_> {
+fn section(frames: &CfiSection) -> Frames<'_> {
     let mut section = EhFrame::new(&frames.bytes, LittleEndian);
     section.set_address_size(8);
     section
@@ -181,7 +181,7 @@ fn is_short(frames: &[u8], at: usize) -> bool {
 
 /// The functions of a section without an index, in order; `None` if it is damaged, any entry is harmful, or all of them
 /// together take too many steps.
-fn all_covered(frames: &Section) -> Option<Vec<(u64, u64)>> {
+fn all_covered(frames: &CfiSection) -> Option<Vec<(u64, u64)>> {
     let bases = BaseAddresses::default().set_eh_frame(frames.address);
     let section = section(frames);
     let mut covered = Vec::new();
@@ -208,7 +208,7 @@ fn all_covered(frames: &Section) -> Option<Vec<(u64, u64)>> {
 }
 
 /// Whether the unwinder can run an entry's instructions, of which so many are `left`.
-fn harmless(frames: &Frames, bases: &BaseAddresses, entry: &Entry, left: &mut usize) -> bool {
+fn harmless(frames: &Frames, bases: &BaseAddresses, entry: &UnwindEntry, left: &mut usize) -> bool {
     let lists = [
         entry.cie().instructions(frames, bases),
         entry.instructions(frames, bases),
@@ -239,7 +239,7 @@ fn spend(left: &mut usize) -> bool {
 /// Whether an expression has no jumps, and no more operations than are left.
 fn runs_straight(
     frames: &Frames,
-    entry: &Entry,
+    entry: &UnwindEntry,
     expression: UnwindExpression<usize>,
     left: &mut usize,
 ) -> bool {
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     /// A `.eh_frame` of one function at 0x1000, 0x100 bytes, whose CFA is this expression.
-    fn frames(expression: &[u8]) -> Section {
+    fn frames(expression: &[u8]) -> CfiSection {
         // CIE: version 1, augmentation "", code alignment 1, data alignment -8, return address in 16.
         let cie = [0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0, 0, 0];
         let mut bytes = vec![12, 0, 0, 0];
@@ -274,7 +274,7 @@ mod tests {
         bytes.extend(u32::try_from(fde.len()).unwrap().to_le_bytes());
         bytes.extend(fde);
         bytes.extend([0; 4]);
-        Section {
+        CfiSection {
             address: 0x2000,
             bytes: bytes.into(),
         }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     /// A section of one CIE with so many instructions, and so many functions that share it.
-    fn shared(instructions: usize, functions: usize) -> Section {
+    fn shared(instructions: usize, functions: usize) -> CfiSection {
         let mut bytes = Vec::from(u32::try_from(12 + instructions).unwrap().to_le_bytes());
         bytes.extend([0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0, 0, 0]);
         // DW_CFA_advance_loc 0: not DW_CFA_nop, which ends a list.
@@ -306,7 +306,7 @@ mod tests {
             bytes.extend(0x100_u64.to_le_bytes());
         }
         bytes.extend([0; 4]);
-        Section {
+        CfiSection {
             address: 0x2000,
             bytes: bytes.into(),
         }

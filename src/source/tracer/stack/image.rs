@@ -1,7 +1,7 @@
 //! An ELF file as far as unwinding and naming need it. Files are of tracees: everything in them is bounded, and nothing
 //! is believed.
 
-use super::cfi::{Cfi, Section};
+use super::cfi::{Cfi, CfiSection};
 use super::symbols::{Function, Functions, best, readable};
 use object::LittleEndian as LE;
 use object::elf::{
@@ -28,14 +28,14 @@ const MAX_NAMES: usize = 1 << 14;
 
 /// Where the bytes of an image are.
 #[derive(Debug)]
-enum Bytes {
+enum ImageBytes {
     File(File),
     Memory(Vec<u8>),
 }
 
 /// A segment that can be run: where it is in the file, and in memory as the file counts.
 #[derive(Clone, Copy, Debug)]
-struct Segment {
+struct CodeSegment {
     offset: u64,
     size: u64,
     address: u64,
@@ -51,8 +51,8 @@ struct Tables {
 /// One program or library.
 #[derive(Debug)]
 pub struct Image {
-    bytes: Bytes,
-    segments: Vec<Segment>,
+    bytes: ImageBytes,
+    segments: Vec<CodeSegment>,
     /// The lowest address of any segment: what the file's addresses are counted from.
     pub base: u64,
     /// Unwind information.
@@ -68,13 +68,13 @@ impl Image {
     pub fn of_file(file: File) -> Option<Self> {
         let cache = ReadCache::new(file);
         let parts = Parts::read(&cache)?;
-        Some(parts.image(Bytes::File(cache.into_inner())))
+        Some(parts.image(ImageBytes::File(cache.into_inner())))
     }
 
     /// The same for an image in memory.
     pub fn of_memory(bytes: Vec<u8>) -> Option<Self> {
         let parts = Parts::read(&*bytes)?;
-        Some(parts.image(Bytes::Memory(bytes)))
+        Some(parts.image(ImageBytes::Memory(bytes)))
     }
 
     /// How far an address in memory is from the file's, for code that was mapped from this offset on.
@@ -120,7 +120,7 @@ impl Image {
 
 /// What is read of the headers.
 struct Parts {
-    segments: Vec<Segment>,
+    segments: Vec<CodeSegment>,
     base: u64,
     cfi: Option<Cfi>,
     tables: Option<Tables>,
@@ -144,7 +144,7 @@ impl Parts {
             let address = segment.p_vaddr(endian);
             base = Some(base.map_or(address, |b: u64| b.min(address)));
             if segment.p_flags(endian).contains(PF_X) {
-                segments.push(Segment {
+                segments.push(CodeSegment {
                     offset: segment.p_offset(endian),
                     size: segment.p_filesz(endian),
                     address,
@@ -199,7 +199,7 @@ impl Parts {
                 && place.1 <= MAX_SECTION
                 && let Ok(bytes) = section.data(endian, data)
             {
-                *slot = Some(Section {
+                *slot = Some(CfiSection {
                     address: section.sh_addr(endian),
                     bytes: bytes.into(),
                 });
@@ -210,7 +210,7 @@ impl Parts {
         self.cfi = frames.map(|frames| Cfi::new(frames, index.filter(has_small_count)));
     }
 
-    fn image(self, bytes: Bytes) -> Image {
+    fn image(self, bytes: ImageBytes) -> Image {
         Image {
             bytes,
             segments: self.segments,
@@ -225,14 +225,14 @@ impl Parts {
 
 /// Whether an index says its number of entries in at most 32 bits, as linkers write it (LSB Core, "Call Frame Information":
 /// `fde_count_enc`, its third byte; `DW_EH_PE_udata2` and `udata4`). A larger number overflows where readers multiply it.
-fn has_small_count(index: &Section) -> bool {
+fn has_small_count(index: &CfiSection) -> bool {
     const UDATA2: u8 = 0x02;
     const UDATA4: u8 = 0x03;
     let format = index.bytes.get(2).map(|encoding| encoding & 0x0f);
     matches!(format, Some(UDATA2 | UDATA4))
 }
 
-impl Bytes {
+impl ImageBytes {
     /// As much of a range as there is.
     fn read(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
         match self {

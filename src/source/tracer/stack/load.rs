@@ -1,6 +1,6 @@
 //! From a mapping to its file, and from the file to what the unwinder is told of it.
 
-use super::cfi::Section;
+use super::cfi::CfiSection;
 use super::image::Image;
 use super::maps::Mapping;
 use framehop::{ExplicitModuleSectionInfo, Module};
@@ -18,7 +18,7 @@ pub type Identity = (u64, u64, u64, i64, i64);
 
 /// What the unwinder is told of a file.
 pub fn module(image: &Image, mapping: &Mapping, bias: u64) -> Module<Sections> {
-    let range = |section: &Section| {
+    let range = |section: &CfiSection| {
         section.address..section.address.saturating_add(section.bytes.len() as u64)
     };
     let cfi = image.cfi.as_ref().filter(|c| c.is_usable());

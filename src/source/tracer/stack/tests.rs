@@ -19,10 +19,10 @@ fn mapping(image: &Image, length: usize) -> Mapping {
 /// Unwinds as far as it goes, and says how many frames that were.
 fn unwind(image: Image, length: usize, first: u64, stack: Vec<u8>) -> usize {
     let mapping = mapping(&image, length);
-    let mut stacks = Stacks::new();
-    let mut process = Process {
+    let mut stacks = StackWalker::new();
+    let mut process = TracedProcess {
         maps: Some(Maps::one(mapping.clone())),
-        ..Process::default()
+        ..TracedProcess::default()
     };
     process.unwinder.add_module(module(&image, &mapping, BASE));
     stacks.images.push(image);

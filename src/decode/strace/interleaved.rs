@@ -2,7 +2,7 @@
 //! mails; and whether a text is a trace at all.
 
 use super::prefix::{self, Body, Lead};
-use super::{call, carried, clock::Reading, dressing, lex};
+use super::{call, carried, clock::TimeReading, dressing, lex};
 use crate::event::Syscall;
 
 /// How far into a line a call is looked for.
@@ -14,7 +14,7 @@ const DOUBTED: u64 = 64;
 /// What stands before the calls of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    time: Option<std::mem::Discriminant<Reading>>,
+    time: Option<std::mem::Discriminant<TimeReading>>,
     relative: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Calls that stand on more than one line: `<unfinished ...>` and `<... resumed>`, other text in between,
 //! wrapped lines, ends that never come.
 
-use super::{Entry, MAX_PENDING, Pending, Reader, Sink, call, life, outcome};
+use super::{CallStart, MAX_PENDING, Reader, Sink, UnfinishedCall, call, lifecycle, outcome};
 use crate::event::Syscall;
 
 /// How many bytes and lines of foreign text may stand inside a call before it is given up.
@@ -9,7 +9,13 @@ pub const MAX_FOREIGN: (usize, u32) = (1 << 16, 64);
 
 impl Reader {
     /// The second half of a call; `exit` tells when and who.
-    pub(super) fn resumed(&mut self, exit: Entry<'_>, name: &[u8], tail: &[u8], sink: Sink<'_>) {
+    pub(super) fn resumed(
+        &mut self,
+        exit: CallStart<'_>,
+        name: &[u8],
+        tail: &[u8],
+        sink: Sink<'_>,
+    ) {
         // The first lines of a log on stderr have no `[pid N]` until there is a second task.
         let key = [exit.tid, None]
             .into_iter()
@@ -19,16 +25,16 @@ impl Reader {
             self.tally.call(Syscall::named(name), b"");
             if let Some((lasted, _)) = outcome::duration(tail) {
                 let at = exit.at - lasted;
-                self.dull(Entry { at, ..exit }, name, tail, sink);
+                self.dull(CallStart { at, ..exit }, name, tail, sink);
             }
             return;
         };
-        if let Some((before, _)) = life::unfinished(tail) {
+        if let Some((before, _)) = lifecycle::unfinished(tail) {
             pending.args.extend_from_slice(before);
             self.keep(exit.tid, pending, sink);
             return;
         }
-        let entry = Entry {
+        let entry = CallStart {
             tid: exit.tid.or(pending.tid),
             comm: exit.comm,
             ..pending.entry()
@@ -45,7 +51,7 @@ impl Reader {
     }
 
     /// Remembers an unfinished call; an older one of the same task will never be finished.
-    pub(super) fn keep(&mut self, tid: Option<u32>, pending: Pending, sink: Sink<'_>) {
+    pub(super) fn keep(&mut self, tid: Option<u32>, pending: UnfinishedCall, sink: Sink<'_>) {
         if let Some(older) = self.pending.remove(&tid) {
             self.unknown(&older, sink);
         }
@@ -57,7 +63,7 @@ impl Reader {
     }
 
     /// Delivers a call whose end was never seen.
-    pub(super) fn unknown(&mut self, pending: &Pending, sink: Sink<'_>) {
+    pub(super) fn unknown(&mut self, pending: &UnfinishedCall, sink: Sink<'_>) {
         if pending.syscall != Syscall::Other {
             let parsed = call::read_open(pending.syscall, &pending.args);
             let entry = pending.entry();

@@ -1,7 +1,10 @@
 //! From a call that was read to the event that is delivered, and what is learned from it for later lines.
 
-use super::{Entry, MAX_PENDING, Reader, Sink, WORTH_TELLING, call, descriptor, lex, payload};
-use crate::event::{Address, Call, Change, Event, Life, Op, Outcome, Place, Syscall, Task, What};
+use super::{CallStart, MAX_PENDING, Reader, Sink, WORTH_TELLING, call, descriptor, lex, payload};
+use crate::event::{
+    Address, Call, CallOutcome, Event, EventKind, Lifecycle, LifecycleChange, Location, Op,
+    Syscall, Task,
+};
 use crate::time::{Span, Timestamp};
 use std::sync::Arc;
 
@@ -12,11 +15,11 @@ impl Reader {
         syscall: Syscall,
         name: &[u8],
         parsed: call::Parsed,
-        entry: Entry<'_>,
+        entry: CallStart<'_>,
         resumed: Option<Timestamp>,
         sink: Sink<'_>,
     ) {
-        let Entry {
+        let CallStart {
             number,
             at,
             tid,
@@ -52,7 +55,7 @@ impl Reader {
                 .map(|child| (child, *thread)),
             _ => None,
         };
-        let place = Place {
+        let place = Location {
             input: self.input,
             number,
         };
@@ -65,13 +68,13 @@ impl Reader {
         sink(Event {
             at,
             place,
-            what: What::Call(Box::new(call)),
+            what: EventKind::Call(Box::new(call)),
         });
         self.stack.begin(at);
         if let Some((child, thread)) = born {
             self.tasks.cloned(tid, child, thread);
             let task = self.tasks.task(Some(child), None);
-            let change = Change::Born {
+            let change = LifecycleChange::Forked {
                 parent: tid,
                 thread: Some(thread),
             };
@@ -84,19 +87,19 @@ impl Reader {
         number: u64,
         at: Timestamp,
         task: Task,
-        change: Change,
+        change: LifecycleChange,
         sink: Sink<'_>,
     ) {
-        let place = Place {
+        let place = Location {
             input: self.input,
             number,
         };
-        let what = What::Life(Box::new(Life { task, change }));
+        let what = EventKind::Life(Box::new(Lifecycle { task, change }));
         sink(Event { at, place, what });
     }
 
     /// Remembers what later lines depend on.
-    fn learn(&mut self, op: &Op, tid: Option<u32>, outcome: &Outcome) {
+    fn learn(&mut self, op: &Op, tid: Option<u32>, outcome: &CallOutcome) {
         let socket = match op {
             Op::Socket { fd, .. } | Op::Accept { new: fd, .. } => Some(fd.number),
             Op::Duplicate { new, .. } => Some(*new),

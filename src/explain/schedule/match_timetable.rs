@@ -1,6 +1,6 @@
 //! Whether the waits of a lookup are those of a stub resolver's timetable.
 
-use super::{Conduct, Plan, Scheduled, Setup, udp, waits};
+use super::{QuestionPlan, Scheduled, ServerBehaviour, Setup, udp, waits};
 use crate::explain::Case;
 use crate::join::LookupId;
 use crate::join::lookup::Lookup;
@@ -33,7 +33,7 @@ pub struct Compared {
 
 /// A lookup's waits beside a timetable.
 #[derive(Clone, Debug)]
-pub struct Fit {
+pub struct TimetableMatch {
     /// Whose timetable.
     pub stub: Stub,
     /// Wait by wait, as far as both go.
@@ -59,20 +59,20 @@ pub fn concerns(case: &Case, lookup: &Lookup, setup: &Setup) -> bool {
 /// Lays a lookup beside a timetable. `None`: the setup is not this lookup's, or nothing went over UDP.
 pub fn compare(
     case: &Case,
-    conduct: &Conduct,
+    behaviour: &ServerBehaviour,
     lookup: LookupId,
     setup: &Setup,
     stub: Stub,
-) -> Option<Fit> {
+) -> Option<TimetableMatch> {
     let this = &case.joined.lookups[lookup];
     if !concerns(case, this, setup) {
         return None;
     }
-    let plan = Plan::of(case, this, stub, setup)?;
+    let plan = QuestionPlan::of(case, this, stub, setup)?;
     let scheduled = Scheduled {
         lookup,
         plan: &plan,
-        conduct,
+        behaviour,
         stub,
     };
     let least = scheduled.predict(setup, Edge::Least, true).waits;
@@ -117,7 +117,7 @@ pub fn compare(
             fits: agrees,
         });
     }
-    Some(Fit {
+    Some(TimetableMatch {
         stub,
         waits: list,
         whole,

@@ -1,10 +1,10 @@
 //! Lines about a task's life: signals, ends, attachments, and the marks of split calls.
 
 use super::lex;
-use crate::event::Change;
+use crate::event::LifecycleChange;
 
 /// `SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=5984, …}`, or older `SIGCHLD (Child exited) @ 0 (0)`.
-pub fn signal(text: &[u8]) -> Change {
+pub fn signal(text: &[u8]) -> LifecycleChange {
     let end = text.iter().position(|b| *b == b' ').unwrap_or(text.len());
     let name = &text[..end];
     let fields = lex::inside(lex::trim(&text[end..]));
@@ -14,17 +14,17 @@ pub fn signal(text: &[u8]) -> Change {
         && let Some(pid) = lex::field(&fields, b"si_pid").and_then(|v| lex::number(v))
         && let Ok(pid) = u32::try_from(pid.0)
     {
-        return Change::ChildDied(pid);
+        return LifecycleChange::ChildDied(pid);
     }
-    Change::Signal(String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned())
+    LifecycleChange::Signal(String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned())
 }
 
 /// `exited with 0`, `killed by SIGTERM (core dumped)`. A thread `superseded by execve in pid N` lives on as
 /// the one that called execve.
-pub fn end(text: &[u8]) -> Option<Change> {
+pub fn end(text: &[u8]) -> Option<LifecycleChange> {
     if let Some(status) = text.strip_prefix(b"exited with ") {
         let status = i32::try_from(lex::number(status)?.0).ok()?;
-        return Some(Change::Exited(status));
+        return Some(LifecycleChange::Exited(status));
     }
     let signal = text.strip_prefix(b"killed by ")?;
     let end = signal
@@ -32,7 +32,9 @@ pub fn end(text: &[u8]) -> Option<Change> {
         .position(|b| *b == b' ')
         .unwrap_or(signal.len());
     let name = &signal[..end.min(64)];
-    Some(Change::Killed(String::from_utf8_lossy(name).into_owned()))
+    Some(LifecycleChange::Killed(
+        String::from_utf8_lossy(name).into_owned(),
+    ))
 }
 
 /// The thread in `Process 5 attached`, also with `strace: ` before it or more behind it.
@@ -69,17 +71,17 @@ mod tests {
     #[test]
     fn lives() {
         let child = b"SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=5984<sh>, si_uid=0}";
-        assert_eq!(signal(child), Change::ChildDied(5984));
+        assert_eq!(signal(child), LifecycleChange::ChildDied(5984));
         let stopped = b"SIGCHLD {si_signo=SIGCHLD, si_code=CLD_STOPPED, si_pid=5984}";
-        assert_eq!(signal(stopped), Change::Signal("SIGCHLD".into()));
+        assert_eq!(signal(stopped), LifecycleChange::Signal("SIGCHLD".into()));
         assert_eq!(
             signal(b"SIGALRM (Alarm clock) @ 0 (0)"),
-            Change::Signal("SIGALRM".into())
+            LifecycleChange::Signal("SIGALRM".into())
         );
-        assert_eq!(end(b"exited with 2"), Some(Change::Exited(2)));
+        assert_eq!(end(b"exited with 2"), Some(LifecycleChange::Exited(2)));
         assert_eq!(
             end(b"killed by SIGTERM (core dumped)"),
-            Some(Change::Killed("SIGTERM".into()))
+            Some(LifecycleChange::Killed("SIGTERM".into()))
         );
         assert_eq!(end(b"superseded by execve in pid 5"), None);
         assert_eq!(end(b"exited (status 0)"), None);

@@ -1,28 +1,28 @@
 //! The end of a call: what came of it, and what it means for the open lookups.
 
 use super::outcome::outcome;
-use super::{Asked, Outgoing, Pending, Scene, other, with_note};
+use super::{Outgoing, Pending, Request, SyscallContext, other, with_note};
 use crate::event::{
-    Address, Errno, Fd, Message, Op, Outcome, PayloadLayout, SocketFamily, SocketStyle, Syscall,
+    Address, CallOutcome, Errno, Fd, Op, PayloadLayout, SocketFamily, SocketType, Syscall, Transfer,
 };
-use crate::source::tracer::arguments::Reader;
+use crate::source::tracer::arguments::ArgumentReader;
 use crate::source::tracer::memory::Memory;
-use crate::source::tracer::socket::Socket;
-use crate::source::tracer::watch::Service;
+use crate::source::tracer::socket::SocketState;
+use crate::source::tracer::watch::WatchedService;
 use crate::time::Timestamp;
 
-impl Scene<'_> {
+impl SyscallContext<'_> {
     /// Reads a call that has ended.
-    pub fn leave(&mut self, pending: Pending, result: i64, now: Timestamp) -> (Outcome, Op) {
+    pub fn leave(&mut self, pending: Pending, result: i64, now: Timestamp) -> (CallOutcome, Op) {
         let outcome = outcome(result);
         let memory = self.stop.memory();
-        let reader = Reader {
+        let reader = ArgumentReader {
             memory: &memory,
             abi: pending.abi,
         };
         let fd = pending.fd;
         let op = match pending.asked {
-            Asked::Connect(to) => {
+            Request::Connect(to) => {
                 let socket = self.look(fd, false);
                 let mut note = socket.map(|s| s.note());
                 let begun = result == 0 || outcome.errno() == Some(Errno::InProgress);
@@ -38,14 +38,14 @@ impl Scene<'_> {
                     to,
                 }
             }
-            Asked::Bind(local) => {
+            Request::Bind(local) => {
                 let note = self.look(fd, false).map(|s| s.note());
                 Op::Bind {
                     fd: with_note(fd, note),
                     local,
                 }
             }
-            Asked::Send(messages) => {
+            Request::Send(messages) => {
                 // An unconnected socket gets its port with its first send.
                 let known = pending.socket.filter(|s| s.local.is_some());
                 let socket = known.or_else(|| self.look(fd, true));
@@ -55,7 +55,7 @@ impl Scene<'_> {
                     messages,
                 }
             }
-            Asked::Receive => {
+            Request::Receive => {
                 let incoming = incoming(&reader, pending.call, &pending.arguments, result);
                 let peek = peeks(pending.call, &pending.arguments);
                 Op::Receive {
@@ -63,7 +63,7 @@ impl Scene<'_> {
                     messages: self.received(fd, incoming, peek, now),
                 }
             }
-            Asked::Wait { fds, set, timeout } => {
+            Request::Wait { fds, set, timeout } => {
                 let ready = if result > 0 {
                     reader.ready(&set, pending.arguments[1])
                 } else {
@@ -75,33 +75,33 @@ impl Scene<'_> {
                     timeout,
                 }
             }
-            Asked::Close => {
+            Request::Close => {
                 self.task.watch.end(fd);
                 Op::Close {
                     fd: with_note(fd, pending.socket.map(|s| s.note())),
                 }
             }
-            Asked::SocketError => {
+            Request::SocketError => {
                 let value = memory.array(pending.arguments[3]).map(i32::from_ne_bytes);
                 connect_error(fd, pending.socket, value.filter(|_| result == 0))
             }
-            Asked::PeerName => match pending.socket.and_then(|s| Some((s, s.peer?))) {
+            Request::PeerName => match pending.socket.and_then(|s| Some((s, s.peer?))) {
                 Some((socket, peer)) => Op::PeerName {
                     fd: with_note(fd, Some(socket.note())),
                     peer: Address::Inet(peer),
                 },
                 None => other("getpeername"),
             },
-            Asked::Sleep => Op::Sleep,
-            Asked::IoUring => Op::IoUring,
-            Asked::Outside(name) => other(name),
+            Request::Sleep => Op::Sleep,
+            Request::IoUring => Op::IoUring,
+            Request::Outside(name) => other(name),
         };
         self.end_connect(fd, &op, &outcome);
         (outcome, op)
     }
 
     /// A connect that was watched is over when its end was asked for, or its socket used.
-    fn end_connect(&mut self, fd: i32, op: &Op, outcome: &Outcome) {
+    fn end_connect(&mut self, fd: i32, op: &Op, outcome: &CallOutcome) {
         let goes_on = matches!(
             outcome.errno(),
             Some(Errno::InProgress | Errno::Already | Errno::Again)
@@ -122,23 +122,21 @@ impl Scene<'_> {
         &mut self,
         fd: i32,
         to: &Address,
-        (socket, background): (&Socket, bool),
+        (socket, background): (&SocketState, bool),
         now: Timestamp,
     ) {
         let service = match to {
             Address::Inet(end) if self.ports.contains(&end.port) => {
-                if socket.is(SocketFamily::Inet, SocketStyle::Stream) {
+                if socket.is(SocketFamily::Inet, SocketType::Stream) {
                     stream()
                 } else {
-                    Service::Datagrams
+                    WatchedService::Datagrams
                 }
             }
-            Address::Inet(_)
-                if background && socket.is(SocketFamily::Inet, SocketStyle::Stream) =>
-            {
+            Address::Inet(_) if background && socket.is(SocketFamily::Inet, SocketType::Stream) => {
                 return self.task.watch.begin_connect(fd, socket.cookie, now);
             }
-            Address::Unix(path) if is_name_service(path) => Service::Local,
+            Address::Unix(path) if is_name_service(path) => WatchedService::Local,
             _ => return,
         };
         self.task.watch.begin(fd, socket.cookie, service, now);
@@ -147,13 +145,13 @@ impl Scene<'_> {
     fn sent(
         &mut self,
         fd: i32,
-        socket: Option<Socket>,
+        socket: Option<SocketState>,
         messages: Vec<Outgoing>,
         call: Syscall,
         result: i64,
         now: Timestamp,
-    ) -> Vec<Message> {
-        let is_stream = socket.is_some_and(|s| s.is(SocketFamily::Inet, SocketStyle::Stream));
+    ) -> Vec<Transfer> {
+        let is_stream = socket.is_some_and(|s| s.is(SocketFamily::Inet, SocketType::Stream));
         let taken = |index: usize| match call {
             Syscall::Send(PayloadLayout::Headers) => i64::try_from(index).is_ok_and(|i| i < result),
             _ => result >= 0,
@@ -166,7 +164,7 @@ impl Scene<'_> {
                     let service = if is_stream {
                         stream()
                     } else {
-                        Service::Datagrams
+                        WatchedService::Datagrams
                     };
                     self.task.watch.begin(fd, socket.cookie, service, now)
                 }
@@ -179,7 +177,7 @@ impl Scene<'_> {
                     .into_iter()
                     .collect(),
             };
-            told.push(Message {
+            told.push(Transfer {
                 peer: message.to,
                 length: u32::try_from(message.length).unwrap_or(u32::MAX),
                 taken,
@@ -196,7 +194,7 @@ impl Scene<'_> {
         incoming: Vec<Outgoing>,
         peek: bool,
         now: Timestamp,
-    ) -> Vec<Message> {
+    ) -> Vec<Transfer> {
         let mut over = false;
         let mut told = Vec::with_capacity(incoming.len());
         for message in incoming {
@@ -211,7 +209,7 @@ impl Scene<'_> {
                     (dns, over) = (said, over || last);
                 }
             }
-            told.push(Message {
+            told.push(Transfer {
                 peer: message.to,
                 length: u32::try_from(message.length).unwrap_or(u32::MAX),
                 taken: true,
@@ -227,12 +225,12 @@ impl Scene<'_> {
 }
 
 /// What `SO_ERROR` said of a connect. That there is no error says nothing while the connect goes on.
-fn connect_error(fd: i32, socket: Option<Socket>, value: Option<i32>) -> Op {
+fn connect_error(fd: i32, socket: Option<SocketState>, value: Option<i32>) -> Op {
     let error = match value {
         Some(0) if socket.is_some_and(|s| s.peer.is_some()) => None,
         Some(number) if number > 0 => match super::outcome::outcome(-i64::from(number)) {
-            Outcome::Failed(name) => Some(name),
-            Outcome::Returned(_) | Outcome::Unknown => return other("getsockopt"),
+            CallOutcome::Failed(name) => Some(name),
+            CallOutcome::Returned(_) | CallOutcome::Unknown => return other("getsockopt"),
         },
         _ => return other("getsockopt"),
     };
@@ -242,8 +240,8 @@ fn connect_error(fd: i32, socket: Option<Socket>, value: Option<i32>) -> Op {
     }
 }
 
-fn stream() -> Service {
-    Service::Stream {
+fn stream() -> WatchedService {
+    WatchedService::Stream {
         sent: Vec::new(),
         received: Vec::new(),
     }
@@ -260,7 +258,7 @@ fn peeks(call: Syscall, arguments: &[u64; 6]) -> bool {
 
 /// What a receive has brought.
 fn incoming<M: Memory>(
-    reader: &Reader<'_, M>,
+    reader: &ArgumentReader<'_, M>,
     call: Syscall,
     arguments: &[u64; 6],
     result: i64,
@@ -270,7 +268,7 @@ fn incoming<M: Memory>(
     };
     let buffers = match call {
         Syscall::Receive(PayloadLayout::Addressed) => {
-            let mut buffer = Reader::<M>::plain(arguments[1], arguments[2]);
+            let mut buffer = ArgumentReader::<M>::plain(arguments[1], arguments[2]);
             if arguments[4] != 0 {
                 // The length is where the last argument points, an int.
                 let length = reader.memory.array(arguments[5]).map(u32::from_ne_bytes);
@@ -284,7 +282,10 @@ fn incoming<M: Memory>(
         Syscall::Receive(PayloadLayout::Vector) => {
             vec![(reader.scattered(arguments[1], arguments[2]), result)]
         }
-        _ => vec![(Reader::<M>::plain(arguments[1], arguments[2]), result)],
+        _ => vec![(
+            ArgumentReader::<M>::plain(arguments[1], arguments[2]),
+            result,
+        )],
     };
     buffers
         .into_iter()

@@ -1,7 +1,7 @@
 //! What the paths that a user names turn out to be.
 
 use super::{InputError, resolver_file};
-use crate::bounded::{self, Opened};
+use crate::bounded::{self, OpenedFile};
 use crate::case::{SYSCALLS, TRACE, jsonl};
 use crate::decode::foreign::{Foreign, foreign};
 use crate::input::progress::Progress;
@@ -106,8 +106,8 @@ pub(super) fn file(path: &Path, progress: &Progress) -> Result<Found, InputError
     }
     let name = path.display().to_string();
     let head = match bounded::open(path, progress).map_err(|e| unreadable(path, e))? {
-        Opened::Regular(file) => head(file, path)?,
-        Opened::Pipe(pipe) => {
+        OpenedFile::Regular(file) => head(file, path)?,
+        OpenedFile::Pipe(pipe) => {
             return stream(Stream::new(path, pipe)?);
         }
     };

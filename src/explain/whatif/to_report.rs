@@ -1,14 +1,14 @@
 //! Timetables and the best change as the report's plain types and in words.
 
 use super::best::{about, by_whose_models};
-use super::{Known, WhatIf};
+use super::{KnownLookup, WhatIfModel};
 use crate::explain::ledger::{Account, Subject};
-use crate::explain::schedule::fit::Fit;
+use crate::explain::schedule::match_timetable::TimetableMatch;
 use crate::explain::{cite, client, words};
 use crate::flow::host;
 use crate::report::{BestChange, Timetable, TimetableWait};
 use crate::time::Span;
-use crate::timetable::{Ending, Stub};
+use crate::timetable::{LookupResult, Stub};
 
 /// Seconds as reports have them: to the microsecond.
 pub fn seconds(span: Span) -> f64 {
@@ -16,14 +16,14 @@ pub fn seconds(span: Span) -> f64 {
 }
 
 /// A lookup's waits beside the timetable of its stub resolver. Of several that the facts allow none is shown.
-pub fn timetable(whatif: &WhatIf, known: &Known) -> Option<Timetable> {
+pub fn timetable(whatif: &WhatIfModel, known: &KnownLookup) -> Option<Timetable> {
     let [fit] = &known.fits[..] else {
         return None;
     };
     if !known.timed_out || known.guess.client.is_none() || known.untraced && !fit.fits {
         return None;
     }
-    let told = whatif.setup().told(fit.stub);
+    let told = whatif.setup().options_for(fit.stub);
     let patience = fit.stub.patience(&told);
     Some(Timetable {
         model: fit.stub.model(),
@@ -47,7 +47,7 @@ pub fn timetable(whatif: &WhatIf, known: &Known) -> Option<Timetable> {
 }
 
 /// `5, 3, 6 s is glibc with 3 resolvers, timeout 5`, or where the two part.
-fn in_words(whatif: &WhatIf, fit: &Fit) -> String {
+fn in_words(whatif: &WhatIfModel, fit: &TimetableMatch) -> String {
     let whose = format!(
         "{} with {}",
         fit.stub.spoken(),
@@ -86,7 +86,7 @@ fn in_words(whatif: &WhatIf, fit: &Fit) -> String {
 }
 
 /// The best single change for an account.
-pub fn best(whatif: &WhatIf, account: &Account) -> Option<BestChange> {
+pub fn best(whatif: &WhatIfModel, account: &Account) -> Option<BestChange> {
     let best = whatif.best(account)?;
     // What is left after a change must be known, too.
     whatif.case.evidence.known(best.most)?;
@@ -98,7 +98,11 @@ pub fn best(whatif: &WhatIf, account: &Account) -> Option<BestChange> {
     };
     let change = best.change.words();
     let alone = matches!(account.subject, Subject::Lookup(_));
-    let fails = alone && best.estimates.values().all(|e| e.ending == Ending::Failed);
+    let fails = alone
+        && best
+            .estimates
+            .values()
+            .all(|e| e.ending == LookupResult::Failed);
     Some(BestChange {
         without: best.change.without.iter().map(|ip| host(*ip)).collect(),
         options: best.change.options.clone(),

@@ -1,7 +1,7 @@
 //! Births, execs and ends of tasks.
 
 use super::Tracer;
-use crate::event::{self, Call, Life, Op, Outcome, Task, What};
+use crate::event::{self, Call, CallOutcome, EventKind, Lifecycle, Op, Task};
 use crate::source::tracer::gains::Gains;
 use crate::source::tracer::signals;
 use crate::source::tracer::status::{self, Exit};
@@ -15,8 +15,14 @@ use std::collections::BTreeMap;
 const GONE: usize = 256;
 
 impl Tracer {
-    fn life(&mut self, task: Task, change: event::Change, at: Timestamp, o: &mut dyn Observer) {
-        self.emit(at, What::Life(Box::new(Life { task, change })), o);
+    fn life(
+        &mut self,
+        task: Task,
+        change: event::LifecycleChange,
+        at: Timestamp,
+        o: &mut dyn Observer,
+    ) {
+        self.emit(at, EventKind::Life(Box::new(Lifecycle { task, change })), o);
     }
 
     pub(super) fn born(
@@ -30,9 +36,9 @@ impl Tracer {
             return;
         };
         if task.pid == tid {
-            self.sockets.forget(tid);
+            self.sockets.drop_process(tid);
         }
-        let change = event::Change::Born {
+        let change = event::LifecycleChange::Forked {
             parent,
             thread: Some(task.pid != tid),
         };
@@ -59,7 +65,7 @@ impl Tracer {
         if let Some(end) = self.gone.iter().position(|(tid, _)| *tid == child) {
             // Killed before its parent could tell of it.
             let (_, change) = self.gone.swap_remove(end);
-            self.forget(child, Some(change), at, observer);
+            self.drop_task(child, Some(change), at, observer);
         }
     }
 
@@ -70,9 +76,9 @@ impl Tracer {
         let before = stop.event_message().ok();
         let before = before.and_then(|old| u32::try_from(old).ok());
         if let Some(old) = before.filter(|old| *old != tid) {
-            self.forget(tid, None, at, observer);
+            self.drop_task(tid, None, at, observer);
             self.pins.renamed(old, tid);
-            self.forget(old, Some(event::Change::Exited(0)), at, observer);
+            self.drop_task(old, Some(event::LifecycleChange::Exited(0)), at, observer);
         }
         // A program may count its CPUs when it starts, as the JVM does, and go by that for ever.
         self.pins.free(tid);
@@ -82,10 +88,10 @@ impl Tracer {
             .or_insert_with(|| Traced::new(tid, &mut self.sockets));
         task.pending = None;
         task.execs();
-        self.sockets.forget(tid);
-        self.views.forget(tid);
+        self.sockets.drop_process(tid);
+        self.views.clear_cache(tid);
         if let Some(stacks) = &mut self.stacks {
-            stacks.forget(tid);
+            stacks.drop_task(tid);
         }
         self.exec_event(tid, at, observer);
     }
@@ -99,13 +105,13 @@ impl Tracer {
         let call = Call {
             task: task.task(at),
             exited: Some(at),
-            outcome: Outcome::Returned(0),
+            outcome: CallOutcome::Returned(0),
             op: Op::Exec {
                 program: program.into(),
             },
         };
         let who = call.task.clone();
-        self.emit(at, What::Call(Box::new(call)), observer);
+        self.emit(at, EventKind::Call(Box::new(call)), observer);
         if self.no_new_privileges
             && !self.withheld
             && let Some(gains) = Gains::of_task(tid)
@@ -116,10 +122,10 @@ impl Tracer {
     }
 
     /// Takes a task out; a call it was in has no end.
-    fn forget(
+    fn drop_task(
         &mut self,
         tid: u32,
-        change: Option<event::Change>,
+        change: Option<event::LifecycleChange>,
         at: Timestamp,
         observer: &mut dyn Observer,
     ) {
@@ -132,14 +138,14 @@ impl Tracer {
             let call = Call {
                 task: who.clone(),
                 exited: None,
-                outcome: Outcome::Unknown,
+                outcome: CallOutcome::Unknown,
                 op: pending.unfinished(note),
             };
-            self.emit(pending.at, What::Call(Box::new(call)), observer);
+            self.emit(pending.at, EventKind::Call(Box::new(call)), observer);
             self.emit_stack(tid, pending.at, observer);
         }
         if let Some(stacks) = &mut self.stacks {
-            stacks.forget(tid);
+            stacks.drop_task(tid);
         }
         if let Some(change) = change {
             self.life(who, change, at, observer);
@@ -155,10 +161,12 @@ impl Tracer {
     ) -> Next {
         self.early.remove(&tid);
         self.pins.free(tid);
-        self.views.forget(tid);
+        self.views.clear_cache(tid);
         let change = match exit {
-            Exit::Code(code) => event::Change::Exited(code),
-            Exit::Signal { number, .. } => event::Change::Killed(status::signal_name(number)),
+            Exit::Code(code) => event::LifecycleChange::Exited(code),
+            Exit::Signal { number, .. } => {
+                event::LifecycleChange::Killed(status::signal_name(number))
+            }
         };
         if !self.tasks.contains_key(&tid) {
             if self.gone.len() >= GONE {
@@ -167,7 +175,7 @@ impl Tracer {
             self.gone.push((tid, change));
             return Next::Continue;
         }
-        self.forget(tid, Some(change), at, observer);
+        self.drop_task(tid, Some(change), at, observer);
         if tid != self.root {
             return Next::Continue;
         }

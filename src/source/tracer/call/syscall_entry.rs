@@ -1,12 +1,12 @@
 //! The beginning of a call: what it asks for is read from the caller's memory.
 
-use super::{Asked, CLONE, Entry, Outgoing, Pending, Scene, int};
+use super::{CLONE, Outgoing, Pending, Request, SyscallContext, SyscallEntry, int};
 use crate::event::{
-    Address, PayloadLayout, SocketFamily, SocketStyle, Syscall, TimeoutForm, WaitSet,
+    Address, PayloadLayout, SocketFamily, SocketType, Syscall, TimeoutForm, WaitSet,
 };
-use crate::source::tracer::arguments::{Buffer, Reader, Set};
+use crate::source::tracer::arguments::{ArgumentReader, Buffer, Set};
 use crate::source::tracer::memory::{Memory, ProcessMemory};
-use crate::source::tracer::socket::Socket;
+use crate::source::tracer::socket::SocketState;
 use crate::time::{Span, Timestamp};
 
 /// Requests of ptrace(2) that ask to trace (linux/ptrace.h).
@@ -14,13 +14,13 @@ const TRACEME: u64 = 0;
 const ATTACH: u64 = 16;
 const SEIZE: u64 = 0x4206;
 
-impl Scene<'_> {
+impl SyscallContext<'_> {
     /// Reads a call that begins. `None`: it does not matter, its end need not be seen.
-    pub fn enter(&mut self, entry: Entry, at: Timestamp) -> Option<Pending> {
+    pub fn enter(&mut self, entry: SyscallEntry, at: Timestamp) -> Option<Pending> {
         let memory = self.stop.memory();
         let (abi, mut arguments) = (entry.abi, entry.arguments);
         let mut call = abi.syscall(entry.number)?;
-        let reader = Reader {
+        let reader = ArgumentReader {
             memory: &memory,
             abi,
         };
@@ -38,9 +38,9 @@ impl Scene<'_> {
         }
         let mut socket = None;
         let asked = match call {
-            Syscall::Connect => Asked::Connect(matters(&reader, &arguments)?),
+            Syscall::Connect => Request::Connect(matters(&reader, &arguments)?),
             Syscall::Bind => match reader.address(arguments[1], arguments[2])? {
-                local @ Address::Inet(_) => Asked::Bind(local),
+                local @ Address::Inet(_) => Request::Bind(local),
                 _ => return None,
             },
             Syscall::Send(
@@ -49,18 +49,18 @@ impl Scene<'_> {
             ) => {
                 let (of_interest, seen) = self.sends(&reader, layout, fd, &arguments)?;
                 socket = seen;
-                Asked::Send(of_interest)
+                Request::Send(of_interest)
             }
-            Syscall::IoUringSetup => Asked::IoUring,
+            Syscall::IoUringSetup => Request::IoUring,
             Syscall::Ptrace if matches!(arguments[0], TRACEME | ATTACH | SEIZE) => {
-                Asked::Outside("ptrace")
+                Request::Outside("ptrace")
             }
             Syscall::Prctl if int(arguments[0]) == libc::PR_SET_SECCOMP && arguments[1] == 1 => {
-                Asked::Outside("seccomp")
+                Request::Outside("seccomp")
             }
-            Syscall::Seccomp if arguments[0] == 0 => Asked::Outside("seccomp"),
+            Syscall::Seccomp if arguments[0] == 0 => Request::Outside("seccomp"),
             Syscall::Clone if int(arguments[0]) & libc::CLONE_UNTRACED != 0 => {
-                Asked::Outside(CLONE)
+                Request::Outside(CLONE)
             }
             Syscall::Ptrace | Syscall::Prctl | Syscall::Seccomp | Syscall::Clone => return None,
             Syscall::Restart => return self.task.restarting.take(),
@@ -68,19 +68,19 @@ impl Scene<'_> {
             Syscall::Send(layout @ (PayloadLayout::Plain | PayloadLayout::Vector)) => {
                 socket = Some(self.watched(fd)?);
                 let buffer = if layout == PayloadLayout::Plain {
-                    Reader::<ProcessMemory<'_>>::plain(arguments[1], arguments[2])
+                    ArgumentReader::<ProcessMemory<'_>>::plain(arguments[1], arguments[2])
                 } else {
                     reader.scattered(arguments[1], arguments[2])
                 };
-                Asked::Send(vec![outgoing(&reader, &buffer)])
+                Request::Send(vec![outgoing(&reader, &buffer)])
             }
             Syscall::Receive(_) => {
                 socket = Some(self.watched(fd)?);
-                Asked::Receive
+                Request::Receive
             }
             Syscall::Close => {
                 socket = Some(self.watched(fd)?).filter(|s| !has_failed(s));
-                Asked::Close
+                Request::Close
             }
             Syscall::GetSockOpt | Syscall::GetPeerName => {
                 let (asked, seen) = self.asks_end(call, fd, &arguments)?;
@@ -88,7 +88,7 @@ impl Scene<'_> {
                 asked
             }
             Syscall::Wait(set, form) => wait(&reader, (set, form), &entry, &arguments),
-            Syscall::Sleep => Asked::Sleep,
+            Syscall::Sleep => Request::Sleep,
             // Without a number of their own, or not the tracer's business.
             Syscall::SocketCall
             | Syscall::Socket
@@ -121,10 +121,10 @@ impl Scene<'_> {
         call: Syscall,
         fd: i32,
         arguments: &[u64; 6],
-    ) -> Option<(Asked, Socket)> {
+    ) -> Option<(Request, SocketState)> {
         let asked = match call {
-            Syscall::GetPeerName => Asked::PeerName,
-            _ if asks_error(arguments) => Asked::SocketError,
+            Syscall::GetPeerName => Request::PeerName,
+            _ if asks_error(arguments) => Request::SocketError,
             _ => return None,
         };
         let connects = self.task.watch.connects_on(fd);
@@ -134,14 +134,14 @@ impl Scene<'_> {
     /// The messages of a send, if they may be queries or open a connection.
     fn sends<M: Memory>(
         &mut self,
-        reader: &Reader<'_, M>,
+        reader: &ArgumentReader<'_, M>,
         layout: PayloadLayout,
         fd: i32,
         arguments: &[u64; 6],
-    ) -> Option<(Vec<Outgoing>, Option<Socket>)> {
+    ) -> Option<(Vec<Outgoing>, Option<SocketState>)> {
         let (buffers, flags) = match layout {
             PayloadLayout::Addressed => {
-                let mut buffer = Reader::<M>::plain(arguments[1], arguments[2]);
+                let mut buffer = ArgumentReader::<M>::plain(arguments[1], arguments[2]);
                 let length = usize::try_from(arguments[5] & 0xffff_ffff).unwrap_or(0);
                 buffer.name = (arguments[4], length);
                 (vec![buffer], arguments[3])
@@ -173,7 +173,7 @@ impl Scene<'_> {
                     .watch
                     .find(fd)
                     .is_some_and(|w| w.cookie == seen.cookie);
-            if !wanted && seen.peer.is_some() && seen.is(SocketFamily::Inet, SocketStyle::Stream) {
+            if !wanted && seen.peer.is_some() && seen.is(SocketFamily::Inet, SocketType::Stream) {
                 self.sockets.set_plain(self.task.pid, fd);
             }
             wanted
@@ -186,7 +186,7 @@ impl Scene<'_> {
 }
 
 /// The address of a connect, if its family matters. One that cannot be read is told too.
-fn matters<M: Memory>(reader: &Reader<'_, M>, arguments: &[u64; 6]) -> Option<Address> {
+fn matters<M: Memory>(reader: &ArgumentReader<'_, M>, arguments: &[u64; 6]) -> Option<Address> {
     match reader.address(arguments[1], arguments[2]) {
         Some(Address::Other(_)) => None,
         Some(address) => Some(address),
@@ -195,8 +195,8 @@ fn matters<M: Memory>(reader: &Reader<'_, M>, arguments: &[u64; 6]) -> Option<Ad
 }
 
 /// Whether a connect had failed, unnoticed: a socket that has no far end and waits for none was not given up.
-fn has_failed(socket: &Socket) -> bool {
-    let stream = socket.is(SocketFamily::Inet, SocketStyle::Stream);
+fn has_failed(socket: &SocketState) -> bool {
+    let stream = socket.is(SocketFamily::Inet, SocketType::Stream);
     stream && socket.peer.is_none() && !socket.connecting
 }
 
@@ -205,7 +205,7 @@ fn asks_error(arguments: &[u64; 6]) -> bool {
     (int(arguments[1]), int(arguments[2])) == (libc::SOL_SOCKET, libc::SO_ERROR)
 }
 
-fn outgoing<M: Memory>(reader: &Reader<'_, M>, buffer: &Buffer) -> Outgoing {
+fn outgoing<M: Memory>(reader: &ArgumentReader<'_, M>, buffer: &Buffer) -> Outgoing {
     let (bytes, cut) = reader.payload(buffer, u64::MAX);
     Outgoing {
         to: reader.endpoint(buffer.name.0, buffer.name.1 as u64),
@@ -216,11 +216,11 @@ fn outgoing<M: Memory>(reader: &Reader<'_, M>, buffer: &Buffer) -> Outgoing {
 }
 
 fn wait<M: Memory>(
-    reader: &Reader<'_, M>,
+    reader: &ArgumentReader<'_, M>,
     (set, form): (WaitSet, TimeoutForm),
-    entry: &Entry,
+    entry: &SyscallEntry,
     arguments: &[u64; 6],
-) -> Asked {
+) -> Request {
     let timeout = arguments[set.timeout_at()];
     let timeout = match form {
         TimeoutForm::Millis => (int(timeout) >= 0).then(|| Span::millis(int(timeout).into())),
@@ -236,7 +236,7 @@ fn wait<M: Memory>(
         }
         WaitSet::Epoll => Set::Unnamed,
     };
-    Asked::Wait {
+    Request::Wait {
         fds: reader.named(&set, arguments[1]),
         set,
         timeout,

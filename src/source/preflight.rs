@@ -1,6 +1,6 @@
 //! What this machine allows: the facts behind `presyn check`. Each is tried, not guessed, wherever trying does no harm.
 
-use super::capture::{self, Live, Settings};
+use super::capture::{self, CaptureSettings, Live};
 use super::grant::{self, FileRights};
 use super::privilege;
 use super::tracer::{self, sys};
@@ -15,14 +15,14 @@ pub struct Fact {
     /// What it is about.
     pub name: &'static str,
     /// Whether it is there.
-    pub answer: Answer,
+    pub answer: Availability,
     /// What was found.
     pub detail: String,
 }
 
 /// Whether something is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Availability {
     /// Yes.
     Yes,
     /// No, but presyn does without.
@@ -42,7 +42,7 @@ pub enum Answer {
     },
 }
 
-fn fact(name: &'static str, answer: Answer, detail: impl Into<String>) -> Fact {
+fn fact(name: &'static str, answer: Availability, detail: impl Into<String>) -> Fact {
     Fact {
         name,
         answer,
@@ -54,7 +54,7 @@ fn fact(name: &'static str, answer: Answer, detail: impl Into<String>) -> Fact {
 pub fn facts() -> Vec<Fact> {
     vec![
         kernel(),
-        fact("libpcap", Answer::Yes, sys::libpcap_version()),
+        fact("libpcap", Availability::Yes, sys::libpcap_version()),
         capturing(),
         program_rights(),
         gaining_programs(),
@@ -70,7 +70,9 @@ pub fn facts() -> Vec<Fact> {
 
 /// Whether everything that presyn needs is there.
 pub fn suffices(facts: &[Fact]) -> bool {
-    !facts.iter().any(|f| matches!(f.answer, Answer::No { .. }))
+    !facts
+        .iter()
+        .any(|f| matches!(f.answer, Availability::No { .. }))
 }
 
 /// A file of one line, as most under `/proc/sys` are.
@@ -91,19 +93,19 @@ const MINIMUM: (u32, u32) = (5, 6);
 fn kernel() -> Fact {
     let release = line("/proc/sys/kernel/osrelease").unwrap_or_default();
     let answer = match version(&release) {
-        Some(version) if version < MINIMUM => Answer::No {
+        Some(version) if version < MINIMUM => Availability::No {
             mend: "boot Linux 5.6 or newer".to_owned(),
         },
-        _ => Answer::Yes,
+        _ => Availability::Yes,
     };
     fact("kernel", answer, release)
 }
 
 fn capturing() -> Fact {
-    match Live::open(&Settings::default()) {
+    match Live::open(&CaptureSettings::default()) {
         Ok(live) => fact(
             "capture",
-            Answer::Yes,
+            Availability::Yes,
             format!("on '{}', link type {}", live.interface(), live.link()),
         ),
         Err(error) => {
@@ -117,7 +119,7 @@ fn capturing() -> Fact {
                 capture::CaptureError::NotPermitted { .. } => "CAP_NET_RAW is missing".to_owned(),
                 other => other.to_string(),
             };
-            fact("capture", Answer::No { mend }, detail)
+            fact("capture", Availability::No { mend }, detail)
         }
     }
 }
@@ -129,21 +131,21 @@ fn program_rights() -> Fact {
     match looked {
         Err(error) => fact(
             name,
-            Answer::Yes,
+            Availability::Yes,
             format!("the program's file cannot be read: {error}"),
         ),
         Ok((rights, path)) => match rights.excess(&path) {
             Some(excess) => fact(
                 name,
-                Answer::Unsafe {
+                Availability::Unsafe {
                     mend: excess.remedy,
                 },
                 excess.detail,
             ),
             None if rights.capabilities.is_some() => {
-                fact(name, Answer::Yes, "a group may capture with it")
+                fact(name, Availability::Yes, "a group may capture with it")
             }
-            None => fact(name, Answer::Yes, "its file gives no rights"),
+            None => fact(name, Availability::Yes, "its file gives no rights"),
         },
     }
 }
@@ -152,7 +154,7 @@ fn program_rights() -> Fact {
 fn gaining_programs() -> Fact {
     fact(
         "sudo, ping",
-        Answer::Yes,
+        Availability::Yes,
         "set-user-ID and file-capability programs gain no rights in a traced command of an ordinary user (under sudo, \
          -u USER, or without root); they gain them with --allow-setuid (takes root), with --no-trace, and in root's \
          own \
@@ -168,11 +170,11 @@ fn interfaces() -> Fact {
         .map(|d| d.name)
         .collect();
     let answer = if names.is_empty() {
-        Answer::Spared {
+        Availability::Spared {
             mend: Some("ip link set lo up".to_owned()),
         }
     } else {
-        Answer::Yes
+        Availability::Yes
     };
     fact("interfaces", answer, names.join(" "))
 }
@@ -180,17 +182,17 @@ fn interfaces() -> Fact {
 fn tracing() -> Fact {
     let other = tracer::tracer_of(std::process::id());
     match (tracer::try_seize(), other) {
-        (Ok(()), _) => fact("ptrace", Answer::Yes, "a child can be traced"),
+        (Ok(()), _) => fact("ptrace", Availability::Yes, "a child can be traced"),
         (Err(_), Some(other)) => fact(
             "ptrace",
-            Answer::No {
+            Availability::No {
                 mend: "run presyn outside of the other tracer, or with --no-trace".to_owned(),
             },
             format!("presyn is itself traced, by process {other}"),
         ),
         (Err(error), None) => fact(
             "ptrace",
-            Answer::No {
+            Availability::No {
                 mend: "sudo sysctl kernel.yama.ptrace_scope=1, or in a container: --cap-add SYS_PTRACE"
                     .to_owned(),
             },
@@ -203,14 +205,14 @@ fn tracing() -> Fact {
 /// nobody.
 fn yama() -> Fact {
     let Some(scope) = line("/proc/sys/kernel/yama/ptrace_scope") else {
-        return fact("yama", Answer::Yes, "not in this kernel");
+        return fact("yama", Availability::Yes, "not in this kernel");
     };
     let answer = match scope.as_str() {
-        "0" | "1" => Answer::Yes,
-        "2" => Answer::Spared {
+        "0" | "1" => Availability::Yes,
+        "2" => Availability::Spared {
             mend: Some("sudo sysctl kernel.yama.ptrace_scope=1".to_owned()),
         },
-        _ => Answer::No {
+        _ => Availability::No {
             mend: "set kernel.yama.ptrace_scope=1 in /etc/sysctl.d and reboot: 3 cannot be undone"
                 .to_owned(),
         },
@@ -220,10 +222,14 @@ fn yama() -> Fact {
 
 fn seccomp() -> Fact {
     match sys::seccomp_can_trace() {
-        Ok(()) => fact("seccomp", Answer::Yes, "filters can report to a tracer"),
+        Ok(()) => fact(
+            "seccomp",
+            Availability::Yes,
+            "filters can report to a tracer",
+        ),
         Err(error) => fact(
             "seccomp",
-            Answer::No {
+            Availability::No {
                 mend:
                     "boot a kernel with CONFIG_SECCOMP_FILTER, or run presyn outside of the sandbox"
                         .to_owned(),
@@ -240,12 +246,12 @@ fn pidfd() -> Fact {
         // Standard input may be closed: the call exists all the same.
         Ok(()) | Err(Errno::EBADF) => fact(
             "pidfd",
-            Answer::Yes,
+            Availability::Yes,
             "sockets can be asked for their addresses",
         ),
         Err(error) => fact(
             "pidfd",
-            Answer::No {
+            Availability::No {
                 mend: "boot Linux 5.6 or newer; in a container: --cap-add SYS_PTRACE".to_owned(),
             },
             error.desc(),
@@ -255,10 +261,10 @@ fn pidfd() -> Fact {
 
 fn thread_pidfd() -> Fact {
     match sys::pidfd_open(std::process::id(), true) {
-        Ok(_) => fact("pidfd of threads", Answer::Yes, "Linux 6.9 or newer"),
+        Ok(_) => fact("pidfd of threads", Availability::Yes, "Linux 6.9 or newer"),
         Err(_) => fact(
             "pidfd of threads",
-            Answer::Spared { mend: None },
+            Availability::Spared { mend: None },
             "before Linux 6.9: threads that do not share their files are seen less exactly",
         ),
     }
@@ -270,7 +276,7 @@ fn user_namespaces() -> Fact {
     if tried == Ok(true) {
         return fact(
             "user namespaces",
-            Answer::Yes,
+            Availability::Yes,
             "--resolv-conf works without root",
         );
     }
@@ -289,7 +295,7 @@ fn user_namespaces() -> Fact {
     });
     fact(
         "user namespaces",
-        Answer::Spared { mend },
+        Availability::Spared { mend },
         "--resolv-conf needs root here",
     )
 }
@@ -315,14 +321,14 @@ mod tests {
                 .any(|f| f.name == "kernel" && !f.detail.is_empty())
         );
         for fact in &facts {
-            if let Answer::No { mend } = &fact.answer {
+            if let Availability::No { mend } = &fact.answer {
                 assert!(!mend.is_empty(), "{fact:?}");
             }
         }
         assert_eq!(facts.len(), 12);
         let broken = [fact(
             "x",
-            Answer::No {
+            Availability::No {
                 mend: String::new(),
             },
             "",
