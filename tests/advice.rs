@@ -116,6 +116,13 @@ fn remedies_hold_one_command_with_the_name_as_one_word() {
                 seen += 1;
                 let words = words(command, folder.path());
                 assert_eq!(words[0], "dig", "{command}");
+                // A reverse lookup has an address where others have the name.
+                if let [.., option, address] = &words[..]
+                    && option == "-x"
+                {
+                    address.parse::<std::net::IpAddr>().unwrap();
+                    continue;
+                }
                 assert_eq!(words.last(), Some(&name), "{command}");
                 assert!(words[1..words.len() - 1].iter().all(|w| {
                     w == "-q"

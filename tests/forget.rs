@@ -410,7 +410,7 @@ fn more_open_at_once_than_can_be_held_is_said() {
         report
             .warnings
             .iter()
-            .any(|w| w.contains("under way at once")),
+            .any(|w| w.contains("in progress at once")),
         "{:?}",
         report.warnings
     );

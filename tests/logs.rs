@@ -37,7 +37,11 @@ fn report(log: &str) -> Report {
 /// The text of a report, on one line.
 fn words(report: &Report) -> String {
     let mut out = Vec::new();
-    text::write(report, text::Look::default(), &mut out).unwrap();
+    let full = text::Look {
+        full: true,
+        ..text::Look::default()
+    };
+    text::write(report, full, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -107,7 +107,14 @@ fn an_ordinary_user_traces_with_file_capabilities() {
         .args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"])
         .args(["timeout", "30"])
         .arg(&program)
-        .args(["run", "--", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9"])
+        .args([
+            "run",
+            "--full",
+            "--",
+            "bash",
+            "-c",
+            "exec 3<>/dev/tcp/127.0.0.1/9",
+        ])
         .current_dir("/")
         .output()
         .unwrap();

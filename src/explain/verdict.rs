@@ -141,6 +141,13 @@ fn first(case: &Case, account: &Account) -> String {
                     "{who} never sent a SYN to {}; its attempt ended after {total}",
                     x.to
                 ),
+                // Without a packet the account ends with the attempt, not with the call.
+                None if account.lines.iter().any(|line| is_own(line, x)) => {
+                    format!(
+                        "{total} passed before the connect of {who} to {} ended",
+                        x.to
+                    )
+                }
                 None => format!("{total} passed before {who} called connect to {}", x.to),
             };
             format!(
@@ -158,6 +165,11 @@ fn first(case: &Case, account: &Account) -> String {
             )
         }
     }
+}
+
+/// Whether an entry is the time that an attempt itself took.
+fn is_own(line: &AccountEntry, x: &Connection) -> bool {
+    line.kind == Kind::AttemptFailed && line.party == Some(ChargedParty::Endpoint(x.to))
 }
 
 /// An attempt that itself took the time and sent nothing: the error is the answer.

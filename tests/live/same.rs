@@ -10,8 +10,9 @@ use serde_json::Value;
 /// - `cpu_seconds`: strace does not ask for CPU clocks;
 /// - `cut`: strace does not say where it lost a stack;
 /// - how the clock was found, and microseconds of what lasted (`-T`);
+/// - `run`: host and command;
 /// - `options`: those of `RES_OPTIONS`, which only trace.jsonl holds, stand in resolv.conf beside the log.
-const OTHERWISE: [&str; 18] = [
+const OTHERWISE: [&str; 19] = [
     "path",
     "style",
     "calls",
@@ -30,6 +31,7 @@ const OTHERWISE: [&str; 18] = [
     "cut",
     "options",
     "writer",
+    "run",
 ];
 
 /// Times may differ by this: the start of the case, and rounding.

@@ -22,7 +22,7 @@ answer from this one, so glibc asks it again, up to 15 s in all.
 presyn says this when a query of one type was answered by this resolver while every
 query of the other type for the same name got neither an answer nor an error.
 
-EventKind to do: fix the resolver or the firewall; 'no such record' is the right answer to
+What to do: fix the resolver or the firewall; 'no such record' is the right answer to
 AAAA where there is no IPv6, silence is not. Until then: in resolv.conf 'options
 single-request-reopen' (asks one after the other from separate ports; helps where a
 device confuses the two), 'options no-aaaa' (glibc 2.36 and later; asks for IPv4

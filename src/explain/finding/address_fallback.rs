@@ -33,7 +33,7 @@ waits for its own timeout or the kernel's first. Clients with happy eyeballs (RF
 presyn groups attempts by the lookup that gave their addresses, or by
 the port where no lookup is seen.
 
-EventKind to do: fix the address that failed, or take it out of DNS (an AAAA record for a
+What to do: fix the address that failed, or take it out of DNS (an AAAA record for a
 host whose IPv6 does not work is the classic). Until then: the address that works in
 /etc/hosts, curl -4, 'precedence ::ffff:0:0/96 100' in gai.conf, a shorter connect
 timeout in the program.",

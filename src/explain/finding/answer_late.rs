@@ -20,7 +20,7 @@ as good as silent; the resolver itself sees no fault.
 presyn compares the time of the answer with the moment when the client asked again,
 asked elsewhere, or its wait timed out.
 
-EventKind to do: find out what the resolver waits for (its forwarders, the domain's
+What to do: find out what the resolver waits for (its forwarders, the domain's
 authoritative servers; dig +trace); make it answer faster than the client's timeout,
 or put a faster resolver first. A longer 'options timeout:N' in resolv.conf only helps
 where there is no other resolver to turn to.",

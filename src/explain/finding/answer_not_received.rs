@@ -25,7 +25,7 @@ one that leads to the server), a wrong UDP checksum, a full socket buffer, an an
 that goes to another port than the one that asked. Where the capture was taken
 elsewhere (a router, the server), the way from there to the client may lose it.
 
-EventKind to do: on the client look at the counters while a lookup runs
+What to do: on the client look at the counters while a lookup runs
 (nstat -az UdpInCsumErrors UdpInErrors UdpRcvbufErrors TcpExtIPReversePathFilter),
 at the rules (nft list ruleset, iptables -vnL INPUT: which counter grows?), and at
 sysctl net.ipv4.conf.all.rp_filter. Letting replies in takes a rule for established

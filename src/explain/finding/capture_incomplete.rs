@@ -19,7 +19,7 @@ presyn knows it from the drop counters that pcapng and live captures have, from 
 reader's own damage report, and from answers that the calls received but no packet
 shows.
 
-EventKind to do: capture again: start tcpdump before the client and stop it after, with -B
+What to do: capture again: start tcpdump before the client and stop it after, with -B
 4096 or larger buffers, on all interfaces ('-i any'), and without a filter, or at least
 with 'port 53 or icmp or icmp6 or arp or tcp[tcpflags] & (tcp-syn|tcp-rst) != 0'.",
 };

@@ -15,7 +15,7 @@ pub const PAGE: Page = Page {
     text: "An ACK of another number answered the SYN: the far end still has an older connection
 with the same addresses and ports.
 
-The SYN arrives. EventKind answers it (the server, or a firewall or NAT in front of it)
+The SYN arrives. What answers it (the server, or a firewall or NAT in front of it)
 holds a connection of this port pair, takes the SYN for a mistake, and acknowledges
 what it expects instead (a challenge ACK: RFC 5961 section 4, RFC 9293 section
 3.10.7.4). The client answers that with a RST, which should end the old connection;
@@ -25,7 +25,7 @@ sequence number, the client repeats its SYN until that connection has expired.
 presyn sees a segment with ACK and without SYN that acknowledges another number than
 the SYN's plus one.
 
-EventKind to do: find who uses the same source port again too soon: SNAT of many clients
+What to do: find who uses the same source port again too soon: SNAT of many clients
 behind one address (a Kubernetes node, a load balancer, a proxy), a fixed source port in
 the client. More source addresses or ports for the NAT, net.ipv4.tcp_tw_reuse on the
 client side, or see what drops the RST.",

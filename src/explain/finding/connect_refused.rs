@@ -17,7 +17,7 @@ with a reset. It is quick, unless the client tries again and again.
 
 presyn sees the RST in the capture, or the error of the call.
 
-EventKind to do: start the service; see on the server with 'ss -ltn' whether it listens
+What to do: start the service; see on the server with 'ss -ltn' whether it listens
 on this port and on this address rather than on 127.0.0.1 only; check that the port is
 the right one; look for a firewall rule 'reject with tcp-reset'.",
 };

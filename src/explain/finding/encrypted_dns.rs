@@ -45,7 +45,7 @@ asked or answered, and the time spent there counts as connecting or running.
 presyn knows the ports, and the published addresses of the large public resolvers;
 it cannot know the others.
 
-EventKind to do: for the test switch the program to plain DNS (in browsers the 'secure
+What to do: for the test switch the program to plain DNS (in browsers the 'secure
 DNS' setting; resolvectl dnsovertls LINK no), or read the resolver's own log.",
 };
 

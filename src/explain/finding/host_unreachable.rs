@@ -27,7 +27,7 @@ presyn sees the ICMP error, or the error of the call together with a capture in 
 no SYN is found. A kernel that finds no neighbour sends the error to its own host and
 quotes the SYN that was never transmitted: that shows it without a trace too.
 
-EventKind to do: 'ip route get ADDRESS' shows the route, 'ip neigh' whether the next hop
+What to do: 'ip route get ADDRESS' shows the route, 'ip neigh' whether the next hop
 answers. ENETUNREACH for an IPv6 address on a host without IPv6 is harmless when the
 program goes on to IPv4. Prohibited: the sender of the ICMP packet is the firewall.",
 };

@@ -26,7 +26,7 @@ program except time and place.
 presyn sees the call io_uring_setup. It lists SYNs of this host that no traced call
 caused; they may be the program's, or another's.
 
-EventKind to do: run the program without io_uring if it can (node: UV_USE_IO_URING=0), or
+What to do: run the program without io_uring if it can (node: UV_USE_IO_URING=0), or
 forbid it for the test: sysctl kernel.io_uring_disabled=2 (Linux 6.6 and later).",
 };
 

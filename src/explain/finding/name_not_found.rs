@@ -23,7 +23,7 @@ version of the domain (split DNS).
 
 presyn says this when every answer of a lookup said so and no connect used the name.
 
-EventKind to do: check the spelling and the search list; ask the domain's authoritative
+What to do: check the spelling and the search list; ask the domain's authoritative
 servers (dig +trace NAME); after adding a record wait for the negative answer's
 lifetime (the SOA's last number) to pass in the caches. In a VPN or a container see
 whether the right resolvers are asked at all.",

@@ -23,7 +23,7 @@ nsswitch.conf has 'mdns4' or 'mdns' rather than 'mdns4_minimal'.
 
 presyn sees the connect to the service's socket and the next thing the client did.
 
-EventKind to do: avahi: in nsswitch.conf use 'hosts: files mdns4_minimal [NOTFOUND=return]
+What to do: avahi: in nsswitch.conf use 'hosts: files mdns4_minimal [NOTFOUND=return]
 dns', or take mdns out of the line. nscd and systemd-resolved only pass the question
 on: look at the resolvers that they ask (stub-upstream-silent), restart them if they
 hang, or stop nscd and see whether the delay goes away.",

@@ -28,7 +28,7 @@ presyn says this for a process whose failed lookup no connect to a server follow
 and for servers that all attempts failed to reach. Whether the program wanted to
 connect at all, only its user knows: getent and dig never do.
 
-EventKind to do: fix what made the lookup or the attempts fail; the other findings name it.",
+What to do: fix what made the lookup or the attempts fail; the other findings name it.",
 };
 
 /// Finds failed lookups without a connect, and servers never reached.

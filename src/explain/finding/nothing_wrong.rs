@@ -21,7 +21,7 @@ delay that was felt lies elsewhere, before this (the program was busy starting) 
 after it (TLS, the application's protocol, the server's own work), or it did not
 happen this time.
 
-EventKind to do: look at the line 'program busy or sleeping' of the delay breakdown for
+What to do: look at the line 'program busy or sleeping' of the delay breakdown for
 time that the program itself took; capture again when it is slow, since the resolvers'
 caches hide a second run; look at what follows the connect (TLS handshake, first
 response).",

@@ -21,7 +21,7 @@ errors, the lookup fails.
 
 presyn reads the response code of each answer to the client's own queries.
 
-EventKind to do: ask by hand (dig @SERVER NAME) and read the server's log. SERVFAIL: look
+What to do: ask by hand (dig @SERVER NAME) and read the server's log. SERVFAIL: look
 at its forwarders, and at DNSSEC with dig +cd. REFUSED: allow this client
 (allow-query, allow-recursion, access-control), or take the server out of
 resolv.conf, if it only serves its own domains.",

@@ -25,7 +25,7 @@ when one record type alone is left out (aaaa-silent), when the answer came late
 (answer-late), or when the server is a stub on this host whose own upstream was
 silent (stub-upstream-silent).
 
-EventKind to do: capture on the server's side and see which half is lost, the query or
+What to do: capture on the server's side and see which half is lost, the query or
 the answer. Usual causes: an overloaded server, rate limiting, a full connection
 tracking table in a firewall between, packet loss on the link, two packets with
 one source port racing through NAT (then 'options single-request-reopen' helps).

@@ -23,7 +23,7 @@ refuse, nothing resolves.
 presyn knows it from the ICMP packets, which quote the query, or from the error of
 the call that sent or received.
 
-EventKind to do: start the DNS server on that host, make it listen on that address
+What to do: start the DNS server on that host, make it listen on that address
 (ss -lun 'sport = :53'), open the firewall that prohibits it, or take the address
 out of resolv.conf.",
 };

@@ -5,6 +5,7 @@ use crate::explain::Case;
 use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
 use crate::join::Query;
+use crate::join::lookup::Lookup;
 use crate::time::Span;
 
 /// What `presyn explain resolver-silent` shows.
@@ -25,7 +26,7 @@ late one, and counts only queries that were the client's own. Queries that the c
 did not wait for, or at the end of the capture, count as open and are not held against
 a resolver.
 
-EventKind to do: ask the resolver by hand (dig @SERVER NAME +tries=1). If it is dead or
+What to do: ask the resolver by hand (dig @SERVER NAME +tries=1). If it is dead or
 wrong, take it out of resolv.conf or put it last. If it is up, look for a firewall
 between that drops UDP port 53 or its answers, and capture on the server. Until
 then 'options timeout:1 attempts:2' in resolv.conf shortens every wait.",
@@ -182,35 +183,35 @@ fn remedy(context: &Context, tallies: &[tally::Tally], silent: &[&tally::Tally])
             ""
         };
         format!(
-            "{none}Check that {} {are} up and that UDP port 53 is open on the way{}, or list resolvers that answer.",
-            words::list(&placed),
-            test(silent)
+            "{none}Check that {} {are} up and that UDP port 53 is open on the way, or list resolvers that answer.",
+            words::list(&placed)
         )
     } else {
         format!(
-            "Repair {}{}, or take {them} out of {listed}, or put {them} last; {} answered.",
+            "Repair {}, or take {them} out of {listed}, or put {them} last; {} answered.",
             words::list(&placed),
-            test(silent),
             words::list(&good)
         )
     };
     let shorter = words::shorter_wait(case, "options timeout:1 attempts:2");
-    format!("{first} Until then {shorter} shortens every wait.")
+    format!(
+        "{first} Until then {shorter} shortens every wait.{}",
+        test(case, silent)
+    )
 }
 
-/// The command that asks the first of them by hand; none where the log masks its address.
-fn test(silent: &[&tally::Tally]) -> String {
-    let mut readable = silent
-        .iter()
-        .map(|t| t.resolver)
-        .filter(|r| crate::flow::unreadable(r.ip).is_none());
-    let first = readable.next();
-    first.map_or_else(String::new, |r| {
-        let port = if r.port == 53 {
-            String::new()
-        } else {
-            format!("-p {} ", r.port)
+/// The command that asks the first of them by hand what the client asked, on a line of its own; none where that is not known.
+fn test(case: &Case, silent: &[&tally::Tally]) -> String {
+    let joined = case.joined;
+    let asked = silent.iter().find_map(|tally| {
+        let its = |l: &&Lookup| {
+            let mut queries = l.queries.iter().map(|q| &joined.queries[*q]);
+            queries.any(|q| q.resolver == tally.resolver)
         };
-        format!(" (test: dig {port}@{} +tries=1)", r.ip)
-    })
+        let readable = crate::flow::unreadable(tally.resolver.ip).is_none();
+        let lookup = joined.lookups.iter().find(its).filter(|_| readable)?;
+        (lookup.reverse.is_some() || lookup.name.known().is_some() && !lookup.cut)
+            .then(|| words::dig(tally.resolver, lookup))
+    });
+    asked.map_or_else(String::new, |command| format!("\n{command}"))
 }

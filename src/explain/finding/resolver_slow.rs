@@ -18,7 +18,7 @@ the domain's authoritative servers, for a lock or a CPU.
 
 presyn measures from the query's packet to its answer's.
 
-EventKind to do: look at the resolver's forwarders and at the domain's authoritative
+What to do: look at the resolver's forwarders and at the domain's authoritative
 servers (dig +trace NAME); ask the same question again to see whether the cache hides
 it; put a faster resolver first. A wait that repeats in whole seconds is a dead
 forwarder with its timer.",

@@ -29,7 +29,7 @@ with dig look fine, because most answers fit into UDP.
 presyn sees the SYNs to the resolver that were not answered, the refusal, or the query
 over the connection that got no answer.
 
-EventKind to do: open TCP port 53 to the resolver, both in the firewall and in the resolver
+What to do: open TCP port 53 to the resolver, both in the firewall and in the resolver
 itself; RFC 7766 requires it. Until then avoid the truncation: 'options edns0' in
 resolv.conf, a smaller answer, or another resolver.",
 };

@@ -25,7 +25,7 @@ it looks like a slow or silent resolver.
 presyn knows it from send calls without packets in a capture that would have shown
 them, and from the ICMP errors and neighbour searches in it.
 
-EventKind to do: check that the address is right and the machine is up ('ip neigh show'
+What to do: check that the address is right and the machine is up ('ip neigh show'
 says FAILED or INCOMPLETE for it), and that there is a route ('ip route get
 ADDRESS'). Take it out of resolv.conf if it is gone.",
 };

@@ -27,7 +27,7 @@ resolver answers PTR queries for private addresses that takes seconds.
 presyn says this when the same process looked up the very address that it then
 connected to.
 
-EventKind to do: switch the reverse lookup off, or make it fast. ZooKeeper clients:
+What to do: switch the reverse lookup off, or make it fast. ZooKeeper clients:
 -Dzookeeper.sasl.client.canonicalize.hostname=false (one lookup of two) or
 -Dzookeeper.sasl.client=false (none). ssh: GSSAPIAuthentication no; sshd: UseDNS no.
 MySQL: skip-name-resolve. Any program: put 'ADDRESS NAME' into /etc/hosts, or add PTR

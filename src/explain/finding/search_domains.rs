@@ -23,7 +23,7 @@ name costs three or more queries for names that do not exist.
 
 presyn compares the names that do not exist with the search list.
 
-EventKind to do: write the name with a final dot ('web.example.org.'), so that it is taken
+What to do: write the name with a final dot ('web.example.org.'), so that it is taken
 as it stands; lower ndots ('options ndots:1'); shorten the search list, or put the
 domain that is right most often first.",
 };

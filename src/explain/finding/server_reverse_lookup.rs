@@ -27,7 +27,7 @@ do it. The resolvers that are asked are the server's own.
 presyn sees a connection that a host accepts, and then a PTR query of the same host for
 the address of the other end, which was slow or not answered.
 
-EventKind to do: switch it off: 'UseDNS no' in sshd_config, 'skip-name-resolve' for MySQL,
+What to do: switch it off: 'UseDNS no' in sshd_config, 'skip-name-resolve' for MySQL,
 HostnameLookups Off for Apache. Or put the clients' addresses into the server's
 /etc/hosts, or repair the reverse zone that its resolvers cannot reach.",
 };

@@ -32,7 +32,7 @@ and those did not answer in time. The stub only passes the delay on.
 presyn infers this: the upstream queries are another process's, so nothing but the
 same name and the same time ties them to the client's.
 
-EventKind to do: fix the stub's upstream resolvers, not the client's resolv.conf, which
+What to do: fix the stub's upstream resolvers, not the client's resolv.conf, which
 only names the stub. systemd-resolved: resolvectl status, DNS= in resolved.conf or in
 the link's settings. dnsmasq: its server= lines, or the resolv-file it reads (strict-
 order makes it wait for the first). docker: --dns, or \"dns\" in daemon.json, else the

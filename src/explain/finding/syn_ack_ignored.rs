@@ -20,9 +20,9 @@ missing conntrack entry, rp_filter with an asymmetric route), the SYN-ACK is los
 between the place of the capture and the client, or its checksum or address is wrong.
 
 presyn sees a SYN with the same sequence number more than a millisecond after the
-SYN-ACK. EventKind comes of the attempt is known only when the client goes on.
+SYN-ACK. What comes of the attempt is known only when the client goes on.
 
-EventKind to do: capture on the client, on the interface itself, and compare. If the
+What to do: capture on the client, on the interface itself, and compare. If the
 SYN-ACK is there: its firewall counters (nft list ruleset, iptables -nvL), 'nstat -az
 | grep -i -e filter -e drop', sysctl net.ipv4.conf.all.rp_filter. If it is not: look
 between the two captures.",

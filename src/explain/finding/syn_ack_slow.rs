@@ -25,7 +25,7 @@ presyn compares with the fastest handshake to the same network in the same captu
 least a tenth of a second and three times as long. Where there is none to compare with,
 only a whole second counts.
 
-EventKind to do: measure the path at another time (ping, mtr), capture on the server to
+What to do: measure the path at another time (ping, mtr), capture on the server to
 see when the SYN arrives and when the SYN-ACK leaves.",
 };
 

@@ -27,7 +27,7 @@ after the SYN and has nothing to do with DNS.
 
 presyn sees the first SYN and its repetitions in the capture, and what answered.
 
-EventKind to do: capture on the server. SYNs do not arrive there: a firewall or a route
+What to do: capture on the server. SYNs do not arrive there: a firewall or a route
 drops them on the way. They arrive and are not answered: a firewall on the server, a
 full accept queue (ss -ltn, nstat TcpExtListenOverflows), or an answer that takes
 another way back. Answered late: the server was starting or overloaded.",

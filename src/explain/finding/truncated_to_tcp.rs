@@ -20,7 +20,7 @@ TCP port 53 is blocked (resolver-tcp-stuck).
 
 presyn sees the TC flag in the answer, and the connection to the resolver after it.
 
-EventKind to do: nothing, if it is fast. Else let the server send larger UDP answers
+What to do: nothing, if it is fast. Else let the server send larger UDP answers
 (EDNS: 'options edns0' in resolv.conf, 1232 bytes is safe), or make the answer
 smaller; a server set to truncate everything does so as a defence against floods.",
 };
