@@ -427,9 +427,11 @@ impl Coverage {
             return Err(unread.clone());
         }
         let alone = !self.traced;
+        // A traced program takes its time to start before its first packet: less than a delay can hide there.
+        let first = if alone { from } else { until.min(from + QUICK) };
         let holes = self.views.iter().find_map(|v| {
             let no_dns = || v.lacks_dns().filter(|_| alone);
-            v.hole(from, until).or_else(no_dns)
+            v.hole(first, until).or_else(no_dns)
         });
         match (holes, self.views.first()) {
             (Some(blind), _) => Err(blind),
