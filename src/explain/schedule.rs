@@ -1,5 +1,5 @@
 //! A lookup laid on a stub resolver's timetable: how it asked, what a model of the stub resolver makes of what
-//! the resolvers did, and ([`fit`]) whether the waits seen are the model's.
+//! the resolvers did, and ([`match_timetable`]) whether the waits seen are the model's.
 
 pub mod match_timetable;
 pub mod server_behaviour;
