@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let (Some(before), Some(after)) = (common::report(before), common::report(after)) else { return };
     let compared = comparison::compare(&before, &after);
     let mut out = Vec::new();
-    text::comparison::write(&compared, true, &mut out).unwrap();
+    text::comparison::write(&compared, text::Look::default(), &mut out).unwrap();
     // Colours are presyn's own.
     let out = String::from_utf8(out).unwrap().replace('\u{1b}', "").into_bytes();
     common::harmless(out);

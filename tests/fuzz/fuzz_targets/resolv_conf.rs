@@ -6,7 +6,7 @@ use presyn::decode::resolv_conf::ResolvConf;
 fuzz_target!(|data: &[u8]| {
     let conf = ResolvConf::parse(&String::from_utf8_lossy(data));
     conf.used();
-    presyn::timetable::glibc::patience(&conf.told(&[]));
+    presyn::timetable::glibc::patience(&conf.options_with(&[]));
     conf.ndots();
     conf.has("rotate");
 });

@@ -52,7 +52,7 @@ fuzz_target!(|data: &[u8]| {
         let answers = pipeline::with_case(gathered, &Settings::default(), |case, _| answer(case, Limits::BOUNDED, change));
         let Ok(answers) = answers else { continue };
         let mut out = Vec::new();
-        text::whatif::write(&answers, false, &mut out).unwrap();
+        text::whatif::write(&answers, text::Look::default(), &mut out).unwrap();
         common::harmless(std::mem::take(&mut out));
         json::write(&answers, &mut out).unwrap();
         serde_json::from_slice::<serde_json::Value>(&out).unwrap();
