@@ -13,7 +13,7 @@ use crate::flow::Endpoint;
 use crate::input::TraceClock;
 use crate::time::{SECOND, Span, Timestamp};
 use action::{ActionKey, Peers};
-use belonging::{Belonging, ClockFit};
+use belonging::{Belonging, ClockFit, Mismatch, NEAR};
 use std::collections::HashMap;
 
 /// How a trace's times become the capture's times.
@@ -29,6 +29,8 @@ pub struct Solution {
     pub dated: bool,
     /// Whether trace and capture are of one run.
     pub belonging: Belonging,
+    /// Whether calls of the trace were laid on packets of theirs.
+    pub paired: bool,
 }
 
 /// What the user said about the clock.
@@ -67,6 +69,7 @@ pub fn solve(
             method: "as given with --clock-offset".into(),
             dated: true,
             belonging: Belonging::Same,
+            paired: false,
         };
     }
     let resolution = resolution(clock);
@@ -96,6 +99,7 @@ pub fn solve(
                 method: format!("one clock: {votes} calls and their packets agree"),
                 dated: true,
                 belonging,
+                paired: true,
             };
         }
         return Solution {
@@ -107,6 +111,7 @@ pub fn solve(
             ),
             dated: true,
             belonging,
+            paired: true,
         };
     }
     let found = ClockFit {
@@ -143,6 +148,47 @@ fn is_near(clock: TraceClock, offset: Span) -> bool {
     Span(off.min(step - off)) <= resolution(clock).max(SAME_CLOCK)
 }
 
+/// A log among others.
+pub struct Sibling<'a> {
+    /// Its clock.
+    pub clock: TraceClock,
+    /// From its first event to its last, on that clock.
+    pub during: (Timestamp, Timestamp),
+    /// What was solved for it alone.
+    pub solution: &'a mut Solution,
+}
+
+/// Recognises the logs that one host wrote at the same time as another. A log of which a single call has its packet cannot
+/// be told to belong to the capture by itself; but when its clock is as far off as that of a log which does, and neither
+/// ends long before the other begins, it is the same clock.
+pub fn recognise_siblings(logs: &mut [Sibling]) {
+    let belongs = |log: &&Sibling| log.solution.belonging == Belonging::Same && log.solution.paired;
+    let sure: Vec<_> = { logs.iter().filter(belongs) }
+        .map(|log| (log.clock, log.during, log.solution.offset))
+        .collect();
+    for log in logs {
+        let unsure = matches!(
+            log.solution.belonging,
+            Belonging::Unknown | Belonging::Different(Mismatch::Times(_))
+        );
+        if !unsure || !log.solution.paired {
+            continue;
+        }
+        let (from, until) = log.during;
+        let sibling = sure.iter().find(|(clock, (begin, end), offset)| {
+            let step = resolution(*clock).max(resolution(log.clock));
+            std::mem::discriminant(clock) == std::mem::discriminant(&log.clock)
+                && from <= *end + NEAR
+                && *begin <= until + NEAR
+                && (log.solution.offset - *offset).abs() <= CLOSE + step
+        });
+        if let Some((_, _, offset)) = sibling {
+            log.solution.offset = *offset;
+            log.solution.belonging = Belonging::Same;
+        }
+    }
+}
+
 /// Gives the events of a log without times such as can be known: those of the packets that its calls caused, else those
 /// that add up from what its calls lasted.
 pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> Solution {
@@ -172,6 +218,7 @@ pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> So
         method,
         dated: !packets.is_empty(),
         belonging,
+        paired: found > 0,
     }
 }
 
@@ -199,6 +246,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             method: "the trace's own clock".into(),
             dated: true,
             belonging: Belonging::Unknown,
+            paired: false,
         },
         (TraceClock::Epoch { .. }, ..) => Solution {
             offset: Span::ZERO,
@@ -207,6 +255,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
                 .into(),
             dated: true,
             belonging: Belonging::Unknown,
+            paired: false,
         },
         (TraceClock::LocalDate { resolution }, ..) => Solution {
             offset: -given.utc_offset.unwrap_or_default(),
@@ -220,6 +269,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
                 .into(),
             dated: true,
             belonging: Belonging::Unknown,
+            paired: false,
         },
         (TraceClock::TimeOfDay { resolution }, Some(call), Some(packet)) => {
             // Time zones differ from UTC by quarters of an hour: the nearest such offset lays the log on
@@ -243,6 +293,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
                 method: "guessed from the first times of both inputs: no call of the trace has a packet in the capture".into(),
                 dated: true,
             belonging: Belonging::Unknown,
+            paired: false,
             }
         }
         (TraceClock::Relative { .. } | TraceClock::None, Some(call), Some(packet)) => Solution {
@@ -251,6 +302,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             method: "guessed: both inputs are taken to begin together".into(),
             dated: true,
             belonging: Belonging::Unknown,
+            paired: false,
         },
         _ => Solution {
             offset: Span::ZERO,
@@ -258,6 +310,7 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
             method: "the trace's own clock, which has no date".into(),
             dated: false,
             belonging: Belonging::Unknown,
+            paired: false,
         },
     }
 }

@@ -6,7 +6,7 @@ pub mod retention;
 mod selection;
 
 use crate::clock::belonging::{Belonging, Mismatch};
-use crate::clock::{self, Given, Solution};
+use crate::clock::{self, Given, Sibling, Solution};
 use crate::coverage::{Coverage, Trust};
 use crate::decode::hosts::HostsFile;
 use crate::decode::resolv_conf::ResolvConf;
@@ -233,34 +233,21 @@ pub fn with_case<T>(
         totals.copies += left_out;
         totals.copies += merge::remove_copies(&mut packets);
     }
+    let mut logs: Vec<Log> = traces.into_iter().map(Log::new).collect();
+    for log in &mut logs {
+        stacks.take(&mut log.events);
+        if !one_clock || !log.facts.clock.has_times() {
+            log.solve(&packets, settings, &mut solved);
+        }
+    }
+    let tolerance = on_one_clock(&mut logs);
     let mut solutions: Vec<Solution> = Vec::new();
     let mut facts: Vec<TraceFacts> = Vec::new();
-    let mut tolerance = Span::ZERO;
     let mut calls: Vec<Event> = Vec::new();
-    for (trace, mut events) in traces {
-        stacks.take(&mut events);
-        if !trace.clock.has_times() {
-            solutions.push(clock::lay_out(&mut events, &packets, &settings.dns_ports));
-        } else if !one_clock {
-            let solution = solved.take().unwrap_or_else(|| {
-                let solution = clock::solve(
-                    trace.clock,
-                    &events,
-                    &packets,
-                    &settings.dns_ports,
-                    settings.clock,
-                );
-                merge::shift(&mut events, solution.offset);
-                solution
-            });
-            tolerance = Ord::max(
-                tolerance,
-                clock::resolution(trace.clock) + solution.uncertainty,
-            );
-            solutions.push(solution);
-        }
-        calls.append(&mut events);
-        facts.push(trace);
+    for mut log in logs {
+        calls.append(&mut log.events);
+        solutions.extend(log.solution);
+        facts.push(log.facts);
     }
     if !settings.pids.is_empty() {
         calls.retain(|e| concerns(&settings.pids, e));
@@ -300,6 +287,73 @@ pub fn with_case<T>(
         target: settings.target.as_ref(),
     };
     surroundings.with_case(&events, |case| explain(case, &solutions))
+}
+
+/// A trace on its way into the capture's time.
+struct Log {
+    facts: TraceFacts,
+    events: Vec<Event>,
+    /// How its clock becomes the capture's; none where they are one by nature.
+    solution: Option<Solution>,
+    /// Whether its events are in the capture's time already.
+    is_shifted: bool,
+}
+
+impl Log {
+    fn new((facts, events): (TraceFacts, Vec<Event>)) -> Self {
+        Self {
+            facts,
+            events,
+            solution: None,
+            is_shifted: false,
+        }
+    }
+
+    fn solve(&mut self, packets: &[Event], settings: &Settings, solved: &mut Option<Solution>) {
+        let clock = self.facts.clock;
+        let ports = &settings.dns_ports;
+        if !clock.has_times() {
+            self.is_shifted = true;
+            self.solution = Some(clock::lay_out(&mut self.events, packets, ports));
+        } else if let Some(solution) = solved.take() {
+            self.is_shifted = true;
+            self.solution = Some(solution);
+        } else {
+            let solution = clock::solve(clock, &self.events, packets, ports, settings.clock);
+            self.solution = Some(solution);
+        }
+    }
+
+    fn as_sibling(&mut self) -> Option<Sibling<'_>> {
+        let times = || self.events.iter().map(|e| e.at);
+        Some(Sibling {
+            clock: self.facts.clock,
+            during: (times().min()?, times().max()?),
+            solution: self.solution.as_mut()?,
+        })
+    }
+}
+
+/// Moves the events of all logs into the capture's time, and says how far off the worst of them may be.
+fn on_one_clock(logs: &mut [Log]) -> Span {
+    if logs.len() > 1 {
+        let mut siblings: Vec<_> = logs.iter_mut().filter_map(Log::as_sibling).collect();
+        clock::recognise_siblings(&mut siblings);
+    }
+    let mut tolerance = Span::ZERO;
+    for log in logs {
+        let Some(solution) = &log.solution else {
+            continue;
+        };
+        if !log.is_shifted {
+            merge::shift(&mut log.events, solution.offset);
+        }
+        if log.facts.clock.has_times() {
+            let off = clock::resolution(log.facts.clock) + solution.uncertainty;
+            tolerance = tolerance.max(off);
+        }
+    }
+    tolerance
 }
 
 /// What is known beside the events themselves.

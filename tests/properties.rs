@@ -779,8 +779,23 @@ fn late_answers_and_repeated_ones_are_no_second_clock() {
     }
 }
 
+/// So many cases, or as many as `PROPTEST_CASES` says (scripts/properties).
+fn config(cases: u32) -> ProptestConfig {
+    let wanted = std::env::var_os("PROPTEST_CASES");
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: if wanted.is_some() {
+            default.cases
+        } else {
+            cases
+        },
+        failure_persistence: None,
+        ..default
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(300))]
 
     #[test]
     fn interleaving_and_listing_do_not_matter(plan in plan(), order in any::<u64>()) {
@@ -1191,7 +1206,7 @@ fn as_source(events: Vec<(Timestamp, EventKind)>, input: u16) -> Vec<Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(1500))]
 
     #[test]
     fn garbage_never_panics(
@@ -1243,4 +1258,38 @@ proptest! {
         let report = pipeline::report(gathered, &Settings::default());
         sound(&report, is_fine(clock))?;
     }
+}
+
+/// The log of one thread shows nothing but the server connect, that of the other the whole lookup: on a clock that is
+/// off, the first belongs to the capture because the second does.
+#[test]
+fn a_log_with_one_connect_belongs_where_its_sibling_does() {
+    let plan = Plan {
+        resolvers: 2,
+        lookups: vec![LookupPlan {
+            thread: 1,
+            name: 0,
+            both: false,
+            rounds: 2,
+            fates: vec![Fate::Late(50), Fate::Late(1001), Fate::Silent, Fate::Silent],
+        }],
+        notes: false,
+        syn_ack: false,
+        split: 2,
+    };
+    let (captures, logs) = sources(&plan);
+    assert_eq!(logs.len(), 2);
+    let skewed = logs.into_iter().map(|mut log| {
+        presyn::merge::shift(&mut log, Span::millis(-52));
+        log
+    });
+    let skewed: Vec<_> = skewed.collect();
+    let report = pipeline::report(gather(&captures, &skewed, 0), &Settings::default());
+    assert_eq!(states(&report).get(&QueryState::NotReceived), Some(&1));
+    let causes = report.lookups.iter().flat_map(|l| &l.queries);
+    assert!(
+        causes
+            .filter_map(|q| q.cause.as_ref())
+            .all(|c| c.how != presyn::report::CauseKind::Inferred)
+    );
 }

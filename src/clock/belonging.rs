@@ -59,7 +59,7 @@ impl fmt::Display for Mismatch {
 const MAX_OF_A_HOST: usize = 64;
 
 /// Files of one run may miss each other by this much: whoever starts tcpdump after strace loses the first packets.
-const NEAR: Span = Span::seconds(10);
+pub const NEAR: Span = Span::seconds(10);
 
 /// What a solution of the clock found.
 #[derive(Clone, Copy, Debug)]

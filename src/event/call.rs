@@ -314,6 +314,20 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether the call shows that its thread does something else than wait for a lookup. Reading one answer while another
+    /// is due, polling, and the comings and goings of a runtime's scheduler do not.
+    pub fn is_move(&self) -> bool {
+        matches!(
+            self,
+            Self::Socket { .. }
+                | Self::Connect { .. }
+                | Self::Bind { .. }
+                | Self::Send { .. }
+                | Self::Close { .. }
+                | Self::Exec { .. }
+        )
+    }
+
     /// The descriptor that the call works on, if it works on one.
     pub fn fd(&self) -> Option<&Fd> {
         match self {

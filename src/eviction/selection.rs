@@ -314,12 +314,13 @@ impl Evicted {
                 .queries(joined)
                 .last()
                 .map_or(lookup.began, |q| q.sent);
+            let is_move = |call: &Call| call.op.is_move();
             for task in &lookup.tasks {
-                mark(task.tid, sent + Span(1), &is_act);
+                mark(task.tid, sent + Span(1), &is_move);
                 mark(
                     task.tid,
                     sent + SETTLED + units.case.evidence.tolerance,
-                    &is_act,
+                    &is_move,
                 );
             }
         }
@@ -392,17 +393,4 @@ fn is_telling(event: &Event) -> bool {
 
 fn is_files(event: &Event) -> bool {
     matches!(&event.what, EventKind::Life(life) if matches!(life.change, LifecycleChange::Files(_)))
-}
-
-/// Whether a call shows that its thread does something else than wait for a lookup.
-fn is_act(call: &Call) -> bool {
-    matches!(
-        call.op,
-        Op::Socket { .. }
-            | Op::Connect { .. }
-            | Op::Bind { .. }
-            | Op::Send { .. }
-            | Op::Close { .. }
-            | Op::Exec { .. }
-    )
 }

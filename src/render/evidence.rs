@@ -47,18 +47,17 @@ pub fn short(places: &[String], shown: usize) -> String {
 /// The same with the names of the files alone, where they tell the files apart.
 pub fn in_brief(places: &[String], shown: usize) -> String {
     let mut files = by_file(places);
-    let name = |path: &'_ str| {
-        path.rsplit('/')
-            .next()
-            .map_or(0, |name| path.len() - name.len())
-    };
-    let names: BTreeSet<&str> = files.iter().map(|f| &f.path[name(f.path)..]).collect();
+    let names: BTreeSet<&str> = files.iter().map(|f| base(f.path)).collect();
     if names.len() == files.len() {
         for file in &mut files {
-            file.path = &file.path[name(file.path)..];
+            file.path = base(file.path);
         }
     }
     list(&files, shown)
+}
+
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn list(files: &[Cited], shown: usize) -> String {

@@ -125,7 +125,7 @@ impl<'a> Moves<'a> {
 
     fn note_call(&mut self, id: EventId, event: &Event, call: &Call) {
         let tid = call.task.tid;
-        if is_move(&call.op) {
+        if call.op.is_move() {
             let list = self.calls.entry(tid).or_default();
             list.push((event.at, Act::Own));
         }
@@ -354,20 +354,6 @@ impl<'a> Moves<'a> {
 fn became_readable(op: &Op) -> bool {
     matches!(op, Op::Wait { fds, ready, timeout }
         if *timeout != Some(Span::ZERO) && fds.iter().any(|fd| ready.contains(&fd.number)))
-}
-
-/// Whether a call shows that its thread does something else now. Reading one answer while another is due,
-/// polling, and the comings and goings of a runtime's scheduler do not.
-fn is_move(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Socket { .. }
-            | Op::Connect { .. }
-            | Op::Bind { .. }
-            | Op::Send { .. }
-            | Op::Close { .. }
-            | Op::Exec { .. }
-    )
 }
 
 /// Whether a capture goes on for so long after a moment that a client that still waited would have asked again.

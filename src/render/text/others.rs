@@ -25,14 +25,17 @@ pub fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<
             String::new()
         };
         let what = fit(&format!("{many}{}", group.what), names);
+        let left = room.saturating_sub(names + 1);
+        // Nothing rather than a stump.
+        let why = if left < 12 {
+            String::new()
+        } else {
+            fit(&group.why(), left)
+        };
         let line = format!(
-            "{:>10}  {} {}",
+            "{:>10}  {} {why}",
             words::known_seconds(group.slowest.since_start_s),
-            pad(&what, names),
-            // Nothing rather than a stump.
-            Some(room.saturating_sub(names + 1))
-                .filter(|left| *left >= 12)
-                .map_or_else(String::new, |left| fit(&group.why(), left))
+            pad(&what, names)
         );
         writeln!(out, "{}", line.trim_end())?;
     }

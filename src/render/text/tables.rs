@@ -121,14 +121,13 @@ pub fn lookups(report: &Report, style: &Style, out: &mut dyn Write) -> io::Resul
             words::known_seconds(l.seconds)
         );
         let head = escape(&head);
-        let line = format!("{head}  {}", style.faint(&who));
         if who.is_empty() {
             super::bullet("  ", &head, style, out)?;
         } else if width(&head) + width(&who) + 4 > style.left(0) {
             super::bullet("  ", &head, style, out)?;
             writeln!(out, "     {}", style.faint(&fit(&who, style.left(5))))?;
         } else {
-            writeln!(out, "  {line}")?;
+            writeln!(out, "  {head}  {}", style.faint(&who))?;
         }
         for caller in &l.callers {
             let words = fit(&escape(&caller.words), style.left(5));

@@ -172,42 +172,27 @@ impl<'a> Reading<'a> {
         self.facts.cut_messages = counters.cut_messages;
         self.facts.hidden_messages = counters.hidden_messages;
         if self.far > 0 {
-            let (far, are) = (
-                self.far,
-                if self.far == 1 {
-                    "packet is"
-                } else {
-                    "packets are"
-                },
-            );
+            let packets = counted(self.far, "packet is", "packets are");
             self.warn(&format!(
-                "{far} {are} stamped more than a year from the first: their clock was set or damaged"
+                "{packets} stamped more than a year from the first: their clock was set or damaged"
             ));
         }
         if self.overfull > 0 {
-            let (count, have) = (
-                self.overfull,
-                if self.overfull == 1 {
-                    "packet has"
-                } else {
-                    "packets have"
-                },
-            );
+            let packets = counted(self.overfull, "packet has", "packets have");
             self.warn(&format!(
-                "{count} {have} a fraction of a second or more in the time stamp, which cannot be: times beside them may \
-                 be wrong by a second"
+                "{packets} a fraction of a second or more in the time stamp, which cannot be: times beside them may be \
+                 wrong by a second"
             ));
         }
         if let Some(snaplen) = self.facts.snaplen.filter(|_| counters.cut_messages > 0) {
-            let cut = counters.cut_messages;
+            let cut = counted(
+                counters.cut_messages,
+                "DNS message was",
+                "DNS messages were",
+            );
             self.warn(&format!(
-                "{cut} DNS {} cut by the snapshot length ({snaplen} bytes): names may be missing or cut; record with \
-                 'tcpdump -s 0'",
-                if cut == 1 {
-                    "message was"
-                } else {
-                    "messages were"
-                }
+                "{cut} cut by the snapshot length ({snaplen} bytes): names may be missing or cut; record with \
+                 'tcpdump -s 0'"
             ));
         }
         for (name, count) in &counters.unread {
@@ -249,6 +234,11 @@ impl<'a> Reading<'a> {
         }
         self.facts
     }
+}
+
+/// A number and its noun, with what it did.
+fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// libpcap's name of a link type, in brackets.
