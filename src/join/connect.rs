@@ -14,8 +14,8 @@ use crate::coverage::{Absence, Blind, ClaimKind, WaitEvidence, Wanted};
 use crate::event::{CallOutcome, Errno, Quote, SocketFamily, SocketType, Task};
 use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
-use std::collections::HashMap;
 use std::ops::Deref;
+use syn::SynMatcher;
 pub use syn::{LONGEST_GAP, Replies, SynFlow};
 
 /// One connection attempt of a stream socket.
@@ -186,67 +186,45 @@ pub fn attempts(
     processes: &Processes,
     sockets: &Sockets,
 ) -> IdVec<ConnectionId, Attempt> {
-    let mut flows = syn::flows(evidence);
-    let mut taken: Vec<Option<(AssociationId, How)>> = vec![None; flows.len()];
     let order = candidates(sockets);
-    // Without a trace there may be many flows and nobody to look for one.
-    let index = syn::SynIndex::new(if order.is_empty() { &[] } else { &flows });
-    let mut flow_of: HashMap<AssociationId, (usize, How)> = HashMap::new();
-    // Exact ends first, so that a guess never takes a SYN that belongs to somebody; then sockets that are
-    // certainly streams; last those that may be the datagram sockets of `getaddrinfo`'s sorting, the
-    // latest first: the real connect comes after the sorting.
-    let sure = |a: AssociationId| {
-        sockets.list[a].style == SocketType::Stream || in_progress(evidence, &sockets.list[a])
-    };
-    let exact: Vec<AssociationId> = order
-        .iter()
-        .copied()
-        .filter(|a| sockets.list[*a].exact)
-        .collect();
-    let (known, unsure): (Vec<_>, Vec<_>) = order
-        .iter()
-        .copied()
-        .filter(|a| !sockets.list[*a].exact)
-        .partition(|a| sure(*a));
-    for a in exact
-        .into_iter()
-        .chain(known)
-        .chain(unsure.into_iter().rev())
-    {
-        let this = &sockets.list[a];
-        if let Some((flow, how)) = index.find(&flows, &taken, this, this.exact, evidence.tolerance)
-        {
-            taken[flow] = Some((a, how));
-            flow_of.insert(a, (flow, how));
-        }
-    }
-    drop(index);
+    let mut flows = SynMatcher::new(syn::flows(evidence));
+    flows.give(evidence, sockets, &surest_first(evidence, sockets, &order));
     let told: Vec<(EventId, &Quote)> = unsent::errors(evidence)
         .filter(|(_, quote)| quote.flow.transport == Transport::Tcp)
         .take(MAX_ERRORS)
         .collect();
     // What is left over is little beside a list that grew by doubling.
-    let mut list = Vec::with_capacity(order.len() + flows.len() - flow_of.len());
+    let mut list = Vec::with_capacity(order.len() + flows.left());
     for a in order {
-        let found = flow_of.get(&a).copied();
-        if !is_stream(evidence, sockets, a, found.is_some()) {
-            if let Some((flow, _)) = found {
-                taken[flow] = None;
-            }
+        if !is_stream(evidence, sockets, a, flows.has(a)) {
+            flows.release(a);
             continue;
         }
-        let flow = found.map(|(f, how)| (&mut flows[f], how));
-        let mut attempt = of_call(evidence, processes, sockets, a, flow);
+        let mut attempt = of_call(evidence, processes, sockets, a, flows.of(a));
         told_itself(evidence, &told, &mut attempt);
         list.push(attempt);
     }
-    for (f, flow) in flows.into_iter().enumerate() {
-        if taken[f].is_none() {
-            list.push(of_wire(evidence, flow));
-        }
-    }
+    list.extend(flows.into_left().map(|flow| of_wire(evidence, flow)));
     list.sort_by_key(|c| (c.began(), c.syns.first().copied()));
     list.into()
+}
+
+/// The order in which sockets look for their SYNs: exact ends first, so that a guess never takes a SYN that belongs to
+/// another; then sockets that are certainly streams; last those that may be the datagram sockets of `getaddrinfo`'s
+/// sorting, the latest first: the real connect comes after the sorting.
+fn surest_first(
+    evidence: &Evidence,
+    sockets: &Sockets,
+    order: &[AssociationId],
+) -> Vec<AssociationId> {
+    let socket = |a: &AssociationId| &sockets.list[*a];
+    let (mut all, inexact): (Vec<_>, Vec<_>) = order.iter().partition(|a| socket(a).exact);
+    let (streams, unsure): (Vec<AssociationId>, Vec<_>) = inexact
+        .into_iter()
+        .partition(|a| socket(a).style == SocketType::Stream || in_progress(evidence, socket(a)));
+    all.extend(streams);
+    all.extend(unsure.into_iter().rev());
+    all
 }
 
 /// Associations that may be connection attempts, in order of their calls.

@@ -3,8 +3,8 @@
 use super::{Ending, departure_limit, refusal};
 use crate::event::{EventKind, Packet, TcpFlags};
 use crate::flow::{Endpoint, FiveTuple, Transport};
-use crate::join::socket::Association;
-use crate::join::{AssociationId, EventId, Evidence, How};
+use crate::join::socket::{Association, Sockets};
+use crate::join::{AssociationId, EventId, Evidence, How, Refusal};
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 
@@ -120,6 +120,14 @@ impl SynFlow {
         }
     }
 
+    /// An ICMP error; it quotes the sequence number of the SYN it is about, where it quotes enough.
+    fn unreachable(&mut self, why: Refusal, quoted: Option<u32>) {
+        if self.ending == Ending::Open && quoted.is_none_or(|seq| seq == self.seq) {
+            (self.ending, self.ended, self.ended_by) =
+                (Ending::Unreachable, Some(why.at), Some(why.event));
+        }
+    }
+
     /// A segment of the server.
     fn reply(&mut self, at: Timestamp, id: EventId, flags: TcpFlags, ack: u32) {
         // A SYN may carry data (RFC 7413), which its SYN-ACK acknowledges with it.
@@ -154,8 +162,7 @@ impl SynFlow {
 
 /// Groups SYNs, SYN-ACKs, RSTs and ICMP errors into attempts, in order of their first SYN.
 pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
-    let mut list: Vec<SynFlow> = Vec::new();
-    let mut latest: HashMap<FiveTuple, usize> = HashMap::new();
+    let mut handshakes = Handshakes::default();
     for (id, event) in evidence.numbered() {
         match &event.what {
             EventKind::Packet(Packet::Tcp {
@@ -165,34 +172,14 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                 ack,
             }) => {
                 if flags.syn && !flags.ack && !flags.rst {
-                    let known = latest.get(flow).map(|i| &mut list[*i]);
-                    let known = known.filter(|f| f.seq == *seq && event.at - f.last <= LONGEST_GAP);
-                    if let Some(known) = known {
-                        known.again(event.at, id);
-                    } else {
-                        latest.insert(*flow, list.len());
-                        list.push(SynFlow {
-                            client: flow.src,
-                            server: flow.dst,
-                            seq: *seq,
-                            first: event.at,
-                            last: event.at,
-                            due: event.at + FIRST_GAP,
-                            syns: vec![id],
-                            repeats: 0,
-                            ending: Ending::Open,
-                            ended: None,
-                            ended_by: None,
-                            replies: Replies::default(),
-                        });
-                    }
-                } else if let Some(i) = latest.get(&flow.reversed()) {
-                    list[*i].reply(event.at, id, *flags, *ack);
-                } else if let Some(i) = latest.get(flow)
+                    handshakes.syn(event.at, id, flow, *seq);
+                } else if let Some(known) = handshakes.latest(&flow.reversed()) {
+                    known.reply(event.at, id, *flags, *ack);
+                } else if let Some(known) = handshakes.latest(flow)
                     && flags.ack
                     && !flags.rst
                 {
-                    list[*i].goes_on(event.at, id, *seq);
+                    known.goes_on(event.at, id, *seq);
                 }
             }
             EventKind::Packet(Packet::Icmp {
@@ -200,34 +187,133 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                 quote: Some(quote),
                 ..
             }) if quote.flow.transport == Transport::Tcp => {
-                let Some(i) = latest.get(&quote.flow) else {
-                    continue;
-                };
-                let known = &mut list[*i];
-                if known.ending == Ending::Open
-                    && quote.seq.is_none_or(|s| s == known.seq)
-                    && refusal(event.at, id, *kind).is_some()
+                if let Some(known) = handshakes.latest(&quote.flow)
+                    && let Some(why) = refusal(event.at, id, *kind)
                 {
-                    (known.ending, known.ended, known.ended_by) =
-                        (Ending::Unreachable, Some(event.at), Some(id));
+                    known.unreachable(why, quote.seq);
                 }
             }
             _ => {}
         }
     }
-    list
+    handshakes.list
+}
+
+/// Attempts while the packets of a capture pass.
+#[derive(Default)]
+struct Handshakes {
+    list: Vec<SynFlow>,
+    /// The attempt that later packets of a flow are about.
+    latest: HashMap<FiveTuple, usize>,
+}
+
+impl Handshakes {
+    fn latest(&mut self, flow: &FiveTuple) -> Option<&mut SynFlow> {
+        self.latest.get(flow).map(|i| &mut self.list[*i])
+    }
+
+    /// A SYN: of the attempt that its flow knows by this sequence number, unless that has been silent for too long;
+    /// else of a new one.
+    fn syn(&mut self, at: Timestamp, id: EventId, flow: &FiveTuple, seq: u32) {
+        let known = self.latest(flow);
+        if let Some(known) = known.filter(|f| f.seq == seq && at - f.last <= LONGEST_GAP) {
+            known.again(at, id);
+            return;
+        }
+        self.latest.insert(*flow, self.list.len());
+        self.list.push(SynFlow {
+            client: flow.src,
+            server: flow.dst,
+            seq,
+            first: at,
+            last: at,
+            due: at + FIRST_GAP,
+            syns: vec![id],
+            repeats: 0,
+            ending: Ending::Open,
+            ended: None,
+            ended_by: None,
+            replies: Replies::default(),
+        });
+    }
+}
+
+/// Gives the SYNs of the captures to the sockets whose calls caused them, each to one socket.
+pub struct SynMatcher {
+    flows: Vec<SynFlow>,
+    /// Whether a socket has the flow.
+    taken: Vec<bool>,
+    of_socket: HashMap<AssociationId, (usize, How)>,
+}
+
+impl SynMatcher {
+    /// A matcher of flows that no socket has yet.
+    pub fn new(flows: Vec<SynFlow>) -> Self {
+        Self {
+            taken: vec![false; flows.len()],
+            of_socket: HashMap::new(),
+            flows,
+        }
+    }
+
+    /// Gives each of these sockets the flow that is its own, the surest socket first.
+    pub fn give(&mut self, evidence: &Evidence, sockets: &Sockets, surest_first: &[AssociationId]) {
+        // Without a trace there may be many flows and nobody to look for one.
+        if surest_first.is_empty() {
+            return;
+        }
+        let index = SynIndex::new(&self.flows);
+        for &a in surest_first {
+            let found = index.find(&self.taken, &sockets.list[a], evidence.tolerance);
+            if let Some((flow, how)) = found {
+                self.taken[flow] = true;
+                self.of_socket.insert(a, (flow, how));
+            }
+        }
+    }
+
+    /// Whether a socket has a flow.
+    pub fn has(&self, a: AssociationId) -> bool {
+        self.of_socket.contains_key(&a)
+    }
+
+    /// Takes its flow from a socket that turned out not to have sent it.
+    pub fn release(&mut self, a: AssociationId) {
+        if let Some((flow, _)) = self.of_socket.remove(&a) {
+            self.taken[flow] = false;
+        }
+    }
+
+    /// The flow of a socket, and how that is known.
+    pub fn of(&mut self, a: AssociationId) -> Option<(&mut SynFlow, How)> {
+        let (flow, how) = *self.of_socket.get(&a)?;
+        Some((&mut self.flows[flow], how))
+    }
+
+    /// How many flows no socket has.
+    pub fn left(&self) -> usize {
+        self.flows.len() - self.of_socket.len()
+    }
+
+    /// The flows that no socket has.
+    pub fn into_left(self) -> impl Iterator<Item = SynFlow> {
+        let flows = self.flows.into_iter().zip(self.taken);
+        flows.filter(|(_, taken)| !taken).map(|(flow, _)| flow)
+    }
 }
 
 /// Finds the SYNs of a call among the flows.
-pub struct SynIndex {
+struct SynIndex<'f> {
+    flows: &'f [SynFlow],
     by_server: HashMap<Endpoint, Vec<usize>>,
     by_client_port: HashMap<u16, Vec<usize>>,
 }
 
-impl SynIndex {
+impl<'f> SynIndex<'f> {
     /// Indexes flows by both of their ends.
-    pub fn new(flows: &[SynFlow]) -> Self {
+    fn new(flows: &'f [SynFlow]) -> Self {
         let mut this = Self {
+            flows,
             by_server: HashMap::new(),
             by_client_port: HashMap::new(),
         };
@@ -241,47 +327,46 @@ impl SynIndex {
         this
     }
 
-    /// The flow of an association. With a known local end the port decides, whatever NAT made of the
-    /// destination; without, the first free SYN to the same destination after the call.
-    pub fn find(
-        &self,
-        flows: &[SynFlow],
-        taken: &[Option<(AssociationId, How)>],
+    /// The flow that the connect of a socket began:
+    ///
+    /// 1. its first SYN left after the call, no later than a neighbour search may hold it back, within the tolerance
+    ///    of the two clocks,
+    /// 2. no other socket has it,
+    /// 3. where the trace shows the socket's local port: it comes from that port, and goes to the address that the
+    ///    call names; where none does, NAT on this host has changed the address, and it comes from the very local end
+    ///    of the socket. (A failed connect resets the local address but keeps the port.)
+    /// 4. where the trace does not: it goes to the address that the call names.
+    ///
+    /// Of several the first.
+    fn find<'l>(
+        &'l self,
+        taken: &'l [bool],
         association: &Association,
-        exact: bool,
         tolerance: Span,
     ) -> Option<(usize, How)> {
         let peer = association.peer?;
         let from = association.opened - tolerance;
         let until = association.opened + departure_limit(None) + tolerance;
-        let free = |i: &&usize| {
-            taken[**i].is_none() && flows[**i].first >= from && flows[**i].first <= until
+        let in_time = |list: &'l [usize]| {
+            let start = list.partition_point(|i| self.flows[*i].first < from);
+            let after = list[start..].iter().copied();
+            after
+                .take_while(move |i| self.flows[*i].first <= until)
+                .filter(move |i| !taken[*i])
         };
-        if exact {
+        if association.exact {
             let local = association.local?;
             let same_port = self.by_client_port.get(&local.port)?;
-            let start = same_port.partition_point(|i| flows[*i].first < from);
-            // A failed connect resets the local address but keeps the port: compare ports, prefer the
-            // same destination, accept another one (NAT) only from the same address.
-            let near = || {
-                same_port[start..]
-                    .iter()
-                    .take_while(|i| flows[**i].first <= until)
-                    .filter(free)
+            let to_peer = in_time(same_port).find(|i| self.flows[*i].server == peer);
+            let changed = |i: &usize| {
+                let flow = &self.flows[*i];
+                flow.client == local && flow.server.port != 0
             };
-            return near()
-                .find(|i| flows[**i].server == peer)
-                .or_else(|| {
-                    near().find(|i| flows[**i].client == local && flows[**i].server.port != 0)
-                })
-                .map(|i| (*i, How::Call));
+            return to_peer
+                .or_else(|| in_time(same_port).find(changed))
+                .map(|i| (i, How::Call));
         }
         let same_server = self.by_server.get(&peer)?;
-        let start = same_server.partition_point(|i| flows[*i].first < from);
-        same_server[start..]
-            .iter()
-            .take_while(|i| flows[**i].first <= until)
-            .find(free)
-            .map(|i| (*i, How::Inferred))
+        in_time(same_server).next().map(|i| (i, How::Inferred))
     }
 }
