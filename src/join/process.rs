@@ -24,6 +24,17 @@ pub struct Process {
     pub ended: Option<Timestamp>,
 }
 
+impl Process {
+    /// Takes the signs of one of its threads: it lived as long as any of them, and ended with its leader.
+    fn saw(&mut self, tid: Option<u32>, sign: &ThreadSigns) {
+        let (first, last) = self.seen.unwrap_or((sign.first, sign.last));
+        self.seen = Some((first.min(sign.first), last.max(sign.last)));
+        if self.pid == tid {
+            self.ended = sign.ended;
+        }
+    }
+}
+
 /// All processes of a trace.
 #[derive(Clone, Debug, Default)]
 pub struct Processes {
@@ -34,6 +45,9 @@ pub struct Processes {
 
 /// The last name of each thread.
 type Comms = HashMap<Option<u32>, Arc<str>>;
+
+/// The processes by the thread that leads each.
+type Leaders = BTreeMap<u32, ProcessId>;
 
 /// What the trace says about one thread, collected in one pass.
 #[derive(Default)]
@@ -48,70 +62,72 @@ struct ThreadSigns {
 }
 
 impl Processes {
-    /// Concludes the processes from everything the trace says: explicit pids, clones, `SIGCHLD`s (which
-    /// name processes, never threads), execs; and, where it says nothing, from the order of thread ids: a
-    /// thread belongs to the nearest living process with a smaller id.
+    /// Concludes the processes from everything the trace says, in order of the threads' first signs of life:
+    ///
+    /// 1. A process has a leader: a thread that a `fork`, an exec or a `SIGCHLD` names (a `SIGCHLD` names processes,
+    ///    never threads), whose own pid is its id, or the root of what was traced.
+    /// 2. Any other thread belongs to the process whose pid its lines show; else to that of the thread that made it;
+    ///    where the trace says nothing, to the nearest leader with a smaller id.
     pub fn conclude(events: &[Event]) -> Self {
         let (signs, comms) = collect(events);
+        let mut order: Vec<(Option<u32>, &ThreadSigns)> =
+            signs.iter().map(|(tid, signs)| (*tid, signs)).collect();
+        order.sort_by_key(|(tid, signs)| (signs.first, *tid));
         let mut this = Self {
             comms,
             ..Self::default()
         };
-        let mut leaders: BTreeMap<u32, ProcessId> = BTreeMap::new();
-        let mut order: Vec<(&Option<u32>, &ThreadSigns)> = signs.iter().collect();
-        order.sort_by_key(|(tid, signs)| (signs.first, **tid));
-        // The root of what was traced has the smallest id, also when a thread of it is seen first.
-        let root = order.iter().map(|(tid, _)| **tid).min();
-        for (tid, sign) in &order {
-            let leads =
-                sign.leader || root == Some(**tid) || sign.pid.is_some() && sign.pid == **tid;
-            if leads && !sign.thread {
-                let parent = sign.parent.or_else(|| nearest(&leaders, **tid));
-                let parent = parent.and_then(|p| this.by_thread.get(&Some(p)).copied());
-                let id = this.list.push(Process {
-                    pid: **tid,
-                    concluded: sign.pid.is_none(),
-                    parent,
-                    ..Process::default()
-                });
-                this.by_thread.insert(**tid, id);
-                if let Some(tid) = tid {
-                    leaders.insert(*tid, id);
-                }
-            }
-        }
-        for (tid, sign) in &order {
-            let id = if let Some(id) = this.by_thread.get(*tid) {
-                *id
-            } else {
-                let explicit = sign.pid.or(if sign.thread { sign.parent } else { None });
-                let id = explicit
-                    .and_then(|pid| this.by_thread.get(&Some(pid)).copied())
-                    .or_else(|| {
-                        nearest(&leaders, **tid).and_then(|pid| leaders.get(&pid).copied())
-                    });
-                let id = id.unwrap_or_else(|| {
-                    this.list.push(Process {
-                        pid: sign.pid,
-                        ..Process::default()
-                    })
-                });
-                this.by_thread.insert(**tid, id);
-                id
+        let leaders = this.add_leaders(&order);
+        for (tid, sign) in order {
+            let id = match this.by_thread.get(&tid) {
+                Some(id) => *id,
+                None => this.add_member(&leaders, tid, sign),
             };
-            let process = &mut this.list[id];
-            process.seen = Some(
-                process
-                    .seen
-                    .map_or((sign.first, sign.last), |(first, last)| {
-                        (first.min(sign.first), last.max(sign.last))
-                    }),
-            );
-            if process.pid == **tid {
-                process.ended = sign.ended;
-            }
+            this.list[id].saw(tid, sign);
         }
         this
+    }
+
+    /// Adds a process for each leader.
+    fn add_leaders(&mut self, order: &[(Option<u32>, &ThreadSigns)]) -> Leaders {
+        let mut leaders = Leaders::new();
+        // The root of what was traced has the smallest id, also when a thread of it is seen first.
+        let root = order.iter().map(|(tid, _)| *tid).min();
+        for &(tid, sign) in order {
+            let leads = sign.leader || root == Some(tid) || sign.pid.is_some() && sign.pid == tid;
+            if !leads || sign.thread {
+                continue;
+            }
+            let parent = sign.parent.or_else(|| nearest(&leaders, tid));
+            let parent = parent.and_then(|p| self.by_thread.get(&Some(p)).copied());
+            let id = self.list.push(Process {
+                pid: tid,
+                concluded: sign.pid.is_none(),
+                parent,
+                ..Process::default()
+            });
+            self.by_thread.insert(tid, id);
+            if let Some(tid) = tid {
+                leaders.insert(tid, id);
+            }
+        }
+        leaders
+    }
+
+    /// Adds a thread that leads nothing to its process; to one of its own where none is known.
+    fn add_member(&mut self, leaders: &Leaders, tid: Option<u32>, sign: &ThreadSigns) -> ProcessId {
+        let explicit = sign.pid.or(if sign.thread { sign.parent } else { None });
+        let known = explicit
+            .and_then(|pid| self.by_thread.get(&Some(pid)).copied())
+            .or_else(|| nearest(leaders, tid).and_then(|pid| leaders.get(&pid).copied()));
+        let id = known.unwrap_or_else(|| {
+            self.list.push(Process {
+                pid: sign.pid,
+                ..Process::default()
+            })
+        });
+        self.by_thread.insert(tid, id);
+        id
     }
 
     /// The process of a task.
@@ -152,7 +168,7 @@ impl Processes {
 }
 
 /// The greatest leader below a thread id.
-fn nearest(leaders: &BTreeMap<u32, ProcessId>, tid: Option<u32>) -> Option<u32> {
+fn nearest(leaders: &Leaders, tid: Option<u32>) -> Option<u32> {
     leaders.range(..tid?).next_back().map(|(pid, _)| *pid)
 }
 

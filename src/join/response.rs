@@ -11,7 +11,7 @@ use super::{
 };
 use crate::coverage::Absence;
 use crate::event::dns::{Message, Question};
-use crate::event::{CallOutcome, Errno, EventKind, Op, Packet, Service};
+use crate::event::{CallOutcome, Errno, EventKind, Op, Packet, Service, Transfer};
 use crate::flow::{Endpoint, Transport};
 use crate::time::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -128,6 +128,7 @@ impl Exchange {
 /// 1. A response by packet answers the latest query by packet before it of its socket, resolver and id whose question
 ///    may be the same and that has no answer yet; one that an ICMP error ended only if there is no other.
 /// 2. Where no query has that socket (NAT), the same among queries of its port and id that a call sent to this resolver.
+///    That a packet of it was not seen does not matter: its answer shows that it left.
 /// 3. An ICMP error ends the latest such query that it quotes and that nothing else has ended.
 /// 4. Of queries for which no packet shows anything, responses and errors are those that calls on their socket returned.
 pub fn answer(
@@ -155,8 +156,14 @@ pub fn answer(
                     let key = (Some(flow.dst.port), Some(message.id));
                     list = with_key(&ports, queries, by_port, &key);
                 }
-                if !settle(queries, list, id, event.at, message, exact, flow.src) {
-                    from_elsewhere(queries, list, id, event.at, message, flow.dst);
+                let response = Response {
+                    event: id,
+                    at: event.at,
+                    message,
+                };
+                let may_be = |q: &Exchange| exact || q.resolver == flow.src;
+                if !settle(queries, list, response, may_be) {
+                    from_elsewhere(queries, list, response, flow.dst);
                     unsolicited += 1;
                 }
             }
@@ -180,25 +187,59 @@ pub fn answer(
     (exchanges, unsolicited)
 }
 
-/// Gives a response to the latest identical open query. Under NAT (`!exact`) the resolver must be the one
-/// that the call named, and a query without a packet is proven by its answer.
+/// A response as it came: in a packet, or in what a call of the client received.
+#[derive(Clone, Copy)]
+struct Response<'m> {
+    event: EventId,
+    at: Timestamp,
+    message: &'m Message,
+}
+
+impl Response<'_> {
+    fn received(self) -> Received {
+        Received {
+            at: self.at,
+            event: self.event,
+            rcode: self.message.rcode,
+            truncated: self.message.truncated,
+            records: self.message.answers,
+            referral: self.message.referral,
+            addresses: self.message.addresses.clone(),
+        }
+    }
+}
+
+/// Gives a response to the latest open query with its question; if there is none, marks the latest whose id it has
+/// although it answers another question.
 fn settle(
     queries: &mut IdVec<QueryId, Exchange>,
     list: &[QueryId],
-    event: EventId,
-    at: Timestamp,
-    message: &Message,
-    exact: bool,
-    from: Endpoint,
+    response: Response,
+    may_be: impl Fn(&Exchange) -> bool,
 ) -> bool {
-    let question = message.question.as_ref();
-    let may_be = |q: &Exchange| exact || q.resolver == from;
-    let Some(i) = latest_open(queries, list, at, question, may_be) else {
-        answers_another(queries, list, event, at, may_be);
-        return false;
-    };
-    queries[i].reply = Reply::Received(received_of(event, at, message));
-    true
+    let question = response.message.question.as_ref();
+    if let Some(i) = latest_open(queries, list, response.at, question, &may_be) {
+        queries[i].reply = Reply::Received(response.received());
+        return true;
+    }
+    if let Some(i) = latest_open(queries, list, response.at, None, &may_be) {
+        queries[i].foreign = Some(response.event);
+    }
+    false
+}
+
+/// Marks the latest query that a response answers in all but its source address: the client does not take it.
+fn from_elsewhere(
+    queries: &mut IdVec<QueryId, Exchange>,
+    list: &[QueryId],
+    response: Response,
+    to: Endpoint,
+) {
+    let Response { message, at, .. } = response;
+    let may_be = |q: &Exchange| q.client == Some(to) && q.id == Some(message.id);
+    if let Some(i) = latest_open(queries, list, at, message.question.as_ref(), may_be) {
+        queries[i].foreign = Some(response.event);
+    }
 }
 
 /// The latest query sent by then that an answer can be for.
@@ -222,18 +263,6 @@ fn latest_open(
     };
     // What an ICMP error ended is no longer open, unless nothing else is.
     fits(false).or_else(|| fits(true))
-}
-
-fn received_of(event: EventId, at: Timestamp, message: &Message) -> Received {
-    Received {
-        at,
-        event,
-        rcode: message.rcode,
-        truncated: message.truncated,
-        records: message.answers,
-        referral: message.referral,
-        addresses: message.addresses.clone(),
-    }
 }
 
 /// Marks the latest query that an ICMP error can be about.
@@ -282,11 +311,16 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
         let at = call.exited.unwrap_or(event.at);
         match (&call.op, &call.outcome) {
             (Op::Receive { messages, .. }, outcome) if outcome.value().is_some() => {
-                for message in messages {
-                    for dns in message.dns.iter().filter(|m| m.response) {
-                        let unseen = !captured.contains(&dns.id);
-                        received(queries, (list, unseen), id, at, dns, message.peer);
-                    }
+                for (from, message) in responses(messages) {
+                    // A response that is in the capture has its query already.
+                    let unseen = !captured.contains(&message.id);
+                    let may_be = |q: &Exchange| {
+                        (q.packet.is_none() || unseen)
+                            && q.id == Some(message.id)
+                            && from.is_none_or(|from| from == q.resolver)
+                    };
+                    let event = id;
+                    settle(queries, list, Response { event, at, message }, may_be);
                 }
             }
             (Op::Receive { .. } | Op::Send { .. }, failed @ CallOutcome::Failed(_)) => {
@@ -295,23 +329,25 @@ fn from_calls(evidence: &Evidence, sockets: &Sockets, queries: &mut IdVec<QueryI
                     Some(Errno::HostUnreachable | Errno::NetworkUnreachable) => false,
                     _ => continue,
                 };
+                let why = Refusal {
+                    at,
+                    event: id,
+                    refused,
+                };
                 // Of a query whose packet was captured the ICMP error was, too.
-                let list = unseen_only(queries, list);
-                refuse(
-                    queries,
-                    &list,
-                    Refusal {
-                        at,
-                        event: id,
-                        refused,
-                    },
-                    None,
-                    None,
-                );
+                refuse(queries, &unseen_only(queries, list), why, None, None);
             }
             _ => {}
         }
     }
+}
+
+/// The responses that a call received, each with the address it came from, where the call shows that.
+fn responses(messages: &[Transfer]) -> impl Iterator<Item = (Option<Endpoint>, &Message)> {
+    messages.iter().flat_map(|message| {
+        let responses = message.dns.iter().filter(|m| m.response);
+        responses.map(|dns| (message.peer, dns))
+    })
 }
 
 /// Those of some queries whose packets no capture holds.
@@ -330,53 +366,4 @@ fn captured(evidence: &Evidence) -> HashSet<u16> {
         _ => None,
     });
     packets.collect()
-}
-
-fn received(
-    queries: &mut IdVec<QueryId, Exchange>,
-    (list, unseen): (&[QueryId], bool),
-    event: EventId,
-    at: Timestamp,
-    dns: &Message,
-    from: Option<Endpoint>,
-) {
-    let question = dns.question.as_ref();
-    let may_be = |q: &Exchange| {
-        // A response that is in the capture has its query already.
-        let whole = q.packet.is_none() || unseen;
-        whole && q.id == Some(dns.id) && from.is_none_or(|from| from == q.resolver)
-    };
-    if let Some(i) = latest_open(queries, list, at, question, may_be) {
-        queries[i].reply = Reply::Received(received_of(event, at, dns));
-    } else {
-        answers_another(queries, list, event, at, may_be);
-    }
-}
-
-/// Marks the latest query that a response answers in all but its source address: the client does not take it.
-fn from_elsewhere(
-    queries: &mut IdVec<QueryId, Exchange>,
-    list: &[QueryId],
-    event: EventId,
-    at: Timestamp,
-    dns: &Message,
-    to: Endpoint,
-) {
-    let may_be = |q: &Exchange| q.client == Some(to) && q.id == Some(dns.id);
-    if let Some(i) = latest_open(queries, list, at, dns.question.as_ref(), may_be) {
-        queries[i].foreign = Some(event);
-    }
-}
-
-/// Marks the latest query whose id a response has although it answers another question.
-fn answers_another(
-    queries: &mut IdVec<QueryId, Exchange>,
-    list: &[QueryId],
-    event: EventId,
-    at: Timestamp,
-    may_be: impl Fn(&Exchange) -> bool,
-) {
-    if let Some(i) = latest_open(queries, list, at, None, may_be) {
-        queries[i].foreign = Some(event);
-    }
 }

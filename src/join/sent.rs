@@ -1,7 +1,7 @@
 //! The DNS messages that calls sent and received.
 
 use super::process::Processes;
-use super::socket::Sockets;
+use super::socket::{Association, Sockets};
 use super::{AssociationId, EventId, Evidence, IdVec, ProcessId};
 use crate::event::dns;
 use crate::event::{CallOutcome, Errno, EventKind, Op, SocketType};
@@ -69,8 +69,21 @@ fn answering(
 /// `-e connect` log, or Go's and busybox's `write`), each connect of a datagram socket to a resolver
 /// stands for one query of unknown content.
 pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Vec<Sent> {
-    let mut all = Vec::new();
+    let mut all = payloads(evidence, processes, sockets);
     let mut spoken: IdVec<ProcessId, bool> = IdVec::from(vec![false; processes.len().max(1)]);
+    for sent in &all {
+        spoken[sent.process] = true;
+    }
+    let connects = { sockets.list.entries() }
+        .filter_map(|(a, socket)| connect_alone(evidence, a, socket, spoken[socket.process]));
+    all.extend(connects);
+    all.sort_by_key(|s| (s.at, s.call));
+    all
+}
+
+/// The queries in the payloads of calls.
+fn payloads(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Vec<Sent> {
+    let mut all = Vec::new();
     for (id, event) in evidence.numbered() {
         let EventKind::Call(call) = &event.what else {
             continue;
@@ -78,30 +91,25 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
         let Op::Send { fd, messages } = &call.op else {
             continue;
         };
+        let failed = cannot_leave(&call.outcome);
+        if matches!(call.outcome, CallOutcome::Failed(_)) && !failed {
+            // It handed nothing over, and will be called again.
+            continue;
+        }
         let association = sockets.of(id);
         let known = association.map(|a| &sockets.list[a]);
         let peer = known
             .and_then(|a| a.peer)
             .or_else(|| fd.note.as_ref().and_then(|n| n.peer));
         let stream = known.is_some_and(|a| a.style == SocketType::Stream);
-        let failed = cannot_leave(&call.outcome);
-        if matches!(call.outcome, CallOutcome::Failed(_)) && !failed {
-            // It handed nothing over, and will be called again.
-            continue;
-        }
         for message in messages.iter().filter(|m| m.taken || failed) {
             for dns in message.dns.iter().filter(|m| !m.response) {
                 // A socket that was connected before the trace began is known by who answers on it.
                 let answered = || answering(evidence, sockets, association?, id, dns.id);
-                let Some(resolver) = message
-                    .peer
-                    .or(peer)
-                    .or_else(answered)
-                    .filter(|to| evidence.is_dns_port(to.port))
-                else {
+                let to = message.peer.or(peer).or_else(answered);
+                let Some(resolver) = to.filter(|to| evidence.is_dns_port(to.port)) else {
                     continue;
                 };
-                spoken[processes.of(&call.task)] = true;
                 all.push(Sent {
                     call: id,
                     at: event.at,
@@ -119,29 +127,33 @@ pub fn list(evidence: &Evidence, processes: &Processes, sockets: &Sockets) -> Ve
             }
         }
     }
-    for (a, association) in sockets.list.entries() {
-        let (Some(call), Some(resolver)) = (association.connect, association.peer) else {
-            continue;
-        };
-        let outcome = evidence.call(call).map(|c| &c.outcome);
-        let failed = outcome.is_some_and(cannot_leave);
-        // After a connect that succeeded, sends tell more.
-        let stands =
-            failed || !spoken[association.process] && outcome.is_some_and(|o| o.value().is_some());
-        if evidence.is_dns_port(resolver.port) && association.style != SocketType::Stream && stands
-        {
-            all.push(Sent {
-                call,
-                at: association.opened,
-                association: Some(a),
-                process: association.process,
-                resolver,
-                transport: Transport::Udp,
-                message: None,
-                failed,
-            });
-        }
-    }
-    all.sort_by_key(|s| (s.at, s.call));
     all
+}
+
+/// The query that the connect of a socket stands for:
+///
+/// 1. it is no stream socket's, and goes to a resolver,
+/// 2. and it failed because nothing can leave this host; or it succeeded, in a process that has not `spoken`: no
+///    payload of it is visible. (After a connect that succeeded, sends show more.)
+fn connect_alone(
+    evidence: &Evidence,
+    a: AssociationId,
+    socket: &Association,
+    spoken: bool,
+) -> Option<Sent> {
+    let (call, resolver) = (socket.connect?, socket.peer?);
+    let outcome = evidence.call(call).map(|c| &c.outcome);
+    let failed = outcome.is_some_and(cannot_leave);
+    let stands = failed || !spoken && outcome.is_some_and(|o| o.value().is_some());
+    let asks = evidence.is_dns_port(resolver.port) && socket.style != SocketType::Stream;
+    (asks && stands).then_some(Sent {
+        call,
+        at: socket.opened,
+        association: Some(a),
+        process: socket.process,
+        resolver,
+        transport: Transport::Udp,
+        message: None,
+        failed,
+    })
 }
