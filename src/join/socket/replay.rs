@@ -11,6 +11,16 @@ use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// A call that is being followed: which one, when, and whose.
+#[derive(Clone, Copy)]
+struct FollowedCall<'c> {
+    id: EventId,
+    at: Timestamp,
+    process: ProcessId,
+    call: &'c Call,
+}
+
+/// The file tables and sockets as they are after the calls so far.
 pub struct Replay<'a> {
     processes: &'a Processes,
     /// The association behind each descriptor that is open now.
@@ -40,89 +50,107 @@ impl<'a> Replay<'a> {
 
     /// Follows one call.
     pub fn call(&mut self, id: EventId, event: &Event, call: &Call) {
-        let process = self.processes.of(&call.task);
+        let followed = FollowedCall {
+            id,
+            at: event.at,
+            process: self.processes.of(&call.task),
+            call,
+        };
         match &call.op {
-            Op::Socket { kind, fd } => {
-                if fd.number >= 0 {
-                    self.close(process, fd.number, event.at);
-                    let association = self.open(process, &call.task, fd, event.at);
-                    self.list[association].family = Some(kind.family);
-                    self.list[association].style = kind.style;
-                    self.mark(id, association);
-                }
-            }
+            Op::Socket { kind, fd } => self.socket(followed, *kind, fd),
             Op::Accept { new, .. } => {
                 if new.number >= 0 {
-                    self.close(process, new.number, event.at);
+                    self.close(followed.process, new.number, followed.at);
                 }
             }
             Op::Close { fd } => {
-                if let Some(association) = self.find(process, fd) {
+                if let Some(association) = self.find(followed.process, fd) {
                     self.learn(association, fd, &call.op);
                     self.mark(id, association);
                 }
-                self.close(process, fd.number, event.at);
+                self.close(followed.process, fd.number, followed.at);
             }
-            Op::Duplicate { fd, new } => {
-                if let Some(association) = self.find(process, fd)
-                    && *new >= 0
-                {
-                    if *new != fd.number {
-                        self.close(process, *new, event.at);
-                    }
-                    self.table.insert((process, *new), association);
-                    self.references[association] += 1;
-                }
-            }
-            Op::Wait { fds, .. } => {
-                for fd in fds {
-                    let Some(association) = self.find(process, fd) else {
-                        continue;
-                    };
-                    if fd.note.is_some() {
-                        self.learn(association, fd, &call.op);
-                    }
-                    // A wait for a connection is that connection's, and one for a single socket is that socket's.
-                    let this = &self.list[association];
-                    let alone = fds.len() == 1;
-                    if (alone || this.style == SocketType::Stream && this.connect.is_some())
-                        && this.family != Some(SocketFamily::Unix)
-                    {
-                        self.mark(id, association);
-                    } else if alone {
-                        self.unix_waits.insert(id, association);
-                    }
-                }
-            }
+            Op::Duplicate { fd, new } => self.duplicate(followed, fd, *new),
+            Op::Wait { fds, .. } => self.wait(followed, fds),
             Op::Connect { fd, to } => {
-                let to = &readable(to);
-                let association = self.connect(process, call, id, event.at, fd, to);
+                let association = self.connect(followed, fd, &readable(to));
                 self.mark(id, association);
             }
             op => {
-                let Some(fd) = op.fd() else { return };
-                if fd.note.as_ref().is_some_and(|n| n.not_a_socket) {
-                    return;
+                if let Some(fd) = op.fd() {
+                    self.used(followed, fd);
                 }
-                let known = self.find(process, fd);
-                let association = match (known, op) {
-                    (Some(association), _) => association,
-                    // A send on a descriptor that nobody saw open still shows a socket.
-                    (
-                        None,
-                        Op::Send { .. }
-                        | Op::Receive { .. }
-                        | Op::Bind { .. }
-                        | Op::LocalName { .. }
-                        | Op::PeerName { .. },
-                    ) => self.open(process, &call.task, fd, event.at),
-                    _ => return,
-                };
-                self.learn(association, fd, op);
-                self.fast_open(association, id, event.at, op);
-                self.mark(id, association);
             }
         }
+    }
+
+    /// A socket that was made. A call that failed made none.
+    fn socket(&mut self, followed: FollowedCall, kind: SocketKind, fd: &Fd) {
+        if fd.number < 0 {
+            return;
+        }
+        self.close(followed.process, fd.number, followed.at);
+        let association = self.open(followed, fd);
+        self.list[association].family = Some(kind.family);
+        self.list[association].style = kind.style;
+        self.mark(followed.id, association);
+    }
+
+    /// Another descriptor for the same socket.
+    fn duplicate(&mut self, followed: FollowedCall, fd: &Fd, new: i32) {
+        if let Some(association) = self.find(followed.process, fd)
+            && new >= 0
+        {
+            if new != fd.number {
+                self.close(followed.process, new, followed.at);
+            }
+            self.table.insert((followed.process, new), association);
+            self.references[association] += 1;
+        }
+    }
+
+    /// A wait for a connection is that connection's, and one for a single socket is that socket's.
+    fn wait(&mut self, followed: FollowedCall, fds: &[Fd]) {
+        for fd in fds {
+            let Some(association) = self.find(followed.process, fd) else {
+                continue;
+            };
+            if fd.note.is_some() {
+                self.learn(association, fd, &followed.call.op);
+            }
+            let this = &self.list[association];
+            let alone = fds.len() == 1;
+            let connects = this.style == SocketType::Stream && this.connect.is_some();
+            if (alone || connects) && this.family != Some(SocketFamily::Unix) {
+                self.mark(followed.id, association);
+            } else if alone {
+                self.unix_waits.insert(followed.id, association);
+            }
+        }
+    }
+
+    /// Any other call on a descriptor: it shows more of its socket.
+    fn used(&mut self, followed: FollowedCall, fd: &Fd) {
+        if fd.note.as_ref().is_some_and(|n| n.not_a_socket) {
+            return;
+        }
+        let op = &followed.call.op;
+        let association = match (self.find(followed.process, fd), op) {
+            (Some(association), _) => association,
+            // A send on a descriptor that nobody saw open still shows a socket.
+            (
+                None,
+                Op::Send { .. }
+                | Op::Receive { .. }
+                | Op::Bind { .. }
+                | Op::LocalName { .. }
+                | Op::PeerName { .. },
+            ) => self.open(followed, fd),
+            _ => return,
+        };
+        self.learn(association, fd, op);
+        self.fast_open(association, followed);
+        self.mark(followed.id, association);
     }
 
     fn mark(&mut self, event: EventId, association: AssociationId) {
@@ -153,17 +181,17 @@ impl<'a> Replay<'a> {
         None
     }
 
-    fn open(&mut self, process: ProcessId, task: &Task, fd: &Fd, at: Timestamp) -> AssociationId {
+    fn open(&mut self, followed: FollowedCall, fd: &Fd) -> AssociationId {
         let note = fd.note.as_deref();
         let kind = note.and_then(|n| n.socket);
         let association = self.list.push(Association {
-            process,
-            task: task.clone(),
+            process: followed.process,
+            task: followed.call.task.clone(),
             fd: fd.number,
             family: kind.map(|k: SocketKind| k.family),
             style: kind.map_or(SocketType::Unknown, |k| k.style),
             identity: note.and_then(|n| n.identity),
-            opened: at,
+            opened: followed.at,
             closed: None,
             peer: note.and_then(|n| n.peer),
             path: None,
@@ -173,32 +201,29 @@ impl<'a> Replay<'a> {
             reconnected: false,
         });
         self.references.push(1);
-        if let Some(before) = self.table.insert((process, fd.number), association) {
+        let key = (followed.process, fd.number);
+        if let Some(before) = self.table.insert(key, association) {
             self.references[before] = self.references[before].saturating_sub(1);
         }
         association
     }
 
-    fn connect(
-        &mut self,
-        process: ProcessId,
-        call: &Call,
-        id: EventId,
-        at: Timestamp,
-        fd: &Fd,
-        to: &Address,
-    ) -> AssociationId {
-        let found = self.find(process, fd);
-        // A descriptor that led to a unix socket and now to the network is another socket: its opening was not traced.
-        let before = found.filter(|a| {
+    /// A connect ties a socket to a remote end. The association is
+    ///
+    /// 1. that of the descriptor, when it is a fresh or merely bound socket;
+    /// 2. that of the descriptor, when it is a stream socket connecting to this very address: a second connect asks
+    ///    for the result of the first (connect(2));
+    /// 3. a new one of the same socket, when it was tied to another end: the old one ends here;
+    /// 4. a new one, when the descriptor is not known, or was a unix socket and now leads to the network (or the
+    ///    other way round): another socket has the number, and its opening was not traced.
+    fn connect(&mut self, followed: FollowedCall, fd: &Fd, to: &Address) -> AssociationId {
+        let before = self.find(followed.process, fd).filter(|a| {
             let unix = self.list[*a].family == Some(SocketFamily::Unix);
             let network = self.list[*a].family == Some(SocketFamily::Inet);
             !(unix && inet(to).is_some() || network && matches!(to, Address::Unix(_)))
         });
         let association = match before {
-            // A fresh or merely bound socket: this connect ties it.
             Some(a) if self.list[a].connect.is_none() && self.list[a].peer.is_none() => a,
-            // A second connect on a stream socket asks for the result of the first.
             Some(a)
                 if self.list[a].style == SocketType::Stream
                     && self.list[a].peer == inet(to)
@@ -207,64 +232,43 @@ impl<'a> Replay<'a> {
             {
                 return a;
             }
-            Some(a) => {
-                let old = &mut self.list[a];
-                old.closed = Some(at);
-                old.reconnected = true;
-                let (family, style, identity) = (old.family, old.style, old.identity);
-                let bare = Fd::bare(fd.number);
-                let new = self.open(process, &call.task, &bare, at);
-                let next = &mut self.list[new];
-                next.family = family;
-                next.style = style;
-                next.identity = identity;
-                new
-            }
+            Some(a) => self.reconnect(followed, a, fd.number),
             None => {
+                // Its annotation may name an earlier remote end; the connect names the one that counts.
+                let unconnected = |note: &FdNote| FdNote {
+                    peer: None,
+                    ..note.clone()
+                };
                 let bare = Fd {
                     number: fd.number,
-                    note: fd.note.clone().map(|n| {
-                        Arc::new(FdNote {
-                            peer: None,
-                            ..(*n).clone()
-                        })
-                    }),
+                    note: fd.note.as_deref().map(unconnected).map(Arc::new),
                 };
-                self.open(process, &call.task, &bare, at)
+                self.open(followed, &bare)
             }
         };
         let this = &mut self.list[association];
-        this.connect = Some(id);
-        this.opened = at;
-        this.task = call.task.clone();
-        match to {
-            Address::Inet(to) => {
-                this.peer = Some(*to);
-                this.family = Some(SocketFamily::Inet);
-            }
-            Address::Unix(path) => {
-                this.path = Some(path.clone());
-                this.family = Some(SocketFamily::Unix);
-            }
-            Address::Unspecified | Address::Other(_) | Address::Unreadable { .. } => {
-                this.connect = None;
-            }
-        }
+        this.connect = Some(followed.id);
+        this.opened = followed.at;
+        this.task = followed.call.task.clone();
+        this.tie(to);
         if let Some(note) = &fd.note {
-            if let Some(kind) = note.socket
-                && this.style == SocketType::Unknown
-            {
-                this.style = kind.style;
-            }
-            // An annotation that names this very peer is no older than this call.
-            let current = note.exact || note.peer.is_some() && note.peer == inet(to);
-            if current && note.local.is_some_and(|l| l.port != 0) {
-                this.local = note.local;
-                this.exact = true;
-            }
-            this.identity = this.identity.or(note.identity);
+            this.annotated_at_connect(note, inet(to));
         }
         association
+    }
+
+    /// Ends an association whose socket is connected elsewhere, and begins the next of that socket.
+    fn reconnect(&mut self, followed: FollowedCall, a: AssociationId, fd: i32) -> AssociationId {
+        let old = &mut self.list[a];
+        old.closed = Some(followed.at);
+        old.reconnected = true;
+        let (family, style, identity) = (old.family, old.style, old.identity);
+        let new = self.open(followed, &Fd::bare(fd));
+        let next = &mut self.list[new];
+        next.family = family;
+        next.style = style;
+        next.identity = identity;
+        new
     }
 
     /// Takes what a later call says about its socket, unless it is a stale annotation.
@@ -309,17 +313,17 @@ impl<'a> Replay<'a> {
     }
 
     /// TCP Fast Open connects with `sendto(…, MSG_FASTOPEN, address)`: no `connect` call is made.
-    fn fast_open(&mut self, association: AssociationId, id: EventId, at: Timestamp, op: &Op) {
+    fn fast_open(&mut self, association: AssociationId, followed: FollowedCall) {
         let this = &mut self.list[association];
-        if let Op::Send { messages, .. } = op
+        if let Op::Send { messages, .. } = &followed.call.op
             && this.style == SocketType::Stream
             && this.peer.is_none()
             && this.connect.is_none()
             && let Some(to) = messages.iter().find_map(|m| m.peer)
         {
             this.peer = Some(to);
-            this.connect = Some(id);
-            this.opened = at;
+            this.connect = Some(followed.id);
+            this.opened = followed.at;
         }
     }
 
@@ -353,6 +357,41 @@ impl<'a> Replay<'a> {
         for fd in gone {
             self.close(id, fd, at);
         }
+    }
+}
+
+impl Association {
+    /// Takes the remote end that a connect names; no end (`AF_UNSPEC`) dissolves the tie.
+    fn tie(&mut self, to: &Address) {
+        match to {
+            Address::Inet(to) => {
+                self.peer = Some(*to);
+                self.family = Some(SocketFamily::Inet);
+            }
+            Address::Unix(path) => {
+                self.path = Some(path.clone());
+                self.family = Some(SocketFamily::Unix);
+            }
+            Address::Unspecified | Address::Other(_) | Address::Unreadable { .. } => {
+                self.connect = None;
+            }
+        }
+    }
+
+    /// Takes what a connect's annotation says about its socket. The local end in it is that of this connect when the
+    /// tracer looked for itself, or when the annotation names this very peer: then it is no older than the call.
+    fn annotated_at_connect(&mut self, note: &FdNote, to: Option<Endpoint>) {
+        if let Some(kind) = note.socket
+            && self.style == SocketType::Unknown
+        {
+            self.style = kind.style;
+        }
+        let current = note.exact || note.peer.is_some() && note.peer == to;
+        if current && note.local.is_some_and(|l| l.port != 0) {
+            self.local = note.local;
+            self.exact = true;
+        }
+        self.identity = self.identity.or(note.identity);
     }
 }
 
