@@ -69,6 +69,19 @@ pub struct Draft {
     pub evidence: Vec<EventId>,
 }
 
+/// The words of a conclusion, and what shows it.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// One line.
+    pub title: String,
+    /// Some lines.
+    pub detail: String,
+    /// What to do.
+    pub remedy: String,
+    /// Calls and packets.
+    pub evidence: Vec<EventId>,
+}
+
 /// A conclusion as the report has it.
 #[derive(Clone, Debug)]
 pub struct Finding {

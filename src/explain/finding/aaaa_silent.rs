@@ -1,6 +1,6 @@
 //! A resolver that answers one address type and never the other.
 
-use super::{Context, Draft, FindingId, Page, cost, parties, tally};
+use super::{Context, Draft, FindingId, Page, Statement, cost, tally};
 use crate::event::dns::RecordType;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
@@ -31,73 +31,63 @@ only), curl -4, for Java -Djava.net.preferIPv4Stack=true.",
 
 /// Finds resolvers that leave one type out.
 pub fn find(context: &Context) -> Vec<Draft> {
-    let case = context.case;
     let mut list = Vec::new();
-    for t in &tally::resolvers(case) {
-        for (kind, left) in t.one_type_silent() {
-            let found = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
-            let other = if kind == RecordType::AAAA {
-                RecordType::A
-            } else {
-                RecordType::AAAA
-            };
-            let spoken: Vec<&Query> = t
-                .answered()
-                .retained
-                .into_iter()
-                .filter(|q| q.question.kind == Some(other))
-                .collect();
-            let name = words::resolver(t.resolver);
-            let remedy = if kind == RecordType::AAAA {
-                format!(
-                    "Fix {} or the firewall in front of it: AAAA needs an answer, an empty one where there is no \
-                     IPv6. Until then use 'options single-request-reopen' or 'options no-aaaa' (glibc 2.36 and \
-                     later) in resolv.conf, curl -4, or -Djava.net.preferIPv4Stack=true for Java.",
-                    words::placed(case, t.resolver.ip)
-                )
-            } else {
-                format!(
-                    "Fix {} or the firewall in front of it: AAAA queries pass and A queries are dropped. Until then \
-                     put another resolver first in resolv.conf.",
-                    words::placed(case, t.resolver.ip)
-                )
-            };
-            let draft = Draft {
-                id: PAGE.id,
-                severity: cost::severity(found.span, t.lookup_failed()),
-                subject: found.subject,
-                parties: parties::resolvers([t.resolver]),
-                title: if left.len() == 1 {
-                    format!("{name} answers {other} but did not answer {kind}")
-                } else {
-                    format!(
-                        "{name} answers {other} but none of {} {kind} queries",
-                        left.len()
-                    )
-                },
-                detail: format!(
-                    "For {} it answered {} and left {} {}; clients wait for both.{}",
-                    tally::names(&left),
-                    words::counted(
-                        spoken.len(),
-                        &format!("{other} query"),
-                        &format!("{other} queries")
-                    ),
-                    words::counted(
-                        left.len(),
-                        &format!("{kind} query"),
-                        &format!("{kind} queries")
-                    ),
-                    tally::how_left(case, &left),
-                    words::waited(found.span)
-                ),
-                cost: found.span,
-                total: found.total,
-                remedy: Some(remedy),
-                evidence: tally::evidence(left.into_iter().chain(spoken)),
-            };
-            list.push(draft);
-        }
+    for t in &tally::resolvers(context.case) {
+        let left_out = t.one_type_silent().into_iter();
+        list.extend(left_out.map(|(kind, left)| draft(context, t, kind, left)));
     }
     list
+}
+
+fn draft(context: &Context, t: &tally::Tally, kind: RecordType, left: Vec<&Query>) -> Draft {
+    let case = context.case;
+    let found = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
+    let other = if kind == RecordType::AAAA {
+        RecordType::A
+    } else {
+        RecordType::AAAA
+    };
+    let answered = t.answered().retained.into_iter();
+    let spoken: Vec<&Query> = answered
+        .filter(|q| q.question.kind == Some(other))
+        .collect();
+    let name = words::resolver(t.resolver);
+    let of_type =
+        |n: usize, kind| words::counted(n, &format!("{kind} query"), &format!("{kind} queries"));
+    let said = Statement {
+        title: if left.len() == 1 {
+            format!("{name} answers {other} but did not answer {kind}")
+        } else {
+            format!(
+                "{name} answers {other} but none of {} {kind} queries",
+                left.len()
+            )
+        },
+        detail: format!(
+            "For {} it answered {} and left {} {}; clients wait for both.{}",
+            tally::names(&left),
+            of_type(spoken.len(), other),
+            of_type(left.len(), kind),
+            tally::how_left(case, &left),
+            words::waited(found.span)
+        ),
+        remedy: remedy(&words::placed(case, t.resolver.ip), kind),
+        evidence: tally::evidence(left.into_iter().chain(spoken)),
+    };
+    t.conclude(PAGE.id, found, said)
+}
+
+fn remedy(place: &str, left_out: RecordType) -> String {
+    if left_out == RecordType::AAAA {
+        format!(
+            "Fix {place} or the firewall in front of it: AAAA needs an answer, an empty one where there is no IPv6. \
+             Until then use 'options single-request-reopen' or 'options no-aaaa' (glibc 2.36 and later) in \
+             resolv.conf, curl -4, or -Djava.net.preferIPv4Stack=true for Java."
+        )
+    } else {
+        format!(
+            "Fix {place} or the firewall in front of it: AAAA queries pass and A queries are dropped. Until then put \
+             another resolver first in resolv.conf."
+        )
+    }
 }

@@ -103,67 +103,39 @@ fn draft(
     to: Endpoint,
     list: &[FailedBefore],
 ) -> Option<Draft> {
-    let joined = context.case.joined;
+    let case = context.case;
+    let joined = case.joined;
     let (c, failed) = list.first()?;
     let x = &joined.connections[*c];
-    let account = context
-        .accounts
-        .iter()
-        .find(|a| a.subject == Subject::Connection(*c));
-    let span: Option<Span> = account.map(|a| {
-        a.lines
-            .iter()
-            .filter(|l| {
-                l.kind == Kind::AttemptFailed
-                    && matches!(l.party, Some(ChargedParty::Endpoint(e)) if ends.contains(&e))
-            })
-            .map(|l| l.span)
-            .sum()
-    });
-    // An account that has none of it does not say what it cost.
-    let span = span.filter(|s| *s > Span::ZERO);
-    let connected = x.outcome == Ending::Connected;
+    let in_order = || failed.iter().rev().map(|o| &joined.connections[*o]);
+    let span = cost_of(context, *c, ends);
     let names: Vec<String> = ends.iter().map(ToString::to_string).collect();
-    let how: Vec<String> = failed
-        .iter()
-        .rev()
-        .map(|o| {
-            let o = &joined.connections[*o];
-            format!("{} {}", o.to, outcome(context.case, o))
-        })
+    let how: Vec<String> = in_order()
+        .map(|o| format!("{} {}", o.to, outcome(case, o)))
         .collect();
     let harmless = !attempt::failed(x) && span.is_none_or(|s| s < Span::millis(50));
-    let severity = if harmless {
-        Severity::Info
-    } else {
-        cost::severity(span, attempt::failed(x))
-    };
+    let worth_saying = span.filter(|s| *s >= Span::millis(1));
     Some(Draft {
         id: PAGE.id,
-        severity,
+        severity: if harmless {
+            Severity::Info
+        } else {
+            cost::severity(span, attempt::failed(x))
+        },
         subject: Some(Subject::Connection(*c)),
         parties: parties::servers(ends.iter().copied().chain([to])),
         title: format!(
             "{} failed first{}; then the client {} {to}",
             words::list(&names),
-            span.filter(|s| *s >= Span::millis(1))
-                .map_or_else(String::new, |s| format!(
-                    " and cost {}",
-                    context.case.took(s)
-                )),
-            match (connected, attempt::failed(x)) {
-                (true, _) => "connected to",
-                (_, true) => "failed to connect to",
-                _ => "went on to",
-            }
+            worth_saying.map_or_else(String::new, |s| format!(" and cost {}", case.took(s))),
+            how_it_went_on(x)
         ),
         detail: format!(
             "{}.{}",
             words::list(&how),
-            if list.len() > 1 {
-                format!(" That happened {}.", words::times(list.len()))
-            } else {
-                String::new()
+            match list.len() {
+                1 => String::new(),
+                n => format!(" That happened {}.", words::times(n)),
             }
         ),
         cost: span,
@@ -173,14 +145,27 @@ fn draft(
              shorten the program's connect timeout.",
             words::list(&names)
         )),
-        evidence: attempt::evidence(
-            failed
-                .iter()
-                .rev()
-                .chain([c])
-                .map(|c| &joined.connections[*c]),
-        ),
+        evidence: attempt::evidence(in_order().chain([x])),
     })
+}
+
+/// What the failed attempts cost the connection after them. An account that has none of it does not say.
+fn cost_of(context: &Context, c: ConnectionId, ends: &[Endpoint]) -> Option<Span> {
+    let mut accounts = context.accounts.iter();
+    let account = accounts.find(|a| a.subject == Subject::Connection(c))?;
+    let to_them = account.lines.iter().filter(|l| {
+        l.kind == Kind::AttemptFailed
+            && matches!(l.party, Some(ChargedParty::Endpoint(e)) if ends.contains(&e))
+    });
+    Some(to_them.map(|l| l.span).sum()).filter(|s| *s > Span::ZERO)
+}
+
+fn how_it_went_on(x: &Connection) -> &'static str {
+    match x.outcome {
+        Ending::Connected => "connected to",
+        _ if attempt::failed(x) => "failed to connect to",
+        _ => "went on to",
+    }
 }
 
 fn outcome(case: &Case, x: &Connection) -> String {

@@ -1,7 +1,8 @@
 //! A resolver whose answers come when the client has given up.
 
-use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
-use crate::explain::ledger::{ChargedParty, Kind};
+use super::stub_upstream_silent::{explained, is_explained};
+use super::{Context, Draft, FindingId, Page, Statement, cost, tally};
+use crate::explain::ledger::Kind;
 use crate::explain::words;
 use crate::time::Span;
 
@@ -29,16 +30,14 @@ where there is no other resolver to turn to.",
 /// Finds late resolvers, one finding each.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let stubs = stub_upstream_silent::explained(case);
+    let stubs = explained(case);
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
         let tally::SomeQueries {
             retained: late,
             count,
         } = t.late();
-        let stub = stubs
-            .iter()
-            .any(|s| s.party == ChargedParty::Endpoint(t.resolver));
+        let stub = is_explained(&stubs, t.resolver);
         let longest: Option<(Span, Span)> = late
             .iter()
             .filter_map(|q| q.answer().map(|a| (a.at - q.sent, q.waited())))
@@ -48,11 +47,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         };
         let found = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
         let name = words::resolver(t.resolver);
-        list.push(Draft {
-            id: PAGE.id,
-            severity: cost::severity(found.span, t.lookup_failed()),
-            subject: found.subject,
-            parties: parties::resolvers([t.resolver]),
+        let said = Statement {
             title: format!(
                 "{name} answered after {}, when the client had {} after {}",
                 context.case.took(took),
@@ -70,15 +65,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 tally::names(&late),
                 words::waited(found.span)
             ),
-            cost: found.span,
-            total: found.total,
-            remedy: Some(format!(
+            remedy: format!(
                 "Find out what {} waits for (its forwarders, the domain's authoritative servers: dig +trace), or put \
                  a faster resolver first in resolv.conf.",
                 words::placed(case, t.resolver.ip)
-            )),
+            ),
             evidence: tally::evidence(late),
-        });
+        };
+        list.push(t.conclude(PAGE.id, found, said));
     }
     list
 }

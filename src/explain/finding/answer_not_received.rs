@@ -1,6 +1,6 @@
 //! Answers that a capture holds and that the client did not get.
 
-use super::{Context, Draft, FindingId, Page, cost, parties, tally};
+use super::{Context, Draft, FindingId, Page, Statement, cost, tally};
 use crate::explain::ledger::Kind;
 use crate::explain::words;
 use crate::join::Query;
@@ -53,11 +53,7 @@ fn draft(context: &Context, t: &tally::Tally) -> Option<Draft> {
     let answers = words::counted(count, "answer", "answers");
     let client = lost.iter().find_map(|q| q.client);
     let client = client.map_or_else(|| "the client".into(), |c| crate::flow::host(c.ip));
-    Some(Draft {
-        id: PAGE.id,
-        severity: cost::severity(found.span, t.lookup_failed()),
-        subject: found.subject,
-        parties: parties::resolvers([t.resolver]),
+    let said = Statement {
         title: format!("{answers} of {name} did not reach the client"),
         detail: format!(
             "The capture holds {} about {}, at most {} after the query, but {}: {name} is not to blame.{}",
@@ -71,16 +67,15 @@ fn draft(context: &Context, t: &tally::Tally) -> Option<Draft> {
             shown_by(&lost),
             words::waited(found.span)
         ),
-        cost: found.span,
-        total: found.total,
-        remedy: Some(format!(
+        remedy: format!(
             "On {client}, find what drops them: rules for incoming packets (nft list ruleset; iptables -vnL INPUT), \
              sysctl net.ipv4.conf.all.rp_filter, and the counters of nstat -az UdpInCsumErrors UdpRcvbufErrors \
              TcpExtIPReversePathFilter. If the capture was taken elsewhere, the way from there to {client} may lose \
              them, too."
-        )),
+        ),
         evidence: tally::evidence(lost),
-    })
+    };
+    Some(t.conclude(PAGE.id, found, said))
 }
 
 /// What shows that the client did not get them.

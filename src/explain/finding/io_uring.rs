@@ -8,8 +8,9 @@ use crate::explain::words;
 use crate::input::DroppedKind;
 use crate::join::EventId;
 use crate::join::Origin;
-use crate::join::connect::Role;
+use crate::join::connect::{Connection, Role};
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 /// What `presyn explain io-uring` shows.
 pub const PAGE: Page = Page {
@@ -33,97 +34,28 @@ forbid it for the test: sysctl kernel.io_uring_disabled=2 (Linux 6.6 and later).
 /// Finds `io_uring`.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let setups: Vec<EventId> = case
-        .evidence
-        .numbered()
+    let setups = case.evidence.numbered();
+    let setups = setups
         .filter(|(_, e)| matches!(&e.what, EventKind::Call(c) if c.op == Op::IoUring))
-        .map(|(id, _)| id)
-        .take(10)
-        .collect();
-    if setups.is_empty() {
+        .map(|(id, _)| id);
+    let mut evidence: Vec<EventId> = setups.take(10).collect();
+    if evidence.is_empty() {
         return Vec::new();
     }
-    // The host's own addresses, as far as its traced sockets show them.
-    let own: HashSet<_> = case
-        .joined
-        .connections
-        .iter()
-        .filter(|x| x.origin == Origin::Traced)
-        .filter_map(|x| x.from.map(|f| f.ip))
-        .chain(
-            case.joined
-                .queries
-                .iter()
-                .filter(|q| q.origin == Origin::Traced)
-                .filter_map(|q| q.client.map(|c| c.ip)),
-        )
-        .collect();
-    let uncaused = case.joined.connections.iter();
-    let uncaused = uncaused.filter(|x| x.role == Role::Other);
-    let (mut loose, elsewhere): (Vec<_>, Vec<_>) = uncaused.partition(|x| {
-        x.from
-            .is_some_and(|f| own.is_empty() || own.contains(&f.ip))
-    });
-    // A host has several addresses, and the trace may show one of them only.
-    let certain = !loose.is_empty();
-    if !certain {
-        loose = elsewhere;
-    }
-    let captures = case.evidence.captures.iter();
-    let dropped: u64 = captures
-        .filter_map(|c| c.omitted.beyond.0.get(&DroppedKind::Syn))
-        .map(|c| c.packets)
-        .sum();
-    let mut seen = HashSet::new();
-    let to: Vec<String> = loose
-        .iter()
-        .filter(|x| seen.insert(x.to))
-        .map(|x| x.to.to_string())
-        .collect();
-    let mut evidence = setups;
-    evidence.extend(
-        loose
-            .iter()
-            .filter_map(|x| x.syns.first())
-            .take(tally::MAX_EVIDENCE),
-    );
+    let uncaused = Uncaused::of(case);
+    let first_syns = uncaused.list.iter().filter_map(|x| x.syns.first());
+    evidence.extend(first_syns.take(tally::MAX_EVIDENCE));
     vec![Draft {
         id: PAGE.id,
-        severity: if loose.is_empty() && dropped == 0 {
+        severity: if uncaused.list.is_empty() && uncaused.dropped == 0 {
             Severity::Info
         } else {
             Severity::Low
         },
         subject: None,
-        parties: parties::servers(loose.iter().map(|x| x.to)),
+        parties: parties::servers(uncaused.list.iter().map(|x| x.to)),
         title: "The program uses io_uring: its connects may not show as calls".into(),
-        detail: if dropped > 0 {
-            format!(
-                "For lack of space the capture does not hold {} that no call caused; some may be its own.",
-                words::counted(
-                    usize::try_from(dropped).unwrap_or(usize::MAX),
-                    "SYN",
-                    "SYNs"
-                )
-            )
-        } else if loose.is_empty() {
-            match missing(case) {
-                Ok(_) => "No SYN to a server lacks a call, so nothing seems to be missing.".into(),
-                Err(blind) => format!("Whether SYNs lack a call cannot be seen: {blind}."),
-            }
-        } else {
-            format!(
-                "{} {}, to {}, {} no call; they may be its own.",
-                words::counted(loose.len(), "SYN", "SYNs"),
-                if certain {
-                    "of this host"
-                } else {
-                    "from an address that no traced socket has"
-                },
-                words::list(&to),
-                if loose.len() == 1 { "has" } else { "have" }
-            )
-        },
+        detail: uncaused.in_words(case),
         cost: None,
         total: None,
         remedy: Some(
@@ -132,6 +64,81 @@ pub fn find(context: &Context) -> Vec<Draft> {
         ),
         evidence,
     }]
+}
+
+/// Connections that no call caused.
+struct Uncaused<'a> {
+    list: Vec<&'a Connection>,
+    /// They are from an address that a traced socket has; else a host has several, and the trace may show one only.
+    of_this_host: bool,
+    /// SYNs that the capture does not hold for lack of space.
+    dropped: u64,
+}
+
+impl<'a> Uncaused<'a> {
+    fn of(case: &'a Case<'a>) -> Self {
+        let own = traced_addresses(case);
+        let uncaused = case.joined.connections.iter();
+        let uncaused = uncaused.filter(|x| x.role == Role::Other);
+        let (loose, elsewhere): (Vec<_>, Vec<_>) = uncaused.partition(|x| {
+            x.from
+                .is_some_and(|f| own.is_empty() || own.contains(&f.ip))
+        });
+        let of_this_host = !loose.is_empty();
+        let captures = case.evidence.captures.iter();
+        let dropped = captures.filter_map(|c| c.omitted.beyond.0.get(&DroppedKind::Syn));
+        Self {
+            list: if of_this_host { loose } else { elsewhere },
+            of_this_host,
+            dropped: dropped.map(|c| c.packets).sum(),
+        }
+    }
+
+    fn in_words(&self, case: &Case) -> String {
+        if self.dropped > 0 {
+            let dropped = usize::try_from(self.dropped).unwrap_or(usize::MAX);
+            return format!(
+                "For lack of space the capture does not hold {} that no call caused; some may be its own.",
+                words::counted(dropped, "SYN", "SYNs")
+            );
+        }
+        if self.list.is_empty() {
+            return match missing(case) {
+                Ok(_) => "No SYN to a server lacks a call, so nothing seems to be missing.".into(),
+                Err(blind) => format!("Whether SYNs lack a call cannot be seen: {blind}."),
+            };
+        }
+        let mut seen = HashSet::new();
+        let to = self.list.iter().map(|x| x.to);
+        let to: Vec<String> = to
+            .filter(|to| seen.insert(*to))
+            .map(|to| to.to_string())
+            .collect();
+        format!(
+            "{} {}, to {}, {} no call; they may be its own.",
+            words::counted(self.list.len(), "SYN", "SYNs"),
+            if self.of_this_host {
+                "of this host"
+            } else {
+                "from an address that no traced socket has"
+            },
+            words::list(&to),
+            if self.list.len() == 1 { "has" } else { "have" }
+        )
+    }
+}
+
+/// The host's own addresses, as far as its traced sockets show them.
+fn traced_addresses(case: &Case) -> HashSet<IpAddr> {
+    let connections = case.joined.connections.iter();
+    let connected = connections
+        .filter(|x| x.origin == Origin::Traced)
+        .filter_map(|x| x.from.map(|f| f.ip));
+    let queries = case.joined.queries.iter();
+    let asked = queries
+        .filter(|q| q.origin == Origin::Traced)
+        .filter_map(|q| q.client.map(|c| c.ip));
+    connected.chain(asked).collect()
 }
 
 /// The witness that no SYN is missing in the inputs.

@@ -2,10 +2,11 @@
 
 use super::{Context, Draft, FindingId, Page, Severity, parties, tally};
 use crate::event::dns::{Rcode, RecordType};
+use crate::explain::Case;
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
-use crate::join::lookup::Outcome;
+use crate::join::lookup::{Lookup, Outcome};
 use crate::join::{Answer, LookupId, Query};
 use std::collections::{HashMap, HashSet};
 
@@ -33,95 +34,104 @@ whether the right resolvers are asked at all.",
 pub fn find(context: &Context) -> Vec<Draft> {
     let joined = context.case.joined;
     let used: HashSet<LookupId> = joined.connections.iter().filter_map(|c| c.lookup).collect();
-    let answered: HashSet<_> = joined
-        .lookups
-        .iter()
-        .filter(|l| l.outcome == Outcome::Answered)
-        .map(|l| (l.asker(), l.name.folded()))
+    let answered = || {
+        let lookups = joined.lookups.entries();
+        lookups.filter(|(_, l)| l.outcome == Outcome::Answered)
+    };
+    let known: HashSet<_> = answered()
+        .map(|(_, l)| (l.asker(), l.name.folded()))
         .collect();
-    let last_answered: HashMap<_, LookupId> = joined
-        .lookups
-        .entries()
-        .filter(|(_, l)| l.outcome == Outcome::Answered)
-        .map(|(n, l)| (l.asker(), n))
-        .collect();
+    let last_answered: HashMap<_, LookupId> = answered().map(|(n, l)| (l.asker(), n)).collect();
     let mut seen = HashSet::new();
     let mut list = Vec::new();
     for (l, lookup) in joined.lookups.entries() {
         let queries: Vec<&Query> = lookup.queries(joined).collect();
-        let own = lookup.is_clients(joined);
         let key = (lookup.asker(), lookup.name.folded());
-        if !own
+        if !lookup.is_clients(joined)
             || lookup.outcome != Outcome::Negative
             || used.contains(&l)
-            || answered.contains(&key)
+            || known.contains(&key)
             || is_optional(&queries)
             || !seen.insert(key)
         {
             continue;
         }
-        let followed = !context
-            .accounts
-            .iter()
-            .any(|a| a.subject == Subject::Lookup(l));
-        let denied = queries
-            .iter()
-            .filter_map(|q| q.answer())
-            .any(|a| a.rcode == Rcode::NXDOMAIN);
-        let servers = who(&queries, |answer| answer.negative() && !answer.late);
-        let knows = |answer: &Answer| answer.rcode == Rcode::NOERROR && answer.records > 0;
-        let knowing = who(&queries, knows);
-        let knowing_query = queries.iter().find(|q| q.answer().is_some_and(knows));
-        // A missing PTR record is common and harmless, and so is a name without which the client got on.
-        let got_on = last_answered
-            .get(&lookup.asker())
-            .is_some_and(|last| *last > l);
-        let listed = context.case.in_hosts(lookup);
-        let severity = if followed || got_on || listed || lookup.reverse.is_some() {
-            Severity::Info
-        } else if context.case.evidence.has_trace() {
-            Severity::Medium
-        } else {
-            // Browsers and scanners ask for names that do not exist all day.
-            Severity::Low
-        };
+        // A name without which the client got on.
+        let last = last_answered.get(&lookup.asker());
+        let got_on = last.is_some_and(|last| *last > l);
         list.push(Draft {
-            id: PAGE.id,
-            severity,
-            subject: Some(Subject::Lookup(l)),
-            parties: parties::names([lookup]),
-            title: if denied {
-                format!("There is no such name: {} (answer of {})", spoken_name(lookup), words::list(&servers))
-            } else {
-                format!("{} has no record of the type asked for (answer of {})", spoken_name(lookup), words::list(&servers))
-            },
-            detail: format!(
-                "{} about it; the negative response came after {}.{}",
-                words::queries(queries.len()),
-                context.case.took(lookup.ended - lookup.began),
-                if listed {
-                    " The client's hosts file has the name."
-                } else {
-                    ""
-                }
-            ),
-            cost: None,
-            total: None,
-            remedy: Some(match knowing_query {
-                None if denied => "Check the spelling and the search list, and that these resolvers serve the domain."
-                    .into(),
-                None => "The name exists: ask the administrator of its domain to add the record.".into(),
-                Some(knows) => format!(
-                    "{} has the name, but its answer came too late: resolvers of one resolv.conf must agree (split \
-                     DNS?). Compare the answers of both:\n{}",
-                    words::list(&knowing),
-                    words::dig(knows.resolver, lookup)
-                ),
-            }),
-            evidence: tally::evidence(queries),
+            severity: severity(context, l, got_on),
+            ..draft(context.case, l, &queries)
         });
     }
     list
+}
+
+/// A missing PTR record is common and harmless, and so is a name without which the client got on, or that its hosts file
+/// has.
+fn severity(context: &Context, l: LookupId, got_on: bool) -> Severity {
+    let lookup = &context.case.joined.lookups[l];
+    let mut accounts = context.accounts.iter();
+    let followed = !accounts.any(|a| a.subject == Subject::Lookup(l));
+    let listed = context.case.in_hosts(lookup);
+    if followed || got_on || listed || lookup.reverse.is_some() {
+        Severity::Info
+    } else if context.case.evidence.has_trace() {
+        Severity::Medium
+    } else {
+        // Browsers and scanners ask for names that do not exist all day.
+        Severity::Low
+    }
+}
+
+fn draft(case: &Case, l: LookupId, queries: &[&Query]) -> Draft {
+    let lookup = &case.joined.lookups[l];
+    let mut answers = queries.iter().filter_map(|q| q.answer());
+    let denied = answers.any(|a| a.rcode == Rcode::NXDOMAIN);
+    let name = spoken_name(lookup);
+    let servers = words::list(&who(queries, |answer| answer.negative() && !answer.late));
+    Draft {
+        id: PAGE.id,
+        severity: Severity::Info,
+        subject: Some(Subject::Lookup(l)),
+        parties: parties::names([lookup]),
+        title: if denied {
+            format!("There is no such name: {name} (answer of {servers})")
+        } else {
+            format!("{name} has no record of the type asked for (answer of {servers})")
+        },
+        detail: format!(
+            "{} about it; the negative response came after {}.{}",
+            words::queries(queries.len()),
+            case.took(lookup.ended - lookup.began),
+            if case.in_hosts(lookup) {
+                " The client's hosts file has the name."
+            } else {
+                ""
+            }
+        ),
+        cost: None,
+        total: None,
+        remedy: Some(remedy(lookup, queries, denied)),
+        evidence: tally::evidence(queries.iter().copied()),
+    }
+}
+
+fn remedy(lookup: &Lookup, queries: &[&Query], denied: bool) -> String {
+    let knows = |answer: &Answer| answer.rcode == Rcode::NOERROR && answer.records > 0;
+    match queries.iter().find(|q| q.answer().is_some_and(knows)) {
+        None if denied => {
+            "Check the spelling and the search list, and that these resolvers serve the domain."
+                .into()
+        }
+        None => "The name exists: ask the administrator of its domain to add the record.".into(),
+        Some(query) => format!(
+            "{} has the name, but its answer came too late: resolvers of one resolv.conf must agree (split DNS?). \
+             Compare the answers of both:\n{}",
+            words::list(&who(queries, knows)),
+            words::dig(query.resolver, lookup)
+        ),
+    }
 }
 
 /// Whether a client asks so in passing and gets on without an answer: for service records (`_http._tcp…`, RFC 2782), or for

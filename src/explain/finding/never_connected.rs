@@ -4,6 +4,7 @@ use super::{
     Context, Draft, FindingId, Page, Severity, attempt, cost, parties, server_reverse_lookup,
     syn_unanswered, tally,
 };
+use crate::explain::Case;
 use crate::explain::ledger::Subject;
 use crate::explain::words;
 use crate::explain::words::spoken_name;
@@ -54,68 +55,78 @@ fn lookups(context: &Context) -> Vec<Draft> {
             continue;
         };
         let lookup = &case.joined.lookups[l];
-        if of_servers.contains(&l) {
-            continue;
-        }
-        let own = lookup.is_clients(case.joined);
         // What the client did next is not in the trace.
-        if !case.goes_on_after(lookup) {
+        if of_servers.contains(&l) || !case.goes_on_after(lookup) {
             continue;
         }
-        let (said, severity) = match lookup.outcome {
-            Outcome::Failed => ("failed", Severity::High),
-            Outcome::Negative => ("found nothing", Severity::Medium),
-            // A signal, or the end of the trace, ended it: nobody can say how it would have gone on.
-            Outcome::Open if lookup.stop != Stop::Client => continue,
-            Outcome::Open if case.evidence.has_trace() => ("did not end", Severity::Low),
-            Outcome::Open | Outcome::Answered | Outcome::Referred => continue,
+        let Some(end) = end(case, lookup) else {
+            continue;
         };
         // The hosts file may have given what DNS did not.
         let helped = answered_later(context, lookup) || case.in_hosts(lookup);
-        if !own || helped || !seen.insert(lookup.name.folded()) {
-            continue;
+        let own = lookup.is_clients(case.joined);
+        if own && !helped && seen.insert(lookup.name.folded()) {
+            list.push(of_lookup(context, account.subject, lookup, end));
         }
-        list.push(Draft {
-            id: PAGE.id,
-            severity,
-            subject: Some(account.subject),
-            parties: parties::names([lookup]),
-            title: format!(
-                "No connection was attempted after the lookup of {} {said}",
-                spoken_name(lookup)
-            ),
-            detail: format!(
-                "{} {} in {}{}.",
-                words::queries(lookup.queries.len()),
-                if lookup
-                    .queries(case.joined)
-                    .all(|q| matches!(q.state, State::NeverSent(_)))
-                {
-                    "could not leave this host"
-                } else {
-                    "were sent"
-                },
-                context.case.took(ended(context, lookup) - lookup.began),
-                if case.evidence.has_trace() {
-                    "; then the client gave up"
-                } else {
-                    ""
-                }
-            ),
-            // What cost the time has its own finding.
-            cost: None,
-            total: None,
-            remedy: Some(if lookup.outcome == Outcome::Negative {
-                "Check the spelling of the name: the resolvers answered that it does not exist or has no such record."
-                    .into()
-            } else {
-                "Fix the lookup first: the findings about the resolvers give the cause."
-                    .into()
-            }),
-            evidence: tally::evidence(lookup.queries(case.joined)),
-        });
     }
     list
+}
+
+/// How a lookup ended that gave the client nothing to connect to, and how grave that is.
+fn end(case: &Case, lookup: &Lookup) -> Option<(&'static str, Severity)> {
+    match lookup.outcome {
+        Outcome::Failed => Some(("failed", Severity::High)),
+        Outcome::Negative => Some(("found nothing", Severity::Medium)),
+        // A signal, or the end of the trace, ended it: nobody can say how it would have gone on.
+        Outcome::Open if lookup.stop != Stop::Client => None,
+        Outcome::Open if case.evidence.has_trace() => Some(("did not end", Severity::Low)),
+        Outcome::Open | Outcome::Answered | Outcome::Referred => None,
+    }
+}
+
+fn of_lookup(
+    context: &Context,
+    subject: Subject,
+    lookup: &Lookup,
+    (said, severity): (&str, Severity),
+) -> Draft {
+    let case = context.case;
+    let mut queries = lookup.queries(case.joined);
+    let sent = if queries.all(|q| matches!(q.state, State::NeverSent(_))) {
+        "could not leave this host"
+    } else {
+        "were sent"
+    };
+    Draft {
+        id: PAGE.id,
+        severity,
+        subject: Some(subject),
+        parties: parties::names([lookup]),
+        title: format!(
+            "No connection was attempted after the lookup of {} {said}",
+            spoken_name(lookup)
+        ),
+        detail: format!(
+            "{} {sent} in {}{}.",
+            words::queries(lookup.queries.len()),
+            case.took(ended(context, lookup) - lookup.began),
+            if case.evidence.has_trace() {
+                "; then the client gave up"
+            } else {
+                ""
+            }
+        ),
+        // What cost the time has its own finding.
+        cost: None,
+        total: None,
+        remedy: Some(if lookup.outcome == Outcome::Negative {
+            "Check the spelling of the name: the resolvers answered that it does not exist or has no such record."
+                .into()
+        } else {
+            "Fix the lookup first: the findings about the resolvers give the cause.".into()
+        }),
+        evidence: tally::evidence(lookup.queries(case.joined)),
+    }
 }
 
 /// When the client was through with a lookup: TCP to a resolver may go on after the last query.

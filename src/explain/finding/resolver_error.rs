@@ -1,6 +1,6 @@
 //! A resolver that answers with errors.
 
-use super::{Context, Draft, FindingId, Page, cost, parties, tally};
+use super::{Context, Draft, FindingId, Page, Statement, cost, tally};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
@@ -52,11 +52,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                     .any(|q| t.has_error(&case.joined.queries[*q]))
         });
         let name = words::resolver(t.resolver);
-        list.push(Draft {
-            id: PAGE.id,
-            severity: cost::severity(found.span, t.lookup_failed()),
-            subject: found.subject,
-            parties: parties::resolvers([t.resolver]),
+        let said = Statement {
             title: format!(
                 "{name} answered {} of {} with {}",
                 count,
@@ -67,15 +63,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 "It was asked for {}; on such an answer a client asks the next resolver, if there is one.",
                 tally::names(&bad)
             ),
-            cost: found.span,
-            total: found.total,
-            remedy: Some(remedy(
+            remedy: remedy(
                 &codes,
                 &words::placed(case, t.resolver.ip),
                 &words::server_list(case, bad.iter().copied()),
-            )),
+            ),
             evidence: tally::evidence(bad),
-        });
+        };
+        list.push(t.conclude(PAGE.id, found, said));
     }
     list
 }

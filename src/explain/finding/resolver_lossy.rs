@@ -1,10 +1,12 @@
 //! A resolver that answers some queries and leaves others.
 
-use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
+use super::stub_upstream_silent::{explained, is_explained};
+use super::{Context, Draft, FindingId, Page, Statement, cost, tally};
 use crate::event::dns::{Name, RecordType};
-use crate::explain::ledger::{ChargedParty, Kind};
+use crate::explain::Case;
+use crate::explain::ledger::Kind;
 use crate::explain::words;
-use crate::flow;
+use crate::flow::{self, Endpoint};
 use crate::join::Query;
 use std::collections::HashSet;
 
@@ -34,90 +36,89 @@ one source port racing through NAT (then 'options single-request-reopen' helps).
 
 /// Finds lossy resolvers, one finding each.
 pub fn find(context: &Context) -> Vec<Draft> {
+    let stubs = explained(context.case);
+    let tallies = tally::resolvers(context.case);
+    let answering = tallies.iter().filter(|t| {
+        !is_explained(&stubs, t.resolver) && t.in_time().count > 0 && t.late().count == 0
+    });
+    answering.filter_map(|t| draft(context, t)).collect()
+}
+
+fn draft(context: &Context, t: &tally::Tally) -> Option<Draft> {
     let case = context.case;
-    let stubs = stub_upstream_silent::explained(case);
-    let tallies = tally::resolvers(case);
-    let mut list = Vec::new();
-    for t in &tallies {
-        let stub = stubs
-            .iter()
-            .any(|s| s.party == ChargedParty::Endpoint(t.resolver));
-        if stub || t.in_time().count == 0 || t.late().count > 0 {
-            continue;
-        }
-        let typed = t.one_type_silent();
-        let typed: HashSet<(Name, Option<RecordType>)> = typed
-            .iter()
-            .flat_map(|(_, list)| list.iter().map(|q| asked(q)))
-            .collect();
-        // After a truncated answer the client turns to TCP and need not read the other one.
-        let cut: HashSet<Name> = t
-            .queries
-            .iter()
-            .filter(|q| q.answer().is_some_and(|a| a.truncated))
-            .map(|q| q.question.name.folded())
-            .collect();
-        let silent = t.silent();
-        let lost: Vec<&Query> = { silent.retained.iter().copied() }
-            .filter(|q| !typed.contains(&asked(q)) && !cut.contains(&q.question.name.folded()))
-            .collect();
-        if lost.is_empty() {
-            continue;
-        }
-        let found = cost::of(context, |line| {
-            line.kind == Kind::ResolverSilent && line.concerns(&[t.resolver])
-        });
-        let name = words::resolver(t.resolver);
-        let answered = t.answered().count;
-        let left = silent.count - (silent.retained.len() - lost.len());
-        let asked = answered + silent.count;
-        let (other, count) = match answered {
-            1 => ("The other one was".to_owned(), " one".to_owned()),
-            n => (format!("The other {n} were"), format!(" {n}")),
-        };
-        let draft = Draft {
-            id: PAGE.id,
-            severity: cost::severity(found.span, t.lookup_failed()),
-            subject: found.subject,
-            parties: parties::resolvers([t.resolver]),
-            title: format!("{name} did not answer {left} of {asked} queries"),
-            detail: format!(
-                "{}: {}, about {}.{}{}",
-                if flow::unreadable(t.resolver.ip).is_some() {
-                    format!(
-                        "{other} answered in time, by it or by another host of the same name in the log"
-                    )
-                } else {
-                    format!(
-                        "It answered the other{count} in time, so it is up, but queries or answers get lost"
-                    )
-                },
-                tally::count_and_types(&lost, left),
-                tally::names(&lost),
-                match &*cost::shared_with(context, t.resolver) {
-                    [] => words::waited(found.span),
-                    others => words::asked_at_once(others),
-                },
-                tally::assumed(case, lost.iter().copied())
-            ),
-            cost: found.span,
-            total: found.total,
-            remedy: Some(if t.resolver.ip.is_loopback() {
-                "It is a stub on this host: check the resolvers that it asks (resolvectl status; server= of dnsmasq)."
-                    .into()
-            } else {
-                format!(
-                    "Capture at {} to see whether the query or the answer is lost (load, rate limit, firewall, \
-                     link). Until then {} shortens what a loss costs.",
-                    words::placed(case, t.resolver.ip),
-                    words::shorter_wait(case, "options timeout:1")
-                )
-            }),
-            evidence: tally::evidence(lost),
-        };
-        list.push(draft);
+    let silent = t.silent();
+    let lost = lost(t, &silent.retained);
+    if lost.is_empty() {
+        return None;
     }
-    list
+    let found = cost::of_parties(context, &[Kind::ResolverSilent], &[t.resolver]);
+    let left = silent.count - (silent.retained.len() - lost.len());
+    let said = Statement {
+        title: format!(
+            "{} did not answer {left} of {} queries",
+            words::resolver(t.resolver),
+            t.answered().count + silent.count
+        ),
+        detail: format!(
+            "{}: {}, about {}.{}{}",
+            answered_others(t),
+            tally::count_and_types(&lost, left),
+            tally::names(&lost),
+            match &*cost::shared_with(context, t.resolver) {
+                [] => words::waited(found.span),
+                others => words::asked_at_once(others),
+            },
+            tally::assumed(case, lost.iter().copied())
+        ),
+        remedy: remedy(case, t.resolver),
+        evidence: tally::evidence(lost),
+    };
+    Some(t.conclude(PAGE.id, found, said))
+}
+
+/// The queries that got lost: without those of a type that is always left out, which is aaaa-silent's, and without
+/// those whose name had a truncated answer: the client turns to TCP then and need not read the other one.
+fn lost<'a>(t: &tally::Tally, silent: &[&'a Query]) -> Vec<&'a Query> {
+    let typed = t.one_type_silent();
+    let typed: HashSet<(Name, Option<RecordType>)> = typed
+        .iter()
+        .flat_map(|(_, list)| list.iter().map(|q| asked(q)))
+        .collect();
+    let cut: HashSet<Name> = { t.queries.iter() }
+        .filter(|q| q.answer().is_some_and(|a| a.truncated))
+        .map(|q| q.question.name.folded())
+        .collect();
+    { silent.iter().copied() }
+        .filter(|q| !typed.contains(&asked(q)) && !cut.contains(&q.question.name.folded()))
+        .collect()
+}
+
+/// What became of the other queries.
+fn answered_others(t: &tally::Tally) -> String {
+    let (other, count) = match t.answered().count {
+        1 => ("The other one was".to_owned(), " one".to_owned()),
+        n => (format!("The other {n} were"), format!(" {n}")),
+    };
+    if flow::unreadable(t.resolver.ip).is_some() {
+        format!("{other} answered in time, by it or by another host of the same name in the log")
+    } else {
+        format!(
+            "It answered the other{count} in time, so it is up, but queries or answers get lost"
+        )
+    }
+}
+
+fn remedy(case: &Case, resolver: Endpoint) -> String {
+    if resolver.ip.is_loopback() {
+        return "It is a stub on this host: check the resolvers that it asks (resolvectl status; server= of dnsmasq)."
+            .into();
+    }
+    format!(
+        "Capture at {} to see whether the query or the answer is lost (load, rate limit, firewall, link). Until then \
+         {} shortens what a loss costs.",
+        words::placed(case, resolver.ip),
+        words::shorter_wait(case, "options timeout:1")
+    )
 }
 
 /// What a query asks, whatever the case of the name.

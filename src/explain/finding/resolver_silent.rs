@@ -1,8 +1,9 @@
 //! A resolver that answered nothing.
 
-use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
+use super::stub_upstream_silent::{explained, is_explained};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
 use crate::explain::Case;
-use crate::explain::ledger::{ChargedParty, Kind};
+use crate::explain::ledger::Kind;
 use crate::explain::words;
 use crate::join::Query;
 use crate::join::lookup::Lookup;
@@ -34,79 +35,78 @@ then 'options timeout:1 attempts:2' in resolv.conf shortens every wait.",
 
 /// Finds silent resolvers; all of them are one finding.
 pub fn find(context: &Context) -> Vec<Draft> {
-    let case = context.case;
-    let stubs = stub_upstream_silent::explained(case);
-    let tallies = tally::resolvers(case);
-    let silent: Vec<&tally::Tally> = tallies
-        .iter()
-        .filter(|t| {
-            is_silent(t)
-                && !stubs
-                    .iter()
-                    .any(|s| s.party == ChargedParty::Endpoint(t.resolver))
-        })
+    let stubs = explained(context.case);
+    let tallies = tally::resolvers(context.case);
+    let silent: Vec<&tally::Tally> = { tallies.iter() }
+        .filter(|t| is_silent(t) && !is_explained(&stubs, t.resolver))
         .collect();
     if silent.is_empty() {
         return Vec::new();
     }
     let ends: Vec<_> = silent.iter().map(|t| t.resolver).collect();
-    let names: Vec<String> = ends.iter().map(|e| words::resolver(*e)).collect();
     let queries: Vec<_> = silent.iter().flat_map(|t| t.silent().retained).collect();
     let implied = queries.iter().all(|q| q.implied);
-    let count: usize = silent.iter().map(|t| t.silent().count).sum();
     let found = cost::of_parties(context, &[Kind::ResolverSilent], &ends);
-    let title = if implied {
-        format!(
-            "The client waited for {}, as far as the connects show",
-            words::list(&names)
-        )
-    } else if count == 1 {
-        format!("{} did not answer the one query it got", names[0])
-    } else {
-        format!(
-            "{} answered none of {}",
-            words::list(&names),
-            words::queries(count)
-        )
-    };
-    let each: Vec<String> = silent.iter().map(|t| share(context, t, implied)).collect();
-    let mut shared = silent
-        .iter()
-        .map(|t| cost::shared_with(context, t.resolver));
-    let shared = shared.find(|others| !others.is_empty()).unwrap_or_default();
-    let at_once = match &*shared {
-        [] => String::new(),
-        others => words::asked_at_once(others),
-    };
-    let came = what_came(case, &queries);
-    let detail = if implied {
-        format!(
-            "{}. The trace shows neither sends nor answers: how often each was asked is not known, nor whether one \
-             of two answers came.",
-            each.join("; ")
-        )
-    } else {
-        format!(
-            "Asked about {}: {}. {came}{at_once}{}",
-            tally::names(&queries),
-            each.join("; "),
-            tally::assumed(case, queries.iter().copied())
-        )
-    };
     let failed = silent.iter().any(|t| t.lookup_failed());
-    let draft = Draft {
+    vec![Draft {
         id: PAGE.id,
         severity: cost::severity(found.span, failed),
         subject: found.subject,
-        parties: parties::resolvers(ends.iter().copied()),
-        title,
-        detail,
+        parties: parties::resolvers(ends),
+        title: title(&silent, implied),
+        detail: detail(context, &silent, &queries, implied),
         cost: found.span,
         total: found.total,
         remedy: Some(remedy(context, &tallies, &silent)),
         evidence: tally::evidence(queries),
-    };
-    vec![draft]
+    }]
+}
+
+fn title(silent: &[&tally::Tally], implied: bool) -> String {
+    let names: Vec<String> = { silent.iter() }
+        .map(|t| words::resolver(t.resolver))
+        .collect();
+    match silent.iter().map(|t| t.silent().count).sum() {
+        _ if implied => format!(
+            "The client waited for {}, as far as the connects show",
+            words::list(&names)
+        ),
+        1 => format!("{} did not answer the one query it got", names[0]),
+        count => format!(
+            "{} answered none of {}",
+            words::list(&names),
+            words::queries(count)
+        ),
+    }
+}
+
+fn detail(
+    context: &Context,
+    silent: &[&tally::Tally],
+    queries: &[&Query],
+    implied: bool,
+) -> String {
+    let case = context.case;
+    let each: Vec<String> = { silent.iter() }
+        .map(|t| share(context, t, implied))
+        .collect();
+    if implied {
+        return format!(
+            "{}. The trace shows neither sends nor answers: how often each was asked is not known, nor whether one \
+             of two answers came.",
+            each.join("; ")
+        );
+    }
+    let mut shared = { silent.iter() }.map(|t| cost::shared_with(context, t.resolver));
+    let shared = shared.find(|others| !others.is_empty());
+    format!(
+        "Asked about {}: {}. {}{}{}",
+        tally::names(queries),
+        each.join("; "),
+        what_came(case, queries),
+        shared.map_or_else(String::new, |others| words::asked_at_once(&others)),
+        tally::assumed(case, queries.iter().copied())
+    )
 }
 
 /// Whether a resolver answered nothing of what reached it.

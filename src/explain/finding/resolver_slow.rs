@@ -1,7 +1,8 @@
 //! A resolver that answers in time, but slowly.
 
-use super::{Context, Draft, FindingId, Page, cost, parties, stub_upstream_silent, tally};
-use crate::explain::ledger::{ChargedParty, Kind};
+use super::stub_upstream_silent::{explained, is_explained};
+use super::{Context, Draft, FindingId, Page, cost, parties, tally};
+use crate::explain::ledger::Kind;
 use crate::explain::words;
 
 /// What `presyn explain resolver-slow` shows.
@@ -27,7 +28,7 @@ forwarder with its timer.",
 /// Finds slow resolvers, one finding each.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
-    let stubs = stub_upstream_silent::explained(case);
+    let stubs = explained(case);
     let mut list = Vec::new();
     for t in &tally::resolvers(case) {
         let tally::SomeQueries {
@@ -35,9 +36,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
             count,
         } = t.slow();
         let times = t.times_in_time();
-        let stub = stubs
-            .iter()
-            .any(|s| s.party == ChargedParty::Endpoint(t.resolver));
+        let stub = is_explained(&stubs, t.resolver);
         let Some(longest) = times.longest().filter(|_| !slow.is_empty() && !stub) else {
             continue;
         };

@@ -1,11 +1,12 @@
 //! DNS over TCP that hangs.
 
 use super::{Context, Draft, FindingId, Page, cost, parties, resolver_refused, tally};
-use crate::explain::ledger::Kind;
+use crate::explain::Case;
+use crate::explain::ledger::{Kind, Subject};
 use crate::explain::words;
 use crate::flow::{self, Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
-use crate::join::{EventId, State};
+use crate::join::{EventId, Query, State};
 use crate::time::Span;
 
 /// Less waiting than this is the price of a handshake.
@@ -36,105 +37,123 @@ resolv.conf, a smaller answer, or another resolver.",
 
 /// Finds stuck DNS over TCP, one finding per resolver.
 pub fn find(context: &Context) -> Vec<Draft> {
-    let case = context.case;
     let mut ends: Vec<Endpoint> = Vec::new();
-    let own = case
-        .joined
-        .connections
-        .iter()
-        .filter(|c| c.role == Role::Resolver && c.is_clients())
-        .filter(|c| case.evidence.is_dns_port(c.to.port));
-    for c in own.clone() {
+    for c in attempts(context.case) {
         if ends.len() < MAX_RESOLVERS && !ends.contains(&c.to) {
             ends.push(c.to);
         }
     }
-    let mut list = Vec::new();
-    for end in ends {
-        let attempts: Vec<&Connection> = own.clone().filter(|c| c.to == end).collect();
-        let failed: Vec<&Connection> = attempts
-            .iter()
-            .copied()
-            .filter(|c| is_stuck(context, c))
+    let over_tcp = ends.iter().map(|end| OverTcp::to(context, *end));
+    let stuck = over_tcp.filter(OverTcp::is_stuck);
+    stuck.map(|resolver| resolver.draft(context)).collect()
+}
+
+/// The client's own TCP connections to resolvers.
+fn attempts<'a>(case: &'a Case) -> impl Iterator<Item = &'a Connection> {
+    let all = case.joined.connections.iter();
+    all.filter(|c| c.role == Role::Resolver && c.is_clients())
+        .filter(|c| case.evidence.is_dns_port(c.to.port))
+}
+
+/// What went wrong with DNS over TCP to one resolver.
+struct OverTcp<'a> {
+    resolver: Endpoint,
+    /// Attempts to connect that failed, or hang.
+    failed: Vec<&'a Connection>,
+    /// Queries over connections that were established.
+    unanswered: Vec<&'a Query>,
+    /// The longer of what an account charges for it and what the failed attempts took.
+    span: Span,
+    subject: Option<Subject>,
+}
+
+impl<'a> OverTcp<'a> {
+    fn to(context: &Context<'a>, resolver: Endpoint) -> Self {
+        let case = context.case;
+        let failed: Vec<&Connection> = attempts(case)
+            .filter(|c| c.to == resolver && is_stuck(context, c))
             .collect();
-        let unanswered: Vec<_> = case
-            .joined
-            .queries
-            .iter()
-            .filter(|q| {
-                q.transport == Transport::Tcp
-                    && q.is_clients()
-                    && q.resolver == end
-                    && matches!(q.state, State::Unanswered(_))
-            })
-            .collect();
-        let charged = cost::of_parties(context, &[Kind::ResolverTcp], &[end]);
+        let queries = case.joined.queries.iter();
+        let unanswered = queries.filter(|q| {
+            q.transport == Transport::Tcp
+                && q.is_clients()
+                && q.resolver == resolver
+                && matches!(q.state, State::Unanswered(_))
+        });
+        let charged = cost::of_parties(context, &[Kind::ResolverTcp], &[resolver]);
         let tried: Span = failed.iter().map(|c| lasted(context, c)).sum();
-        let span = charged.span.unwrap_or_default().max(tried);
-        if failed.is_empty() && unanswered.is_empty() && span < STUCK {
-            continue;
-        }
-        let name = flow::host(end.ip);
-        let title = match failed.last() {
-            Some(c) if matches!(c.outcome, Ending::Refused) => {
-                format!("{name} refuses DNS over TCP")
-            }
-            Some(c) if c.outcome != Ending::Connected => format!(
-                "{name} did not accept a connection to TCP port {}: {} in {}",
-                end.port,
-                words::counted(c.syns.len(), "SYN", "SYNs"),
-                context.case.took(lasted(context, c))
-            ),
-            _ if !unanswered.is_empty() => format!(
-                "{name} accepted the TCP connection but answered none of {} over it",
-                words::queries(unanswered.len())
-            ),
-            _ => format!("DNS over TCP with {name} took {}", context.case.took(span)),
-        };
-        let why = failed
-            .iter()
-            .find_map(|c| c.ended_by.filter(|_| c.outcome != Ending::Connected))
-            .map_or_else(String::new, |e| match c_reason(context, e) {
-                Some(reason) => format!(" The error: {reason}."),
-                None => String::new(),
-            });
-        let mut evidence: Vec<EventId> = failed
-            .iter()
-            .flat_map(|c| {
-                c.syns
-                    .iter()
-                    .copied()
-                    .chain(c.ended_by)
-                    .chain(c.cause.and_then(|x| x.call))
-            })
-            .take(tally::MAX_EVIDENCE)
-            .collect();
-        evidence.extend(tally::evidence(unanswered.iter().copied()));
-        let draft = Draft {
-            id: PAGE.id,
-            severity: cost::severity(
-                Some(span),
-                failed.iter().any(|c| c.outcome != Ending::Connected),
-            ),
+        Self {
+            resolver,
+            failed,
+            unanswered: unanswered.collect(),
+            span: charged.span.unwrap_or_default().max(tried),
             subject: charged.subject,
-            parties: parties::resolvers([end]),
-            title,
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        !self.failed.is_empty() || !self.unanswered.is_empty() || self.span >= STUCK
+    }
+
+    fn draft(&self, context: &Context) -> Draft {
+        let mut not_connected = { self.failed.iter() }.filter(|c| c.outcome != Ending::Connected);
+        let reason = not_connected.clone().find_map(|c| c.ended_by);
+        let why = reason
+            .and_then(|e| c_reason(context, e))
+            .map_or_else(String::new, |reason| format!(" The error: {reason}."));
+        Draft {
+            id: PAGE.id,
+            severity: cost::severity(Some(self.span), not_connected.next().is_some()),
+            subject: self.subject,
+            parties: parties::resolvers([self.resolver]),
+            title: self.title(context),
             detail: format!(
                 "No DNS timer bounds this wait: the client hangs for as long as the kernel tries.{why}"
             ),
-            cost: Some(span),
+            cost: Some(self.span),
             total: None,
             remedy: Some(format!(
                 "Open TCP port {} to {} (RFC 7766 requires it), or avoid the truncation: 'options edns0' in \
                  resolv.conf, or another resolver.",
-                end.port,
-                words::placed(case, end.ip)
+                self.resolver.port,
+                words::placed(context.case, self.resolver.ip)
             )),
-            evidence,
-        };
-        list.push(draft);
+            evidence: self.evidence(),
+        }
     }
-    list
+
+    fn title(&self, context: &Context) -> String {
+        let name = flow::host(self.resolver.ip);
+        match self.failed.last() {
+            Some(c) if c.outcome == Ending::Refused => format!("{name} refuses DNS over TCP"),
+            Some(c) if c.outcome != Ending::Connected => format!(
+                "{name} did not accept a connection to TCP port {}: {} in {}",
+                self.resolver.port,
+                words::counted(c.syns.len(), "SYN", "SYNs"),
+                context.case.took(lasted(context, c))
+            ),
+            _ if !self.unanswered.is_empty() => format!(
+                "{name} accepted the TCP connection but answered none of {} over it",
+                words::queries(self.unanswered.len())
+            ),
+            _ => format!(
+                "DNS over TCP with {name} took {}",
+                context.case.took(self.span)
+            ),
+        }
+    }
+
+    fn evidence(&self) -> Vec<EventId> {
+        let of_attempt = |c: &&'a Connection| {
+            let syns = c.syns.iter().copied();
+            syns.chain(c.ended_by).chain(c.cause.and_then(|x| x.call))
+        };
+        let attempts = self.failed.iter().flat_map(of_attempt);
+        let queries = tally::evidence(self.unanswered.iter().copied());
+        { attempts.take(tally::MAX_EVIDENCE) }
+            .chain(queries)
+            .collect()
+    }
 }
 
 fn c_reason(context: &Context, event: EventId) -> Option<String> {

@@ -30,25 +30,20 @@ domain that is right most often first.",
 
 /// Finds vain searches; all of them are one finding.
 pub fn find(context: &Context) -> Vec<Draft> {
-    let case = context.case;
-    let searched: Vec<&Lookup> = case
-        .joined
-        .lookups
-        .iter()
-        .filter(|l| {
-            !l.searched.is_empty()
-                && l.queries
-                    .first()
-                    .is_some_and(|q| case.joined.queries[*q].origin != Origin::Untraced)
-        })
-        .collect();
-    let Some(first) = searched.first() else {
-        return Vec::new();
+    let joined = context.case.joined;
+    let is_clients = |l: &Lookup| {
+        let first = l.queries.first().map(|q| joined.queries[*q].origin);
+        first.is_some_and(|origin| origin != Origin::Untraced)
     };
-    let all: Vec<&Query> = searched
-        .iter()
-        .flat_map(|l| l.queries(case.joined))
-        .collect();
+    let searched = joined.lookups.iter().filter(|l| !l.searched.is_empty());
+    let searched: Vec<&Lookup> = searched.filter(|l| is_clients(l)).collect();
+    draft(context, &searched).into_iter().collect()
+}
+
+fn draft(context: &Context, searched: &[&Lookup]) -> Option<Draft> {
+    let case = context.case;
+    let first = searched.first()?;
+    let asked: usize = searched.iter().map(|l| l.queries.len()).sum();
     let vain: Vec<&Query> = searched
         .iter()
         .flat_map(|l| {
@@ -57,18 +52,18 @@ pub fn find(context: &Context) -> Vec<Draft> {
         })
         .collect();
     if vain.is_empty() {
-        return Vec::new();
+        return None;
     }
     let found = cost::of(context, |l| l.kind == Kind::SearchDomains);
     let tried: Vec<String> = first.searched.iter().map(ToString::to_string).collect();
-    let settings = case.config.map_or_else(String::new, |(_, c)| {
-        if c.search.is_empty() {
-            String::new()
-        } else {
-            format!(" (search {}, ndots:{})", words::list(&c.search), c.ndots())
-        }
-    });
-    vec![Draft {
+    let likewise = match searched.len() - 1 {
+        0 => String::new(),
+        n => format!(
+            ", and {} likewise",
+            words::counted(n, "other lookup", "other lookups")
+        ),
+    };
+    Some(Draft {
         id: PAGE.id,
         severity: cost::severity_of_habit(found.span),
         subject: found.subject,
@@ -76,20 +71,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
         title: format!(
             "{} of {} asked for names of the search list that do not exist",
             vain.len(),
-            words::queries(all.len())
+            words::queries(asked)
         ),
         detail: format!(
-            "{} was tried as {}{settings}{}.{}",
+            "{} was tried as {}{}{likewise}.{}",
             first.name,
             words::list(&tried),
-            if searched.len() > 1 {
-                format!(
-                    ", and {} likewise",
-                    words::counted(searched.len() - 1, "other lookup", "other lookups")
-                )
-            } else {
-                String::new()
-            },
+            settings(case),
             words::waited_for("these negative responses", found.span)
         ),
         cost: found.span,
@@ -100,7 +88,18 @@ pub fn find(context: &Context) -> Vec<Draft> {
             right(case, first).unwrap_or_else(|| "the full name".into())
         )),
         evidence: tally::evidence(vain),
-    }]
+    })
+}
+
+/// What makes a client search, where its configuration is known.
+fn settings(case: &Case) -> String {
+    match case.config {
+        Some((_, conf)) if !conf.search.is_empty() => {
+            let search = words::list(&conf.search);
+            format!(" (search {search}, ndots:{})", conf.ndots())
+        }
+        _ => String::new(),
+    }
 }
 
 /// The name that was right in the end, with the final dot.

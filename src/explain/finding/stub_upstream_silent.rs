@@ -6,6 +6,7 @@ use crate::explain::Case;
 use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
 use crate::flow::Endpoint;
+use crate::join::lookup::Outcome;
 use crate::join::{EventId, Origin, Query, QueryId, State};
 use crate::time::{Span, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -111,6 +112,12 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
     stubs.into_values().collect()
 }
 
+/// Whether a resolver is one of these stubs: its upstream is the one to name.
+pub fn is_explained(stubs: &[Explained], resolver: Endpoint) -> bool {
+    let party = ChargedParty::Endpoint(resolver);
+    stubs.iter().any(|stub| stub.party == party)
+}
+
 fn entry<'m, 'a>(
     stubs: &'m mut BTreeMap<ChargedParty, Explained<'a>>,
     party: ChargedParty,
@@ -153,15 +160,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
 }
 
 fn draft(context: &Context, stub: &Explained) -> Draft {
+    let kinds = [
+        Kind::ResolverSilent,
+        Kind::ResolverAnswer,
+        Kind::SearchDomains,
+        Kind::NameService,
+    ];
     let found = cost::of(context, |line| {
-        line.party == Some(stub.party)
-            && matches!(
-                line.kind,
-                Kind::ResolverSilent
-                    | Kind::ResolverAnswer
-                    | Kind::SearchDomains
-                    | Kind::NameService
-            )
+        line.party == Some(stub.party) && kinds.contains(&line.kind)
     });
     let mut ends: Vec<Endpoint> = Vec::new();
     for q in stub.upstream.values() {
@@ -170,61 +176,66 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
         }
     }
     let names: Vec<String> = ends.iter().map(|e| words::resolver(*e)).collect();
-    let silent = stub
-        .upstream
-        .values()
-        .filter(|q| q.answer().is_none())
-        .count();
-    let who = match stub.party {
-        ChargedParty::Endpoint(e) => format!("The stub {}", words::resolver(e)),
-        ChargedParty::Service(name) => name.to_owned(),
+    let (who, asker) = match stub.party {
+        ChargedParty::Endpoint(e) => (
+            format!("The stub {}", words::resolver(e)),
+            "another process",
+        ),
+        ChargedParty::Service(name) => (name.to_owned(), "another process of this capture"),
     };
-    let what = if silent == stub.upstream.len() {
-        format!("which did not answer {}", words::queries(silent))
-    } else if silent == 0 {
-        "which answered slowly".to_owned()
-    } else {
-        "which answered late or not at all".to_owned()
-    };
-    let failed = stub.own.iter().any(|q| q.answer().is_none())
-        && context.case.joined.lookups.iter().any(|l| {
-            l.outcome == crate::join::lookup::Outcome::Failed
-                && l.queries.iter().any(|q| {
-                    let q = &context.case.joined.queries[*q];
-                    q.is_clients() && ChargedParty::Endpoint(q.resolver) == stub.party
-                })
-        });
-    let mut evidence = tally::evidence(stub.own.iter().copied().take(10));
-    evidence.extend(&stub.calls);
-    evidence.extend(tally::evidence(stub.upstream.values().copied().take(20)));
+    let upstream: Vec<&Query> = stub.upstream.values().copied().collect();
     Draft {
         id: PAGE.id,
-        severity: cost::severity(found.span, failed),
+        severity: cost::severity(found.span, has_failed(context.case, stub)),
         subject: found.subject,
         parties: [parties::of_entry(stub.party)]
             .into_iter()
-            .chain(parties::resolvers(ends.iter().copied()))
+            .chain(parties::resolvers(ends))
             .collect(),
         title: format!(
-            "{who} was itself waiting for its upstream {}, {what}",
-            words::list(&names)
+            "{who} was itself waiting for its upstream {}, {}",
+            words::list(&names),
+            how_upstream_answered(&upstream)
         ),
         detail: format!(
-            "Inferred: {} asked about {} at the same time; only the same name and time tie it to the client's \
+            "Inferred: {asker} asked about {} at the same time; only the same name and time tie it to the client's \
              question.{}",
-            if matches!(stub.party, ChargedParty::Service(_)) {
-                "another process of this capture"
-            } else {
-                "another process"
-            },
-            tally::names(&stub.upstream.values().copied().collect::<Vec<_>>()),
+            tally::names(&upstream),
             words::waited_for("the stub", found.span)
         ),
         cost: found.span,
         total: found.total,
         remedy: Some(remedy(stub.party, &names)),
-        evidence,
+        evidence: evidence(stub),
     }
+}
+
+fn how_upstream_answered(upstream: &[&Query]) -> String {
+    match upstream.iter().filter(|q| q.answer().is_none()).count() {
+        silent if silent == upstream.len() => {
+            format!("which did not answer {}", words::queries(silent))
+        }
+        0 => "which answered slowly".into(),
+        _ => "which answered late or not at all".into(),
+    }
+}
+
+/// Whether a lookup failed for it: it left a question without an answer, and a lookup that asked it failed.
+fn has_failed(case: &Case, stub: &Explained) -> bool {
+    let joined = case.joined;
+    let asks_it = |q: &Query| q.is_clients() && ChargedParty::Endpoint(q.resolver) == stub.party;
+    let mut failed = joined
+        .lookups
+        .iter()
+        .filter(|l| l.outcome == Outcome::Failed);
+    stub.own.iter().any(|q| q.answer().is_none()) && failed.any(|l| l.queries(joined).any(asks_it))
+}
+
+fn evidence(stub: &Explained) -> Vec<EventId> {
+    let mut list = tally::evidence(stub.own.iter().copied().take(10));
+    list.extend(&stub.calls);
+    list.extend(tally::evidence(stub.upstream.values().copied().take(20)));
+    list
 }
 
 fn remedy(party: ChargedParty, upstream: &[String]) -> String {

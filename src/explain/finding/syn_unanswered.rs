@@ -85,25 +85,51 @@ fn draft(
     never: bool,
     attempts: &attempt::SomeAttempts,
 ) -> Option<Draft> {
-    let (list, count) = (&attempts.retained, attempts.count);
     let case = context.case;
-    let worst = list
-        .iter()
-        .copied()
-        .max_by_key(|c| waited(case, &case.joined.connections[*c]))?;
-    let x = &case.joined.connections[worst];
+    let joined = case.joined;
+    let slowest = { attempts.retained.iter().copied() }
+        .max_by_key(|c| waited(case, &joined.connections[*c]))?;
+    let x = &joined.connections[slowest];
     let abandoned = is_abandoned(x);
     let time = waited(case, x);
-    let again = x.repeats;
-    let alone = x.syns.is_empty();
-    let many = if count > 1 {
-        format!(
-            "; {} to it did the same, this was the slowest",
-            words::counted(count, "attempt", "attempts")
-        )
-    } else {
-        String::new()
-    };
+    let failed = never && !abandoned && !attempt::recovered(case, x);
+    Some(Draft {
+        id: PAGE.id,
+        severity: cost::severity(Some(time), failed),
+        subject: Some(Subject::Connection(slowest)),
+        parties: parties::servers([to]),
+        title: title(case, x, never),
+        detail: detail(x, never, attempts.count),
+        cost: Some(time).filter(|_| !abandoned),
+        total: None,
+        remedy: Some(format!(
+            "Capture on {}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
+             own firewall, its accept queue and the way back.",
+            crate::flow::host(to.ip)
+        )),
+        evidence: attempt::evidence(attempts.retained.iter().map(|c| &joined.connections[*c])),
+    })
+}
+
+fn title(case: &Case, x: &Connection, never: bool) -> String {
+    let (to, time) = (x.to, case.took(waited(case, x)));
+    match x.syns.is_empty() {
+        true if never => format!("{to} did not accept a connection for {time}"),
+        true => format!("{to} accepted a connection only after {time}"),
+        false if is_abandoned(x) => format!("{to} did not answer the SYN, which was sent once"),
+        false if never => format!(
+            "{to} answered none of {} in {time}",
+            words::counted(x.repeats + 1, "SYN", "SYNs")
+        ),
+        false => format!(
+            "{to} answered the SYN only after {time} and {}",
+            words::counted(x.repeats, "retransmission", "retransmissions")
+        ),
+    }
+}
+
+/// What the slowest of some attempts rests on, and how it ended.
+fn detail(x: &Connection, never: bool, attempts: usize) -> String {
     let end = match x.outcome {
         Ending::Connected if never => "Whether it connected is not seen",
         Ending::Connected => "Then it connected",
@@ -112,57 +138,24 @@ fn draft(
         _ if x.called.is_none() => "The inputs end before its next SYN was due",
         _ => "The inputs do not show that the client gave up",
     };
-    let draft = Draft {
-        id: PAGE.id,
-        severity: cost::severity(
-            Some(time),
-            never && !abandoned && !attempt::recovered(case, x),
-        ),
-        subject: Some(Subject::Connection(worst)),
-        parties: parties::servers([to]),
-        title: if alone {
-            let time = context.case.took(time);
-            if never {
-                format!("{to} did not accept a connection for {time}")
-            } else {
-                format!("{to} accepted a connection only after {time}")
-            }
-        } else if abandoned {
-            format!("{to} did not answer the SYN, which was sent once")
-        } else if never {
-            format!(
-                "{to} answered none of {} in {}",
-                words::counted(again + 1, "SYN", "SYNs"),
-                context.case.took(time)
-            )
-        } else {
-            format!(
-                "{to} answered the SYN only after {} and {}",
-                context.case.took(time),
-                words::counted(again, "retransmission", "retransmissions")
-            )
-        },
-        detail: if alone {
-            format!(
-                "The trace shows only the call. A SYN that gets no answer is sent again after 1, 3 and 7 s: in a \
-                 connect this long SYNs were lost, or the server was slow to accept. {end}{many}."
-            )
-        } else {
-            format!(
-                "The capture holds the SYN, and no SYN-ACK, RST or ICMP error that answers it in that time. \
-                 {end}{many}."
-            )
-        },
-        cost: Some(time).filter(|_| !abandoned),
-        total: None,
-        remedy: Some(format!(
-            "Capture on {}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
-             own firewall, its accept queue and the way back.",
-            crate::flow::host(to.ip)
-        )),
-        evidence: attempt::evidence(list.iter().map(|c| &case.joined.connections[*c])),
+    let many = if attempts > 1 {
+        format!(
+            "; {} to it did the same, this was the slowest",
+            words::counted(attempts, "attempt", "attempts")
+        )
+    } else {
+        String::new()
     };
-    Some(draft)
+    if x.syns.is_empty() {
+        format!(
+            "The trace shows only the call. A SYN that gets no answer is sent again after 1, 3 and 7 s: in a connect \
+             this long SYNs were lost, or the server was slow to accept. {end}{many}."
+        )
+    } else {
+        format!(
+            "The capture holds the SYN, and no SYN-ACK, RST or ICMP error that answers it in that time. {end}{many}."
+        )
+    }
 }
 
 /// Whether a connect took so long that its SYN was not answered at once.

@@ -1,5 +1,7 @@
 //! What each resolver did for the client, counted once for all findings.
 
+use super::cost::{self, Cost};
+use super::{Draft, FindingId, Statement, parties};
 use crate::coverage::WaitEnd;
 use crate::event::dns::{Name, RecordType};
 use crate::event::{EventKind, Op, Packet};
@@ -296,6 +298,22 @@ impl<'a> Tally<'a> {
             }
         }
         found
+    }
+
+    /// A conclusion about this resolver, as grave as the time it cost, and graver where a lookup failed for it.
+    pub fn conclude(&self, id: FindingId, cost: Cost, said: Statement) -> Draft {
+        Draft {
+            id,
+            severity: cost::severity(cost.span, self.lookup_failed()),
+            subject: cost.subject,
+            parties: parties::resolvers([self.resolver]),
+            title: said.title,
+            detail: said.detail,
+            cost: cost.span,
+            total: cost.total,
+            remedy: Some(said.remedy),
+            evidence: said.evidence,
+        }
     }
 
     /// Whether a lookup that asked this resolver failed.
