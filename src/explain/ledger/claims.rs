@@ -3,7 +3,7 @@
 use super::index::is_own;
 use super::story::same_story;
 use super::{ChargedParty, Index, Kind, Subject};
-use crate::event::EventKind;
+use crate::event::{EventKind, Task};
 use crate::explain::Case;
 use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
@@ -72,28 +72,187 @@ pub fn list(
     from: Timestamp,
     to: Timestamp,
 ) -> Vec<Claim> {
-    let mut claims = Vec::new();
-    let first = case.joined.lookups.partition_point(|l| l.began < from);
-    let own = index.own_lookup(case, subject);
-    let end = case.joined.lookups.partition_point(|l| l.began <= to);
-    let weighed = first..end.min(first.saturating_add(index.claims_each)).max(first);
-    if weighed.end < end {
-        index.cut.set(true);
+    let mut claimed = Claimed {
+        case,
+        index,
+        subject,
+        from,
+        to,
+        claims: Vec::new(),
+    };
+    claimed.by_lookups();
+    claimed.by_services();
+    claimed.by_other_sockets();
+    claimed.by_connections();
+    claimed.claims
+}
+
+/// A subject's window and the claims to it.
+struct Claimed<'a> {
+    case: &'a Case<'a>,
+    index: &'a Index,
+    subject: Subject,
+    from: Timestamp,
+    to: Timestamp,
+    claims: Vec<Claim>,
+}
+
+impl Claimed<'_> {
+    /// The thread that the subject is of.
+    fn task(&self) -> Option<&Task> {
+        match self.subject {
+            Subject::Connection(c) => self.case.joined.connections[c].task.as_ref(),
+            Subject::Lookup(l) => self.case.joined.lookups[l].tasks.first(),
+        }
     }
-    let beyond = own.filter(|l| (weighed.end..end).contains(&l.position()));
-    for l in weighed.map(LookupId::at).chain(beyond) {
-        if claims.len() >= index.claims_each && own != Some(l) {
+
+    fn by_lookups(&mut self) {
+        let (case, index) = (self.case, self.index);
+        let lookups = &case.joined.lookups;
+        let first = lookups.partition_point(|l| l.began < self.from);
+        let own = index.own_lookup(case, self.subject);
+        let end = lookups.partition_point(|l| l.began <= self.to);
+        let weighed = first..end.min(first.saturating_add(index.claims_each)).max(first);
+        if weighed.end < end {
             index.cut.set(true);
-            continue;
         }
-        if let Some(rank) = rank_of_lookup(case, index, subject, l, to) {
-            of_lookup(case, index, l, rank, &mut claims);
+        let beyond = own.filter(|l| (weighed.end..end).contains(&l.position()));
+        for l in weighed.map(LookupId::at).chain(beyond) {
+            if self.claims.len() >= index.claims_each && own != Some(l) {
+                index.cut.set(true);
+                continue;
+            }
+            if let Some(rank) = rank_of_lookup(case, index, self.subject, l, self.to) {
+                of_lookup(case, index, l, rank, &mut self.claims);
+            }
         }
     }
-    of_services(case, index, subject, from, to, &mut claims);
-    of_other_sockets(case, index, subject, (from, to), &mut claims);
-    of_connections(case, index, subject, from, to, &mut claims);
-    claims
+
+    fn by_services(&mut self) {
+        let asker = self.index.asker_of(self.case, self.subject);
+        let tid = self.task().map(|t| t.tid);
+        let waits = self.case.joined.services.iter();
+        for wait in waits.filter(|s| s.ended > self.from && s.began < self.to) {
+            let rank = match asker {
+                ClientId::Process(p) if p == wait.process && tid == Some(wait.task.tid) => {
+                    SAME_TASK
+                }
+                ClientId::Process(p) if p == wait.process => SAME_PROCESS,
+                ClientId::Process(_) => LED_TO,
+                ClientId::Host(_) => continue,
+            };
+            self.claims.push(Claim {
+                from: wait.began,
+                to: wait.ended,
+                rank,
+                began: wait.began,
+                kind: Kind::NameService,
+                party: Some(ChargedParty::Service(wait.service)),
+                with: Vec::new(),
+                query: None,
+                lookup: None,
+                inferred: wait.inferred,
+                unread: None,
+                calls: wait.calls.clone(),
+                packets: Vec::new(),
+            });
+        }
+    }
+
+    /// Waits of the subject's own thread for other sockets.
+    fn by_other_sockets(&mut self) {
+        let waits = self.task().and_then(|t| self.index.other_waits.get(&t.tid));
+        let waits = waits.map_or(&[][..], Vec::as_slice);
+        let first = waits.partition_point(|w| w.to <= self.from);
+        let within = waits[first..].iter().take_while(|w| w.from < self.to);
+        let claims = within.take(self.index.claims_each).map(|wait| Claim {
+            from: wait.from,
+            to: wait.to,
+            rank: OTHER_SOCKET,
+            began: wait.from,
+            kind: Kind::SocketWait,
+            party: Some(wait.party),
+            with: Vec::new(),
+            query: None,
+            lookup: None,
+            inferred: false,
+            unread: None,
+            calls: vec![wait.call],
+            packets: Vec::new(),
+        });
+        self.claims.extend(claims);
+    }
+
+    /// TCP to resolvers, earlier attempts of the same story, and this attempt's own failure.
+    fn by_connections(&mut self) {
+        let (case, index) = (self.case, self.index);
+        let asker = index.asker_of(case, self.subject);
+        let Some(list) = index.connections.get(&asker) else {
+            return;
+        };
+        let at = |c: &ConnectionId| {
+            let c = &case.joined.connections[*c];
+            c.began().unwrap_or(c.ended.unwrap_or(self.from))
+        };
+        let start = list.partition_point(|c| at(c) < self.from);
+        let within = list[start..].iter().take_while(|c| at(c) <= self.to);
+        for &c in within.take(index.claims_each) {
+            let other = &case.joined.connections[c];
+            let Some((kind, rank, end)) = self.standing(c) else {
+                continue;
+            };
+            let began = at(&c);
+            self.claims.push(Claim {
+                from: began,
+                to: end,
+                rank,
+                began,
+                kind,
+                party: Some(ChargedParty::Endpoint(other.to)),
+                with: Vec::new(),
+                query: None,
+                lookup: other.lookup.filter(|_| other.role == Role::Resolver),
+                inferred: other.cause.is_none_or(|c| c.how == How::Inferred),
+                unread: None,
+                calls: other.cause.and_then(|c| c.call).into_iter().collect(),
+                packets: other
+                    .syns
+                    .iter()
+                    .copied()
+                    .chain(other.ended_by.filter(|e| is_packet(case, *e)))
+                    .collect(),
+            });
+        }
+    }
+
+    /// What a connection claims for, how strongly, and until when; none where the subject did not wait for it.
+    fn standing(&self, c: ConnectionId) -> Option<(Kind, u8, Timestamp)> {
+        let (case, to) = (self.case, self.to);
+        let other = &case.joined.connections[c];
+        let own = self.subject == Subject::Connection(c);
+        match other.role {
+            // Without a trace the other lookups of a host are another program's.
+            Role::Resolver
+                if other.process.is_none()
+                    && other.lookup != self.index.own_lookup(case, self.subject) =>
+            {
+                None
+            }
+            Role::Resolver => {
+                let end = last_answer(case, other)
+                    .or(other.ended)
+                    .or(other.began().filter(|_| other.outcome != Ending::Open));
+                Some((Kind::ResolverTcp, OWN_LOOKUP, end.unwrap_or(to)))
+            }
+            Role::Server if own && other.first_syn.is_none() => {
+                Some((Kind::AttemptFailed, OWN_ATTEMPT, to))
+            }
+            Role::Server if !own && is_earlier(case.joined, self.subject, other) => {
+                Some((Kind::AttemptFailed, OWN_ATTEMPT, failed_at(other, to)))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// How strong a lookup's claim is. One that was still going on when the connect was called cannot be
@@ -301,156 +460,6 @@ fn unread(case: &Case, lookup: &Lookup, query: &Query) -> Option<Endpoint> {
         let same = other.question.kind == query.question.kind && other.resolver != query.resolver;
         (same && !answer.truncated).then_some(other.resolver)
     })
-}
-
-fn of_services(
-    case: &Case,
-    index: &Index,
-    subject: Subject,
-    from: Timestamp,
-    to: Timestamp,
-    claims: &mut Vec<Claim>,
-) {
-    let asker = index.asker_of(case, subject);
-    let task = match subject {
-        Subject::Connection(c) => case.joined.connections[c].task.as_ref().map(|t| t.tid),
-        Subject::Lookup(l) => case.joined.lookups[l].tasks.first().map(|t| t.tid),
-    };
-    for wait in case
-        .joined
-        .services
-        .iter()
-        .filter(|s| s.ended > from && s.began < to)
-    {
-        let rank = match asker {
-            ClientId::Process(p) if p == wait.process && task == Some(wait.task.tid) => SAME_TASK,
-            ClientId::Process(p) if p == wait.process => SAME_PROCESS,
-            ClientId::Process(_) => LED_TO,
-            ClientId::Host(_) => continue,
-        };
-        claims.push(Claim {
-            from: wait.began,
-            to: wait.ended,
-            rank,
-            began: wait.began,
-            kind: Kind::NameService,
-            party: Some(ChargedParty::Service(wait.service)),
-            with: Vec::new(),
-            query: None,
-            lookup: None,
-            inferred: wait.inferred,
-            unread: None,
-            calls: wait.calls.clone(),
-            packets: Vec::new(),
-        });
-    }
-}
-
-/// Waits of the subject's own thread for other sockets.
-fn of_other_sockets(
-    case: &Case,
-    index: &Index,
-    subject: Subject,
-    (from, to): (Timestamp, Timestamp),
-    claims: &mut Vec<Claim>,
-) {
-    let task = match subject {
-        Subject::Connection(c) => case.joined.connections[c].task.as_ref(),
-        Subject::Lookup(l) => case.joined.lookups[l].tasks.first(),
-    };
-    let waits = task.and_then(|t| index.other_waits.get(&t.tid));
-    let waits = waits.map_or(&[][..], Vec::as_slice);
-    let first = waits.partition_point(|w| w.to <= from);
-    let within = waits[first..].iter().take_while(|w| w.from < to);
-    for wait in within.take(index.claims_each) {
-        claims.push(Claim {
-            from: wait.from,
-            to: wait.to,
-            rank: OTHER_SOCKET,
-            began: wait.from,
-            kind: Kind::SocketWait,
-            party: Some(wait.party),
-            with: Vec::new(),
-            query: None,
-            lookup: None,
-            inferred: false,
-            unread: None,
-            calls: vec![wait.call],
-            packets: Vec::new(),
-        });
-    }
-}
-
-/// TCP to resolvers, earlier attempts of the same story, and this attempt's own failure.
-fn of_connections(
-    case: &Case,
-    index: &Index,
-    subject: Subject,
-    from: Timestamp,
-    to: Timestamp,
-    claims: &mut Vec<Claim>,
-) {
-    let joined = case.joined;
-    let Some(list) = index.connections.get(&index.asker_of(case, subject)) else {
-        return;
-    };
-    let at = |c: &ConnectionId| {
-        let c = &joined.connections[*c];
-        c.began().unwrap_or(c.ended.unwrap_or(from))
-    };
-    let start = list.partition_point(|c| at(c) < from);
-    let within = list[start..].iter().take_while(|c| at(c) <= to);
-    for &c in within.take(index.claims_each) {
-        let other = &joined.connections[c];
-        let own = subject == Subject::Connection(c);
-        let began = at(&c);
-        let (kind, rank, end) = match other.role {
-            // Without a trace the other lookups of a host are another program's.
-            Role::Resolver
-                if other.process.is_none() && other.lookup != index.own_lookup(case, subject) =>
-            {
-                continue;
-            }
-            Role::Resolver => {
-                let carried = last_answer(case, other);
-                (
-                    Kind::ResolverTcp,
-                    OWN_LOOKUP,
-                    carried
-                        .or(other.ended)
-                        .or(other.began().filter(|_| other.outcome != Ending::Open))
-                        .unwrap_or(to),
-                )
-            }
-            Role::Server if own && other.first_syn.is_none() => {
-                (Kind::AttemptFailed, OWN_ATTEMPT, to)
-            }
-            Role::Server if !own && is_earlier(joined, subject, other) => {
-                (Kind::AttemptFailed, OWN_ATTEMPT, failed_at(other, to))
-            }
-            _ => continue,
-        };
-        claims.push(Claim {
-            from: began,
-            to: end,
-            rank,
-            began,
-            kind,
-            party: Some(ChargedParty::Endpoint(other.to)),
-            with: Vec::new(),
-            query: None,
-            lookup: other.lookup.filter(|_| other.role == Role::Resolver),
-            inferred: other.cause.is_none_or(|c| c.how == How::Inferred),
-            unread: None,
-            calls: other.cause.and_then(|c| c.call).into_iter().collect(),
-            packets: other
-                .syns
-                .iter()
-                .copied()
-                .chain(other.ended_by.filter(|e| is_packet(case, *e)))
-                .collect(),
-        });
-    }
 }
 
 fn is_packet(case: &Case, event: EventId) -> bool {
