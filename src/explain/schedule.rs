@@ -13,7 +13,7 @@ use crate::join::lookup::TOGETHER;
 use crate::join::{LookupId, Query};
 use crate::time::Span;
 use crate::timetable::{Ask, Edge, LookupResult, ResolverOptions, ServedQuery, Stub, WaitsFor};
-use server_behaviour::ServerBehaviour;
+use server_behaviour::{QuestionTo, ServerBehaviour};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -273,9 +273,12 @@ impl Scheduled<'_> {
         let replies = self.behaviour.of_lookup(self.lookup);
         for stage in &self.plan.stages {
             let reply = |asked: ServedQuery| {
-                let address = *servers.get(asked.server)?;
-                let kind = *stage.kinds.get(asked.question)?;
-                replies.reply(address, &stage.name, kind, &asked, edge)
+                let question = QuestionTo {
+                    server: *servers.get(asked.server)?,
+                    name: stage.name.clone(),
+                    kind: *stage.kinds.get(asked.question)?,
+                };
+                replies.reply(&question, &asked, edge)
             };
             let ask = Ask {
                 questions: stage.kinds.len(),

@@ -170,6 +170,18 @@ pub struct Estimate {
     pub settled: bool,
 }
 
+/// What one model says of a lookup under another setup.
+struct Forecast {
+    /// Time of the client's own, which no timetable has.
+    own: Span,
+    /// How the model says it ended as seen.
+    was: LookupResult,
+    /// Its shortest course.
+    least: Predicted,
+    /// Its longest.
+    most: Predicted,
+}
+
 impl<'a> WhatIfModel<'a> {
     /// Reads the resolvers' conduct from the case.
     pub fn new(case: &'a Case<'a>) -> Self {
@@ -246,26 +258,28 @@ impl<'a> WhatIfModel<'a> {
                 behaviour: &self.behaviour,
                 stub: *stub,
             };
-            let run = |setup, edge, as_seen| scheduled.predict(setup, edge, as_seen);
-            let (was, wost) = (
-                run(&self.setup, Edge::Least, true),
-                run(&self.setup, Edge::Most, true),
-            );
-            let (least, most) = (
-                run(setup, Edge::Least, false),
-                run(setup, Edge::Most, false),
-            );
-            // What the model leaves out (milliseconds of the client's own) stays as it was.
-            let own = if was.took == wost.took {
-                seen - was.took
-            } else {
-                Span::ZERO
-            };
-            // One that ended before its timetable (a signal, the end of the inputs) has no milliseconds to spare.
-            let own = if own < -CUT_SHORT { Span::ZERO } else { own };
-            estimate.add(*stub, own, &was, least, most);
+            estimate.add(*stub, self.forecast(&scheduled, setup, seen));
         }
         estimate
+    }
+
+    /// What one model says of a lookup that took `seen` under the recorded setup.
+    fn forecast(&self, scheduled: &Scheduled, setup: &Setup, seen: Span) -> Forecast {
+        let was = scheduled.predict(&self.setup, Edge::Least, true);
+        let at_most = scheduled.predict(&self.setup, Edge::Most, true).took;
+        // What the model leaves out (milliseconds of the client's own) stays as it was.
+        let own = if was.took == at_most {
+            seen - was.took
+        } else {
+            Span::ZERO
+        };
+        Forecast {
+            // One that ended before its timetable (a signal, the end of the inputs) has no milliseconds to spare.
+            own: if own < -CUT_SHORT { Span::ZERO } else { own },
+            was: was.ending,
+            least: scheduled.predict(setup, Edge::Least, false),
+            most: scheduled.predict(setup, Edge::Most, false),
+        }
     }
 
     /// The delay of an account under another setup, at least and at most, and the estimates of its lookups.
@@ -314,12 +328,18 @@ fn scaled(owned: Span, then: Span, seen: Span) -> Span {
 }
 
 impl Estimate {
-    fn add(&mut self, stub: Stub, own: Span, was: &Predicted, least: Predicted, most: Predicted) {
+    fn add(&mut self, stub: Stub, forecast: Forecast) {
+        let Forecast {
+            own,
+            was,
+            least,
+            most,
+        } = forecast;
         let then = |took: Span| (took + own).max(Span::ZERO);
         let worst = least.ending.min(most.ending);
         if self.models.is_empty() {
             (self.least, self.most) = (then(least.took), then(most.took));
-            (self.was, self.ending) = (was.ending, worst);
+            (self.was, self.ending) = (was, worst);
             self.waits = least.waits;
         } else {
             self.least = self.least.min(then(least.took));

@@ -42,14 +42,22 @@ impl<'a> ServerBehaviour<'a> {
         self.usual_of_any.get(&server).copied()
     }
 
+    /// What a server usually does when it is asked for this type.
+    fn usually_of_type(&self, question: &QuestionTo) -> Option<ServerReply> {
+        self.usual.get(&(question.server, question.kind)).copied()
+    }
+
     /// The replies that one lookup got, and what the servers usually do for all that it did not ask.
     pub fn of_lookup(&self, lookup: LookupId) -> LookupReplies<'_> {
         let lookup = &self.case.joined.lookups[lookup];
         let mut own: HashMap<_, Vec<Own>> = HashMap::new();
         for q in &lookup.queries {
             let query = &self.case.joined.queries[*q];
-            let server = query.resolver.ip.to_canonical();
-            let question = (server, query.question.name.folded(), query.question.kind);
+            let question = QuestionTo {
+                server: query.resolver.ip.to_canonical(),
+                name: query.question.name.folded(),
+                kind: query.question.kind,
+            };
             own.entry(question).or_default().push(Own {
                 sent: query.sent,
                 reply: reply_to(query, Some((self.case, lookup))),
@@ -62,6 +70,17 @@ impl<'a> ServerBehaviour<'a> {
     }
 }
 
+/// A question, and the server that is asked it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QuestionTo {
+    /// Whom.
+    pub server: IpAddr,
+    /// The name, in lower case.
+    pub name: Name,
+    /// The record type, where it is known.
+    pub kind: Option<RecordType>,
+}
+
 /// What one lookup got for one query.
 struct Own {
     sent: Timestamp,
@@ -71,7 +90,7 @@ struct Own {
 /// The replies that one lookup got.
 pub struct LookupReplies<'a> {
     behaviour: &'a ServerBehaviour<'a>,
-    own: HashMap<(IpAddr, Name, Option<RecordType>), Vec<Own>>,
+    own: HashMap<QuestionTo, Vec<Own>>,
 }
 
 impl LookupReplies<'_> {
@@ -82,13 +101,11 @@ impl LookupReplies<'_> {
     /// was not ready before: nobody can say. [`Edge::Least`] takes it for lost, [`Edge::Most`] for not ready.
     pub fn reply(
         &self,
-        server: IpAddr,
-        name: &Name,
-        kind: Option<RecordType>,
+        question: &QuestionTo,
         asked: &ServedQuery,
         edge: Edge,
     ) -> Option<ServerReply> {
-        let own = self.own.get(&(server, name.clone(), kind));
+        let own = self.own.get(question);
         let own = own.map_or(&[][..], Vec::as_slice);
         let reply = own.get(asked.before).or(own.last()).and_then(|o| o.reply);
         if edge == Edge::Most
@@ -105,8 +122,8 @@ impl LookupReplies<'_> {
             });
         }
         reply
-            .or_else(|| self.behaviour.usual.get(&(server, kind)).copied())
-            .or_else(|| self.behaviour.usual_of_any.get(&server).copied())
+            .or_else(|| self.behaviour.usually_of_type(question))
+            .or_else(|| self.behaviour.usually(question.server))
     }
 }
 

@@ -173,6 +173,19 @@ fn assumptions(
             words::list(&guessed)
         ));
     }
+    list.extend(doubts(change, lookups));
+    if changes_names(change, &whatif.setup().conf) {
+        list.push(
+            "The names asked are those of the case, although the search list or ndots would change."
+                .into(),
+        );
+    }
+    list
+}
+
+/// The lookups whose estimates are rough, or no estimates at all.
+fn doubts(change: &Change, lookups: &BTreeMap<LookupId, Estimate>) -> Vec<String> {
+    let mut list = Vec::new();
     let ids = |pick: &dyn Fn(&Estimate) -> bool| {
         let picked = lookups.iter().filter(|(_, e)| pick(e));
         picked.map(|(l, _)| cite::lookup_id(*l)).collect::<Vec<_>>()
@@ -203,19 +216,14 @@ fn assumptions(
             words::list(&untouched)
         ));
     }
-    let other_names = |conf: &ResolvConf| {
-        let seen = &whatif.setup().conf;
-        conf.search != seen.search || conf.ndots() != seen.ndots()
-    };
+    list
+}
+
+/// Whether clients would ask for other names than they did.
+fn changes_names(change: &Change, seen: &ResolvConf) -> bool {
     let by_file = change
         .conf
         .as_ref()
-        .is_some_and(|(_, conf)| other_names(conf));
-    if by_file || change.options.iter().any(|o| o.starts_with("ndots:")) {
-        list.push(
-            "The names asked are those of the case, although the search list or ndots would change."
-                .into(),
-        );
-    }
-    list
+        .is_some_and(|(_, conf)| conf.search != seen.search || conf.ndots() != seen.ndots());
+    by_file || change.options.iter().any(|o| o.starts_with("ndots:"))
 }
