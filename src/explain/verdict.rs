@@ -396,94 +396,102 @@ fn unexplained(account: &Account) -> Span {
 
 /// Nothing was waited for: say so, and what came of the attempt.
 fn at_once(case: &Case, account: &Account, who: &str) -> String {
-    let total = case.took(account.total());
     match account.subject {
         Subject::Connection(c) => {
-            let x = &case.joined.connections[c];
-            let slow = after_syn(x)
-                .filter(|t| *t >= WORTH_SAYING)
-                .or_else(|| (x.outcome == Ending::TimedOut).then_some(Span::seconds(1)))
-                .or_else(|| unanswered_since(case, x));
-            let server = if x.outcome == Ending::Connected {
-                "was slow to answer"
-            } else {
-                "did not answer"
-            };
-            let to = x.to;
-            if x.first_syn.is_some() && slow.is_some() {
-                format!(
-                    "The delay came after the SYN: {who} sent it to {to} after {total}, and the server {server}."
-                )
-            } else if x.first_syn.is_some() {
-                match undelayed(case, account) {
-                    Ok(absence) => nothing_held(who, to, &total, &absence),
-                    Err(blind) => format!(
-                        "{who} sent its SYN to {to} after {total}; whether it waited for something is not known: {blind}."
-                    ),
-                }
-            } else if x.left().is_some() && slow.is_some() {
-                format!(
-                    "The delay came after the connect to {to}, which {who} called after {total}: the server {server}."
-                )
-            } else if x.outcome == Ending::NoSyn {
-                format!("{who} tried to connect to {to}, but no SYN left this host.")
-            } else if case.evidence.only_lower_bounds() {
-                format!(
-                    "{who} called connect to {to}; how long it waited before is not known, since the log has no times."
-                )
-            } else if unexplained(account) >= WORTH_SAYING {
-                format!(
-                    "{who} called connect to {to} after {total}; {} of that the log does not explain{}.",
-                    case.took(unexplained(account)),
-                    words::what_would_show(case)
-                )
-            } else {
-                match undelayed(case, account) {
-                    Ok(absence) => {
-                        let longest = longest_wait(account).map(|wait| case.took(wait));
-                        no_wait((who, to), &total, longest.as_deref(), &absence)
-                    }
-                    Err(blind)
-                        if case.joined.lookups.is_empty() && account.total() == Span::ZERO =>
-                    {
-                        format!(
-                            "{who} called connect to {to}; whether it waited for something before is not known: {blind}."
-                        )
-                    }
-                    Err(blind) => format!(
-                        "{who} called connect to {to} after {total}; whether it waited for something is not known: {blind}."
-                    ),
-                }
-            }
+            connected_at_once(case, account, &case.joined.connections[c], who)
         }
-        Subject::Lookup(l) => {
-            let lookup = &case.joined.lookups[l];
-            let how = match (lookup.outcome, lookup.stop) {
-                (Outcome::Answered, _) => "was answered".into(),
-                (Outcome::Negative, _) => "ended with \"no such name\"".into(),
-                (Outcome::Referred, _) => "was referred to other servers".into(),
-                (Outcome::Failed, _) if never_left(case, lookup) => format!(
-                    "failed, since no query could leave this host ({}),",
-                    reasons(case, lookup)
-                ),
-                (Outcome::Failed, _) => "failed".into(),
-                (Outcome::Open, Stop::Signal(by)) => {
-                    format!("was ended by {}", signal(case, by))
-                }
-                (Outcome::Open, _) => "was still open at the end".into(),
-            };
+        Subject::Lookup(l) => looked_up_at_once(case, &case.joined.lookups[l], who),
+    }
+}
+
+fn connected_at_once(case: &Case, account: &Account, x: &Connection, who: &str) -> String {
+    let (to, total) = (x.to, case.took(account.total()));
+    let slow = after_syn(x).is_some_and(|took| took >= WORTH_SAYING)
+        || x.outcome == Ending::TimedOut
+        || unanswered_since(case, x).is_some();
+    let server = if x.outcome == Ending::Connected {
+        "was slow to answer"
+    } else {
+        "did not answer"
+    };
+    if x.first_syn.is_some() && slow {
+        format!(
+            "The delay came after the SYN: {who} sent it to {to} after {total}, and the server {server}."
+        )
+    } else if x.first_syn.is_some() {
+        match undelayed(case, account) {
+            Ok(absence) => nothing_held(who, to, &total, &absence),
+            Err(blind) => format!(
+                "{who} sent its SYN to {to} after {total}; whether it waited for something is not known: {blind}."
+            ),
+        }
+    } else if x.left().is_some() && slow {
+        format!(
+            "The delay came after the connect to {to}, which {who} called after {total}: the server {server}."
+        )
+    } else if x.outcome == Ending::NoSyn {
+        format!("{who} tried to connect to {to}, but no SYN left this host.")
+    } else {
+        called_at_once(case, account, to, who)
+    }
+}
+
+/// The same where the call is all that the inputs show of a connect.
+fn called_at_once(case: &Case, account: &Account, to: Endpoint, who: &str) -> String {
+    let total = case.took(account.total());
+    if case.evidence.only_lower_bounds() {
+        return format!(
+            "{who} called connect to {to}; how long it waited before is not known, since the log has no times."
+        );
+    }
+    if unexplained(account) >= WORTH_SAYING {
+        return format!(
+            "{who} called connect to {to} after {total}; {} of that the log does not explain{}.",
+            case.took(unexplained(account)),
+            words::what_would_show(case)
+        );
+    }
+    match undelayed(case, account) {
+        Ok(absence) => {
+            let longest = longest_wait(account).map(|wait| case.took(wait));
+            no_wait((who, to), &total, longest.as_deref(), &absence)
+        }
+        Err(blind) if case.joined.lookups.is_empty() && account.total() == Span::ZERO => {
             format!(
-                "{who}'s lookup of {} {how} after {}; {}.",
-                words::spoken_name(lookup),
-                case.took(lookup.ended - lookup.began),
-                if case.goes_on_after(lookup) {
-                    "no connection followed"
-                } else {
-                    "the trace ends there"
-                }
+                "{who} called connect to {to}; whether it waited for something before is not known: {blind}."
             )
         }
+        Err(blind) => format!(
+            "{who} called connect to {to} after {total}; whether it waited for something is not known: {blind}."
+        ),
     }
+}
+
+fn looked_up_at_once(case: &Case, lookup: &Lookup, who: &str) -> String {
+    let how = match (lookup.outcome, lookup.stop) {
+        (Outcome::Answered, _) => "was answered".into(),
+        (Outcome::Negative, _) => "ended with \"no such name\"".into(),
+        (Outcome::Referred, _) => "was referred to other servers".into(),
+        (Outcome::Failed, _) if never_left(case, lookup) => format!(
+            "failed, since no query could leave this host ({}),",
+            reasons(case, lookup)
+        ),
+        (Outcome::Failed, _) => "failed".into(),
+        (Outcome::Open, Stop::Signal(by)) => {
+            format!("was ended by {}", signal(case, by))
+        }
+        (Outcome::Open, _) => "was still open at the end".into(),
+    };
+    format!(
+        "{who}'s lookup of {} {how} after {}; {}.",
+        words::spoken_name(lookup),
+        case.took(lookup.ended - lookup.began),
+        if case.goes_on_after(lookup) {
+            "no connection followed"
+        } else {
+            "the trace ends there"
+        }
+    )
 }
 
 /// Whether the calls that were to send the queries of a lookup all failed.

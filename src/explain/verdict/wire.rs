@@ -96,39 +96,7 @@ fn before(case: &Case, account: &Account, x: &Connection) -> String {
         );
     }
     match (own, began) {
-        (_, Some(lookup)) => {
-            let name = words::spoken_name(lookup);
-            let rest = unexplained(account);
-            let why = longest_wait(case, account).unwrap_or_else(|| {
-                if rest >= WORTH_SAYING {
-                    format!(
-                        "the capture does not show what it waited for in {} of that",
-                        words::took(rest)
-                    )
-                } else {
-                    String::new()
-                }
-            });
-            let why = if why.is_empty() {
-                why
-            } else {
-                format!("; {why}")
-            };
-            let other = lookup
-                .client
-                .filter(|c| x.from.is_some_and(|from| from.ip != *c));
-            match other {
-                // Two addresses of one host, as it seems.
-                Some(asker) => format!(
-                    "{who} sent its SYN to {to} {total} after the first query for {name}, which {asker} sent{why}."
-                ),
-                None => {
-                    format!(
-                        "{who} sent its SYN to {to} {total} after its first query for {name}{why}."
-                    )
-                }
-            }
-        }
+        (_, Some(lookup)) => after_lookup(case, account, x, lookup),
         (Some(lookup), None) => {
             let ago = x.first_syn.map_or(Span::ZERO, |at| at - lookup.ended);
             format!(
@@ -146,6 +114,35 @@ fn before(case: &Case, account: &Account, x: &Connection) -> String {
                 no_lookup(case, account, x)
             ),
         },
+    }
+}
+
+/// The lookup that gave the address, and what the client waited for since it began.
+fn after_lookup(case: &Case, account: &Account, x: &Connection, lookup: &Lookup) -> String {
+    let (who, to) = (client(case, account), x.to);
+    let total = words::took(account.total());
+    let name = words::spoken_name(lookup);
+    let rest = unexplained(account);
+    let why = longest_wait(case, account).or_else(|| {
+        (rest >= WORTH_SAYING).then(|| {
+            format!(
+                "the capture does not show what it waited for in {} of that",
+                words::took(rest)
+            )
+        })
+    });
+    let why = why.map_or_else(String::new, |why| format!("; {why}"));
+    let other = lookup
+        .client
+        .filter(|c| x.from.is_some_and(|from| from.ip != *c));
+    match other {
+        // Two addresses of one host, as it seems.
+        Some(asker) => format!(
+            "{who} sent its SYN to {to} {total} after the first query for {name}, which {asker} sent{why}."
+        ),
+        None => {
+            format!("{who} sent its SYN to {to} {total} after its first query for {name}{why}.")
+        }
     }
 }
 
@@ -177,26 +174,9 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             words::counted(n, "retransmission", "retransmissions")
         ),
     };
-    let (to, who) = (x.to, x.from.map(|from| from.ip.to_string()));
-    let of = who.map_or_else(String::new, |who| format!(" of {who}"));
-    let syns = words::counted(again + 1, "SYN", "SYNs");
-    if let Some(first) = x.replies.ignored.first() {
-        let after = words::took(case.evidence.event(*first).at - x.first_syn?);
-        let end = after_syn(x).map_or_else(String::new, |t| {
-            format!(
-                "; the client went on {} after its first SYN",
-                words::took(t)
-            )
-        });
-        return Some(format!(
-            "{to} answered the SYN{of} after {after}, but the client sent {syns}: it did not accept the SYN-ACK{end}."
-        ));
-    }
-    if !x.replies.foreign.is_empty() && x.outcome != Ending::Connected {
-        return Some(format!(
-            "{to} answered {syns}{of} with an ACK of another connection: it, or a NAT before it, still has an older \
-             connection with these ports."
-        ));
+    let (to, of) = (x.to, of_client(x));
+    if let Some(refused) = reply_refused(case, x, &of) {
+        return Some(refused);
     }
     match x.outcome {
         Ending::Connected if !is_answer_captured(case, x) => {
@@ -222,19 +202,64 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
         )),
         // Only a capture that would have shown an answer can say that there was none.
         Ending::TimedOut | Ending::Open if x.silence.is_none() => None,
-        Ending::TimedOut | Ending::Open => {
-            let seen = case.evidence.end() - x.first_syn?;
-            (seen >= WORTH_SAYING).then(|| {
-                let tried = last_syn(case, x)? - x.first_syn?;
-                Some(if again == 0 {
-                    format!("Nothing answered the SYN{of} to {to}; the capture goes on for {} after it.", words::took(seen))
-                } else {
-                    format!("Nothing answered {syns}{of} to {to}, sent over {}.", words::took(tried))
-                })
-            })?
-        }
+        Ending::TimedOut | Ending::Open => unanswered(case, x, &of),
         Ending::NoSyn => None,
     }
+}
+
+/// ` of 10.0.0.1`, where the client is known.
+fn of_client(x: &Connection) -> String {
+    x.from
+        .map_or_else(String::new, |from| format!(" of {}", from.ip))
+}
+
+fn syns(x: &Connection) -> String {
+    words::counted(x.repeats + 1, "SYN", "SYNs")
+}
+
+/// What answered the SYN in vain: a SYN-ACK that the client did not take, or an ACK of another connection.
+fn reply_refused(case: &Case, x: &Connection, of: &str) -> Option<String> {
+    let (to, syns) = (x.to, syns(x));
+    if let Some(first) = x.replies.ignored.first() {
+        let after = words::took(case.evidence.event(*first).at - x.first_syn?);
+        let end = after_syn(x).map_or_else(String::new, |t| {
+            format!(
+                "; the client went on {} after its first SYN",
+                words::took(t)
+            )
+        });
+        return Some(format!(
+            "{to} answered the SYN{of} after {after}, but the client sent {syns}: it did not accept the SYN-ACK{end}."
+        ));
+    }
+    (!x.replies.foreign.is_empty() && x.outcome != Ending::Connected).then(|| {
+        format!(
+            "{to} answered {syns}{of} with an ACK of another connection: it, or a NAT before it, still has an older \
+             connection with these ports."
+        )
+    })
+}
+
+/// That nothing came back, where the capture went on long enough to show it.
+fn unanswered(case: &Case, x: &Connection, of: &str) -> Option<String> {
+    let (to, first) = (x.to, x.first_syn?);
+    let seen = case.evidence.end() - first;
+    if seen < WORTH_SAYING {
+        return None;
+    }
+    let tried = last_syn(case, x)? - first;
+    Some(if x.repeats == 0 {
+        format!(
+            "Nothing answered the SYN{of} to {to}; the capture goes on for {} after it.",
+            words::took(seen)
+        )
+    } else {
+        format!(
+            "Nothing answered {}{of} to {to}, sent over {}.",
+            syns(x),
+            words::took(tried)
+        )
+    })
 }
 
 fn last_syn(case: &Case, x: &Connection) -> Option<Timestamp> {

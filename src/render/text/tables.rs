@@ -3,7 +3,7 @@
 use super::style::{Style, fit, pad, seconds, width};
 use crate::render::safe::escape;
 use crate::render::words::{self, task};
-use crate::report::{Entry, LookupOutcome, Query, QueryState, Report, Role, Transport};
+use crate::report::{Entry, Lookup, LookupOutcome, Query, QueryState, Report, Role, Transport};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -108,76 +108,13 @@ pub fn lookups(report: &Report, style: &Style, out: &mut dyn Write) -> io::Resul
     for l in report.lookups.iter().take(shown) {
         let who = l.tasks.first().map(task);
         let host = || l.from.clone().filter(|_| report.clients.len() > 1);
-        let who = who.or_else(host).unwrap_or_default();
-        let client = l.client.map_or_else(String::new, |c| format!(", {c}"));
-        let head = format!(
-            "{} {} {} in {}{client}",
-            l.id,
-            fit(
-                &escape(l.name.as_deref().unwrap_or("a name that is not known")),
-                40
-            ),
-            l.outcome.map_or("outcome not known", LookupOutcome::name),
-            words::known_seconds(l.seconds)
-        );
-        let head = escape(&head);
-        if who.is_empty() {
-            super::bullet("  ", &head, style, out)?;
-        } else if width(&head) + width(&who) + 4 > style.left(0) {
-            super::bullet("  ", &head, style, out)?;
-            writeln!(out, "     {}", style.faint(&fit(&who, style.left(5))))?;
-        } else {
-            writeln!(out, "  {head}  {}", style.faint(&who))?;
-        }
+        lookup_head(l, &who.or_else(host).unwrap_or_default(), style, out)?;
         for caller in &l.callers {
             let words = fit(&escape(&caller.words), style.left(5));
             writeln!(out, "     {}", style.faint(&words))?;
         }
-        let mut groups: Vec<Vec<&Query>> = Vec::new();
-        let mut index: BTreeMap<(&str, Transport, QueryState), usize> = BTreeMap::new();
-        for q in &l.queries {
-            let key = (&*q.resolver, q.transport, q.state);
-            let at = *index.entry(key).or_insert_with(|| {
-                groups.push(Vec::new());
-                groups.len() - 1
-            });
-            groups[at].push(q);
-        }
-        for queries in groups.iter().take(12) {
-            let q = queries[0];
-            let mut kinds: Vec<&str> = queries
-                .iter()
-                .filter_map(|q| q.question.as_deref()?.split(' ').next())
-                .collect();
-            kinds.sort_unstable();
-            kinds.dedup();
-            let waits: Vec<String> = queries
-                .iter()
-                .map(|q| words::known_seconds(q.waited_s))
-                .collect();
-            let waits = if waits.len() > 3 {
-                format!("{} …", waits[..3].join(" "))
-            } else {
-                waits.join(" ")
-            };
-            let party = format!("{}{}", words::party(&q.resolver), words::over(q.transport));
-            let line = format!(
-                "{} {:>2} × {}  {}",
-                pad(&party, 22),
-                queries.len(),
-                pad(&kinds.join("+"), 8),
-                words::state(q.state)
-            );
-            let line = escape(&line);
-            // A narrow terminal has no room for a column of waits.
-            match style.left(5 + 1 + 22) {
-                label if label >= 38 => {
-                    let label = label.min(52);
-                    let line = pad(&fit(&line, label), label);
-                    writeln!(out, "     {line} {}", fit(&waits, 22))?;
-                }
-                _ => super::bullet("     ", &format!("{line}  {waits}"), style, out)?,
-            }
+        for queries in alike(&l.queries).iter().take(12) {
+            queries_line(queries, style, out)?;
         }
     }
     more(
@@ -185,6 +122,81 @@ pub fn lookups(report: &Report, style: &Style, out: &mut dyn Write) -> io::Resul
         style,
         out,
     )
+}
+
+/// Its name, how it ended, how long it took, and whose it was.
+fn lookup_head(l: &Lookup, who: &str, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let client = l.client.map_or_else(String::new, |c| format!(", {c}"));
+    let name = l.name.as_deref().unwrap_or("a name that is not known");
+    let head = format!(
+        "{} {} {} in {}{client}",
+        l.id,
+        fit(&escape(name), 40),
+        l.outcome.map_or("outcome not known", LookupOutcome::name),
+        words::known_seconds(l.seconds)
+    );
+    let head = escape(&head);
+    if who.is_empty() {
+        super::bullet("  ", &head, style, out)
+    } else if width(&head) + width(who) + 4 > style.left(0) {
+        super::bullet("  ", &head, style, out)?;
+        writeln!(out, "     {}", style.faint(&fit(who, style.left(5))))
+    } else {
+        writeln!(out, "  {head}  {}", style.faint(who))
+    }
+}
+
+/// Queries to one resolver, by one transport and with one end, together; in the order of the first of each.
+fn alike(queries: &[Query]) -> Vec<Vec<&Query>> {
+    let mut groups: Vec<Vec<&Query>> = Vec::new();
+    let mut index: BTreeMap<(&str, Transport, QueryState), usize> = BTreeMap::new();
+    for q in queries {
+        let key = (&*q.resolver, q.transport, q.state);
+        let at = *index.entry(key).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[at].push(q);
+    }
+    groups
+}
+
+/// Whom such queries went to, how many, of which types, their end, and the waits for the first of them.
+fn queries_line(queries: &[&Query], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let q = queries[0];
+    let mut kinds: Vec<&str> = queries
+        .iter()
+        .filter_map(|q| q.question.as_deref()?.split(' ').next())
+        .collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let waits: Vec<String> = queries
+        .iter()
+        .map(|q| words::known_seconds(q.waited_s))
+        .collect();
+    let waits = if waits.len() > 3 {
+        format!("{} …", waits[..3].join(" "))
+    } else {
+        waits.join(" ")
+    };
+    let party = format!("{}{}", words::party(&q.resolver), words::over(q.transport));
+    let line = format!(
+        "{} {:>2} × {}  {}",
+        pad(&party, 22),
+        queries.len(),
+        pad(&kinds.join("+"), 8),
+        words::state(q.state)
+    );
+    let line = escape(&line);
+    // A narrow terminal has no room for a column of waits.
+    match style.left(5 + 1 + 22) {
+        label if label >= 38 => {
+            let label = label.min(52);
+            let line = pad(&fit(&line, label), label);
+            writeln!(out, "     {line} {}", fit(&waits, 22))
+        }
+        _ => super::bullet("     ", &format!("{line}  {waits}"), style, out),
+    }
 }
 
 /// Every connection attempt.
