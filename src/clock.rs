@@ -233,86 +233,76 @@ pub fn resolution(clock: TraceClock) -> Span {
     }
 }
 
+impl Solution {
+    /// An offset that no pair of call and packet shows.
+    fn unproven(offset: Span, uncertainty: Span, method: &str) -> Self {
+        Self {
+            offset,
+            uncertainty,
+            method: method.into(),
+            dated: true,
+            belonging: Belonging::Unknown,
+            paired: false,
+        }
+    }
+}
+
+/// Time zones differ from UTC by quarters of an hour.
+const QUARTER: i64 = 900 * SECOND;
+
 /// Without a single pair: believe an epoch clock, place a local one by the given zone or beside the capture.
 fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given) -> Solution {
-    let (call, packet) = (
-        calls.iter().map(|e| e.at).min(),
-        packets.iter().map(|e| e.at).min(),
-    );
+    let call = calls.iter().map(|e| e.at).min();
+    let packet = packets.iter().map(|e| e.at).min();
     match (clock, call, packet) {
-        (TraceClock::Epoch { resolution }, _, None) => Solution {
-            offset: Span::ZERO,
-            uncertainty: resolution,
-            method: "the trace's own clock".into(),
-            dated: true,
-            belonging: Belonging::Unknown,
-            paired: false,
-        },
-        (TraceClock::Epoch { .. }, ..) => Solution {
-            offset: Span::ZERO,
-            uncertainty: Span::seconds(1),
-            method: "assumed to be one clock: no call of the trace has a packet in the capture"
-                .into(),
-            dated: true,
-            belonging: Belonging::Unknown,
-            paired: false,
-        },
-        (TraceClock::LocalDate { resolution }, ..) => Solution {
-            offset: -given.utc_offset.unwrap_or_default(),
-            uncertainty: resolution,
-            method: given
-                .utc_offset
-                .map_or(
-                    "local time taken as UTC (no --tz)",
-                    |_| "zone as given with --tz",
-                )
-                .into(),
-            dated: true,
-            belonging: Belonging::Unknown,
-            paired: false,
-        },
-        (TraceClock::TimeOfDay { resolution }, Some(call), Some(packet)) => {
-            // Time zones differ from UTC by quarters of an hour: the nearest such offset lays the log on
-            // the capture, a wrong hour would lay it beside.
-            let quarter = 900 * SECOND;
-            let raw = (packet - call).0;
-            let offset = given.utc_offset.map_or_else(
-                || {
-                    let up = i64::from(raw.rem_euclid(quarter) * 2 > quarter);
-                    Span((raw.div_euclid(quarter) + up).saturating_mul(quarter))
-                },
-                |zone| {
-                    let day = Span::seconds(86_400);
-                    let days = (Span(raw) + zone + Span(day.0 / 2)).0.div_euclid(day.0);
-                    Span(days.saturating_mul(day.0)) - zone
-                },
-            );
-            Solution {
-                offset,
-                uncertainty: Span(quarter / 2).max(resolution),
-                method: "guessed from the first times of both inputs: no call of the trace has a packet in the capture".into(),
-                dated: true,
-            belonging: Belonging::Unknown,
-            paired: false,
-            }
+        (TraceClock::Epoch { resolution }, _, None) => {
+            Solution::unproven(Span::ZERO, resolution, "the trace's own clock")
         }
-        (TraceClock::Relative { .. } | TraceClock::None, Some(call), Some(packet)) => Solution {
-            offset: packet - call,
-            uncertainty: Span::seconds(60),
-            method: "guessed: both inputs are taken to begin together".into(),
-            dated: true,
-            belonging: Belonging::Unknown,
-            paired: false,
-        },
+        (TraceClock::Epoch { .. }, ..) => Solution::unproven(
+            Span::ZERO,
+            Span::seconds(1),
+            "assumed to be one clock: no call of the trace has a packet in the capture",
+        ),
+        (TraceClock::LocalDate { resolution }, ..) => {
+            let (zone, method) = match given.utc_offset {
+                Some(zone) => (zone, "zone as given with --tz"),
+                None => (Span::ZERO, "local time taken as UTC (no --tz)"),
+            };
+            Solution::unproven(-zone, resolution, method)
+        }
+        (TraceClock::TimeOfDay { resolution }, Some(call), Some(packet)) => Solution::unproven(
+            undated_offset(packet - call, given.utc_offset),
+            Span(QUARTER / 2).max(resolution),
+            "guessed from the first times of both inputs: no call of the trace has a packet in the capture",
+        ),
+        (TraceClock::Relative { .. } | TraceClock::None, Some(call), Some(packet)) => {
+            Solution::unproven(
+                packet - call,
+                Span::seconds(60),
+                "guessed: both inputs are taken to begin together",
+            )
+        }
         _ => Solution {
-            offset: Span::ZERO,
-            uncertainty: Span::ZERO,
-            method: "the trace's own clock, which has no date".into(),
             dated: false,
-            belonging: Belonging::Unknown,
-            paired: false,
+            ..Solution::unproven(
+                Span::ZERO,
+                Span::ZERO,
+                "the trace's own clock, which has no date",
+            )
         },
     }
+}
+
+/// The offset of a log without dates that lays it on the capture, whose first packet is `raw` after the log's first
+/// call: whole days and the given zone, else the nearest that a zone can be. (A wrong hour would lay it beside.)
+fn undated_offset(raw: Span, zone: Option<Span>) -> Span {
+    if let Some(zone) = zone {
+        let day = 86_400 * SECOND;
+        let days = (raw + zone + Span(day / 2)).0.div_euclid(day);
+        return Span(days.saturating_mul(day)) - zone;
+    }
+    let up = i64::from(raw.0.rem_euclid(QUARTER) * 2 > QUARTER);
+    Span((raw.0.div_euclid(QUARTER) + up).saturating_mul(QUARTER))
 }
 
 /// A call and a packet that may be the same action.
@@ -322,80 +312,28 @@ struct ActionPair {
     difference: Span,
 }
 
+/// When an action was called for, and when packets passed that may be it.
+#[derive(Default)]
+struct Occurrences {
+    calls: Vec<Timestamp>,
+    packets: Vec<Timestamp>,
+}
+
 /// Everything that may be the same action.
 fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<ActionPair> {
-    let mut seen: HashMap<ActionKey, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
-    let mut peers = Peers::default();
-    for event in calls {
-        let EventKind::Call(call) = &event.what else {
-            continue;
-        };
-        peers.follow(call);
-        match &call.op {
-            Op::Connect {
-                to: Address::Inet(to),
-                ..
-            } if dns_ports.contains(&to.port) => {
-                push(
-                    &mut seen.entry(ActionKey::Resolver(*to)).or_default().0,
-                    event.at,
-                );
-            }
-            Op::Connect {
-                to: Address::Inet(to),
-                ..
-            } => push(
-                &mut seen.entry(ActionKey::Syn(*to)).or_default().0,
-                event.at,
-            ),
-            Op::Send { messages, .. } => {
-                let peer = peers.peer(call);
-                for message in messages {
-                    let (Some(to), Some(dns)) = (message.peer.or(peer), message.dns.first()) else {
-                        continue;
-                    };
-                    push(
-                        &mut seen.entry(ActionKey::Query(to, dns.id)).or_default().0,
-                        event.at,
-                    );
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut last_query: HashMap<(Endpoint, Endpoint), Timestamp> = HashMap::new();
-    for event in packets {
-        match &event.what {
-            EventKind::Packet(Packet::Dns { flow, message, .. }) if !message.response => {
-                if let Some(entry) = seen.get_mut(&ActionKey::Query(flow.dst, message.id)) {
-                    push(&mut entry.1, event.at);
-                }
-                // Only the first query of a socket follows its connect.
-                if last_query.insert((flow.src, flow.dst), event.at).is_none()
-                    && let Some(entry) = seen.get_mut(&ActionKey::Resolver(flow.dst))
-                {
-                    push(&mut entry.1, event.at);
-                }
-            }
-            EventKind::Packet(Packet::Tcp { flow, flags, .. }) if flags.syn && !flags.ack => {
-                if let Some(entry) = seen.get_mut(&ActionKey::Syn(flow.dst)) {
-                    push(&mut entry.1, event.at);
-                }
-            }
-            _ => {}
-        }
-    }
+    let mut seen = called_for(calls, dns_ports);
+    add_packets(&mut seen, packets);
     // A query's id names its packet; a connect to a resolver may be laid on any first query to it.
-    let exact = |(key, (calls, packets)): (&ActionKey, &(Vec<_>, Vec<_>))| {
-        matches!(key, ActionKey::Query(..)) && !calls.is_empty() && !packets.is_empty()
+    let exact = |(key, seen): (&ActionKey, &Occurrences)| {
+        matches!(key, ActionKey::Query(..)) && !seen.calls.is_empty() && !seen.packets.is_empty()
     };
     if seen.iter().any(exact) {
         seen.retain(|key, _| !matches!(key, ActionKey::Resolver(_)));
     }
-    let mut keys: Vec<_> = seen.into_iter().collect();
-    keys.sort_by_key(|(_, (calls, packets))| (calls.first().copied(), packets.first().copied()));
+    let mut all_seen: Vec<Occurrences> = seen.into_values().collect();
+    all_seen.sort_by_key(|seen| (seen.calls.first().copied(), seen.packets.first().copied()));
     let mut all = Vec::new();
-    for (_, (calls, packets)) in keys {
+    for Occurrences { calls, packets } in all_seen {
         for call in &calls {
             all.extend(packets.iter().map(|packet| ActionPair {
                 call: *call,
@@ -407,6 +345,64 @@ fn pairs(calls: &[Event], packets: &[Event], dns_ports: &[u16]) -> Vec<ActionPai
         }
     }
     all
+}
+
+/// The actions that calls ask for: connects and queries.
+fn called_for(calls: &[Event], dns_ports: &[u16]) -> HashMap<ActionKey, Occurrences> {
+    let mut seen: HashMap<ActionKey, Occurrences> = HashMap::new();
+    let mut add = |key, at| push(&mut seen.entry(key).or_default().calls, at);
+    let mut peers = Peers::default();
+    for event in calls {
+        let EventKind::Call(call) = &event.what else {
+            continue;
+        };
+        peers.follow(call);
+        match &call.op {
+            Op::Connect {
+                to: Address::Inet(to),
+                ..
+            } if dns_ports.contains(&to.port) => add(ActionKey::Resolver(*to), event.at),
+            Op::Connect {
+                to: Address::Inet(to),
+                ..
+            } => add(ActionKey::Syn(*to), event.at),
+            Op::Send { messages, .. } => {
+                let peer = peers.peer(call);
+                for message in messages {
+                    if let (Some(to), Some(dns)) = (message.peer.or(peer), message.dns.first()) {
+                        add(ActionKey::Query(to, dns.id), event.at);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    seen
+}
+
+/// Adds the packets that may be an action which calls ask for.
+fn add_packets(seen: &mut HashMap<ActionKey, Occurrences>, packets: &[Event]) {
+    let mut add = |key, at| {
+        if let Some(seen) = seen.get_mut(&key) {
+            push(&mut seen.packets, at);
+        }
+    };
+    let mut last_query: HashMap<(Endpoint, Endpoint), Timestamp> = HashMap::new();
+    for event in packets {
+        match &event.what {
+            EventKind::Packet(Packet::Dns { flow, message, .. }) if !message.response => {
+                add(ActionKey::Query(flow.dst, message.id), event.at);
+                // Only the first query of a socket follows its connect.
+                if last_query.insert((flow.src, flow.dst), event.at).is_none() {
+                    add(ActionKey::Resolver(flow.dst), event.at);
+                }
+            }
+            EventKind::Packet(Packet::Tcp { flow, flags, .. }) if flags.syn && !flags.ack => {
+                add(ActionKey::Syn(flow.dst), event.at);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn push(list: &mut Vec<Timestamp>, at: Timestamp) {
@@ -449,10 +445,9 @@ fn zone_of(clock: TraceClock, offset: Span) -> String {
     ) {
         return String::new();
     }
-    let quarter = 900 * SECOND;
     let day = 86_400 * SECOND;
     let east = offset.0.saturating_neg().rem_euclid(day);
-    let rounded = (east + quarter / 2).div_euclid(quarter) * quarter;
+    let rounded = (east + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
     let signed = if rounded > day / 2 {
         rounded - day
     } else {
