@@ -24,12 +24,13 @@ mod tally;
 mod tasks;
 mod wait;
 
-use crate::event::{CallOutcome, Event, LifecycleChange, Syscall};
+use crate::event::{CallOutcome, Event, Lifecycle, LifecycleChange, Syscall};
 use crate::input::TraceFacts;
 use crate::time::{Span, Timestamp};
 use clock::LogClock;
 use dressing::Dressing;
-use prefix::{Body, Lead};
+use emit::ReadCall;
+use prefix::{Body, CallText, Lead};
 use resume::MAX_FOREIGN;
 use std::collections::{BTreeMap, BTreeSet};
 use tally::LogTally;
@@ -72,6 +73,17 @@ impl UnfinishedCall {
             tid: self.tid,
             comm: None,
             ended: false,
+        }
+    }
+
+    /// The call, with what was read of it.
+    fn read(&self, parsed: call::Parsed) -> ReadCall<'_> {
+        ReadCall {
+            syscall: self.syscall,
+            name: &self.name,
+            entry: self.entry(),
+            parsed,
+            ended: None,
         }
     }
 }
@@ -189,13 +201,9 @@ impl Reader {
             .filter(|(_, body)| interleaved::is_substantial(body, self.tally.calls))
         {
             // The rest of a call that was wrapped: `inet_addr("10.0.1.93")}, 16) = 0`.
-            Some((
-                _,
-                Body::Call {
-                    syscall: Syscall::Unknown,
-                    ..
-                },
-            )) if self.open.is_some() => {
+            Some((_, Body::Call(call)))
+                if call.syscall == Syscall::Unknown && self.open.is_some() =>
+            {
                 self.foreign(number, text, sink);
             }
             Some((lead, body)) => self.own(number, &lead, &body, sink),
@@ -224,16 +232,15 @@ impl Reader {
             ended: lead.ended || self.ended && lead.time.is_some(),
         };
         match *body {
-            Body::Call {
-                syscall,
-                name,
-                args,
-            } => self.call(entry, syscall, name, args, sink),
+            Body::Call(text) => self.call(entry, text, sink),
             Body::Resumed { name, tail } => self.resumed(entry, name, tail, sink),
             Body::Detached => {}
             Body::Signal(text) => {
-                let task = self.tasks.task(tid, lead.comm);
-                self.life(number, at, task, lifecycle::signal(text), sink);
+                let life = Lifecycle {
+                    task: self.tasks.task(tid, lead.comm),
+                    change: lifecycle::signal(text),
+                };
+                self.life(number, at, life, sink);
             }
             Body::End(text) => {
                 let Some(change) = lifecycle::end(text) else {
@@ -243,7 +250,7 @@ impl Reader {
                     self.unknown(&pending, sink);
                 }
                 let task = self.tasks.task(tid, lead.comm);
-                self.life(number, at, task, change, sink);
+                self.life(number, at, Lifecycle { task, change }, sink);
                 if let Some(tid) = tid {
                     self.tasks.ended(tid);
                 }
@@ -263,15 +270,14 @@ impl Reader {
     /// Reports the threads that were attached to since the last line with a time.
     fn born(&mut self, at: Timestamp, sink: Sink<'_>) {
         for (number, tid) in std::mem::take(&mut self.untimed) {
-            let task = self.tasks.task(Some(tid), None);
-            let (parent, thread) = (None, None);
-            self.life(
-                number,
-                at,
-                task,
-                LifecycleChange::Forked { parent, thread },
-                sink,
-            );
+            let life = Lifecycle {
+                task: self.tasks.task(Some(tid), None),
+                change: LifecycleChange::Forked {
+                    parent: None,
+                    thread: None,
+                },
+            };
+            self.life(number, at, life, sink);
         }
     }
 
@@ -284,15 +290,12 @@ impl Reader {
             .unwrap_or(end)
     }
 
-    fn call(
-        &mut self,
-        entry: CallStart<'_>,
-        syscall: Syscall,
-        name: &[u8],
-        args: &[u8],
-        sink: Sink<'_>,
-    ) {
-        let mut entry = entry;
+    fn call(&mut self, mut entry: CallStart<'_>, text: CallText<'_>, sink: Sink<'_>) {
+        let CallText {
+            syscall,
+            name,
+            args,
+        } = text;
         let mut end = None;
         if entry.ended {
             end = Some(entry.at);
@@ -331,7 +334,14 @@ impl Reader {
                 if let (Some(end), Some(lasted)) = (end, parsed.lasted) {
                     entry.at = end - lasted;
                 }
-                self.complete(syscall, name, parsed, entry, end, sink);
+                let read = ReadCall {
+                    syscall,
+                    name,
+                    entry,
+                    parsed,
+                    ended: end,
+                };
+                self.complete(read, sink);
             }
             None => {
                 self.open = Some(UnfinishedCall {
@@ -365,7 +375,14 @@ impl Reader {
             outcome,
             lasted: Some(lasted),
         };
-        self.complete(Syscall::Other, name, parsed, entry, None, sink);
+        let read = ReadCall {
+            syscall: Syscall::Other,
+            name,
+            entry,
+            parsed,
+            ended: None,
+        };
+        self.complete(read, sink);
     }
 
     /// A line that is not strace's, or not from its first byte on.

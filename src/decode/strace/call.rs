@@ -35,7 +35,13 @@ pub fn read(syscall: Syscall, args: &[u8]) -> Option<Parsed> {
         outcome::read(&args[at + 1..])?
     };
     Some(Parsed {
-        op: op(syscall, &list.items, Some(&ending)),
+        op: op(
+            syscall,
+            Arguments {
+                items: &list.items,
+                ending: Some(&ending),
+            },
+        ),
         outcome: ending.outcome,
         lasted: ending.lasted,
     })
@@ -44,91 +50,103 @@ pub fn read(syscall: Syscall, args: &[u8]) -> Option<Parsed> {
 /// Reads a call whose end was never seen.
 pub fn read_open(syscall: Syscall, args: &[u8]) -> Parsed {
     let list = lex::list(args, b')');
+    let args = Arguments {
+        items: &list.items,
+        ending: None,
+    };
     Parsed {
-        op: op(syscall, &list.items, None),
+        op: op(syscall, args),
         outcome: CallOutcome::Unknown,
         lasted: None,
     }
 }
 
-fn op(syscall: Syscall, items: &[&[u8]], ending: Option<&CallEnd>) -> Option<Op> {
-    let item = |at: usize| items.get(at).copied().unwrap_or_default();
-    let value = ending.and_then(|e| e.outcome.value());
-    let result = ending.map_or(&b""[..], |e| e.text);
-    let new_fd = || {
-        descriptor::fd(result)
-            .filter(|_| value.is_some())
-            .unwrap_or(Fd::bare(-1))
-    };
-    let fd = || descriptor::fd(item(0));
+/// The arguments and the result of a call.
+#[derive(Clone, Copy)]
+struct Arguments<'a> {
+    items: &'a [&'a [u8]],
+    /// `None` when its end was not seen.
+    ending: Option<&'a CallEnd<'a>>,
+}
+
+impl<'a> Arguments<'a> {
+    /// One argument; empty where there is none.
+    fn item(self, at: usize) -> &'a [u8] {
+        self.items.get(at).copied().unwrap_or_default()
+    }
+
+    /// The first argument, as a descriptor.
+    fn fd(self) -> Option<Fd> {
+        descriptor::fd(self.item(0))
+    }
+
+    /// What a call that did not fail returned.
+    fn value(self) -> Option<i64> {
+        self.ending?.outcome.value()
+    }
+
+    /// What follows the `=`.
+    fn result(self) -> &'a [u8] {
+        self.ending.map_or(&[], |ending| ending.text)
+    }
+
+    /// The result, as a descriptor; -1 where the call made none.
+    fn new_fd(self) -> Fd {
+        let new = descriptor::fd(self.result()).filter(|_| self.value().is_some());
+        new.unwrap_or(Fd::bare(-1))
+    }
+
+    /// The second argument, as an address.
+    fn address(self) -> Address {
+        address::read(self.item(1)).unwrap_or(Address::Other("unknown".into()))
+    }
+}
+
+fn op(syscall: Syscall, args: Arguments) -> Option<Op> {
     Some(match syscall {
-        Syscall::SocketCall => return socketcall(items, ending),
+        Syscall::SocketCall => return socketcall(args),
         Syscall::Socket => Op::Socket {
-            kind: socket_kind(item(0), item(1)),
-            fd: new_fd(),
+            kind: socket_kind(args.item(0), args.item(1)),
+            fd: args.new_fd(),
         },
         Syscall::Connect => Op::Connect {
-            fd: fd()?,
-            to: address::read(item(1)).unwrap_or(Address::Other("unknown".into())),
+            fd: args.fd()?,
+            to: args.address(),
         },
         Syscall::Bind => Op::Bind {
-            fd: fd()?,
-            local: address::read(item(1)).unwrap_or(Address::Other("unknown".into())),
+            fd: args.fd()?,
+            local: args.address(),
         },
         Syscall::Accept => Op::Accept {
-            fd: fd()?,
-            new: accepted(new_fd(), item(1)),
+            fd: args.fd()?,
+            new: accepted(args.new_fd(), args.item(1)),
         },
-        Syscall::GetSockName | Syscall::GetPeerName => {
-            value?;
-            let (fd, address) = (fd()?, address::read(item(1))?);
-            if syscall == Syscall::GetSockName {
-                Op::LocalName { fd, local: address }
-            } else {
-                Op::PeerName { fd, peer: address }
-            }
-        }
-        Syscall::GetSockOpt => {
-            value?;
-            option(fd()?, item(1), item(2), item(3))?
-        }
-        Syscall::Send(layout) => send(layout, items, fd()?, ending),
-        Syscall::Receive(layout) => receive(layout, items, fd()?, value),
-        Syscall::Wait(set, form) => wait::read(set, form, items, result),
-        Syscall::Restart => wait::resumed(items, result)?,
-        Syscall::Close => Op::Close { fd: fd()? },
-        Syscall::Dup => Op::Duplicate {
-            fd: fd()?,
-            new: new_fd().number,
+        Syscall::GetSockName => Op::LocalName {
+            local: returned_address(args)?,
+            fd: args.fd()?,
         },
-        Syscall::Fcntl => {
-            // F_DUPFD is 0 and F_DUPFD_CLOEXEC 1030 in raw output (include/uapi/linux/fcntl.h).
-            if !(item(1).starts_with(b"F_DUPFD") || item(1) == b"0" || item(1) == b"0x406") {
-                return None;
-            }
-            Op::Duplicate {
-                fd: fd()?,
-                new: new_fd().number,
-            }
-        }
-        Syscall::Clone => clone(items),
+        Syscall::GetPeerName => Op::PeerName {
+            peer: returned_address(args)?,
+            fd: args.fd()?,
+        },
+        Syscall::GetSockOpt => option(args)?,
+        Syscall::Send(layout) => send(layout, args)?,
+        Syscall::Receive(layout) => receive(layout, args)?,
+        Syscall::Wait(set, form) => wait::read(set, form, args.items, args.result()),
+        Syscall::Restart => wait::resumed(args.items, args.result())?,
+        Syscall::Close => Op::Close { fd: args.fd()? },
+        Syscall::Dup => duplicate(args)?,
+        Syscall::Fcntl if duplicates(args.item(1)) => duplicate(args)?,
+        Syscall::Clone => clone(args.items),
         Syscall::Fork => Op::Clone {
             thread: false,
             files: false,
         },
-        Syscall::Exec => {
-            let path = items
-                .iter()
-                .take(2)
-                .find_map(|item| lex::string(item, 4096));
-            let (path, _) = path.unwrap_or_default();
-            Op::Exec {
-                program: String::from_utf8_lossy(&path).into(),
-            }
-        }
+        Syscall::Exec => exec(args.items),
         Syscall::Sleep => Op::Sleep,
         Syscall::IoUringSetup => Op::IoUring,
-        Syscall::Ptrace
+        Syscall::Fcntl
+        | Syscall::Ptrace
         | Syscall::Prctl
         | Syscall::Seccomp
         | Syscall::OtherNetwork
@@ -140,15 +158,50 @@ fn op(syscall: Syscall, items: &[&[u8]], ending: Option<&CallEnd>) -> Option<Op>
 }
 
 /// `socketcall(SYS_CONNECT, [3, {…}, 16])`
-fn socketcall(items: &[&[u8]], ending: Option<&CallEnd>) -> Option<Op> {
+fn socketcall(args: Arguments) -> Option<Op> {
+    let Arguments { items, ending } = args;
     let name = items.first()?.strip_prefix(b"SYS_")?.to_ascii_lowercase();
     let syscall = Syscall::named(&name);
     if syscall == Syscall::SocketCall {
         return None;
     }
-    match items.get(1)?.first()? {
-        b'[' | b'{' if items.len() == 2 => op(syscall, &lex::inside(items[1]), ending),
-        _ => op(syscall, &items[1..], ending),
+    let inside;
+    let items = match items.get(1)?.first()? {
+        b'[' | b'{' if items.len() == 2 => {
+            inside = lex::inside(items[1]);
+            &inside[..]
+        }
+        _ => &items[1..],
+    };
+    op(syscall, Arguments { items, ending })
+}
+
+/// The address that a call returned in its second argument; a call that failed returned none.
+fn returned_address(args: Arguments) -> Option<Address> {
+    args.value()?;
+    address::read(args.item(1))
+}
+
+fn duplicate(args: Arguments) -> Option<Op> {
+    Some(Op::Duplicate {
+        fd: args.fd()?,
+        new: args.new_fd().number,
+    })
+}
+
+/// Whether a command of `fcntl` makes another descriptor: `F_DUPFD` is 0 and `F_DUPFD_CLOEXEC` 1030 in raw output
+/// (include/uapi/linux/fcntl.h).
+fn duplicates(command: &[u8]) -> bool {
+    command.starts_with(b"F_DUPFD") || command == b"0" || command == b"0x406"
+}
+
+/// `execve("/usr/bin/curl", …)`, `execveat(AT_FDCWD, "curl", …)`
+fn exec(items: &[&[u8]]) -> Op {
+    let mut first = items.iter().take(2);
+    let path = first.find_map(|item| lex::string(item, 4096));
+    let (path, _) = path.unwrap_or_default();
+    Op::Exec {
+        program: String::from_utf8_lossy(&path).into(),
     }
 }
 
@@ -178,7 +231,10 @@ fn socket_style(text: &[u8]) -> SocketType {
     }
 }
 
-fn option(fd: Fd, level: &[u8], name: &[u8], value: &[u8]) -> Option<Op> {
+fn option(args: Arguments) -> Option<Op> {
+    args.value()?;
+    let fd = args.fd()?;
+    let (level, name, value) = (args.item(1), args.item(2), args.item(3));
     if !(level.starts_with(b"SOL_SOCKET") || matches!(level, b"1" | b"0x1")) {
         return None;
     }
@@ -240,25 +296,25 @@ fn accepted(mut new: Fd, address: &[u8]) -> Fd {
     new
 }
 
-fn send(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, ending: Option<&CallEnd>) -> Op {
-    let item = |at: usize| items.get(at).copied().unwrap_or_default();
-    let value = ending.and_then(|e| e.outcome.value());
+fn send(layout: PayloadLayout, args: Arguments) -> Option<Op> {
+    let mut fd = args.fd()?;
+    let value = args.value();
     let (style, dns) = payload_hints(&fd);
     let mut names: Option<Address> = None;
     let mut messages = Vec::new();
     if layout == PayloadLayout::Headers {
-        for (index, (name, bytes, _)) in payload::headers(item(1)).into_iter().enumerate() {
+        for (index, (name, bytes, _)) in payload::headers(args.item(1)).into_iter().enumerate() {
             let taken = value.is_some_and(|count| i64::try_from(index).is_ok_and(|i| i < count));
             messages.push(bytes.message(name.as_ref(), taken, style, dns));
             names = names.or(name);
         }
     } else {
         let (name, bytes) = match layout {
-            PayloadLayout::Header => payload::header(item(1)),
-            PayloadLayout::Vector => (None, payload::vector(item(1))),
+            PayloadLayout::Header => payload::header(args.item(1)),
+            PayloadLayout::Vector => (None, payload::vector(args.item(1))),
             _ => {
-                let bytes = payload::single(item(1), items.get(2).copied());
-                (address::read(item(4)), bytes)
+                let bytes = payload::single(args.item(1), args.items.get(2).copied());
+                (address::read(args.item(4)), bytes)
             }
         };
         messages.push(Transfer {
@@ -270,7 +326,7 @@ fn send(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, ending: Option<&Call
     if fd.note.is_none() {
         fd.note = names.as_ref().and_then(family_note);
     }
-    Op::Send { fd, messages }
+    Some(Op::Send { fd, messages })
 }
 
 /// An address of another family tells what the socket is, where no annotation does.
@@ -290,8 +346,9 @@ fn family_note(address: &Address) -> Option<Arc<FdNote>> {
     }))
 }
 
-fn receive(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, value: Option<i64>) -> Op {
-    let item = |at: usize| items.get(at).copied().unwrap_or_default();
+fn receive(layout: PayloadLayout, args: Arguments) -> Option<Op> {
+    let mut fd = args.fd()?;
+    let value = args.value();
     let (style, dns) = payload_hints(&fd);
     let mut messages: Vec<Transfer> = Vec::new();
     let mut names = None;
@@ -300,16 +357,20 @@ fn receive(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, value: Option<i64
     if let Some(count) = count {
         if layout == PayloadLayout::Headers {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
-            for (name, mut bytes, length) in payload::headers(item(1)).into_iter().take(count) {
+            for (name, mut bytes, length) in payload::headers(args.item(1)).into_iter().take(count)
+            {
                 bytes.set_length(length);
                 messages.push(bytes.message(name.as_ref(), true, style, dns));
                 names = names.or(name);
             }
         } else {
             let (name, mut bytes) = match layout {
-                PayloadLayout::Header => payload::header(item(1)),
-                PayloadLayout::Vector => (None, payload::vector(item(1))),
-                _ => (address::read(item(4)), payload::single(item(1), None)),
+                PayloadLayout::Header => payload::header(args.item(1)),
+                PayloadLayout::Vector => (None, payload::vector(args.item(1))),
+                _ => (
+                    address::read(args.item(4)),
+                    payload::single(args.item(1), None),
+                ),
             };
             bytes.set_length(Some(count));
             messages.push(Transfer {
@@ -322,5 +383,5 @@ fn receive(layout: PayloadLayout, items: &[&[u8]], mut fd: Fd, value: Option<i64
     if fd.note.is_none() {
         fd.note = names.as_ref().and_then(family_note);
     }
-    Op::Receive { fd, messages }
+    Some(Op::Receive { fd, messages })
 }

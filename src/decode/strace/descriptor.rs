@@ -40,6 +40,20 @@ pub fn is_plainly_no_socket(args: &[u8]) -> bool {
     }
 }
 
+/// What the kernel calls objects that are no sockets, before `:[…]`.
+const NO_SOCKETS: [&[u8]; 10] = [
+    b"pipe",
+    b"anon_inode",
+    b"net",
+    b"mnt",
+    b"user",
+    b"pid",
+    b"uts",
+    b"ipc",
+    b"cgroup",
+    b"time",
+];
+
 fn note(text: &[u8]) -> FdNote {
     let decoded;
     let text = if text.starts_with(b"\\") {
@@ -48,67 +62,55 @@ fn note(text: &[u8]) -> FdNote {
     } else {
         text
     };
-    let colon = text.iter().position(|b| *b == b':');
-    let bracket = colon.filter(|at| text.get(at + 1) == Some(&b'['));
-    let Some(colon) = bracket else {
-        return FdNote {
+    match name_and_inside(text) {
+        Some((name, inside)) if !NO_SOCKETS.contains(&name) => socket_note(kind(name), inside),
+        _ => FdNote {
             not_a_socket: true,
             path: Some(lossy(text)),
             ..FdNote::default()
-        };
-    };
-    let (name, inside) = (&text[..colon], &text[colon + 2..]);
-    let inside = inside.strip_suffix(b"]").unwrap_or(inside);
-    if matches!(
-        name,
-        b"pipe"
-            | b"anon_inode"
-            | b"net"
-            | b"mnt"
-            | b"user"
-            | b"pid"
-            | b"uts"
-            | b"ipc"
-            | b"cgroup"
-            | b"time"
-    ) {
-        return FdNote {
-            not_a_socket: true,
-            path: Some(lossy(text)),
-            ..FdNote::default()
-        };
+        },
     }
-    let kind = kind(name);
+}
+
+/// Splits `name:[inside]`; a path has no such form.
+fn name_and_inside(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = text.iter().position(|b| *b == b':')?;
+    let inside = text[colon + 1..].strip_prefix(b"[")?;
+    Some((&text[..colon], inside.strip_suffix(b"]").unwrap_or(inside)))
+}
+
+/// `TCP:[local->peer]`, `UDP:[local]`, `UNIX-STREAM:[inode->peer,"path"]`, `socket:[inode]`.
+fn socket_note(kind: Option<SocketKind>, inside: &[u8]) -> FdNote {
     let mut note = FdNote {
         socket: kind,
         ..FdNote::default()
     };
     match kind.map(|kind| kind.family) {
-        Some(SocketFamily::Inet) => match arrow(inside) {
-            Some((local, peer)) => {
+        Some(SocketFamily::Inet) => match (arrow(inside), integer(inside)) {
+            (Some((local, peer)), _) => {
                 note.local = endpoint(local);
                 note.peer = endpoint(peer);
             }
-            None => match integer(inside) {
-                Some(inode) => note.identity = Some(inode),
-                None => note.local = endpoint(inside),
-            },
+            (None, Some(inode)) => note.identity = Some(inode),
+            (None, None) => note.local = endpoint(inside),
         },
         Some(SocketFamily::Unix) => {
             note.identity = lex::number(inside).and_then(|(inode, _)| u64::try_from(inode).ok());
-            if let Some(at) = inside.iter().position(|b| *b == b'"') {
-                let abstract_name = at > 0 && inside[at - 1] == b'@';
-                let path = lossy(&lex::unescape(&inside[at + 1..], MAX_PATH));
-                note.path = Some(if abstract_name {
-                    format!("@{path}").into()
-                } else {
-                    path
-                });
-            }
+            note.path = unix_path(inside);
         }
         _ => note.identity = integer(inside),
     }
     note
+}
+
+/// The quoted path of a unix socket; `@` before the quote marks an abstract name (unix(7)).
+fn unix_path(inside: &[u8]) -> Option<Box<str>> {
+    let at = inside.iter().position(|b| *b == b'"')?;
+    let path = lossy(&lex::unescape(&inside[at + 1..], MAX_PATH));
+    if inside[..at].ends_with(b"@") {
+        return Some(format!("@{path}").into());
+    }
+    Some(path)
 }
 
 /// The socket kind that strace's protocol names stand for (its `socketutils.c`); `socket` says nothing.

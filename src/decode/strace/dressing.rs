@@ -4,7 +4,7 @@
 //! What another program put in front of a line is not judged here but line by line (`carried`).
 
 use super::interleaved::{self, Shape};
-use super::prefix::{self, Body};
+use super::prefix::{self, Body, CallText};
 use super::{call, carried, clock::TimeReading, lex};
 use crate::event::{CallOutcome, Op, Syscall};
 use serde_json::{Map, Value};
@@ -383,7 +383,7 @@ fn width(lines: &[Vec<u8>]) -> Option<usize> {
 /// Whether a line is a whole one of strace's.
 fn is_whole(text: &[u8]) -> bool {
     match prefix::line(text).or_else(|| carried::line(text)) {
-        Some((_, Body::Call { syscall, args, .. })) => {
+        Some((_, Body::Call(CallText { syscall, args, .. }))) => {
             args.ends_with(b" ...>") || call::read(syscall, args).is_some()
         }
         Some(_) => true,
@@ -395,7 +395,7 @@ fn is_whole(text: &[u8]) -> bool {
 fn goes_on(before: &[u8], text: &[u8]) -> bool {
     let read = |text| prefix::line(text).or_else(|| carried::line(text));
     match (read(before), read(text)) {
-        (Some((first, _)), Some((lead, Body::Call { syscall, .. }))) => {
+        (Some((first, _)), Some((lead, Body::Call(CallText { syscall, .. })))) => {
             syscall == Syscall::Unknown || Shape::of(&first) != Shape::of(&lead)
         }
         (_, Some((lead, _))) => lead.time.is_none() && lead.tid.is_none(),
@@ -414,7 +414,7 @@ fn stamps_end(lines: &[Vec<u8>]) -> bool {
     };
     let mut calls: Vec<(i64, Option<u32>, Option<i64>)> = Vec::new();
     for line in lines {
-        let Some((lead, Body::Call { syscall, args, .. })) = prefix::line(line) else {
+        let Some((lead, Body::Call(CallText { syscall, args, .. }))) = prefix::line(line) else {
             continue;
         };
         let Some(at) = lead.time.and_then(nanos) else {

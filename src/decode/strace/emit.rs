@@ -2,44 +2,56 @@
 
 use super::{CallStart, MAX_PENDING, Reader, Sink, WORTH_TELLING, call, descriptor, lex, payload};
 use crate::event::{
-    Address, Call, CallOutcome, Event, EventKind, Lifecycle, LifecycleChange, Location, Op,
-    Syscall, Task,
+    Address, Call, CallOutcome, Event, EventKind, Lifecycle, LifecycleChange, Location, Op, Syscall,
 };
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 use std::sync::Arc;
+
+/// A call with all that the log says of it.
+pub(super) struct ReadCall<'a> {
+    pub syscall: Syscall,
+    pub name: &'a [u8],
+    pub entry: CallStart<'a>,
+    pub parsed: call::Parsed,
+    /// When it ended, where a line shows that.
+    pub ended: Option<Timestamp>,
+}
+
+/// The child that a call made, and whether that is a thread.
+fn child(call: &Call) -> Option<(u32, bool)> {
+    let Op::Clone { thread, .. } = call.op else {
+        return None;
+    };
+    let child = u32::try_from(call.outcome.value()?).ok()?;
+    (child > 0).then_some((child, thread))
+}
 
 impl Reader {
     /// Delivers a call.
-    pub(super) fn complete(
-        &mut self,
-        syscall: Syscall,
-        name: &[u8],
-        parsed: call::Parsed,
-        entry: CallStart<'_>,
-        resumed: Option<Timestamp>,
-        sink: Sink<'_>,
-    ) {
+    pub(super) fn complete(&mut self, read: ReadCall<'_>, sink: Sink<'_>) {
         let CallStart {
             number,
             at,
             tid,
             comm,
             ended: _,
-        } = entry;
-        self.tally.durations |= parsed.lasted.is_some();
-        let exited = parsed.lasted.map(|lasted| at + lasted).or(resumed);
-        let lasted = exited.map_or(Span::ZERO, |exited| exited - at);
-        let op = parsed
-            .op
-            .filter(|op| !syscall.is_general() || self.is_about_socket(op));
-        let op = match op {
+        } = read.entry;
+        let call::Parsed {
+            op,
+            outcome,
+            lasted,
+        } = read.parsed;
+        self.tally.durations |= lasted.is_some();
+        let exited = lasted.map(|lasted| at + lasted).or(read.ended);
+        let is_long = exited.is_some_and(|exited| exited - at >= WORTH_TELLING);
+        let op = match op.filter(|op| !read.syscall.is_general() || self.is_about_socket(op)) {
             Some(op) => op,
-            None if lasted >= WORTH_TELLING => Op::Other {
-                name: Arc::from(String::from_utf8_lossy(name)),
+            None if is_long => Op::Other {
+                name: Arc::from(String::from_utf8_lossy(read.name)),
             },
             None => return,
         };
-        self.learn(&op, tid, &parsed.outcome);
+        self.learn(&op, tid, &outcome);
         if let Op::Connect {
             to: Address::Unreadable { text, .. },
             ..
@@ -47,54 +59,38 @@ impl Reader {
         {
             self.tally.unreadable_address(number, text);
         }
-        let task = self.tasks.task(tid, comm);
-        let born = match (&op, parsed.outcome.value()) {
-            (Op::Clone { thread, .. }, Some(child)) => u32::try_from(child)
-                .ok()
-                .filter(|c| *c > 0)
-                .map(|child| (child, *thread)),
-            _ => None,
-        };
-        let place = Location {
-            input: self.input,
-            number,
-        };
         let call = Call {
-            task,
+            task: self.tasks.task(tid, comm),
             exited,
-            outcome: parsed.outcome,
+            outcome,
             op,
         };
-        sink(Event {
-            at,
-            place,
-            what: EventKind::Call(Box::new(call)),
-        });
+        let child = child(&call);
+        self.deliver(number, at, EventKind::Call(Box::new(call)), sink);
         self.stack.begin(at);
-        if let Some((child, thread)) = born {
+        if let Some((child, thread)) = child {
             self.tasks.cloned(tid, child, thread);
-            let task = self.tasks.task(Some(child), None);
-            let change = LifecycleChange::Forked {
-                parent: tid,
-                thread: Some(thread),
+            let life = Lifecycle {
+                task: self.tasks.task(Some(child), None),
+                change: LifecycleChange::Forked {
+                    parent: tid,
+                    thread: Some(thread),
+                },
             };
-            self.life(number, exited.unwrap_or(at), task, change, sink);
+            self.life(number, exited.unwrap_or(at), life, sink);
         }
     }
 
-    pub(super) fn life(
-        &mut self,
-        number: u64,
-        at: Timestamp,
-        task: Task,
-        change: LifecycleChange,
-        sink: Sink<'_>,
-    ) {
+    /// Delivers a change in a task's life.
+    pub(super) fn life(&self, number: u64, at: Timestamp, life: Lifecycle, sink: Sink<'_>) {
+        self.deliver(number, at, EventKind::Life(Box::new(life)), sink);
+    }
+
+    fn deliver(&self, number: u64, at: Timestamp, what: EventKind, sink: Sink<'_>) {
         let place = Location {
             input: self.input,
             number,
         };
-        let what = EventKind::Life(Box::new(Lifecycle { task, change }));
         sink(Event { at, place, what });
     }
 

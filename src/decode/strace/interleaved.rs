@@ -1,7 +1,7 @@
 //! Lines that are not plainly strace's: output of the program before a call, colours, quotation marks of
 //! mails; and whether a text is a trace at all.
 
-use super::prefix::{self, Body, Lead};
+use super::prefix::{self, Body, CallText, Lead};
 use super::{call, carried, clock::TimeReading, dressing, lex};
 use crate::event::Syscall;
 
@@ -32,7 +32,7 @@ impl Shape {
 /// one; unknown names never.
 pub fn is_substantial(body: &Body<'_>, calls: u64) -> bool {
     match body {
-        Body::Call { syscall, args, .. } => {
+        Body::Call(CallText { syscall, args, .. }) => {
             let known = *syscall != Syscall::Unknown;
             known && calls >= DOUBTED || has_result(args) || known && has_open_list(args)
         }
@@ -110,7 +110,7 @@ pub fn line_within(text: &[u8], shape: Option<Shape>) -> Option<(Lead<'_>, Body<
             return None;
         }
         match body {
-            Body::Call { syscall, args, .. } => {
+            Body::Call(CallText { syscall, args, .. }) => {
                 let known = syscall != Syscall::Unknown && (at == 0 || !syscall.is_boring());
                 (known && (args.ends_with(b" ...>") || call::read(syscall, args).is_some()))
                     .then_some((lead, body))
@@ -184,7 +184,7 @@ pub fn is_line(text: &[u8]) -> bool {
     let nuls = text.iter().take_while(|b| **b == 0).count();
     let text = without_dressing(&text[nuls..], &mut scratch);
     match prefix::line(text).or_else(|| carried::line(text)) {
-        Some((_, Body::Call { syscall, args, .. })) => {
+        Some((_, Body::Call(CallText { syscall, args, .. }))) => {
             syscall != Syscall::Unknown && has_result(args)
         }
         Some((_, Body::End(text))) => !text.starts_with(b"exited ("),
@@ -197,7 +197,7 @@ pub fn is_line(text: &[u8]) -> bool {
 /// `Connecting toconnect(3, …) = 0` is a program's output, which ran into a line.
 pub fn is_carried(body: &Body<'_>, words: bool) -> bool {
     match body {
-        Body::Call { syscall, args, .. } => {
+        Body::Call(CallText { syscall, args, .. }) => {
             has_result(args) && (*syscall != Syscall::Unknown || !words)
         }
         Body::Remark(_) => false,

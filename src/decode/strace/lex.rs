@@ -65,6 +65,19 @@ pub struct List<'a> {
     pub rest: Option<&'a [u8]>,
 }
 
+/// Past the string, annotation or comment that begins at `at`: brackets and commas in it mean nothing. `None` where
+/// none begins, or an annotation or a comment is never closed; a string that is not goes to the end of the text.
+fn opaque_end(text: &[u8], at: usize) -> Option<usize> {
+    match text[at] {
+        b'"' => Some(string_end(text, at).unwrap_or(text.len())),
+        b'<' if at > 0 && text[at - 1].is_ascii_alphanumeric() => annotation_end(text, at),
+        b'/' if text.get(at + 1) == Some(&b'*') => {
+            find(&text[at..], b"*/").map(|length| at + length + 2)
+        }
+        _ => None,
+    }
+}
+
 /// Reads a list from behind its opening bracket up to its closing one.
 pub fn list(text: &[u8], close: u8) -> List<'_> {
     let mut items = Vec::new();
@@ -80,26 +93,11 @@ pub fn list(text: &[u8], close: u8) -> List<'_> {
         }
     };
     while let Some(&byte) = text.get(i) {
+        if let Some(end) = opaque_end(text, i) {
+            i = end;
+            continue;
+        }
         match byte {
-            b'"' => match string_end(text, i) {
-                Some(end) => {
-                    i = end;
-                    continue;
-                }
-                None => break,
-            },
-            b'<' if i > 0 && text[i - 1].is_ascii_alphanumeric() => {
-                if let Some(end) = annotation_end(text, i) {
-                    i = end;
-                    continue;
-                }
-            }
-            b'/' if text.get(i + 1) == Some(&b'*') => {
-                if let Some(length) = find(&text[i..], b"*/") {
-                    i += length + 2;
-                    continue;
-                }
-            }
             b'(' | b'[' | b'{' => {
                 depth += 1;
                 let inside = &text[i + 1..];
@@ -107,22 +105,19 @@ pub fn list(text: &[u8], close: u8) -> List<'_> {
                     doubled = Some(depth);
                 }
             }
-            b')' | b']' | b'}' => {
-                if depth > 0 {
-                    if doubled == Some(depth) {
-                        doubled = None;
-                        if text.get(i + 1) == Some(&b'}') {
-                            i += 1;
-                        }
+            b')' | b']' | b'}' if depth > 0 => {
+                if doubled == Some(depth) {
+                    doubled = None;
+                    if text.get(i + 1) == Some(&b'}') {
+                        i += 1;
                     }
-                    depth -= 1;
-                } else if byte == close {
-                    keep(&mut items, &text[start..i]);
-                    return List {
-                        items,
-                        rest: Some(&text[i + 1..]),
-                    };
                 }
+                depth -= 1;
+            }
+            _ if byte == close => {
+                keep(&mut items, &text[start..i]);
+                let rest = Some(&text[i + 1..]);
+                return List { items, rest };
             }
             b',' if depth == 0 => {
                 keep(&mut items, &text[start..i]);

@@ -25,18 +25,22 @@ pub struct Lead<'a> {
     pub bracketed: bool,
 }
 
+/// A call as a line shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CallText<'a> {
+    /// What the name stands for.
+    pub syscall: Syscall,
+    /// The call's name.
+    pub name: &'a [u8],
+    /// Everything behind the opening bracket.
+    pub args: &'a [u8],
+}
+
 /// The line's substance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Body<'a> {
     /// `name(…`
-    Call {
-        /// What the name stands for.
-        syscall: Syscall,
-        /// The call's name.
-        name: &'a [u8],
-        /// Everything behind the opening bracket.
-        args: &'a [u8],
-    },
+    Call(CallText<'a>),
     /// `<... name resumed>…`
     Resumed {
         /// The call's name.
@@ -172,11 +176,11 @@ fn body(text: &[u8]) -> Option<Body<'_>> {
             let is_name = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
             let end = text.iter().position(|b| !is_name(b))?;
             if text[end] == b'(' {
-                return Some(Body::Call {
+                return Some(Body::Call(CallText {
                     syscall: Syscall::named(&text[..end]),
                     name: &text[..end],
                     args: &text[end + 1..],
-                });
+                }));
             }
             text.strip_prefix(b"strace: ").map(Body::Remark)
         }
@@ -238,7 +242,7 @@ mod tests {
     fn read(text: &str) -> Option<(Option<u32>, Option<&str>, bool, &str)> {
         let (lead, body) = line(text.as_bytes())?;
         let name = match body {
-            Body::Call { name, .. } | Body::Resumed { name, .. } => name,
+            Body::Call(CallText { name, .. }) | Body::Resumed { name, .. } => name,
             Body::Signal(_) => b"signal",
             Body::End(_) => b"end",
             Body::Remark(_) => b"remark",

@@ -1,6 +1,7 @@
 //! Calls that stand on more than one line: `<unfinished ...>` and `<... resumed>`, other text in between,
 //! wrapped lines, ends that never come.
 
+use super::emit::ReadCall;
 use super::{CallStart, MAX_PENDING, Reader, Sink, UnfinishedCall, call, lifecycle, outcome};
 use crate::event::Syscall;
 
@@ -46,8 +47,12 @@ impl Reader {
             call::read(pending.syscall, &pending.args)
         };
         let parsed = parsed.unwrap_or_else(|| call::read_open(pending.syscall, &pending.args));
-        let exit = self.clock.is_timed().then_some(exit.at);
-        self.complete(pending.syscall, &pending.name, parsed, entry, exit, sink);
+        let read = ReadCall {
+            ended: self.clock.is_timed().then_some(exit.at),
+            entry,
+            ..pending.read(parsed)
+        };
+        self.complete(read, sink);
     }
 
     /// Remembers an unfinished call; an older one of the same task will never be finished.
@@ -66,8 +71,7 @@ impl Reader {
     pub(super) fn unknown(&mut self, pending: &UnfinishedCall, sink: Sink<'_>) {
         if pending.syscall != Syscall::Other {
             let parsed = call::read_open(pending.syscall, &pending.args);
-            let entry = pending.entry();
-            self.complete(pending.syscall, &pending.name, parsed, entry, None, sink);
+            self.complete(pending.read(parsed), sink);
         }
     }
 
@@ -92,8 +96,7 @@ impl Reader {
             });
         }
         if let Some(parsed) = parsed {
-            let entry = open.entry();
-            self.complete(open.syscall, &open.name, parsed, entry, None, sink);
+            self.complete(open.read(parsed), sink);
             return true;
         }
         open.foreign += 1;
