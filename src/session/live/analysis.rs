@@ -9,7 +9,7 @@ use super::{Listener, named};
 use crate::case::jsonl::{self, Footer, Missing, RecordGap};
 use crate::case::writer::EventWriter;
 use crate::case::{PACKETS, TRACE};
-use crate::decode::packet::{self, trimmed_length};
+use crate::decode::packet::{self, RawFrame, trimmed_length};
 use crate::event::{Event, EventKind, Location};
 use crate::explain::stack::Stacks;
 use crate::input::{CaptureFacts, TraceFacts};
@@ -145,13 +145,13 @@ impl RetainedFrames<'_> {
             original_length: held.original_length,
         };
         if let Some(capture) = &mut self.capture {
-            capture.frame(
-                frame.at,
-                frame.link,
-                frame.interface,
-                frame.data,
-                frame.original_length,
-            );
+            capture.frame(RawFrame {
+                at: frame.at,
+                link: frame.link,
+                interface: frame.interface,
+                data: frame.data,
+                original_length: frame.original_length,
+            });
         }
         if let Some(pcap) = &mut self.pcap {
             self.unflushed = true;

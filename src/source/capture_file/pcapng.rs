@@ -5,6 +5,7 @@
 
 use super::buffer::ReadWindow;
 use super::reading::Reading;
+use crate::decode::packet::RawFrame;
 use crate::time::{SECOND, Timestamp};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -17,6 +18,14 @@ mod block {
     pub const SIMPLE_PACKET: u32 = 3;
     pub const STATISTICS: u32 = 5;
     pub const ENHANCED_PACKET: u32 = 6;
+
+    /// Whether blocks of this type, of any section, are looked into.
+    pub fn is_read(kind: u32) -> bool {
+        matches!(
+            kind,
+            INTERFACE | OBSOLETE_PACKET | SIMPLE_PACKET | STATISTICS | ENHANCED_PACKET
+        )
+    }
 }
 
 /// Option codes of the blocks that use them.
@@ -73,17 +82,10 @@ pub(super) fn read<R: Read>(buffer: &mut ReadWindow<R>, reading: &mut Reading<'_
             return reading.ended_early(buffer, "the file ends inside a block's header");
         };
         if header[..4] == block::SECTION.to_be_bytes() {
-            let big_endian = match header[8..] {
-                [0x1a, 0x2b, 0x3c, 0x4d] => true,
-                [0x4d, 0x3c, 0x2b, 0x1a] => false,
-                _ => return reading.damage(buffer.offset(), "a section without a byte order"),
+            let Some(next) = section.next(&header) else {
+                return reading.damage(buffer.offset(), "a section without a byte order");
             };
-            section = Section {
-                big_endian,
-                interfaces: Vec::new(),
-                drops: BTreeMap::new(),
-                earlier: section.earlier + section.interfaces.len(),
-            };
+            section = next;
         }
         let kind = section.long(&header, 0);
         let length = section.long(&header, 4);
@@ -91,14 +93,13 @@ pub(super) fn read<R: Read>(buffer: &mut ReadWindow<R>, reading: &mut Reading<'_
             let problem = format!("implausible block length {length}; stopped reading here");
             return reading.damage(buffer.offset(), &problem);
         }
-        let wanted = matches!(kind, 1..=3 | 5 | 6);
-        let size = usize::try_from(length).unwrap_or(usize::MAX);
-        if !wanted {
+        if !block::is_read(kind) {
             if !buffer.skip(u64::from(length)) {
                 return reading.ended_early(buffer, "the file ends inside a block");
             }
             continue;
         }
+        let size = usize::try_from(length).unwrap_or(usize::MAX);
         if size > MAX_BLOCK {
             let problem = format!("block length {length} is too long; stopped reading here");
             return reading.damage(buffer.offset(), &problem);
@@ -120,17 +121,31 @@ pub(super) fn read<R: Read>(buffer: &mut ReadWindow<R>, reading: &mut Reading<'_
                     reading.dropped(dropped);
                 }
             }
-            _ => {
-                if let Err(problem) = section.packet(kind, body, reading) {
-                    reading.damaged_frame(offset, problem);
-                }
-            }
+            _ => match section.packet(kind, body, reading.last()) {
+                Ok(frame) => reading.frame(frame),
+                Err(problem) => reading.damaged_frame(offset, problem),
+            },
         }
         buffer.consume(size);
     }
 }
 
 impl Section {
+    /// The section that begins with this header, after this one; `None` without a byte order.
+    fn next(&self, header: &[u8; 12]) -> Option<Self> {
+        let big_endian = match header[8..] {
+            [0x1a, 0x2b, 0x3c, 0x4d] => true,
+            [0x4d, 0x3c, 0x2b, 0x1a] => false,
+            _ => return None,
+        };
+        Some(Self {
+            big_endian,
+            interfaces: Vec::new(),
+            drops: BTreeMap::new(),
+            earlier: self.earlier + self.interfaces.len(),
+        })
+    }
+
     fn short(&self, bytes: &[u8], at: usize) -> u16 {
         let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
         let bytes = bytes.copied().unwrap_or_default();
@@ -217,13 +232,13 @@ impl Section {
         Some((before, now))
     }
 
-    /// A block with a packet.
-    fn packet(
+    /// The frame in a block with a packet; `last` is the time of the frame before it.
+    fn packet<'b>(
         &self,
         kind: u32,
-        body: &[u8],
-        reading: &mut Reading<'_>,
-    ) -> Result<(), &'static str> {
+        body: &'b [u8],
+        last: Timestamp,
+    ) -> Result<RawFrame<'b>, &'static str> {
         let (id, header) = match kind {
             block::ENHANCED_PACKET => (self.long(body, 0), 20),
             block::OBSOLETE_PACKET => (self.short(body, 0).into(), 20),
@@ -238,7 +253,7 @@ impl Section {
         let data = body
             .get(header..)
             .ok_or("a packet block without a packet")?;
-        let (at, captured, original) = if kind == block::SIMPLE_PACKET {
+        let (at, captured, original_length) = if kind == block::SIMPLE_PACKET {
             // It has no time: the last known is the best there is.
             let original = self.long(body, 0);
             let snaplen = match interface.snaplen {
@@ -246,7 +261,7 @@ impl Section {
                 snaplen => snaplen,
             };
             let there = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            (reading.last(), original.min(snaplen).min(there), original)
+            (last, original.min(snaplen).min(there), original)
         } else {
             let units = u64::from(self.long(body, 4)) << 32 | u64::from(self.long(body, 8));
             (
@@ -259,9 +274,13 @@ impl Section {
             .ok()
             .and_then(|captured| data.get(..captured))
             .ok_or("a packet longer than its block")?;
-        let known = u32::try_from(self.earlier + id).ok();
-        reading.frame(at, interface.link, known, data, original);
-        Ok(())
+        Ok(RawFrame {
+            at,
+            link: interface.link,
+            interface: u32::try_from(self.earlier + id).ok(),
+            data,
+            original_length,
+        })
     }
 }
 

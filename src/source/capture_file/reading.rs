@@ -2,7 +2,7 @@
 
 use super::buffer::ReadWindow;
 use super::filter::Filter;
-use crate::decode::packet::{DecodeOptions, Decoder, RawFrame};
+use crate::decode::packet::{Counters, DecodeOptions, Decoder, RawFrame};
 use crate::event::{Event, EventKind, Location};
 use crate::input::CaptureFacts;
 use crate::input::selection::Selector;
@@ -66,18 +66,42 @@ impl<'a> Reading<'a> {
     }
 
     /// Takes one frame.
-    pub fn frame(
-        &mut self,
-        at: Timestamp,
-        link: i32,
-        interface: Option<u32>,
-        data: &[u8],
-        original_length: u32,
-    ) {
+    pub fn frame(&mut self, frame: RawFrame<'_>) {
         self.facts.packets += 1;
-        if !self.selector.is_time(at) {
+        if !self.selector.is_time(frame.at) {
             return;
         }
+        let at = self.stamped(frame.at);
+        let there = u32::try_from(frame.data.len()).unwrap_or(u32::MAX);
+        if there < frame.original_length {
+            self.facts.cut_packets += 1;
+            self.facts.snaplen = self.facts.snaplen.max(Some(there));
+        }
+        if let Some(filter) = &mut self.filter
+            && !filter.keeps(frame.link, frame.data)
+        {
+            return;
+        }
+        let place = Location {
+            input: self.facts.input,
+            number: self.facts.packets,
+        };
+        let (sink, selector) = (&mut *self.sink, &mut self.selector);
+        self.decoder
+            .decode(RawFrame { at, ..frame }, &mut |packet| {
+                if !selector.keeps(&packet) {
+                    return;
+                }
+                sink(Event {
+                    at,
+                    place,
+                    what: EventKind::Packet(packet),
+                });
+            });
+    }
+
+    /// The time of the next frame: a small step back is none.
+    fn stamped(&mut self, at: Timestamp) -> Timestamp {
         let first = *self.facts.first.get_or_insert(at);
         let last = self.facts.last.unwrap_or(at);
         let at = if last > at && last - at <= STEP_BACK {
@@ -86,39 +110,8 @@ impl<'a> Reading<'a> {
             at
         };
         self.far += u64::from((at - first).abs() > ONE_CLOCK);
-        let there = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        if there < original_length {
-            self.facts.cut_packets += 1;
-            self.facts.snaplen = self.facts.snaplen.max(Some(there));
-        }
         self.facts.last = Some(at);
-        if let Some(filter) = &mut self.filter
-            && !filter.keeps(link, data)
-        {
-            return;
-        }
-        let place = Location {
-            input: self.facts.input,
-            number: self.facts.packets,
-        };
-        let frame = RawFrame {
-            at,
-            link,
-            interface,
-            data,
-            original_length,
-        };
-        let (sink, selector) = (&mut *self.sink, &mut self.selector);
-        self.decoder.decode(frame, &mut |packet| {
-            if !selector.keeps(&packet) {
-                return;
-            }
-            sink(Event {
-                at,
-                place,
-                what: EventKind::Packet(packet),
-            });
-        });
+        at
     }
 
     /// Time of the last frame.
@@ -171,6 +164,41 @@ impl<'a> Reading<'a> {
         self.facts.duplicates = counters.duplicates;
         self.facts.cut_messages = counters.cut_messages;
         self.facts.hidden_messages = counters.hidden_messages;
+        self.warn_of_stamps();
+        if let Some(snaplen) = self.facts.snaplen.filter(|_| counters.cut_messages > 0) {
+            let cut = counted(
+                counters.cut_messages,
+                "DNS message was",
+                "DNS messages were",
+            );
+            self.warn(&format!(
+                "{cut} cut by the snapshot length ({snaplen} bytes): names may be missing or cut; record with \
+                 'tcpdump -s 0'"
+            ));
+        }
+        self.warn_of_unread(&counters);
+        if counters.incomplete_datagrams > 0 {
+            self.warn(&format!(
+                "{} fragmented datagrams are not complete in the capture (a filter by port drops all \
+                 fragments but the first)",
+                counters.incomplete_datagrams
+            ));
+        }
+        if counters.bounds > 0 {
+            self.warn(&format!(
+                "{} fragments, parts of TCP streams or nested packets were lost or too many",
+                counters.bounds
+            ));
+        }
+        if self.more_warnings > 0 {
+            let more = format!("{}: {} more warnings", self.facts.path, self.more_warnings);
+            self.facts.warnings.push(more);
+        }
+        self.facts
+    }
+
+    /// Warns of time stamps that cannot be right.
+    fn warn_of_stamps(&mut self) {
         if self.far > 0 {
             let packets = counted(self.far, "packet is", "packets are");
             self.warn(&format!(
@@ -184,17 +212,11 @@ impl<'a> Reading<'a> {
                  wrong by a second"
             ));
         }
-        if let Some(snaplen) = self.facts.snaplen.filter(|_| counters.cut_messages > 0) {
-            let cut = counted(
-                counters.cut_messages,
-                "DNS message was",
-                "DNS messages were",
-            );
-            self.warn(&format!(
-                "{cut} cut by the snapshot length ({snaplen} bytes): names may be missing or cut; record with \
-                 'tcpdump -s 0'"
-            ));
-        }
+    }
+
+    /// Warns of packets that no layer reads: of other protocols, of link types that are not known, or that the filter
+    /// cannot be used on.
+    fn warn_of_unread(&mut self, counters: &Counters) {
         for (name, count) in &counters.unread {
             self.facts.unread.push(((*name).to_owned(), *count));
             self.warn(&format!("{count} packets not read: {name}"));
@@ -215,24 +237,6 @@ impl<'a> Reading<'a> {
                 "packets of link type {link}{name} not read: the filter cannot be used on them"
             ));
         }
-        if counters.incomplete_datagrams > 0 {
-            self.warn(&format!(
-                "{} fragmented datagrams are not complete in the capture (a filter by port drops all \
-                 fragments but the first)",
-                counters.incomplete_datagrams
-            ));
-        }
-        if counters.bounds > 0 {
-            self.warn(&format!(
-                "{} fragments, parts of TCP streams or nested packets were lost or too many",
-                counters.bounds
-            ));
-        }
-        if self.more_warnings > 0 {
-            let more = format!("{}: {} more warnings", self.facts.path, self.more_warnings);
-            self.facts.warnings.push(more);
-        }
-        self.facts
     }
 }
 
