@@ -125,12 +125,38 @@ impl Assembler {
         self.give(RETURN_ALLOW);
     }
 
-    /// Stops where an argument is a certain number, else allows.
-    fn argument(&mut self, label: Label, argument: u32, operation: u16, value: u32, to: Label) {
+    /// At a label: goes to another where an argument passes a test, else allows.
+    fn argument(&mut self, label: Label, test: ArgumentTest, to: Label) {
         self.label(label);
-        self.load(low(argument));
-        self.jump(operation, value, to);
+        self.load(low(test.argument));
+        self.jump(test.operation, test.value, to);
         self.give(RETURN_ALLOW);
+    }
+}
+
+/// A comparison of the low half of an argument.
+#[derive(Clone, Copy)]
+struct ArgumentTest {
+    argument: u32,
+    operation: u16,
+    value: u32,
+}
+
+impl ArgumentTest {
+    fn equal(argument: u32, value: u32) -> Self {
+        Self {
+            argument,
+            operation: JUMP_EQUAL,
+            value,
+        }
+    }
+
+    fn any_bit(argument: u32, value: u32) -> Self {
+        Self {
+            argument,
+            operation: JUMP_SET,
+            value,
+        }
     }
 }
 
@@ -167,24 +193,14 @@ pub fn program() -> Vec<sock_filter> {
         }
         a.give(RETURN_ALLOW);
     }
-    let untraced = libc::CLONE_UNTRACED.unsigned_abs();
-    a.argument(Label::Clone, 0, JUMP_SET, untraced, Label::Trace);
-    a.argument(
-        Label::Seccomp,
-        0,
-        JUMP_EQUAL,
-        libc::SECCOMP_SET_MODE_STRICT,
-        Label::Trace,
-    );
-    let set_seccomp = libc::PR_SET_SECCOMP.unsigned_abs();
-    a.argument(Label::Prctl, 0, JUMP_EQUAL, set_seccomp, Label::Strict);
-    a.argument(
-        Label::Strict,
-        1,
-        JUMP_EQUAL,
-        libc::SECCOMP_MODE_STRICT,
-        Label::Trace,
-    );
+    let untraced = ArgumentTest::any_bit(0, libc::CLONE_UNTRACED.unsigned_abs());
+    a.argument(Label::Clone, untraced, Label::Trace);
+    let strict = ArgumentTest::equal(0, libc::SECCOMP_SET_MODE_STRICT);
+    a.argument(Label::Seccomp, strict, Label::Trace);
+    let set_seccomp = ArgumentTest::equal(0, libc::PR_SET_SECCOMP.unsigned_abs());
+    a.argument(Label::Prctl, set_seccomp, Label::Strict);
+    let strict = ArgumentTest::equal(1, libc::SECCOMP_MODE_STRICT);
+    a.argument(Label::Strict, strict, Label::Trace);
     a.label(Label::Send);
     // A send that opens a connection (TCP fast open) stops at any length.
     a.load(low(3));

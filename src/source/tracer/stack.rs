@@ -90,6 +90,13 @@ enum CodeAddress {
     Unmapped,
 }
 
+/// The thread whose stack is walked.
+struct StoppedThread<'m, M> {
+    tid: u32,
+    memory: &'m M,
+    at: Timestamp,
+}
+
 impl StackWalker {
     /// Nothing is known yet.
     pub fn new() -> Self {
@@ -139,13 +146,16 @@ impl StackWalker {
 
     fn take(&mut self, stop: &Stopped, pid: u32, at: Timestamp) -> Option<Arc<Stack>> {
         let (first, registers) = start(stop)?;
-        let memory = stop.memory();
+        let thread = StoppedThread {
+            tid: stop.tid(),
+            memory: &stop.memory(),
+            at,
+        };
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
             self.processes.clear();
         }
         let mut process = self.processes.remove(&pid).unwrap_or_default();
-        let (mut addresses, end) =
-            self.unwind(&mut process, stop.tid(), &memory, (first, registers), at);
+        let (mut addresses, end) = self.unwind(&mut process, &thread, first, registers);
         // The key tells the end as well: one stack may have been lost where another was not.
         addresses.push(match end {
             StackEnd::Outermost => 0,
@@ -159,7 +169,7 @@ impl StackWalker {
             for (i, address) in addresses[..addresses.len() - 1].iter().enumerate() {
                 let lookup = address - u64::from(i > 0);
                 if let CodeAddress::File(mapping, loaded) =
-                    self.place(&mut process, stop.tid(), &memory, lookup, at)
+                    self.place(&mut process, &thread, lookup)
                 {
                     frames.push(self.frame(&mapping, loaded, *address, lookup));
                 }
@@ -178,19 +188,18 @@ impl StackWalker {
     fn unwind<M: Memory>(
         &mut self,
         process: &mut TracedProcess,
-        tid: u32,
-        memory: &M,
-        (first, mut registers): (u64, UnwindRegsNative),
-        at: Timestamp,
+        thread: &StoppedThread<'_, M>,
+        first: u64,
+        mut registers: UnwindRegsNative,
     ) -> (Vec<u64>, StackEnd) {
-        let mut window = Window::new(memory);
+        let mut window = Window::new(thread.memory);
         let mut read = |address| window.word(address).ok_or(());
         let mut addresses = Vec::with_capacity(MAX_FRAMES);
         let mut frame = FrameAddress::from_instruction_pointer(first);
         loop {
             // A return address may be the first of the next function: the call is before it.
             let lookup = frame.address_for_lookup();
-            let loaded = match self.place(process, tid, memory, lookup, at) {
+            let loaded = match self.place(process, thread, lookup) {
                 CodeAddress::File(_, loaded) => loaded,
                 CodeAddress::Generated => {
                     let address = frame.address();
@@ -231,11 +240,10 @@ impl StackWalker {
     fn place<M: Memory>(
         &mut self,
         process: &mut TracedProcess,
-        tid: u32,
-        memory: &M,
+        thread: &StoppedThread<'_, M>,
         address: u64,
-        at: Timestamp,
     ) -> CodeAddress {
+        let (tid, at) = (thread.tid, thread.at);
         let maps = process.maps.get_or_insert_with(|| Maps::read(tid));
         if maps.find(address).is_none() {
             if process
@@ -266,7 +274,7 @@ impl StackWalker {
         if let Some(loaded) = process.loaded.get(&mapping.start) {
             return CodeAddress::File(Box::new(mapping), *loaded);
         }
-        let loaded = self.load(tid, memory, &mapping).and_then(|image| {
+        let loaded = self.load(thread, &mapping).and_then(|image| {
             let bias = self.images[image].bias(mapping.start, mapping.offset)?;
             Some(Loaded { image, bias })
         });
@@ -279,7 +287,11 @@ impl StackWalker {
     }
 
     /// The image of a mapping.
-    fn load<M: Memory>(&mut self, tid: u32, memory: &M, mapping: &Mapping) -> Option<usize> {
+    fn load<M: Memory>(
+        &mut self,
+        thread: &StoppedThread<'_, M>,
+        mapping: &Mapping,
+    ) -> Option<usize> {
         let add = |images: &mut Vec<Image>, image: Option<Image>| {
             let image = image.filter(|i| {
                 images.len() < MAX_IMAGES && weight(images) + i.weight() <= MAX_WEIGHT
@@ -289,10 +301,10 @@ impl StackWalker {
         };
         if mapping.is_vdso() {
             let length = usize::try_from((mapping.end - mapping.start).min(MAX_VDSO)).ok()?;
-            let image = Image::of_memory(memory.bytes(mapping.start, length));
+            let image = Image::of_memory(thread.memory.bytes(mapping.start, length));
             return add(&mut self.images, image);
         }
-        let (file, identity) = open(tid, mapping)?;
+        let (file, identity) = open(thread.tid, mapping)?;
         if let Some(known) = self.by_file.get(&identity) {
             return *known;
         }

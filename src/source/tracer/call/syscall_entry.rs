@@ -5,7 +5,7 @@ use crate::event::{
     Address, PayloadLayout, SocketFamily, SocketType, Syscall, TimeoutForm, WaitSet,
 };
 use crate::source::tracer::arguments::{ArgumentReader, Buffer, Set};
-use crate::source::tracer::memory::{Memory, ProcessMemory};
+use crate::source::tracer::memory::ProcessMemory;
 use crate::source::tracer::socket::SocketState;
 use crate::time::{Span, Timestamp};
 
@@ -14,83 +14,89 @@ const TRACEME: u64 = 0;
 const ATTACH: u64 = 16;
 const SEIZE: u64 = 0x4206;
 
+/// A call that begins: which one, and with which arguments.
+struct EnteredCall<'m> {
+    reader: ArgumentReader<'m, ProcessMemory<'m>>,
+    call: Syscall,
+    number: u64,
+    arguments: [u64; 6],
+    /// The first argument, which is a descriptor in most calls.
+    fd: i32,
+}
+
 impl SyscallContext<'_> {
     /// Reads a call that begins. `None`: it does not matter, its end need not be seen.
+    ///
+    /// 1. Connects, binds, sends that name an address or may connect, `io_uring_setup` and what leaves or forbids the
+    ///    trace matter in every task.
+    /// 2. Other calls matter in a task that is watched, as long as it is.
     pub fn enter(&mut self, entry: SyscallEntry, at: Timestamp) -> Option<Pending> {
         let memory = self.stop.memory();
-        let (abi, mut arguments) = (entry.abi, entry.arguments);
-        let mut call = abi.syscall(entry.number)?;
-        let reader = ArgumentReader {
-            memory: &memory,
-            abi,
-        };
-        if call == Syscall::SocketCall {
-            call = Syscall::socketcall(u32::try_from(arguments[0]).ok()?)?;
-            let plain = matches!(arguments[0], 9 | 10); // send, recv: four arguments
-            arguments = reader.words(arguments[1]);
-            if plain {
-                arguments[4..].fill(0);
-            }
-        }
-        let fd = int(arguments[0]);
+        let entered = EnteredCall::read(&memory, entry)?;
+        let EnteredCall { call, fd, .. } = entered;
         if matches!(call, Syscall::Connect | Syscall::Bind) {
             self.sockets.renew(self.task.pid, fd);
         }
-        let mut socket = None;
-        let asked = match call {
-            Syscall::Connect => Request::Connect(matters(&reader, &arguments)?),
-            Syscall::Bind => match reader.address(arguments[1], arguments[2])? {
-                local @ Address::Inet(_) => Request::Bind(local),
-                _ => return None,
-            },
+        let (asked, socket) = match call {
+            Syscall::Connect => (Request::Connect(entered.remote()?), None),
+            Syscall::Bind => (Request::Bind(entered.local()?), None),
             Syscall::Send(
                 layout
                 @ (PayloadLayout::Addressed | PayloadLayout::Header | PayloadLayout::Headers),
-            ) => {
-                let (of_interest, seen) = self.sends(&reader, layout, fd, &arguments)?;
-                socket = seen;
-                Request::Send(of_interest)
+            ) => self.sends(&entered, layout)?,
+            Syscall::IoUringSetup => (Request::IoUring, None),
+            Syscall::Ptrace | Syscall::Prctl | Syscall::Seccomp | Syscall::Clone => {
+                (Request::Outside(entered.outside()?), None)
             }
-            Syscall::IoUringSetup => Request::IoUring,
-            Syscall::Ptrace if matches!(arguments[0], TRACEME | ATTACH | SEIZE) => {
-                Request::Outside("ptrace")
-            }
-            Syscall::Prctl if int(arguments[0]) == libc::PR_SET_SECCOMP && arguments[1] == 1 => {
-                Request::Outside("seccomp")
-            }
-            Syscall::Seccomp if arguments[0] == 0 => Request::Outside("seccomp"),
-            Syscall::Clone if int(arguments[0]) & libc::CLONE_UNTRACED != 0 => {
-                Request::Outside(CLONE)
-            }
-            Syscall::Ptrace | Syscall::Prctl | Syscall::Seccomp | Syscall::Clone => return None,
             Syscall::Restart => return self.task.restarting.take(),
-            _ if !self.task.watch.is_open() => return None,
-            Syscall::Send(layout @ (PayloadLayout::Plain | PayloadLayout::Vector)) => {
-                socket = Some(self.watched(fd)?);
-                let buffer = if layout == PayloadLayout::Plain {
-                    ArgumentReader::<ProcessMemory<'_>>::plain(arguments[1], arguments[2])
-                } else {
-                    reader.scattered(arguments[1], arguments[2])
-                };
-                Request::Send(vec![outgoing(&reader, &buffer)])
+            _ if self.task.watch.is_open() => self.asked_while_watched(&entered)?,
+            _ => return None,
+        };
+        Some(Pending {
+            at,
+            fd,
+            asked,
+            abi: entry.abi,
+            call,
+            arguments: entered.arguments,
+            socket,
+        })
+    }
+
+    /// What a call of a watched task asks for, and its socket.
+    fn asked_while_watched(
+        &mut self,
+        entered: &EnteredCall<'_>,
+    ) -> Option<(Request, Option<SocketState>)> {
+        let EnteredCall { call, fd, .. } = *entered;
+        Some(match call {
+            Syscall::Send(_) => {
+                let socket = self.watched(fd)?;
+                let message = entered.outgoing(&entered.unaddressed());
+                (Request::Send(vec![message]), Some(socket))
             }
-            Syscall::Receive(_) => {
-                socket = Some(self.watched(fd)?);
-                Request::Receive
-            }
+            Syscall::Receive(_) => (Request::Receive, Some(self.watched(fd)?)),
             Syscall::Close => {
-                socket = Some(self.watched(fd)?).filter(|s| !has_failed(s));
-                Request::Close
+                let socket = self.watched(fd)?;
+                (Request::Close, Some(socket).filter(|s| !has_failed(s)))
             }
             Syscall::GetSockOpt | Syscall::GetPeerName => {
-                let (asked, seen) = self.asks_end(call, fd, &arguments)?;
-                socket = Some(seen);
-                asked
+                let asked = entered.asks_end()?;
+                let connects = self.task.watch.connects_on(fd);
+                (asked, Some(self.watched(fd).filter(|_| connects)?))
             }
-            Syscall::Wait(set, form) => wait(&reader, (set, form), &entry, &arguments),
-            Syscall::Sleep => Request::Sleep,
-            // Without a number of their own, or not the tracer's business.
-            Syscall::SocketCall
+            Syscall::Wait(set, form) => (entered.wait(set, form), None),
+            Syscall::Sleep => (Request::Sleep, None),
+            // Read in every task, without a number of their own, or not the tracer's business.
+            Syscall::Connect
+            | Syscall::Bind
+            | Syscall::IoUringSetup
+            | Syscall::Ptrace
+            | Syscall::Prctl
+            | Syscall::Seccomp
+            | Syscall::Clone
+            | Syscall::Restart
+            | Syscall::SocketCall
             | Syscall::Socket
             | Syscall::Accept
             | Syscall::GetSockName
@@ -103,56 +109,17 @@ impl SyscallContext<'_> {
             | Syscall::File
             | Syscall::Other
             | Syscall::Unknown => return None,
-        };
-        Some(Pending {
-            at,
-            fd,
-            asked,
-            abi,
-            call,
-            arguments,
-            socket,
         })
     }
 
-    /// A call that asks how a connect ended, if it is one that is watched.
-    fn asks_end(
+    /// The messages of a send, if they may be queries or open a connection; and its socket, where that was looked at.
+    fn sends(
         &mut self,
-        call: Syscall,
-        fd: i32,
-        arguments: &[u64; 6],
-    ) -> Option<(Request, SocketState)> {
-        let asked = match call {
-            Syscall::GetPeerName => Request::PeerName,
-            _ if asks_error(arguments) => Request::SocketError,
-            _ => return None,
-        };
-        let connects = self.task.watch.connects_on(fd);
-        Some((asked, self.watched(fd).filter(|_| connects)?))
-    }
-
-    /// The messages of a send, if they may be queries or open a connection.
-    fn sends<M: Memory>(
-        &mut self,
-        reader: &ArgumentReader<'_, M>,
+        entered: &EnteredCall<'_>,
         layout: PayloadLayout,
-        fd: i32,
-        arguments: &[u64; 6],
-    ) -> Option<(Vec<Outgoing>, Option<SocketState>)> {
-        let (buffers, flags) = match layout {
-            PayloadLayout::Addressed => {
-                let mut buffer = ArgumentReader::<M>::plain(arguments[1], arguments[2]);
-                let length = usize::try_from(arguments[5] & 0xffff_ffff).unwrap_or(0);
-                buffer.name = (arguments[4], length);
-                (vec![buffer], arguments[3])
-            }
-            PayloadLayout::Header => (vec![reader.header(arguments[1])], arguments[2]),
-            _ => {
-                let headers = reader.headers(arguments[1], arguments[2]);
-                (headers.into_iter().map(|h| h.0).collect(), arguments[3])
-            }
-        };
-        let opens = flags & u64::from(libc::MSG_FASTOPEN.unsigned_abs()) != 0;
+    ) -> Option<(Request, Option<SocketState>)> {
+        let (buffers, opens) = entered.addressed(layout);
+        let reader = &entered.reader;
         let named = |b: &Buffer| reader.address(b.name.0, b.name.1 as u64);
         let to_resolver = |to: &Address| match to {
             Address::Inet(end) => opens || self.ports.contains(&end.port),
@@ -162,35 +129,164 @@ impl SyscallContext<'_> {
         let mut socket = None;
         let wanted = if addresses.iter().any(Option::is_some) {
             addresses.iter().flatten().any(to_resolver)
-        } else if self.sockets.is_plain(self.task.pid, fd) {
-            false
         } else {
-            socket = self.look(fd, true);
-            let seen = socket?;
-            let wanted = seen.peer.is_some_and(|p| self.ports.contains(&p.port))
-                || self
-                    .task
-                    .watch
-                    .find(fd)
-                    .is_some_and(|w| w.cookie == seen.cookie);
-            if !wanted && seen.peer.is_some() && seen.is(SocketFamily::Inet, SocketType::Stream) {
-                self.sockets.set_plain(self.task.pid, fd);
-            }
-            wanted
+            socket = self.unless_plain(entered.fd);
+            self.is_of_interest(entered.fd, &socket?)
         };
         wanted.then(|| {
-            let messages = buffers.iter().map(|b| outgoing(reader, b)).collect();
-            (messages, socket)
+            let messages = buffers.iter().map(|b| entered.outgoing(b)).collect();
+            (Request::Send(messages), socket)
         })
+    }
+
+    /// The socket of a send that names no address, unless it is known to be of no interest.
+    fn unless_plain(&mut self, fd: i32) -> Option<SocketState> {
+        if self.sockets.is_plain(self.task.pid, fd) {
+            return None;
+        }
+        self.look(fd, true)
+    }
+
+    /// Whether a connected socket leads to a resolver or is watched. One that does not is remembered.
+    fn is_of_interest(&mut self, fd: i32, socket: &SocketState) -> bool {
+        let watched = self.task.watch.find(fd);
+        let wanted = { socket.peer }.is_some_and(|p| self.ports.contains(&p.port))
+            || watched.is_some_and(|w| w.cookie == socket.cookie);
+        if !wanted && socket.peer.is_some() && socket.is(SocketFamily::Inet, SocketType::Stream) {
+            self.sockets.set_plain(self.task.pid, fd);
+        }
+        wanted
     }
 }
 
-/// The address of a connect, if its family matters. One that cannot be read is told too.
-fn matters<M: Memory>(reader: &ArgumentReader<'_, M>, arguments: &[u64; 6]) -> Option<Address> {
-    match reader.address(arguments[1], arguments[2]) {
-        Some(Address::Other(_)) => None,
-        Some(address) => Some(address),
-        None => Some(Address::Other("unreadable".into())),
+impl<'m> EnteredCall<'m> {
+    /// Takes a `socketcall` for the call that it stands for.
+    fn read(memory: &'m ProcessMemory<'m>, entry: SyscallEntry) -> Option<Self> {
+        let reader = ArgumentReader {
+            memory,
+            abi: entry.abi,
+        };
+        let mut call = entry.abi.syscall(entry.number)?;
+        let mut arguments = entry.arguments;
+        if call == Syscall::SocketCall {
+            call = Syscall::socketcall(u32::try_from(arguments[0]).ok()?)?;
+            let plain = matches!(arguments[0], 9 | 10); // send, recv: four arguments
+            arguments = reader.words(arguments[1]);
+            if plain {
+                arguments[4..].fill(0);
+            }
+        }
+        Some(Self {
+            reader,
+            call,
+            number: entry.number,
+            fd: int(arguments[0]),
+            arguments,
+        })
+    }
+
+    /// The address of a connect, if its family matters. One that cannot be read is reported too.
+    fn remote(&self) -> Option<Address> {
+        match self.reader.address(self.arguments[1], self.arguments[2]) {
+            Some(Address::Other(_)) => None,
+            Some(address) => Some(address),
+            None => Some(Address::Other("unreadable".into())),
+        }
+    }
+
+    /// The address of a bind, if it is an Internet address.
+    fn local(&self) -> Option<Address> {
+        let local = self.reader.address(self.arguments[1], self.arguments[2])?;
+        matches!(local, Address::Inet(_)).then_some(local)
+    }
+
+    /// The name of a call that leaves the trace or that a traced program may be refused.
+    fn outside(&self) -> Option<&'static str> {
+        let first = self.arguments[0];
+        match self.call {
+            Syscall::Ptrace if matches!(first, TRACEME | ATTACH | SEIZE) => Some("ptrace"),
+            Syscall::Prctl if int(first) == libc::PR_SET_SECCOMP && self.arguments[1] == 1 => {
+                Some("seccomp")
+            }
+            Syscall::Seccomp if first == 0 => Some("seccomp"),
+            Syscall::Clone if int(first) & libc::CLONE_UNTRACED != 0 => Some(CLONE),
+            _ => None,
+        }
+    }
+
+    /// The messages of a send that may name addresses, and whether it may open a connection.
+    fn addressed(&self, layout: PayloadLayout) -> (Vec<Buffer>, bool) {
+        let arguments = &self.arguments;
+        let (buffers, flags) = match layout {
+            PayloadLayout::Addressed => {
+                let mut buffer =
+                    ArgumentReader::<ProcessMemory<'_>>::plain(arguments[1], arguments[2]);
+                let length = usize::try_from(arguments[5] & 0xffff_ffff).unwrap_or(0);
+                buffer.name = (arguments[4], length);
+                (vec![buffer], arguments[3])
+            }
+            PayloadLayout::Header => (vec![self.reader.header(arguments[1])], arguments[2]),
+            _ => {
+                let headers = self.reader.headers(arguments[1], arguments[2]);
+                (headers.into_iter().map(|h| h.0).collect(), arguments[3])
+            }
+        };
+        let opens = flags & u64::from(libc::MSG_FASTOPEN.unsigned_abs()) != 0;
+        (buffers, opens)
+    }
+
+    /// The message of a `write` or `writev`.
+    fn unaddressed(&self) -> Buffer {
+        let (at, length) = (self.arguments[1], self.arguments[2]);
+        if self.call == Syscall::Send(PayloadLayout::Vector) {
+            return self.reader.scattered(at, length);
+        }
+        ArgumentReader::<ProcessMemory<'_>>::plain(at, length)
+    }
+
+    fn outgoing(&self, buffer: &Buffer) -> Outgoing {
+        let (bytes, cut) = self.reader.payload(buffer, u64::MAX);
+        Outgoing {
+            to: self.reader.endpoint(buffer.name.0, buffer.name.1 as u64),
+            bytes,
+            cut,
+            length: buffer.length,
+        }
+    }
+
+    /// Which question about the end of a connect a `getsockopt` or `getpeername` is, if it is one.
+    fn asks_end(&self) -> Option<Request> {
+        let option = (int(self.arguments[1]), int(self.arguments[2]));
+        match self.call {
+            Syscall::GetPeerName => Some(Request::PeerName),
+            _ if option == (libc::SOL_SOCKET, libc::SO_ERROR) => Some(Request::SocketError),
+            _ => None,
+        }
+    }
+
+    fn wait(&self, set: WaitSet, form: TimeoutForm) -> Request {
+        let arguments = &self.arguments;
+        let timeout = arguments[set.timeout_at()];
+        let timeout = match form {
+            TimeoutForm::Millis => (int(timeout) >= 0).then(|| Span::millis(int(timeout).into())),
+            TimeoutForm::Timeval | TimeoutForm::Timespec => {
+                let word = self.reader.abi.time_word(self.number);
+                self.reader.time(timeout, word, form.fraction())
+            }
+        };
+        let set = match set {
+            WaitSet::Poll => Set::Poll(arguments[0]),
+            WaitSet::Select => {
+                let count = usize::try_from(arguments[0]).unwrap_or(0);
+                Set::Select([arguments[1], arguments[2], arguments[3]], count)
+            }
+            WaitSet::Epoll => Set::Unnamed,
+        };
+        Request::Wait {
+            fds: self.reader.named(&set, arguments[1]),
+            set,
+            timeout,
+        }
     }
 }
 
@@ -198,47 +294,4 @@ fn matters<M: Memory>(reader: &ArgumentReader<'_, M>, arguments: &[u64; 6]) -> O
 fn has_failed(socket: &SocketState) -> bool {
     let stream = socket.is(SocketFamily::Inet, SocketType::Stream);
     stream && socket.peer.is_none() && !socket.connecting
-}
-
-/// Whether a `getsockopt` asks how a connect ended.
-fn asks_error(arguments: &[u64; 6]) -> bool {
-    (int(arguments[1]), int(arguments[2])) == (libc::SOL_SOCKET, libc::SO_ERROR)
-}
-
-fn outgoing<M: Memory>(reader: &ArgumentReader<'_, M>, buffer: &Buffer) -> Outgoing {
-    let (bytes, cut) = reader.payload(buffer, u64::MAX);
-    Outgoing {
-        to: reader.endpoint(buffer.name.0, buffer.name.1 as u64),
-        bytes,
-        cut,
-        length: buffer.length,
-    }
-}
-
-fn wait<M: Memory>(
-    reader: &ArgumentReader<'_, M>,
-    (set, form): (WaitSet, TimeoutForm),
-    entry: &SyscallEntry,
-    arguments: &[u64; 6],
-) -> Request {
-    let timeout = arguments[set.timeout_at()];
-    let timeout = match form {
-        TimeoutForm::Millis => (int(timeout) >= 0).then(|| Span::millis(int(timeout).into())),
-        TimeoutForm::Timeval | TimeoutForm::Timespec => {
-            reader.time(timeout, entry.abi.time_word(entry.number), form.fraction())
-        }
-    };
-    let set = match set {
-        WaitSet::Poll => Set::Poll(arguments[0]),
-        WaitSet::Select => {
-            let count = usize::try_from(arguments[0]).unwrap_or(0);
-            Set::Select([arguments[1], arguments[2], arguments[3]], count)
-        }
-        WaitSet::Epoll => Set::Unnamed,
-    };
-    Request::Wait {
-        fds: reader.named(&set, arguments[1]),
-        set,
-        timeout,
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::outcome::outcome;
 use super::{Outgoing, Pending, Request, SyscallContext, other, with_note};
+use crate::event::dns::Message;
 use crate::event::{
     Address, CallOutcome, Errno, Fd, Op, PayloadLayout, SocketFamily, SocketType, Syscall, Transfer,
 };
@@ -10,6 +11,36 @@ use crate::source::tracer::memory::Memory;
 use crate::source::tracer::socket::SocketState;
 use crate::source::tracer::watch::WatchedService;
 use crate::time::Timestamp;
+
+/// A call that returned: which one, with which arguments, what and when.
+#[derive(Clone, Copy)]
+struct ReturnedCall {
+    call: Syscall,
+    arguments: [u64; 6],
+    fd: i32,
+    /// Its socket, where that was looked at when the call began.
+    socket: Option<SocketState>,
+    result: i64,
+    at: Timestamp,
+}
+
+impl ReturnedCall {
+    /// The descriptor with what was seen of its socket.
+    fn noted_fd(&self) -> Fd {
+        with_note(self.fd, self.socket.map(|s| s.note()))
+    }
+
+    /// The far end of its socket.
+    fn peer_name(&self) -> Op {
+        match self.socket.and_then(|s| s.peer) {
+            Some(peer) => Op::PeerName {
+                fd: self.noted_fd(),
+                peer: Address::Inet(peer),
+            },
+            None => other("getpeername"),
+        }
+    }
+}
 
 impl SyscallContext<'_> {
     /// Reads a call that has ended.
@@ -20,23 +51,19 @@ impl SyscallContext<'_> {
             memory: &memory,
             abi: pending.abi,
         };
+        let returned = ReturnedCall {
+            call: pending.call,
+            arguments: pending.arguments,
+            fd: pending.fd,
+            socket: pending.socket,
+            result,
+            at: now,
+        };
         let fd = pending.fd;
         let op = match pending.asked {
             Request::Connect(to) => {
-                let socket = self.look(fd, false);
-                let mut note = socket.map(|s| s.note());
                 let begun = result == 0 || outcome.errno() == Some(Errno::InProgress);
-                if let (true, Some(socket)) = (begun, socket) {
-                    if let (Address::Inet(peer), Some(note)) = (&to, &mut note) {
-                        note.peer = Some(*peer);
-                    }
-                    let background = result != 0;
-                    self.connected(fd, &to, (&socket, background), now);
-                }
-                Op::Connect {
-                    fd: with_note(fd, note),
-                    to,
-                }
+                self.connect(&returned, to, begun)
             }
             Request::Bind(local) => {
                 let note = self.look(fd, false).map(|s| s.note());
@@ -45,22 +72,12 @@ impl SyscallContext<'_> {
                     local,
                 }
             }
-            Request::Send(messages) => {
-                // An unconnected socket gets its port with its first send.
-                let known = pending.socket.filter(|s| s.local.is_some());
-                let socket = known.or_else(|| self.look(fd, true));
-                let messages = self.sent(fd, socket, messages, pending.call, result, now);
-                Op::Send {
-                    fd: with_note(fd, socket.map(|s| s.note())),
-                    messages,
-                }
-            }
+            Request::Send(messages) => self.send(returned, messages),
             Request::Receive => {
-                let incoming = incoming(&reader, pending.call, &pending.arguments, result);
-                let peek = peeks(pending.call, &pending.arguments);
+                let incoming = incoming(&reader, &returned);
                 Op::Receive {
-                    fd: with_note(fd, pending.socket.map(|s| s.note())),
-                    messages: self.received(fd, incoming, peek, now),
+                    fd: returned.noted_fd(),
+                    messages: self.received(&returned, incoming),
                 }
             }
             Request::Wait { fds, set, timeout } => {
@@ -78,26 +95,49 @@ impl SyscallContext<'_> {
             Request::Close => {
                 self.task.watch.end(fd);
                 Op::Close {
-                    fd: with_note(fd, pending.socket.map(|s| s.note())),
+                    fd: returned.noted_fd(),
                 }
             }
             Request::SocketError => {
                 let value = memory.array(pending.arguments[3]).map(i32::from_ne_bytes);
-                connect_error(fd, pending.socket, value.filter(|_| result == 0))
+                connect_error(&returned, value.filter(|_| result == 0))
             }
-            Request::PeerName => match pending.socket.and_then(|s| Some((s, s.peer?))) {
-                Some((socket, peer)) => Op::PeerName {
-                    fd: with_note(fd, Some(socket.note())),
-                    peer: Address::Inet(peer),
-                },
-                None => other("getpeername"),
-            },
+            Request::PeerName => returned.peer_name(),
             Request::Sleep => Op::Sleep,
             Request::IoUring => Op::IoUring,
             Request::Outside(name) => other(name),
         };
         self.end_connect(fd, &op, &outcome);
         (outcome, op)
+    }
+
+    /// A connect; when it has `begun`, that is succeeded or goes on, its socket has this far end.
+    fn connect(&mut self, returned: &ReturnedCall, to: Address, begun: bool) -> Op {
+        let socket = self.look(returned.fd, false);
+        let mut note = socket.map(|s| s.note());
+        if let (true, Some(socket)) = (begun, socket) {
+            if let (Address::Inet(peer), Some(note)) = (&to, &mut note) {
+                note.peer = Some(*peer);
+            }
+            self.connected(returned, &to, &socket);
+        }
+        Op::Connect {
+            fd: with_note(returned.fd, note),
+            to,
+        }
+    }
+
+    /// A send. An unconnected socket gets its port with its first one.
+    fn send(&mut self, returned: ReturnedCall, messages: Vec<Outgoing>) -> Op {
+        let known = returned.socket.filter(|s| s.local.is_some());
+        let returned = ReturnedCall {
+            socket: known.or_else(|| self.look(returned.fd, true)),
+            ..returned
+        };
+        Op::Send {
+            messages: self.sent(&returned, messages),
+            fd: returned.noted_fd(),
+        }
     }
 
     /// A connect that was watched is over when its end was asked for, or its socket used.
@@ -118,13 +158,9 @@ impl SyscallContext<'_> {
 
     /// A connect to a resolver or name service begins a watch: the query may follow with `write`. So does one that goes
     /// on in the background: how it ends, later calls tell.
-    fn connected(
-        &mut self,
-        fd: i32,
-        to: &Address,
-        (socket, background): (&SocketState, bool),
-        now: Timestamp,
-    ) {
+    fn connected(&mut self, returned: &ReturnedCall, to: &Address, socket: &SocketState) {
+        let ReturnedCall { fd, at, .. } = *returned;
+        let background = returned.result != 0;
         let service = match to {
             Address::Inet(end) if self.ports.contains(&end.port) => {
                 if socket.is(SocketFamily::Inet, SocketType::Stream) {
@@ -134,67 +170,65 @@ impl SyscallContext<'_> {
                 }
             }
             Address::Inet(_) if background && socket.is(SocketFamily::Inet, SocketType::Stream) => {
-                return self.task.watch.begin_connect(fd, socket.cookie, now);
+                return self.task.watch.begin_connect(fd, socket.cookie, at);
             }
             Address::Unix(path) if is_name_service(path) => WatchedService::Local,
             _ => return,
         };
-        self.task.watch.begin(fd, socket.cookie, service, now);
+        self.task.watch.begin(fd, socket.cookie, service, at);
     }
 
-    fn sent(
-        &mut self,
-        fd: i32,
-        socket: Option<SocketState>,
-        messages: Vec<Outgoing>,
-        call: Syscall,
-        result: i64,
-        now: Timestamp,
-    ) -> Vec<Transfer> {
-        let is_stream = socket.is_some_and(|s| s.is(SocketFamily::Inet, SocketType::Stream));
-        let taken = |index: usize| match call {
-            Syscall::Send(PayloadLayout::Headers) => i64::try_from(index).is_ok_and(|i| i < result),
-            _ => result >= 0,
+    fn sent(&mut self, returned: &ReturnedCall, messages: Vec<Outgoing>) -> Vec<Transfer> {
+        let taken = |index: usize| match returned.call {
+            Syscall::Send(PayloadLayout::Headers) => {
+                i64::try_from(index).is_ok_and(|i| i < returned.result)
+            }
+            _ => returned.result >= 0,
         };
         let mut told = Vec::with_capacity(messages.len());
         for (index, message) in messages.into_iter().enumerate() {
             let taken = taken(index);
-            let watched = match (taken, socket) {
-                (true, Some(socket)) => {
-                    let service = if is_stream {
-                        stream()
-                    } else {
-                        WatchedService::Datagrams
-                    };
-                    self.task.watch.begin(fd, socket.cookie, service, now)
-                }
-                _ => None,
-            };
-            let dns = match watched {
-                Some(watched) => watched.sent(message.to, &message.bytes, message.cut, now),
-                None if is_stream => Vec::new(),
-                None => crate::decode::dns::glimpse(&message.bytes, message.cut)
-                    .into_iter()
-                    .collect(),
-            };
             told.push(Transfer {
                 peer: message.to,
                 length: u32::try_from(message.length).unwrap_or(u32::MAX),
                 taken,
-                dns,
+                dns: self.dns_sent(returned, &message, taken),
                 local: None,
             });
         }
         told
     }
 
-    fn received(
+    /// The DNS messages in one message of a send. One that was taken begins a watch of its socket; what was not is
+    /// looked into all the same, unless it is a piece of a stream.
+    fn dns_sent(
         &mut self,
-        fd: i32,
-        incoming: Vec<Outgoing>,
-        peek: bool,
-        now: Timestamp,
-    ) -> Vec<Transfer> {
+        returned: &ReturnedCall,
+        message: &Outgoing,
+        taken: bool,
+    ) -> Vec<Message> {
+        let ReturnedCall { fd, at, socket, .. } = *returned;
+        let is_stream = socket.is_some_and(|s| s.is(SocketFamily::Inet, SocketType::Stream));
+        let watched = socket.filter(|_| taken).and_then(|socket| {
+            let service = if is_stream {
+                stream()
+            } else {
+                WatchedService::Datagrams
+            };
+            self.task.watch.begin(fd, socket.cookie, service, at)
+        });
+        match watched {
+            Some(watched) => watched.sent(message.to, &message.bytes, message.cut, at),
+            None if is_stream => Vec::new(),
+            None => crate::decode::dns::glimpse(&message.bytes, message.cut)
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn received(&mut self, returned: &ReturnedCall, incoming: Vec<Outgoing>) -> Vec<Transfer> {
+        let ReturnedCall { fd, at, .. } = *returned;
+        let peek = peeks(returned.call, &returned.arguments);
         let mut over = false;
         let mut told = Vec::with_capacity(incoming.len());
         for message in incoming {
@@ -202,10 +236,10 @@ impl SyscallContext<'_> {
             if let Some(watched) = self.task.watch.find(fd) {
                 if peek {
                     // The same bytes will be read again.
-                    watched.last = now;
+                    watched.last = at;
                 } else {
                     let (said, last) =
-                        watched.received(message.to, &message.bytes, message.cut, now);
+                        watched.received(message.to, &message.bytes, message.cut, at);
                     (dns, over) = (said, over || last);
                 }
             }
@@ -225,9 +259,9 @@ impl SyscallContext<'_> {
 }
 
 /// What `SO_ERROR` said of a connect. That there is no error says nothing while the connect goes on.
-fn connect_error(fd: i32, socket: Option<SocketState>, value: Option<i32>) -> Op {
+fn connect_error(returned: &ReturnedCall, value: Option<i32>) -> Op {
     let error = match value {
-        Some(0) if socket.is_some_and(|s| s.peer.is_some()) => None,
+        Some(0) if returned.socket.is_some_and(|s| s.peer.is_some()) => None,
         Some(number) if number > 0 => match super::outcome::outcome(-i64::from(number)) {
             CallOutcome::Failed(name) => Some(name),
             CallOutcome::Returned(_) | CallOutcome::Unknown => return other("getsockopt"),
@@ -235,7 +269,7 @@ fn connect_error(fd: i32, socket: Option<SocketState>, value: Option<i32>) -> Op
         _ => return other("getsockopt"),
     };
     Op::SocketError {
-        fd: with_note(fd, socket.map(|s| s.note())),
+        fd: returned.noted_fd(),
         error,
     }
 }
@@ -257,16 +291,12 @@ fn peeks(call: Syscall, arguments: &[u64; 6]) -> bool {
 }
 
 /// What a receive has brought.
-fn incoming<M: Memory>(
-    reader: &ArgumentReader<'_, M>,
-    call: Syscall,
-    arguments: &[u64; 6],
-    result: i64,
-) -> Vec<Outgoing> {
-    let Ok(result) = u64::try_from(result) else {
+fn incoming<M: Memory>(reader: &ArgumentReader<'_, M>, returned: &ReturnedCall) -> Vec<Outgoing> {
+    let arguments = &returned.arguments;
+    let Ok(result) = u64::try_from(returned.result) else {
         return Vec::new();
     };
-    let buffers = match call {
+    let buffers = match returned.call {
         Syscall::Receive(PayloadLayout::Addressed) => {
             let mut buffer = ArgumentReader::<M>::plain(arguments[1], arguments[2]);
             if arguments[4] != 0 {

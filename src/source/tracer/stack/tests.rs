@@ -35,9 +35,14 @@ fn unwind(image: Image, length: usize, first: u64, stack: Vec<u8>) -> usize {
         base: 0x1000,
         bytes: stack,
     };
-    let start = (mapping.start + first, registers(0x1000, 0x1040));
-    // No process has this id: there is nothing else to be found in its maps.
-    let (addresses, _) = stacks.unwind(&mut process, u32::MAX, &memory, start, Timestamp(0));
+    let thread = StoppedThread {
+        // No process has this id: there is nothing else to be found in its maps.
+        tid: u32::MAX,
+        memory: &memory,
+        at: Timestamp(0),
+    };
+    let registers = registers(0x1000, 0x1040);
+    let (addresses, _) = stacks.unwind(&mut process, &thread, mapping.start + first, registers);
     addresses.len()
 }
 
