@@ -237,6 +237,63 @@ fn holds_cases(path: &Path) -> bool {
     })
 }
 
+/// The captures and traces in a folder.
+struct FolderFiles {
+    captures: Vec<PathBuf>,
+    /// Logs of strace; of a case that presyn took, others than its own.
+    traces: Vec<PathBuf>,
+    /// presyn's own trace, which shows more than the strace log that it writes beside it.
+    own: Option<PathBuf>,
+}
+
+impl FolderFiles {
+    /// Looks into every file of a folder; the resolver's configuration is read at once.
+    fn read(path: &Path, gathered: &mut Gathered) -> Result<Self, InputError> {
+        let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
+        let mut files: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|e| e.path())
+            .filter(|p| p.is_file())
+            .collect();
+        files.sort();
+        let is_own = |file: &&PathBuf| file.file_name().is_some_and(|n| n == TRACE);
+        let mut this = Self {
+            captures: Vec::new(),
+            traces: Vec::new(),
+            own: files.iter().find(is_own).cloned(),
+        };
+        for file in files {
+            match file.file_name().and_then(|n| n.to_str()) {
+                Some("resolv.conf") => {
+                    let text = part_of_case(&file, gathered)?;
+                    gathered.resolv_conf = Some((file.display().to_string(), text));
+                }
+                Some("hosts") => gathered.hosts = Some(part_of_case(&file, gathered)?),
+                Some(SYSCALLS | TRACE) if this.own.is_some() => {}
+                _ => this.add(file)?,
+            }
+        }
+        Ok(this)
+    }
+
+    /// Adds a file by its first bytes; one that is neither a capture nor a log is left out.
+    fn add(&mut self, file: PathBuf) -> Result<(), InputError> {
+        let opened = match bounded::open_regular(&file) {
+            Ok(opened) => opened,
+            // A file of the kernel's is as little of a case as a FIFO is.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Ok(()),
+            Err(e) => return Err(unreadable(&file, e)),
+        };
+        let head = head(opened, &file)?;
+        if capture_file::sniff(&head) {
+            self.captures.push(file);
+        } else if strace_log::sniff(&head) {
+            self.traces.push(file);
+        }
+        Ok(())
+    }
+}
+
 /// A case folder: one capture, one trace, the host's resolver configuration. A folder made by plain
 /// `tcpdump -w` and `strace -o` is one too.
 pub(super) fn folder(
@@ -244,83 +301,53 @@ pub(super) fn folder(
     found: &mut Vec<Found>,
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
-    let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .map(|e| e.path())
-        .filter(|p| p.is_file())
-        .collect();
-    files.sort();
-    let (mut captures, mut traces) = (Vec::new(), Vec::new());
-    // presyn's own trace says more than the strace log that it writes beside it.
-    let own = files
-        .iter()
-        .find(|f| f.file_name().is_some_and(|n| n == TRACE))
-        .cloned();
-    for file in files {
-        match file.file_name().and_then(|n| n.to_str()) {
-            Some("resolv.conf") => {
-                let text = part_of_case(&file, gathered)?;
-                gathered.resolv_conf = Some((file.display().to_string(), text));
-            }
-            Some("hosts") => {
-                gathered.hosts = Some(part_of_case(&file, gathered)?);
-            }
-            Some(SYSCALLS | TRACE) if own.is_some() => {}
-            _ => {
-                let opened = match bounded::open_regular(&file) {
-                    Ok(opened) => opened,
-                    // A file of the kernel's is as little of a case as a FIFO is.
-                    Err(e) if e.kind() == io::ErrorKind::InvalidInput => continue,
-                    Err(e) => return Err(unreadable(&file, e)),
-                };
-                let head = head(opened, &file)?;
-                if capture_file::sniff(&head) {
-                    captures.push(file);
-                } else if strace_log::sniff(&head) {
-                    traces.push(file);
-                }
-            }
-        }
-    }
-    let several = |what, list: &[PathBuf]| InputError::SeveralRuns {
-        path: path.display().to_string(),
-        what,
-        list: list
-            .iter()
-            .filter_map(|p| p.file_name())
-            .map(|n| n.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(", "),
-    };
+    let FolderFiles {
+        captures,
+        mut traces,
+        own,
+    } = FolderFiles::read(path, gathered)?;
     if captures.len() > 1 {
-        return Err(several("captures", &captures));
+        return Err(several_runs(path, "captures", &captures));
     }
     if traces.len() > 1 {
-        return Err(several("traces", &traces));
+        return Err(several_runs(path, "traces", &traces));
     }
     if let Some(own) = own {
         if !traces.is_empty() {
             traces.push(own);
-            return Err(several("traces", &traces));
+            return Err(several_runs(path, "traces", &traces));
         }
-        found.extend(captures.drain(..).map(Found::Capture));
+        found.extend(captures.into_iter().map(Found::Capture));
         found.push(Found::Own(own));
         return Ok(());
     }
     if captures.is_empty() && traces.is_empty() {
-        let path_shown = path.display().to_string();
-        return Err(if holds_cases(path) {
-            InputError::FolderOfCases {
-                // As it is typed, with one slash.
-                below: format!("{}/*/", path_shown.trim_end_matches('/')),
-                path: path_shown,
-            }
-        } else {
-            InputError::NothingInFolder { path: path_shown }
-        });
+        return Err(nothing_found(path));
     }
     found.extend(captures.into_iter().map(Found::Capture));
     found.extend(traces.into_iter().map(Found::Trace));
     Ok(())
+}
+
+fn several_runs(path: &Path, what: &'static str, list: &[PathBuf]) -> InputError {
+    let names = list.iter().filter_map(|p| p.file_name());
+    let names: Vec<_> = names.map(|n| n.to_string_lossy()).collect();
+    InputError::SeveralRuns {
+        path: path.display().to_string(),
+        what,
+        list: names.join(", "),
+    }
+}
+
+/// A folder without captures and logs: perhaps its subfolders are what was meant.
+fn nothing_found(path: &Path) -> InputError {
+    let shown = path.display().to_string();
+    if !holds_cases(path) {
+        return InputError::NothingInFolder { path: shown };
+    }
+    InputError::FolderOfCases {
+        // As it is typed, with one slash.
+        below: format!("{}/*/", shown.trim_end_matches('/')),
+        path: shown,
+    }
 }
