@@ -130,9 +130,9 @@ impl SynFlow {
 
     /// A segment of the server.
     fn reply(&mut self, at: Timestamp, id: EventId, flags: TcpFlags, ack: u32) {
-        // A SYN may carry data (RFC 7413), which its SYN-ACK acknowledges with it.
+        // A SYN may carry data (RFC 7413), which its SYN-ACK or RST acknowledges with it.
         let beyond = ack.wrapping_sub(self.seq.wrapping_add(1));
-        let ours = beyond == 0 || flags.syn && beyond < MOST_DATA;
+        let ours = beyond == 0 || (flags.syn || flags.rst) && beyond < MOST_DATA;
         match (flags.syn, flags.ack, flags.rst) {
             // The client did not take one before this: only that it goes on shows that it took this.
             (true, true, false)
@@ -144,8 +144,8 @@ impl SynFlow {
             (true, true, _) if ours && self.ending != Ending::Connected => {
                 self.end(Ending::Connected, at, id);
             }
-            // A RST that acknowledges something else answers an older attempt.
-            (syn, acks, true) if (!acks || ours || !syn) && self.ending == Ending::Open => {
+            // The client drops a RST that acknowledges something else, or nothing (RFC 9293 section 3.10.7.3).
+            (_, true, true) if ours && self.ending == Ending::Open => {
                 self.end(Ending::Refused, at, id);
             }
             (false, true, false) if self.ending == Ending::Open && !flags.fin => {
