@@ -25,6 +25,8 @@ pub struct Replay<'a> {
     processes: &'a Processes,
     /// The association behind each descriptor that is open now.
     pub table: HashMap<(ProcessId, i32), AssociationId>,
+    /// The association that each process closed last under a number: processes that it forked may have it still.
+    closed: HashMap<(ProcessId, i32), AssociationId>,
     /// How many descriptors refer to each association.
     references: IdVec<AssociationId, u32>,
     pub list: IdVec<AssociationId, Association>,
@@ -32,6 +34,9 @@ pub struct Replay<'a> {
     /// Waits for a unix socket alone.
     pub unix_waits: HashMap<EventId, AssociationId>,
 }
+
+/// How many generations of processes a socket is looked for in.
+const MAX_ANCESTORS: usize = 8;
 
 /// The threads of a process that ends are reported within this.
 const TOGETHER: Span = Span::millis(100);
@@ -41,6 +46,7 @@ impl<'a> Replay<'a> {
         Self {
             processes,
             table: HashMap::new(),
+            closed: HashMap::new(),
             references: IdVec::new(),
             list: IdVec::new(),
             of_event: vec![None; events].into(),
@@ -160,25 +166,46 @@ impl<'a> Replay<'a> {
     /// The open association of a descriptor: this process's, or inherited from those that led to it.
     fn find(&mut self, process: ProcessId, fd: &Fd) -> Option<AssociationId> {
         let mut at = Some(process);
-        for _ in 0..8 {
+        for _ in 0..MAX_ANCESTORS {
             let Some(id) = at else { break };
             if let Some(&association) = self.table.get(&(id, fd.number)) {
-                let known = self.list[association].identity;
-                let said = fd.note.as_ref().and_then(|n| n.identity);
-                let other = known.is_some() && said.is_some() && known != said
-                    || is_other_kind(&self.list[association], fd);
-                if other {
-                    // Another socket has taken the number since: its opening was not traced.
-                    if id == process {
-                        return None;
-                    }
-                } else {
+                if !is_another(&self.list[association], fd) {
+                    return Some(association);
+                }
+                // Another socket has taken the number since: its opening was not traced.
+                if id == process {
+                    return None;
+                }
+            }
+            at = self.parent(id);
+        }
+        self.find_inherited(process, fd)
+    }
+
+    /// A socket that was open when a process was forked is open in it also after its parent closed it (fork(2)). From
+    /// now on it is the process's own.
+    fn find_inherited(&mut self, process: ProcessId, fd: &Fd) -> Option<AssociationId> {
+        let (forked, _) = self.processes.get(process)?.seen?;
+        let mut at = self.parent(process);
+        for _ in 0..MAX_ANCESTORS {
+            let id = at?;
+            if let Some(&association) = self.closed.get(&(id, fd.number)) {
+                let this = &mut self.list[association];
+                let open = this.opened <= forked && this.closed.is_some_and(|at| forked <= at);
+                if open && !is_another(this, fd) {
+                    this.closed = None;
+                    self.table.insert((process, fd.number), association);
+                    self.references[association] += 1;
                     return Some(association);
                 }
             }
-            at = self.processes.get(id).and_then(|p| p.parent);
+            at = self.parent(id);
         }
         None
+    }
+
+    fn parent(&self, process: ProcessId) -> Option<ProcessId> {
+        self.processes.get(process).and_then(|p| p.parent)
     }
 
     fn open(&mut self, followed: FollowedCall, fd: &Fd) -> AssociationId {
@@ -334,6 +361,7 @@ impl<'a> Replay<'a> {
             self.references[association] = left;
             if left == 0 {
                 self.list[association].closed = Some(at);
+                self.closed.insert((process, fd), association);
             }
         }
     }
@@ -404,6 +432,12 @@ fn readable(to: &Address) -> Address {
         } => Address::Inet(Endpoint::new(stand_in(text), *port)),
         other => other.clone(),
     }
+}
+
+/// Whether a descriptor shows that it is another socket than the one known behind its number.
+fn is_another(known: &Association, fd: &Fd) -> bool {
+    let said = fd.note.as_ref().and_then(|n| n.identity);
+    known.identity.is_some() && said.is_some() && known.identity != said || is_other_kind(known, fd)
 }
 
 /// A unix socket never becomes a UDP socket, nor that a TCP socket: the number means another one now.
