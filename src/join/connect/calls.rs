@@ -1,6 +1,6 @@
 //! What became of an attempt, as the client's own calls tell.
 
-use super::{Attempt, Ending};
+use super::{Attempt, Ending, departure_limit};
 use crate::coverage::{ClaimKind, Wanted};
 use crate::event::{
     Call, CallOutcome, Errno, EventKind, FdNote, LifecycleChange, Op, SocketFamily, SocketType,
@@ -193,9 +193,14 @@ fn by_later_calls(
         (connection.ended, connection.ended_by) = (Some(exit), in_vain);
     } else if in_vain.is_some() {
         connection.ended_by = in_vain;
-    } else if silent {
+    } else if silent && (this.closed.is_some() || departed(evidence, this)) {
         connection.outcome = Ending::NoSyn;
     }
+}
+
+/// Whether a SYN would have left by the end of the inputs, had it not been dropped.
+fn departed(evidence: &Evidence, this: &Association) -> bool {
+    evidence.end() > this.opened + departure_limit(None)
 }
 
 /// Whether the process of a socket ended by itself then.
