@@ -2,6 +2,8 @@
 
 mod calls;
 mod syn;
+#[cfg(test)]
+mod tests;
 
 use super::process::Processes;
 use super::socket::{Association, Sockets};

@@ -2,20 +2,23 @@
 //!
 //! ```text
 //! TIME call FD socket udp|tcp                      TIME packet SRC DST query ID TYPE NAME
-//! TIME call FD connect ADDR [ERROR]                TIME packet SRC DST answer ID TYPE NAME [ADDRESS|RCODE|tc]
-//! TIME call FD local ADDR                          TIME packet SRC DST syn|synack|rst SEQ
+//! TIME call FD connect ADDR [ERROR] [SECONDS]      TIME packet SRC DST answer ID TYPE NAME [ADDRESS|RCODE|tc]
+//! TIME call FD local ADDR                          TIME packet SRC DST syn|synack|ack|rst SEQ
 //! TIME call FD send ID TYPE NAME [ADDR]            TIME icmp SRC DST ID TYPE NAME
-//! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS | close
+//! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS [ready] | close
+//! TIME call FD so_error [ERROR]                    TIME life PID exited | forked PARENT
 //! ```
 //!
-//! Times are seconds. `call/TID` is another thread's call, `call/PID/TID` another process's.
+//! Times are seconds. `call/TID` is another thread's call, `call/PID/TID` another process's. `SEQ` is the SYN's.
 
-use super::{Evidence, Id, Joined, Query, State, join};
+use super::connect::{Connection, Ending};
+use super::{Cause, Evidence, Id, Joined, Origin, Query, State, join};
 use crate::coverage::Coverage;
 use crate::event::dns::{self, Name, Question, Rcode, RecordType};
 use crate::event::{
-    Address, Call, CallOutcome, Event, EventKind, Fd, IcmpKind, Location, Op, Packet, Quote,
-    Service, SocketFamily, SocketKind, SocketType, Task, TcpFlags, Transfer,
+    Address, Call, CallOutcome, Event, EventKind, Fd, IcmpKind, Lifecycle, LifecycleChange,
+    Location, Op, Packet, Quote, Service, SocketFamily, SocketKind, SocketType, Task, TcpFlags,
+    Transfer,
 };
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
@@ -32,9 +35,27 @@ pub struct Rows {
     coverage: Coverage,
 }
 
+/// Whose capture the packets are from.
+#[derive(Clone, Copy, PartialEq)]
+enum Taken {
+    /// A live run's: it holds all that the client sent from beginning to end.
+    ByUs,
+    /// Another program's: it shows what happened between its first packet and its last.
+    Elsewhere,
+}
+
 impl Rows {
-    /// Reads rows; blank lines and those after `#` are left out.
+    /// Reads rows; blank lines and those after `#` are left out. The packets are a live run's.
     pub fn read(text: &str) -> Self {
+        Self::of(text, Taken::ByUs)
+    }
+
+    /// The same, of a capture by another program.
+    pub fn read_foreign(text: &str) -> Self {
+        Self::of(text, Taken::Elsewhere)
+    }
+
+    fn of(text: &str, taken: Taken) -> Self {
         let lines = text
             .lines()
             .map(|l| l.split('#').next().unwrap_or("").trim());
@@ -80,7 +101,7 @@ impl Rows {
         let captures: Vec<CaptureFacts> = captures.into_iter().collect();
         let traces: Vec<TraceFacts> = traces.into_iter().collect();
         Self {
-            coverage: Coverage::of(&captures, &traces, &events, (true, &[53])),
+            coverage: Coverage::of(&captures, &traces, &events, (taken == Taken::ByUs, &[53])),
             captures,
             traces,
             tolerance: if both { Span::millis(1) } else { Span::ZERO },
@@ -115,19 +136,23 @@ impl Rows {
     /// The cause of every query in a row: `SENT how CALL`, as `FILE:N` counts rows.
     pub fn causes(&self) -> Vec<String> {
         let joined = self.join();
-        let cause = |q: &Query| match q.cause {
-            Some(cause) => {
-                let call = cause
-                    .call
-                    .map_or("-".into(), |c| (c.position() + 1).to_string());
-                format!("{:?} {call}", cause.how).to_lowercase()
-            }
-            None => format!("{:?}", q.origin).to_lowercase(),
-        };
         let queries = joined.queries.iter();
         queries
-            .map(|q| format!("{} {} {}", seconds(q.sent), q.resolver, cause(q)))
+            .map(|q| {
+                format!(
+                    "{} {} {}",
+                    seconds(q.sent),
+                    q.resolver,
+                    cause(q.cause, q.origin)
+                )
+            })
             .collect()
+    }
+
+    /// Every connection in a row: `TO BEGAN ENDING SYNS CAUSE`, with the time of the end where it is known, and how many
+    /// of the SYNs were sent again.
+    pub fn connections(&self) -> Vec<String> {
+        self.join().connections.iter().map(connection).collect()
     }
 
     /// Every lookup in a row: `NAME BEGAN-ENDED OUTCOME QUERIES ADDRESSES`.
@@ -142,6 +167,38 @@ impl Rows {
             })
             .collect()
     }
+}
+
+fn connection(c: &Connection) -> String {
+    let ending = match c.outcome {
+        Ending::Connected => "connected",
+        Ending::Refused => "refused",
+        Ending::Unreachable => "unreachable",
+        Ending::TimedOut => "timed out",
+        Ending::NoSyn => "no SYN left",
+        Ending::Open => "open",
+    };
+    let ended = c
+        .ended
+        .map_or(String::new(), |at| format!(" at {}", seconds(at)));
+    let began = c.began().map_or("-".into(), seconds);
+    let (syns, repeats) = (c.syns.len(), c.repeats);
+    let cause = cause(c.cause, c.origin);
+    format!(
+        "{} {began} {ending}{ended}, {syns} SYN {repeats} again, {cause}",
+        c.to
+    )
+}
+
+/// `how CALL`, as calls are rows; whose it is where no call is known.
+fn cause(cause: Option<Cause>, origin: Origin) -> String {
+    let Some(cause) = cause else {
+        return format!("{origin:?}").to_lowercase();
+    };
+    let call = cause
+        .call
+        .map_or("-".into(), |c| (c.position() + 1).to_string());
+    format!("{:?} {call}", cause.how).to_lowercase()
 }
 
 fn query(q: &Query) -> String {
@@ -185,6 +242,19 @@ fn row(line: &str) -> Event {
                 _ => (ids[0], ids[1]),
             };
             EventKind::Call(Box::new(call(at, pid, tid, &words[2..])))
+        }
+        "life" => {
+            let id = words[2].parse().unwrap();
+            EventKind::Life(Box::new(Lifecycle {
+                task: task(id, id),
+                change: match words[3] {
+                    "exited" => LifecycleChange::Exited(0),
+                    _ => LifecycleChange::Forked {
+                        parent: Some(words[4].parse().unwrap()),
+                        thread: Some(false),
+                    },
+                },
+            }))
         }
         other => panic!("{other}: {line}"),
     };
@@ -258,11 +328,18 @@ fn packet(words: &[&str]) -> Packet {
         rst: words[2] == "rst",
         fin: false,
     };
+    let next = number + 1;
+    let (seq, ack) = match words[2] {
+        "syn" => (number, 0),
+        // The client acknowledges what the server began with, 0.
+        "ack" => (next, 1),
+        _ => (0, next),
+    };
     Packet::Tcp {
         flow,
         flags,
-        seq: if flags.ack { 0 } else { number },
-        ack: if flags.ack { number + 1 } else { 0 },
+        seq,
+        ack,
     }
 }
 
@@ -284,6 +361,14 @@ fn icmp(words: &[&str]) -> Packet {
             dns_id: Some(quoted.id),
             question: quoted.question,
         })),
+    }
+}
+
+fn task(pid: u32, tid: u32) -> Task {
+    Task {
+        pid: Some(pid),
+        tid: Some(tid),
+        comm: None,
     }
 }
 
@@ -317,8 +402,12 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
             fd,
         },
         "connect" => {
-            if let Some(error) = rest.get(1) {
-                outcome = CallOutcome::Failed((*error).into());
+            for word in &rest[1..] {
+                if word.starts_with('E') {
+                    outcome = CallOutcome::Failed((*word).into());
+                } else {
+                    exited = at + Span(nanoseconds(word));
+                }
             }
             Op::Connect {
                 fd,
@@ -340,21 +429,27 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
         "wait" => {
             let timeout = Span(nanoseconds(rest[0]));
             exited = at + timeout;
+            let is_ready = rest.get(1) == Some(&"ready");
+            outcome = CallOutcome::Returned(is_ready.into());
             Op::Wait {
+                ready: if is_ready {
+                    vec![fd.number]
+                } else {
+                    Vec::new()
+                },
                 fds: vec![fd],
-                ready: Vec::new(),
-                timeout: Some(timeout),
+                timeout: Some(timeout).filter(|_| !is_ready),
             }
         }
+        "so_error" => Op::SocketError {
+            fd,
+            error: rest.first().map(|error| (*error).into()),
+        },
         "close" => Op::Close { fd },
         other => panic!("{other}"),
     };
     Call {
-        task: Task {
-            pid: Some(pid),
-            tid: Some(tid),
-            comm: None,
-        },
+        task: task(pid, tid),
         exited: Some(exited),
         outcome,
         op,
