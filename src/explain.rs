@@ -15,6 +15,8 @@ mod left_out;
 pub mod listed;
 mod lost;
 pub mod resolver;
+#[cfg(test)]
+mod rows;
 pub mod schedule;
 pub mod stack;
 pub mod undelayed;

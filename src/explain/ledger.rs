@@ -375,3 +375,6 @@ fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

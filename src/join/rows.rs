@@ -1,19 +1,24 @@
 //! Cases as rows of text, for tests: what happened, one event a line, and what the join made of it.
 //!
 //! ```text
-//! TIME call FD socket udp|tcp                      TIME packet SRC DST query ID TYPE NAME
-//! TIME call FD connect ADDR [ERROR] [SECONDS]      TIME packet SRC DST answer ID TYPE NAME [ADDRESS|RCODE|tc]
+//! TIME call FD socket udp|tcp|unix                 TIME packet SRC DST query ID TYPE NAME
+//! TIME call FD connect ADDR|PATH [ERROR] [SECONDS] TIME packet SRC DST answer ID TYPE NAME [ADDRESS|RCODE|tc]
 //! TIME call FD local ADDR                          TIME packet SRC DST syn|synack|ack|rst SEQ
 //! TIME call FD send ID TYPE NAME [ADDR]            TIME icmp SRC DST ID TYPE NAME
-//! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS [ready] | close
-//! TIME call FD so_error [ERROR]                    TIME life PID exited | forked PARENT
+//! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS [ready|READY] | close | uring
+//! TIME call FD so_error [ERROR]                    TIME life PID exited | forked PARENT | cpu SECONDS
+//! conf LINE                                        dropped COUNT
 //! ```
 //!
-//! Times are seconds. `call/TID` is another thread's call, `call/PID/TID` another process's. `SEQ` is the SYN's.
+//! Times are seconds. `call/TID` is another thread's call, `call/PID/TID` another process's. `SEQ` is the SYN's. A wait
+//! times out, unless the descriptor was ready then (`ready`, without a timeout), or so many seconds after it began.
+//! Several addresses have commas between them. `conf` is a line of resolv.conf(5); without any there is none. The kernel
+//! dropped so many packets of the capture.
 
 use super::connect::{Connection, Ending};
 use super::{Cause, Evidence, Id, Joined, Origin, Query, State, join};
 use crate::coverage::Coverage;
+use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::{self, Name, Question, Rcode, RecordType};
 use crate::event::{
     Address, Call, CallOutcome, Event, EventKind, Fd, IcmpKind, Lifecycle, LifecycleChange,
@@ -23,7 +28,8 @@ use crate::event::{
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::time::{Span, Timestamp};
-use std::net::SocketAddr;
+use crate::timetable::glibc;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// The inputs of one case.
@@ -33,6 +39,8 @@ pub struct Rows {
     traces: Vec<TraceFacts>,
     tolerance: Span,
     coverage: Coverage,
+    /// resolv.conf, where the case has it.
+    pub conf: Option<ResolvConf>,
 }
 
 /// Whose capture the packets are from.
@@ -59,7 +67,16 @@ impl Rows {
         let lines = text
             .lines()
             .map(|l| l.split('#').next().unwrap_or("").trim());
-        let mut events: Vec<Event> = lines.filter(|l| !l.is_empty()).map(row).collect();
+        let (conf, rows): (Vec<&str>, Vec<&str>) = lines
+            .filter(|l| !l.is_empty())
+            .partition(|l| l.starts_with("conf "));
+        let (facts, rows): (Vec<&str>, Vec<&str>) =
+            rows.into_iter().partition(|l| l.starts_with("dropped "));
+        let dropped = facts
+            .first()
+            .map(|l| l["dropped ".len()..].parse().unwrap());
+        let conf: Vec<&str> = conf.iter().map(|l| &l["conf ".len()..]).collect();
+        let mut events: Vec<Event> = rows.into_iter().map(row).collect();
         events.sort_by_key(|e| e.at);
         for (n, event) in events.iter_mut().enumerate() {
             event.place.number = n as u64 + 1;
@@ -74,6 +91,7 @@ impl Rows {
             path: "capture".into(),
             first: Some(first),
             last: times(true).next_back(),
+            dropped,
             ..CaptureFacts::default()
         });
         let traces = times(false).next().map(|_| TraceFacts {
@@ -105,12 +123,16 @@ impl Rows {
             captures,
             traces,
             tolerance: if both { Span::millis(1) } else { Span::ZERO },
+            conf: (!conf.is_empty()).then(|| ResolvConf::parse(&conf.join("\n"))),
             events,
         }
     }
 
-    /// What the join reads: resolv.conf's defaults.
+    /// What the join reads: what resolv.conf says, or its defaults.
     pub fn evidence(&self) -> Evidence<'_> {
+        let told = self.conf.as_ref();
+        let options = told.map_or_else(Default::default, |c| c.options_with(&[]));
+        let patience = glibc::patience(&options);
         Evidence {
             events: &self.events,
             captures: &self.captures,
@@ -118,9 +140,9 @@ impl Rows {
             coverage: &self.coverage,
             dns_ports: &[53],
             tolerance: self.tolerance,
-            search: &[],
-            patience: Span::seconds(5),
-            attempts: 2,
+            search: told.map_or(&[], |c| &c.search),
+            patience: Span::seconds(patience.timeout),
+            attempts: patience.attempts,
         }
     }
 
@@ -249,6 +271,7 @@ fn row(line: &str) -> Event {
                 task: task(id, id),
                 change: match words[3] {
                     "exited" => LifecycleChange::Exited(0),
+                    "cpu" => LifecycleChange::CpuTime(Span(nanoseconds(words[4]))),
                     _ => LifecycleChange::Forked {
                         parent: Some(words[4].parse().unwrap()),
                         thread: Some(false),
@@ -278,7 +301,8 @@ fn message(words: &[&str], response: bool) -> dns::Message {
         _ => None,
     };
     let result = words.get(3).copied().unwrap_or("");
-    let address = result.parse().ok();
+    let addresses = result.split(',').filter_map(|a| a.parse().ok());
+    let addresses: Arc<[IpAddr]> = addresses.collect();
     dns::Message {
         id: words[0].parse().unwrap(),
         response,
@@ -294,8 +318,8 @@ fn message(words: &[&str], response: bool) -> dns::Message {
             kind,
             cut: kind.is_none(),
         }),
-        answers: u16::from(address.is_some()),
-        addresses: Arc::from_iter(address),
+        answers: addresses.len().try_into().unwrap(),
+        addresses,
         edns: false,
         referral: false,
         complete: true,
@@ -374,7 +398,13 @@ fn task(pid: u32, tid: u32) -> Task {
 
 fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
     let fd = Fd::bare(words[0].parse().unwrap());
-    let address = |word: &str| Address::Inet(endpoint(word));
+    let address = |word: &str| {
+        if word.starts_with('/') {
+            Address::Unix(word.into())
+        } else {
+            Address::Inet(endpoint(word))
+        }
+    };
     let (mut outcome, mut exited) = (CallOutcome::Returned(0), at);
     let datagram = |words: &[&str], response: bool| {
         let peer = words.get(3).filter(|w| !response && w.contains(':'));
@@ -393,9 +423,12 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
     let op = match words[1] {
         "socket" => Op::Socket {
             kind: SocketKind {
-                family: SocketFamily::Inet,
+                family: match rest[0] {
+                    "unix" => SocketFamily::Unix,
+                    _ => SocketFamily::Inet,
+                },
                 style: match rest[0] {
-                    "tcp" => SocketType::Stream,
+                    "tcp" | "unix" => SocketType::Stream,
                     _ => SocketType::Datagram,
                 },
             },
@@ -428,17 +461,17 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
         },
         "wait" => {
             let timeout = Span(nanoseconds(rest[0]));
-            exited = at + timeout;
-            let is_ready = rest.get(1) == Some(&"ready");
-            outcome = CallOutcome::Returned(is_ready.into());
+            let without_end = rest.get(1) == Some(&"ready");
+            let after = rest.get(1).map(|ready| match *ready {
+                "ready" => timeout,
+                after => Span(nanoseconds(after)),
+            });
+            exited = at + after.unwrap_or(timeout);
+            outcome = CallOutcome::Returned(after.is_some().into());
             Op::Wait {
-                ready: if is_ready {
-                    vec![fd.number]
-                } else {
-                    Vec::new()
-                },
+                ready: Vec::from_iter(after.map(|_| fd.number)),
                 fds: vec![fd],
-                timeout: Some(timeout).filter(|_| !is_ready),
+                timeout: Some(timeout).filter(|_| !without_end),
             }
         }
         "so_error" => Op::SocketError {
@@ -446,6 +479,7 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
             error: rest.first().map(|error| (*error).into()),
         },
         "close" => Op::Close { fd },
+        "uring" => Op::IoUring,
         other => panic!("{other}"),
     };
     Call {
