@@ -229,3 +229,6 @@ fn write(case: &Case, draft: &Draft) -> report::Finding {
         packets,
     }
 }
+
+#[cfg(test)]
+mod tests;

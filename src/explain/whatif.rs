@@ -371,3 +371,6 @@ impl Estimate {
         self.ending < self.was
     }
 }
+
+#[cfg(test)]
+mod tests;
