@@ -215,7 +215,18 @@ fn a_forked_process_has_the_sockets_of_its_parent() {
         ),
         &["10.9.9.9:80 1.001 connected at 1.03, 0 SYN 0 again, call 2"],
     );
-    // And in the parent when the child closes it.
+    // A connect of the child's own is another socket's, also from the same number.
+    connections(
+        &format!(
+            "{begun} 1.003 call/100/100 3 close
+             1.030 call/200/200 3 connect 10.9.9.9:80 0.010"
+        ),
+        &[
+            "10.9.9.9:80 1.001 open at 1.003, 0 SYN 0 again, call 2",
+            "10.9.9.9:80 1.03 connected at 1.04, 0 SYN 0 again, call 5",
+        ],
+    );
+    // It stays open in the parent when the child closes it.
     connections(
         &format!(
             "{begun} 1.003 call/200/200 3 close

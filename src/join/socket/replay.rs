@@ -163,11 +163,20 @@ impl<'a> Replay<'a> {
         self.of_event[event] = Some(association);
     }
 
-    /// The open association of a descriptor: this process's, or inherited from those that led to it.
+    /// The association that a call on a descriptor is about.
     fn find(&mut self, process: ProcessId, fd: &Fd) -> Option<AssociationId> {
+        let open = self.find_open(process, fd);
+        if open.is_some() || self.table.contains_key(&(process, fd.number)) {
+            return open;
+        }
+        self.find_inherited(process, fd)
+    }
+
+    /// The open association of a descriptor: this process's, or inherited from those that led to it.
+    fn find_open(&self, process: ProcessId, fd: &Fd) -> Option<AssociationId> {
         let mut at = Some(process);
         for _ in 0..MAX_ANCESTORS {
-            let Some(id) = at else { break };
+            let id = at?;
             if let Some(&association) = self.table.get(&(id, fd.number)) {
                 if !is_another(&self.list[association], fd) {
                     return Some(association);
@@ -179,7 +188,7 @@ impl<'a> Replay<'a> {
             }
             at = self.parent(id);
         }
-        self.find_inherited(process, fd)
+        None
     }
 
     /// A socket that was open when a process was forked is open in it also after its parent closed it (fork(2)). From
@@ -244,7 +253,7 @@ impl<'a> Replay<'a> {
     /// 4. a new one, when the descriptor is not known, or was a unix socket and now leads to the network (or the
     ///    other way round): another socket has the number, and its opening was not traced.
     fn connect(&mut self, followed: FollowedCall, fd: &Fd, to: &Address) -> AssociationId {
-        let before = self.find(followed.process, fd).filter(|a| {
+        let before = self.find_open(followed.process, fd).filter(|a| {
             let unix = self.list[*a].family == Some(SocketFamily::Unix);
             let network = self.list[*a].family == Some(SocketFamily::Inet);
             !(unix && inet(to).is_some() || network && matches!(to, Address::Unix(_)))
