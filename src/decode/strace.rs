@@ -66,6 +66,18 @@ struct UnfinishedCall {
 }
 
 impl UnfinishedCall {
+    fn begun(entry: &CallStart<'_>, syscall: Syscall, name: &[u8], args: &[u8]) -> Self {
+        Self {
+            syscall,
+            name: name.into(),
+            args: args.to_vec(),
+            at: entry.at,
+            number: entry.number,
+            tid: entry.tid,
+            foreign: 0,
+        }
+    }
+
     fn entry(&self) -> CallStart<'static> {
         CallStart {
             number: self.number,
@@ -301,60 +313,43 @@ impl Reader {
             end = Some(entry.at);
             entry.at = self.begin_of(&entry, syscall);
         }
-        let CallStart {
-            number, at, tid, ..
-        } = entry;
         self.tally.call(syscall, args);
         let boring = syscall.is_boring() || syscall.is_general() && !self.may_matter(args);
         if args.last() == Some(&b'>')
             && let Some((before, moved)) = lifecycle::unfinished(args)
         {
-            let pending = UnfinishedCall {
-                syscall: if boring { Syscall::Other } else { syscall },
-                name: name.into(),
-                args: if boring { Vec::new() } else { before.to_vec() },
-                at,
-                number,
-                tid,
-                foreign: 0,
+            let pending = if boring {
+                UnfinishedCall::begun(&entry, Syscall::Other, name, b"")
+            } else {
+                UnfinishedCall::begun(&entry, syscall, name, before)
             };
             if entry.comm.is_some() {
                 // Its second half may come without the name.
-                let _ = self.tasks.task(tid, entry.comm);
+                let _ = self.tasks.task(entry.tid, entry.comm);
             }
-            self.keep(moved.or(tid), pending, sink);
+            self.keep(moved.or(entry.tid), pending, sink);
             return;
         }
         if boring {
             self.dull(entry, name, args, sink);
             return;
         }
-        match call::read(syscall, args) {
-            Some(parsed) => {
-                if let (Some(end), Some(lasted)) = (end, parsed.lasted) {
-                    entry.at = end - lasted;
-                }
-                let read = ReadCall {
-                    syscall,
-                    name,
-                    entry,
-                    parsed,
-                    ended: end,
-                };
-                self.complete(read, sink);
-            }
-            None => {
-                self.open = Some(UnfinishedCall {
-                    syscall,
-                    name: name.into(),
-                    args: args[..args.len().min(MAX_FOREIGN.0)].to_vec(),
-                    at,
-                    number,
-                    tid,
-                    foreign: 0,
-                });
-            }
+        let Some(parsed) = call::read(syscall, args) else {
+            let args = &args[..args.len().min(MAX_FOREIGN.0)];
+            self.open = Some(UnfinishedCall::begun(&entry, syscall, name, args));
+            return;
+        };
+        if let (Some(end), Some(lasted)) = (end, parsed.lasted) {
+            entry.at = end - lasted;
         }
+        let read = ReadCall {
+            syscall,
+            name,
+            entry,
+            parsed,
+            ended: end,
+        };
+        self.complete(read, sink);
     }
 
     /// A call of no interest: only its duration may be told.

@@ -61,6 +61,32 @@ struct ThreadSigns {
     ended: Option<Timestamp>,
 }
 
+impl ThreadSigns {
+    fn since(first: Timestamp) -> Self {
+        Self {
+            first,
+            last: first,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a change in the thread's life.
+    fn changed(&mut self, change: &LifecycleChange, at: Timestamp) {
+        match change {
+            LifecycleChange::Exited(_) | LifecycleChange::Killed(_) => self.ended = Some(at),
+            LifecycleChange::Forked { parent, thread } => {
+                self.parent = self.parent.or(*parent);
+                self.thread |= *thread == Some(true);
+                self.leader |= *thread == Some(false);
+            }
+            LifecycleChange::ChildDied(_)
+            | LifecycleChange::Signal(_)
+            | LifecycleChange::CpuTime(_)
+            | LifecycleChange::Files(_) => {}
+        }
+    }
+}
+
 impl Processes {
     /// Concludes the processes from everything the trace says, in order of the threads' first signs of life:
     ///
@@ -185,50 +211,33 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, ThreadSigns>, Comms) {
         if let Some(comm) = &task.comm {
             comms.insert(task.tid, comm.clone());
         }
-        let sign = signs.entry(task.tid).or_insert_with(|| ThreadSigns {
-            first: event.at,
-            ..ThreadSigns::default()
-        });
+        let sign = signs.entry(task.tid);
+        let sign = sign.or_insert_with(|| ThreadSigns::since(event.at));
         sign.last = sign.last.max(end);
         sign.pid = sign.pid.or(task.pid);
         match &event.what {
-            EventKind::Call(call) => match &call.op {
+            EventKind::Call(call) => match call.op {
                 Op::Exec { .. } if call.outcome.value() == Some(0) => {
                     sign.leader |= task.pid.is_none();
                 }
                 Op::Clone { thread, .. } => {
-                    if let Some(child) = call
-                        .outcome
-                        .value()
-                        .and_then(|v| u32::try_from(v).ok())
-                        .filter(|c| *c > 0)
-                    {
-                        let child = signs.entry(Some(child)).or_insert_with(|| ThreadSigns {
-                            first: event.at,
-                            last: event.at,
-                            ..ThreadSigns::default()
-                        });
+                    let child = call.outcome.value().and_then(|v| u32::try_from(v).ok());
+                    if let Some(child) = child.filter(|c| *c > 0) {
+                        let child = signs.entry(Some(child));
+                        let child = child.or_insert_with(|| ThreadSigns::since(event.at));
                         child.parent = task.tid;
-                        child.thread = *thread;
+                        child.thread = thread;
                         child.leader |= !thread;
                     }
                 }
                 _ => {}
             },
-            EventKind::Life(life) => match &life.change {
-                LifecycleChange::ChildDied(pid) => dead.push(*pid),
-                LifecycleChange::Exited(_) | LifecycleChange::Killed(_) => {
-                    sign.ended = Some(event.at);
+            EventKind::Life(life) => {
+                if let LifecycleChange::ChildDied(pid) = life.change {
+                    dead.push(pid);
                 }
-                LifecycleChange::Forked { parent, thread } => {
-                    sign.parent = sign.parent.or(*parent);
-                    sign.thread |= *thread == Some(true);
-                    sign.leader |= *thread == Some(false);
-                }
-                LifecycleChange::Signal(_)
-                | LifecycleChange::CpuTime(_)
-                | LifecycleChange::Files(_) => {}
-            },
+                sign.changed(&life.change, event.at);
+            }
             EventKind::Packet(_) | EventKind::Stack(_) => {}
         }
     }

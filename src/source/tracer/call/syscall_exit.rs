@@ -6,7 +6,7 @@ use crate::event::dns::Message;
 use crate::event::{
     Address, CallOutcome, Errno, Fd, Op, PayloadLayout, SocketFamily, SocketType, Syscall, Transfer,
 };
-use crate::source::tracer::arguments::ArgumentReader;
+use crate::source::tracer::arguments::{ArgumentReader, Set};
 use crate::source::tracer::memory::Memory;
 use crate::source::tracer::socket::SocketState;
 use crate::source::tracer::watch::WatchedService;
@@ -80,18 +80,11 @@ impl SyscallContext<'_> {
                     messages: self.received(&returned, incoming),
                 }
             }
-            Request::Wait { fds, set, timeout } => {
-                let ready = if result > 0 {
-                    reader.ready(&set, pending.arguments[1])
-                } else {
-                    Vec::new()
-                };
-                Op::Wait {
-                    fds: fds.into_iter().map(Fd::bare).collect(),
-                    ready,
-                    timeout,
-                }
-            }
+            Request::Wait { fds, set, timeout } => Op::Wait {
+                fds: fds.into_iter().map(Fd::bare).collect(),
+                ready: ready(&reader, &returned, &set),
+                timeout,
+            },
             Request::Close => {
                 self.task.watch.end(fd);
                 Op::Close {
@@ -288,6 +281,19 @@ fn peeks(call: Syscall, arguments: &[u64; 6]) -> bool {
         _ => 0,
     };
     flags & u64::from(libc::MSG_PEEK.unsigned_abs()) != 0
+}
+
+/// The descriptors that a wait found ready; none when it timed out or failed.
+fn ready<M: Memory>(
+    reader: &ArgumentReader<'_, M>,
+    returned: &ReturnedCall,
+    set: &Set,
+) -> Vec<i32> {
+    if returned.result > 0 {
+        reader.ready(set, returned.arguments[1])
+    } else {
+        Vec::new()
+    }
 }
 
 /// What a receive has brought.
