@@ -397,6 +397,43 @@ fn task(pid: u32, tid: u32) -> Task {
 }
 
 fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
+    let (outcome, exited) = result(at, words);
+    Call {
+        task: task(pid, tid),
+        exited: Some(exited),
+        outcome,
+        op: operation(words),
+    }
+}
+
+/// What came of a call, and when.
+fn result(at: Timestamp, words: &[&str]) -> (CallOutcome, Timestamp) {
+    let (mut outcome, mut exited) = (CallOutcome::Returned(0), at);
+    match (words[1], &words[2..]) {
+        ("connect", [_, rest @ ..]) => {
+            for word in rest {
+                if word.starts_with('E') {
+                    outcome = CallOutcome::Failed((*word).into());
+                } else {
+                    exited = at + Span(nanoseconds(word));
+                }
+            }
+        }
+        ("wait", [timeout, ready @ ..]) => {
+            let lasted = match ready {
+                [] | ["ready"] => timeout,
+                [after, ..] => after,
+            };
+            exited = at + Span(nanoseconds(lasted));
+            outcome = CallOutcome::Returned((!ready.is_empty()).into());
+        }
+        _ => {}
+    }
+    (outcome, exited)
+}
+
+/// What a call asked for.
+fn operation(words: &[&str]) -> Op {
     let fd = Fd::bare(words[0].parse().unwrap());
     let address = |word: &str| {
         if word.starts_with('/') {
@@ -405,22 +442,8 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
             Address::Inet(endpoint(word))
         }
     };
-    let (mut outcome, mut exited) = (CallOutcome::Returned(0), at);
-    let datagram = |words: &[&str], response: bool| {
-        let peer = words.get(3).filter(|w| !response && w.contains(':'));
-        vec![Transfer {
-            peer: peer.map(|w| endpoint(w)),
-            length: 40,
-            taken: true,
-            dns: vec![message(
-                &words[..words.len() - usize::from(peer.is_some())],
-                response,
-            )],
-            local: None,
-        }]
-    };
     let rest = &words[2..];
-    let op = match words[1] {
+    match words[1] {
         "socket" => Op::Socket {
             kind: SocketKind {
                 family: match rest[0] {
@@ -434,19 +457,10 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
             },
             fd,
         },
-        "connect" => {
-            for word in &rest[1..] {
-                if word.starts_with('E') {
-                    outcome = CallOutcome::Failed((*word).into());
-                } else {
-                    exited = at + Span(nanoseconds(word));
-                }
-            }
-            Op::Connect {
-                fd,
-                to: address(rest[0]),
-            }
-        }
+        "connect" => Op::Connect {
+            fd,
+            to: address(rest[0]),
+        },
         "local" => Op::LocalName {
             fd,
             local: address(rest[0]),
@@ -460,18 +474,12 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
             messages: datagram(rest, true),
         },
         "wait" => {
-            let timeout = Span(nanoseconds(rest[0]));
-            let without_end = rest.get(1) == Some(&"ready");
-            let after = rest.get(1).map(|ready| match *ready {
-                "ready" => timeout,
-                after => Span(nanoseconds(after)),
-            });
-            exited = at + after.unwrap_or(timeout);
-            outcome = CallOutcome::Returned(after.is_some().into());
+            let ready = rest.get(1);
+            let without_end = ready == Some(&"ready");
             Op::Wait {
-                ready: Vec::from_iter(after.map(|_| fd.number)),
+                ready: Vec::from_iter(ready.map(|_| fd.number)),
                 fds: vec![fd],
-                timeout: Some(timeout).filter(|_| !without_end),
+                timeout: (!without_end).then(|| Span(nanoseconds(rest[0]))),
             }
         }
         "so_error" => Op::SocketError {
@@ -481,11 +489,18 @@ fn call(at: Timestamp, pid: u32, tid: u32, words: &[&str]) -> Call {
         "close" => Op::Close { fd },
         "uring" => Op::IoUring,
         other => panic!("{other}"),
-    };
-    Call {
-        task: task(pid, tid),
-        exited: Some(exited),
-        outcome,
-        op,
     }
+}
+
+/// One message; a query may name its address at the end.
+fn datagram(words: &[&str], response: bool) -> Vec<Transfer> {
+    let peer = words.get(3).filter(|w| !response && w.contains(':'));
+    let words = &words[..words.len() - usize::from(peer.is_some())];
+    vec![Transfer {
+        peer: peer.map(|w| endpoint(w)),
+        length: 40,
+        taken: true,
+        dns: vec![message(words, response)],
+        local: None,
+    }]
 }
