@@ -43,7 +43,7 @@ impl Wanted {
     fn client(&self) -> Option<IpAddr> {
         match self.kind {
             ClaimKind::Query | ClaimKind::Syn => self.from,
-            ClaimKind::Response | ClaimKind::SynAnswer => self.to,
+            ClaimKind::Response | ClaimKind::SynAnswer | ClaimKind::Reply => self.to,
         }
     }
 }
@@ -59,6 +59,8 @@ pub enum ClaimKind {
     Syn,
     /// What answers a SYN: SYN-ACK, RST or an ICMP error.
     SynAnswer,
+    /// What answers a request by ARP, ND, a multicast name service or QUIC.
+    Reply,
 }
 
 impl ClaimKind {

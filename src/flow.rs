@@ -11,6 +11,10 @@ pub const DNS_PORT: u16 = 53;
 pub const MDNS_PORT: u16 = 5353;
 /// Port of LLMNR (RFC 4795).
 pub const LLMNR_PORT: u16 = 5355;
+/// Port of the `NetBIOS` name service (RFC 1002 section 4.2).
+pub const NETBIOS_PORT: u16 = 137;
+/// Port of HTTPS, over TCP and over QUIC (RFC 9114 section 3.1).
+pub const HTTPS_PORT: u16 = 443;
 /// UDP and TCP ports whose payload is in DNS format.
 pub const NAME_SERVICE_PORTS: [u16; 3] = [DNS_PORT, MDNS_PORT, LLMNR_PORT];
 

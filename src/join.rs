@@ -16,6 +16,7 @@
 pub mod connect;
 pub mod id;
 pub mod lookup;
+pub mod probe;
 pub mod process;
 pub mod query;
 pub mod response;
@@ -493,6 +494,8 @@ pub struct Joined {
     pub connections: IdVec<ConnectionId, connect::Connection>,
     /// Waits for unix-socket name services, in order of time.
     pub services: Vec<service::ServiceWait>,
+    /// What hosts asked the network for beside DNS and connections, in order of time.
+    pub probes: Vec<probe::Probe>,
     /// Responses that answer no query of the case.
     pub unsolicited: usize,
     /// The hosts that no trace shows and that looked something up.
@@ -531,6 +534,7 @@ pub fn join(evidence: &Evidence) -> Joined {
         lookups,
         connections,
         services,
+        probes: probe::list(evidence),
         unsolicited,
         askers,
     }

@@ -39,7 +39,11 @@ fn is_mute(event: &Event) -> bool {
         EventKind::Packet(Packet::Tcp { flags, .. }) => flags.fin && !flags.syn && !flags.rst,
         EventKind::Packet(Packet::Dns {
             service, message, ..
-        }) => message.response && *service != Service::Unicast,
+        }) => match service {
+            Service::Unicast | Service::Llmnr | Service::NetBios => false,
+            Service::Mdns => message.response && message.addresses.is_empty(),
+            Service::Candidate => message.response,
+        },
         _ => false,
     }
 }

@@ -59,6 +59,7 @@ impl SyscallContext {
                 Packet::Neighbour {
                     about: [10, 0, 1, 1].into(),
                     reply: true,
+                    from: None,
                 },
             );
         }
@@ -918,7 +919,8 @@ fn a_capture_alone_shows_that_no_query_left() {
         let mut s = SyscallContext::new();
         for t in [0.0, 1.0, 2.0] {
             let (about, reply) = (to.ip, false);
-            s.packet(t, Packet::Neighbour { about, reply });
+            let from = None;
+            s.packet(t, Packet::Neighbour { about, reply, from });
         }
         for (id, kind) in [(7, A), (8, AAAA)] {
             if left {
@@ -976,7 +978,8 @@ fn a_capture_alone_shows_that_no_syn_left() {
         let (to, us) = (end(WEB), client(41, None));
         for t in [0.0, 1.0, 2.0] {
             let (about, reply) = (to.ip, false);
-            s.packet(t, Packet::Neighbour { about, reply });
+            let from = None;
+            s.packet(t, Packet::Neighbour { about, reply, from });
         }
         let quote = Quote {
             flow: FiveTuple {
@@ -1077,7 +1080,7 @@ fn capture_incomplete() {
 #[test]
 fn every_finding_has_a_page() {
     let pages: Vec<_> = presyn::explain::finding::pages().collect();
-    assert_eq!(pages.len(), 29);
+    assert_eq!(pages.len(), 32);
     for page in pages {
         assert!(page.text.lines().count() >= 8, "{}", page.id);
         assert!(

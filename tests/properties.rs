@@ -1144,9 +1144,17 @@ fn any_packet() -> impl Strategy<Value = Packet> {
                 }
             }
         ),
+        any_end().prop_map(|end| Packet::QuicInitial {
+            flow: FiveTuple {
+                transport: Transport::Udp,
+                src: end,
+                dst: resolver(0)
+            }
+        }),
         (any_end(), any::<bool>()).prop_map(|(about, reply)| Packet::Neighbour {
             about: about.ip,
-            reply
+            reply,
+            from: Some(about.ip).filter(|_| !reply),
         }),
     ]
 }

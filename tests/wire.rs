@@ -24,7 +24,8 @@ fn end(text: &str) -> Endpoint {
 }
 
 /// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS,…|nxdomain|nodata|servfail|referral|truncated]` or
-/// `TIME SRC DST syn|synack|ack|rst|fin SEQ [ACK]`.
+/// `TIME SRC DST syn|synack|ack|rst|fin SEQ [ACK]`, also `llmnr|llmnr-answer|mdns|…` for `query|answer`,
+/// `TIME SRC DST quic 0`, and for ARP `TIME SRC ADDRESS who-has 0` and `TIME SRC SRC is-at 0`.
 fn packet(row: &str) -> (Timestamp, Packet) {
     let words: Vec<&str> = row.split_whitespace().collect();
     let [time, src, dst, what, number, rest @ ..] = &*words else {
@@ -36,7 +37,33 @@ fn packet(row: &str) -> (Timestamp, Packet) {
         dst: end(dst),
     };
     let number: u32 = number.parse().unwrap();
+    if matches!(*what, "who-has" | "is-at") {
+        let reply = *what == "is-at";
+        let packet = Packet::Neighbour {
+            about: dst.parse().unwrap(),
+            reply,
+            from: src.parse().ok().filter(|_| !reply),
+        };
+        return (at(time), packet);
+    }
+    let multicast = what.split('-').next().and_then(|name| match name {
+        "llmnr" => Some(Service::Llmnr),
+        "mdns" => Some(Service::Mdns),
+        "netbios" => Some(Service::NetBios),
+        _ => None,
+    });
+    if let Some(service) = multicast {
+        let packet = Packet::Dns {
+            flow: flow(Transport::Udp),
+            service,
+            message: Box::new(message(number, what.ends_with("answer"), rest)),
+        };
+        return (at(time), packet);
+    }
     let packet = match *what {
+        "quic" => Packet::QuicInitial {
+            flow: flow(Transport::Udp),
+        },
         "query" | "answer" => Packet::Dns {
             flow: flow(Transport::Udp),
             service: Service::Unicast,
@@ -108,7 +135,11 @@ fn of(rows: &str, goes_on: bool) -> Report {
         packets.push(Event {
             at: last + Span::seconds(60),
             place: Location { input: 0, number },
-            what: EventKind::Packet(Packet::Neighbour { about, reply: true }),
+            what: EventKind::Packet(Packet::Neighbour {
+                about,
+                reply: true,
+                from: None,
+            }),
         });
     }
     let facts = CaptureFacts {
@@ -712,4 +743,174 @@ fn another_type_long_after_the_answer_is_another_lookup() {
         of(&rows, true).lookups.len()
     };
     assert_eq!((two(0.001), two(3.0)), (1, 2));
+}
+
+/// The seconds of one kind in the account of the connection to a place.
+fn seconds_of(report: &Report, to: &str, kind: &str) -> f64 {
+    let own = report.delays.iter().filter(|d| {
+        let connection = report
+            .connections
+            .iter()
+            .find(|c| Some(&c.id) == d.connection.as_ref());
+        connection.is_some_and(|c| c.to == to)
+    });
+    let entries = own
+        .flat_map(|d| &d.entries)
+        .filter(|e| e.kind.name() == kind);
+    entries.filter_map(|e| e.seconds).sum()
+}
+
+fn titles(report: &Report, id: FindingId) -> Vec<&str> {
+    let found = report.findings.iter().filter(|f| f.id == id);
+    found.map(|f| &*f.title).collect()
+}
+
+const SYN: &str = "10.0.0.1:5000 10.0.0.77:443 syn 1";
+const SYN_ACK: &str = "10.0.0.77:443 10.0.0.1:5000 synack 9 2";
+
+#[test]
+fn a_syn_waits_for_its_neighbour() {
+    let late = format!(
+        "0.0 10.0.0.1 10.0.0.77 who-has 0
+         1.0 10.0.0.1 10.0.0.77 who-has 0
+         1.5 10.0.0.77 10.0.0.77 is-at 0
+         1.5001 {SYN}
+         1.51 {SYN_ACK}"
+    );
+    let report = of(&late, true);
+    let waited = seconds_of(&report, "10.0.0.77:443", "address-resolution");
+    assert!((1.49..1.51).contains(&waited), "{waited}");
+    let said = first(&report);
+    assert!(
+        said.contains("1.50 s after its first ARP request for 10.0.0.77"),
+        "{said}"
+    );
+    // Found long before, or by somebody else: nothing is known of what was before the SYN.
+    let long_before = late.replace("1.5001", "3.5001").replace("1.51", "3.51");
+    let another = late
+        .replace("0.0 10.0.0.1 ", "0.0 10.0.0.9 ")
+        .replace("1.0 10.0.0.1 ", "1.0 10.0.0.9 ");
+    for rows in [long_before, another] {
+        let report = of(&rows, true);
+        assert!(longest(&report, "10.0.0.77:443") == 0.0, "{rows}");
+    }
+    // The router of the link: the query left as soon as it was found.
+    let router = format!(
+        "0.0 10.0.0.1 10.0.0.254 who-has 0
+         1.0 10.0.0.1 10.0.0.254 who-has 0
+         1.5 10.0.0.254 10.0.0.254 is-at 0
+         1.5001 {SYN}
+         1.51 {SYN_ACK}"
+    );
+    assert!(
+        longest(&of(&router, true), "10.0.0.77:443") == 0.0,
+        "a next hop is not known"
+    );
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_named() {
+    let arp = "10.0.0.1 10.0.0.77 who-has 0";
+    let rows = |then: &str| {
+        format!(
+            "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+             0.01 10.0.0.53:53 10.0.0.1:4000 answer 1 A a.example 10.0.0.77
+             0.02 {arp}
+             1.02 {arp}
+             2.02 {arp}
+             {then}"
+        )
+    };
+    let next =
+        "3.03 10.0.0.1:5000 10.0.0.78:443 syn 1\n3.04 10.0.0.78:443 10.0.0.1:5000 synack 9 2";
+    let report = of(&rows(next), true);
+    let [title] = titles(&report, FindingId::ArpUnanswered)[..] else {
+        panic!("{:?}", report.summary);
+    };
+    assert_eq!(
+        title,
+        "10.0.0.77 did not answer ARP: 3 requests of 10.0.0.1, for 3.00 s"
+    );
+    // An answer, or a packet of the client to it, shows that it was found; one request proves nothing.
+    for found in ["2.5 10.0.0.77 10.0.0.77 is-at 0", &format!("2.5 {SYN}")] {
+        let report = of(&rows(found), true);
+        assert!(
+            titles(&report, FindingId::ArpUnanswered).is_empty(),
+            "{found}"
+        );
+    }
+    let once = rows("")
+        .replace(&format!("1.02 {arp}"), "")
+        .replace(&format!("2.02 {arp}"), "");
+    assert!(titles(&of(&once, true), FindingId::ArpUnanswered).is_empty());
+    // A capture at another host has the requests, which go to all, and not the answers.
+    let elsewhere = format!(
+        "0.02 {arp}\n1.02 {arp}\n2.02 {arp}\n3.0 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example"
+    );
+    assert!(titles(&of(&elsewhere, true), FindingId::ArpUnanswered).is_empty());
+    // The capture ends before the answer was due.
+    assert!(titles(&of(&rows(""), false), FindingId::ArpUnanswered).is_empty());
+}
+
+#[test]
+fn names_asked_for_on_the_link_are_waits() {
+    let rows = "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 A fs
+                0.01 10.0.0.53:53 10.0.0.1:4000 answer 1 A fs nxdomain
+                0.02 10.0.0.1:5005 224.0.0.252:5355 llmnr 1 A FS
+                0.43 10.0.0.1:5005 224.0.0.252:5355 llmnr 1 A fs
+                0.84 10.0.0.1:137 10.0.0.255:137 netbios 1 A fs
+                1.59 10.0.0.1:137 10.0.0.255:137 netbios 1 A fs
+                2.34 10.0.0.1:137 10.0.0.255:137 netbios 1 A fs\n";
+    let report = of(rows, true);
+    let titles_of = |report: &Report| titles(report, FindingId::MulticastLookup).join("\n");
+    assert_eq!(
+        titles_of(&report),
+        "10.0.0.1 asked the hosts of its link for fs by LLMNR and NetBIOS for 3.07 s, and none answered"
+    );
+    // Somebody answers: the name is found, and the connection that follows has waited for it.
+    let found = format!(
+        "{rows}
+         2.50 10.0.0.77:137 10.0.0.1:137 netbios-answer 1 A fs 10.0.0.77
+         2.51 {SYN}
+         2.52 {SYN_ACK}"
+    );
+    let report = of(&found, true);
+    assert_eq!(titles_of(&report), "");
+    let waited = seconds_of(&report, "10.0.0.77:443", "multicast-name");
+    assert!((1.65..1.67).contains(&waited), "{waited}");
+    let said = report.summary.concat();
+    assert!(
+        said.contains("after its first NetBIOS query for fs"),
+        "{said}"
+    );
+    // Announcements and questions for services are nobody's wait.
+    let services = rows
+        .replace(" A fs", " PTR fs")
+        .replace(" A FS", " PTR fs")
+        .replace("1 PTR fs nx", "1 A fs nx");
+    assert_eq!(titles_of(&of(&services, true)), "");
+}
+
+#[test]
+fn quic_comes_before_the_syn() {
+    let lookup = "0.00 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+                  0.01 10.0.0.53:53 10.0.0.1:4000 answer 1 A a.example 10.0.0.77\n";
+    let asked = "0.02 10.0.0.1:6000 10.0.0.77:443 quic 0
+                 0.32 10.0.0.1:6000 10.0.0.77:443 quic 0
+                 0.92 10.0.0.1:6000 10.0.0.77:443 quic 0\n";
+    let silent = format!("{lookup}{asked}\n1.52 {SYN}\n1.53 {SYN_ACK}");
+    let report = of(&silent, true);
+    let waited = seconds_of(&report, "10.0.0.77:443", "quic");
+    assert!((1.49..1.51).contains(&waited), "{waited}");
+    assert_eq!(titles(&report, FindingId::Quic).len(), 1);
+    let answered = format!("{lookup}{asked}\n0.95 10.0.0.77:443 10.0.0.1:6000 quic 0");
+    let report = of(&answered, true);
+    assert_eq!(
+        titles(&report, FindingId::Quic),
+        ["10.0.0.1 spoke QUIC with 10.0.0.77:443: such a connection has no SYN"]
+    );
+    // Raced with TCP: QUIC has cost nothing that was not spent anyway.
+    let raced = format!("{lookup}{asked}\n0.0201 {SYN}\n0.03 {SYN_ACK}");
+    let report = of(&raced, true);
+    assert!(seconds_of(&report, "10.0.0.77:443", "quic") < 0.001);
 }

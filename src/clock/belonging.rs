@@ -250,6 +250,7 @@ mod tests {
             what: EventKind::Packet(Packet::Neighbour {
                 about: [10, 0, 0, 1].into(),
                 reply: false,
+                from: None,
             }),
         }
     }

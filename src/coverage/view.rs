@@ -156,6 +156,11 @@ impl CaptureView {
         if self.own || sought {
             return None;
         }
+        if wanted.kind == ClaimKind::Reply {
+            // Requests go to all hosts of a link, answers to the one that asked: a capture elsewhere lacks them.
+            let to = wanted.to.filter(|ip| !self.reached.contains(ip));
+            return to.map(Blind::OneDirection);
+        }
         let (hosts, lacking) = if wanted.kind.is_dns() {
             (&self.dns, Blind::NoDns)
         } else {
@@ -201,6 +206,7 @@ impl CaptureView {
                 }
                 self.ends(flow);
             }
+            Packet::QuicInitial { flow } => self.ends(flow),
             Packet::Icmp { to, quote, .. } => {
                 if let Some(quote) = quote {
                     if dns_ports.contains(&quote.flow.dst.port) {
@@ -216,8 +222,11 @@ impl CaptureView {
             Packet::Neighbour {
                 about,
                 reply: false,
+                ..
             } => remember(&mut self.sought, *about),
-            Packet::Neighbour { about, reply: true } => {
+            Packet::Neighbour {
+                about, reply: true, ..
+            } => {
                 self.sought.remove(about);
             }
         }

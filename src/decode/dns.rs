@@ -8,6 +8,7 @@
 
 pub mod framing;
 mod name;
+pub mod netbios;
 
 use crate::event::dns::{Message, Question, Rcode, RecordType};
 use dns_parser::{Header, RData, Type};

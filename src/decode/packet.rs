@@ -6,6 +6,7 @@ mod icmp;
 mod ip;
 mod link;
 mod outline;
+mod quic;
 mod trim;
 mod tunnel;
 
@@ -15,7 +16,7 @@ use super::fragment::Fragments;
 use super::handshake::Handshakes;
 use super::stream::{Segment, StreamMessage, Streams};
 use crate::event::{Packet, Service, TcpFlags};
-use crate::flow::{DNS_PORT, Endpoint, FiveTuple, LLMNR_PORT, MDNS_PORT, Transport};
+use crate::flow::{DNS_PORT, Endpoint, FiveTuple, LLMNR_PORT, MDNS_PORT, NETBIOS_PORT, Transport};
 use crate::time::Timestamp;
 use etherparse::{TcpHeaderSlice, UdpSlice};
 use ip::{IpPacket, protocol};
@@ -160,7 +161,9 @@ impl Decoder {
 
     /// Whether packets on this port are looked at whatever they are.
     fn is_wanted(&self, port: u16) -> bool {
-        self.is_dns_port(port) || matches!(port, MDNS_PORT | LLMNR_PORT) || tunnel::is_port(port)
+        self.is_dns_port(port)
+            || matches!(port, MDNS_PORT | LLMNR_PORT | NETBIOS_PORT)
+            || tunnel::is_port(port)
     }
 
     fn is_dns_port(&self, port: u16) -> bool {
@@ -272,6 +275,16 @@ impl Decoder {
             Service::Mdns
         } else if either(LLMNR_PORT) {
             Service::Llmnr
+        } else if src == NETBIOS_PORT || dst == NETBIOS_PORT {
+            Service::NetBios
+        } else if quic::is_initial(src, dst, payload) {
+            return sink(Packet::QuicInitial {
+                flow: FiveTuple {
+                    transport: Transport::Udp,
+                    src: Endpoint::new(packet.src, src),
+                    dst: Endpoint::new(packet.dst, dst),
+                },
+            });
         } else if dns::looks_like_dns(payload) {
             Service::Candidate
         } else {
@@ -282,6 +295,7 @@ impl Decoder {
             self.counters.cut_messages += 1;
         }
         let message = match dns::parse(payload) {
+            Ok(_) if service == Service::NetBios => dns::netbios::parse(payload),
             Ok(message) if message.complete || !cut => Some(message),
             _ if cut => dns::glimpse(payload, true),
             _ => None,

@@ -46,6 +46,14 @@ pub enum Packet {
         about: IpAddr,
         /// Whether this is the answer.
         reply: bool,
+        /// Of a request: who asks. A host that only makes sure that its own new address is free has none yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<IpAddr>,
+    },
+    /// A QUIC Initial packet (RFC 9000 section 17.2.2): a client that begins a connection, or a server's first answer to it.
+    QuicInitial {
+        /// Who sent it to whom.
+        flow: FiveTuple,
     },
 }
 
@@ -59,6 +67,9 @@ pub enum Service {
     Mdns,
     /// Port 5355 on one side (RFC 4795).
     Llmnr,
+    /// UDP port 137 on one side (RFC 1002); the name as it is typed, without the encoding of `NetBIOS`.
+    #[serde(rename = "netbios")]
+    NetBios,
     /// Other UDP ports, but the payload is a plausible DNS message: half of an exchange through NAT perhaps.
     /// Counts only where something else proves it.
     Candidate,
@@ -114,7 +125,9 @@ impl Packet {
     /// The flow of the packet, in the direction it was sent.
     pub fn flow(&self) -> Option<FiveTuple> {
         match self {
-            Self::Dns { flow, .. } | Self::Tcp { flow, .. } => Some(*flow),
+            Self::Dns { flow, .. } | Self::Tcp { flow, .. } | Self::QuicInitial { flow } => {
+                Some(*flow)
+            }
             Self::Icmp { .. } | Self::Neighbour { .. } => None,
         }
     }

@@ -142,6 +142,12 @@ open_enum! {
         /// As in the report.
         SocketWait = "socket-wait",
         /// As in the report.
+        AddressResolution = "address-resolution",
+        /// As in the report.
+        MulticastName = "multicast-name",
+        /// As in the report.
+        Quic = "quic",
+        /// As in the report.
         AttemptFailed = "attempt-failed",
         /// As in the report.
         Running = "running",
@@ -164,6 +170,9 @@ impl From<EntryKind> for PartKind {
             EntryKind::ResolverTcp => Self::ResolverTcp,
             EntryKind::NameService => Self::NameService,
             EntryKind::SocketWait => Self::SocketWait,
+            EntryKind::AddressResolution => Self::AddressResolution,
+            EntryKind::MulticastName => Self::MulticastName,
+            EntryKind::Quic => Self::Quic,
             EntryKind::AttemptFailed => Self::AttemptFailed,
             EntryKind::Running => Self::Running,
             EntryKind::Unexplained => Self::Unexplained,

@@ -4,6 +4,7 @@ mod aaaa_silent;
 mod address_fallback;
 mod answer_late;
 mod answer_not_received;
+mod arp_unanswered;
 pub mod attempt;
 mod capture_incomplete;
 mod challenge_ack;
@@ -14,11 +15,13 @@ mod encrypted_dns;
 mod group;
 mod host_unreachable;
 mod io_uring;
+mod multicast_lookup;
 mod name_not_found;
 mod name_service_wait;
 mod never_connected;
 mod nothing_wrong;
 mod parties;
+mod quic;
 mod resolver_error;
 mod resolver_lossy;
 mod resolver_refused;
@@ -151,6 +154,9 @@ fn definition(id: FindingId) -> (Page, Option<Find>) {
         FindingId::AddressFallback => in_file!(address_fallback),
         FindingId::NeverConnected => in_file!(never_connected),
         FindingId::IoUring => in_file!(io_uring),
+        FindingId::ArpUnanswered => in_file!(arp_unanswered),
+        FindingId::MulticastLookup => in_file!(multicast_lookup),
+        FindingId::Quic => in_file!(quic),
         FindingId::EncryptedDns => in_file!(encrypted_dns),
         FindingId::CaptureIncomplete => in_file!(capture_incomplete),
         FindingId::NothingWrong => (nothing_wrong::PAGE, None),

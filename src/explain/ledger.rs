@@ -7,6 +7,7 @@
 pub mod claims;
 pub mod index;
 pub mod other;
+pub mod probes;
 pub mod story;
 pub mod window;
 
@@ -21,6 +22,7 @@ use claims::Claim;
 pub use index::Index;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 /// Whose account it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +38,10 @@ pub enum Subject {
 pub enum ChargedParty {
     /// A resolver or a server.
     Endpoint(Endpoint),
-    /// A name service on this host.
+    /// A name service on this host, or the protocol by which the network is asked.
     Service(&'static str),
+    /// A host, whatever its port.
+    Host(IpAddr),
 }
 
 impl fmt::Display for ChargedParty {
@@ -45,6 +49,7 @@ impl fmt::Display for ChargedParty {
         match self {
             Self::Endpoint(endpoint) => endpoint.fmt(f),
             Self::Service(name) => f.write_str(name),
+            Self::Host(ip) => f.write_str(&crate::flow::host(*ip)),
         }
     }
 }

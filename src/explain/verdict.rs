@@ -259,6 +259,9 @@ fn culprit(case: &Case, lines: &[&AccountEntry]) -> String {
         Kind::ResolverTcp => format!("for DNS over TCP to {names}"),
         Kind::NameService => format!("for the name service {names} on this host"),
         Kind::SocketWait => format!("for {}", words::sockets(lines)),
+        Kind::AddressResolution => format!("for {names} to answer ARP or ND"),
+        Kind::MulticastName => format!("for answers to {names}"),
+        Kind::Quic => format!("for {names} to answer QUIC"),
         Kind::AttemptFailed => format!("for {names}, to which no connection was established"),
         Kind::Running | Kind::Unexplained => "for nothing that the inputs show".into(),
     }

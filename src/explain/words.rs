@@ -228,7 +228,7 @@ pub fn sockets(lines: &[&AccountEntry]) -> String {
     for party in lines.iter().filter_map(|l| l.party) {
         let service = match party {
             ChargedParty::Endpoint(end) => service_of_port(end.port),
-            ChargedParty::Service(_) => None,
+            ChargedParty::Service(_) | ChargedParty::Host(_) => None,
         };
         let name = service.map_or_else(|| party.to_string(), |s| format!("{party} ({s})"));
         if !names.contains(&name) {

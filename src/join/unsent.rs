@@ -35,7 +35,7 @@ pub fn search<'a>(
     let told = evidence.event(error).at;
     let start = events.partition_point(|e| e.at < told - SEARCH);
     (start..error.position()).map(EventId::at).filter(move |e| {
-        matches!(events[e.position()].what, EventKind::Packet(Packet::Neighbour { about, reply: false }) if about == neighbour)
+        matches!(events[e.position()].what, EventKind::Packet(Packet::Neighbour { about, reply: false, .. }) if about == neighbour)
     })
 }
 

@@ -177,6 +177,12 @@ open_enum! {
         NameService = "name-service",
         /// Another socket than a resolver's, a name service's or the connection's own.
         SocketWait = "socket-wait",
+        /// Looking for the hardware address of a neighbour (ARP, ND).
+        AddressResolution = "address-resolution",
+        /// Asking for a name by multicast or broadcast (mDNS, LLMNR, `NetBIOS`).
+        MulticastName = "multicast-name",
+        /// Trying QUIC before TCP.
+        Quic = "quic",
         /// An earlier attempt for the same purpose, or this one's own failure without a SYN.
         AttemptFailed = "attempt-failed",
         /// Nothing on the network, as far as calls show.
@@ -298,6 +304,12 @@ open_enum! {
         NeverConnected = "never-connected",
         /// The program used `io_uring`, which a trace does not show.
         IoUring = "io-uring",
+        /// A host on the link did not answer ARP, or ND.
+        ArpUnanswered = "arp-unanswered",
+        /// Nobody on the link answered for a name.
+        MulticastLookup = "multicast-lookup",
+        /// A client connects, or tries to, without a SYN.
+        Quic = "quic",
         /// The program asks DNS in a way that a capture does not show.
         EncryptedDns = "encrypted-dns",
         /// The capture lacks packets.

@@ -57,6 +57,7 @@ pub(super) fn message_v6(
             return Some(Packet::Neighbour {
                 about: Ipv6Addr::from(target).into(),
                 reply: kind == 136,
+                from: Some(from).filter(|from| kind == 135 && !from.is_unspecified()),
             });
         }
         _ => return None,
@@ -126,5 +127,6 @@ pub(super) fn arp(data: &[u8]) -> Option<Packet> {
     Some(Packet::Neighbour {
         about: Ipv4Addr::from(if reply { sender } else { target }).into(),
         reply,
+        from: Some(IpAddr::from(sender)).filter(|from| !reply && !from.is_unspecified()),
     })
 }

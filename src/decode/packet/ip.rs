@@ -2,6 +2,7 @@
 //!
 //! Own here: the exact length that a capture cut away, and what a packet's first bytes rule out.
 
+use super::quic;
 use crate::decode::fragment::{DatagramKey, Fragment};
 use etherparse::{
     IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, Ipv6FragmentHeaderSlice, LaxIpSlice,
@@ -232,6 +233,7 @@ pub(super) fn is_dull(
         protocol::UDP => {
             data.get(at + 12..at + 14)
                 .is_none_or(|count| count != [0, 1])
+                && !quic::may_be_initial(source, destination, data.get(at + 8..))
                 && !ports()
         }
         _ => false,

@@ -337,6 +337,7 @@ fn neighbours_are_asked_and_answer() {
     let about = |about: [u8; 4], reply| Packet::Neighbour {
         about: about.into(),
         reply,
+        from: Some(CLIENT.into()).filter(|_| !reply),
     };
     assert_eq!(
         decode(&[arp(1), arp(2)]).0,

@@ -5,6 +5,7 @@ use crate::flow::{Endpoint, host};
 use crate::join::lookup::Lookup;
 use crate::report::{Party, PartyRole};
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 /// How many parties one finding names.
 const MAX_PARTIES: usize = 50;
@@ -24,6 +25,17 @@ pub fn of_entry(party: ledger::ChargedParty) -> Party {
     match party {
         ledger::ChargedParty::Endpoint(end) => endpoint(PartyRole::Resolver, end),
         ledger::ChargedParty::Service(name) => named(PartyRole::Service, name),
+        ledger::ChargedParty::Host(ip) => of_host(ip),
+    }
+}
+
+/// A host, whatever its port.
+pub fn of_host(ip: IpAddr) -> Party {
+    Party {
+        role: PartyRole::Server,
+        address: Some(host(ip)),
+        port: None,
+        name: None,
     }
 }
 
@@ -33,6 +45,12 @@ pub fn names<'a>(lookups: impl IntoIterator<Item = &'a Lookup>) -> Vec<Party> {
     let known = lookups.into_iter().filter_map(Lookup::shown_name);
     let each_once = known.filter(|name| seen.insert(name.to_ascii_lowercase()));
     let parties = each_once.map(|name| named(PartyRole::Name, &name));
+    parties.take(MAX_PARTIES).collect()
+}
+
+/// Names that were asked for otherwise, each once.
+pub fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Party> {
+    let parties = names.into_iter().map(|name| named(PartyRole::Name, name));
     parties.take(MAX_PARTIES).collect()
 }
 

@@ -181,7 +181,9 @@ fn draft(context: &Context, stub: &Explained) -> Draft {
             format!("The stub {}", words::resolver(e)),
             "another process",
         ),
-        ChargedParty::Service(name) => (name.to_owned(), "another process of this capture"),
+        other @ (ChargedParty::Service(_) | ChargedParty::Host(_)) => {
+            (other.to_string(), "another process of this capture")
+        }
     };
     let upstream: Vec<&Query> = stub.upstream.values().copied().collect();
     Draft {
@@ -245,7 +247,7 @@ fn remedy(party: ChargedParty, upstream: &[String]) -> String {
         ChargedParty::Service("systemd-resolved") => {
             "resolvectl status shows where the upstream resolvers are set"
         }
-        ChargedParty::Service(_) => {
+        ChargedParty::Service(_) | ChargedParty::Host(_) => {
             "the upstream resolvers are set in the service's own configuration"
         }
         ChargedParty::Endpoint(e) => match e.ip.to_string().as_str() {

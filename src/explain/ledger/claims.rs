@@ -1,6 +1,7 @@
 //! Who may own which moments of an account.
 
 use super::index::is_own;
+use super::probes;
 use super::story::same_story;
 use super::{ChargedParty, Index, Kind, Subject};
 use crate::event::{EventKind, Task};
@@ -63,6 +64,8 @@ const SAME_PROCESS: u8 = 2;
 const LED_TO: u8 = 1;
 /// Sockets that are neither a resolver's nor a name service's: whatever else is known says more.
 const OTHER_SOCKET: u8 = 0;
+/// What the host asked the network for meanwhile, for the client as it seems.
+pub const ON_THE_LINK: u8 = 0;
 
 /// All claims to a subject's window.
 pub fn list(
@@ -84,6 +87,8 @@ pub fn list(
     claimed.by_services();
     claimed.by_other_sockets();
     claimed.by_connections();
+    let probes = probes::claims(case, index, subject, (from, to));
+    claimed.claims.extend(probes);
     claimed.claims
 }
 

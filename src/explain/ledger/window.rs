@@ -1,5 +1,6 @@
 //! Where an account begins and ends.
 
+use super::probes;
 use super::story::same_story;
 use super::{Index, Subject};
 use crate::explain::Case;
@@ -55,6 +56,7 @@ fn is_wanted(case: &Case, chosen: &HashSet<IpAddr>, connection: &Connection) -> 
 /// 2. It begins at the beginning of the lookup that gave the address, unless an earlier connection had used that; else at
 ///    the connect call, without a trace at the SYN itself.
 /// 3. An attempt that follows others of its story has their time as well.
+///    In a capture it begins with the request for a neighbour or name that gave the address, where no lookup did.
 /// 4. Where a trace shows the start of the program that connects, its first server connect begins there. A capture shows no such thing: what was
 ///    before the first packet of a connection is not known.
 pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp, Timestamp)> {
@@ -67,6 +69,10 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             let lookup = index.own_lookup(case, subject);
             let lookup = lookup.map(|l| joined.lookups[index.first_try(l)].began);
             let story = earlier_attempts(case, index, c).unwrap_or(called);
+            // A neighbour or a name by multicast, where no lookup gave the address.
+            let probe = probes::before(case, c)
+                .filter(|_| lookup.is_none() && connection.process.is_none());
+            let story = probe.map_or(story, |probe| probe.began.min(story));
             let own = lookup.unwrap_or(story).min(story).min(called);
             (own, to, index.first_server == Some(c))
         }

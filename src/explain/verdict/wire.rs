@@ -7,10 +7,11 @@ use super::{
 };
 use crate::coverage::{Blind, ClaimKind, Wanted};
 use crate::event::dns::Rcode;
-use crate::explain::ledger::{AccountEntry, after_syn, is_answer_captured};
+use crate::explain::ledger::{AccountEntry, after_syn, is_answer_captured, probes};
 use crate::explain::{clients, words};
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome};
+use crate::join::probe::Sought;
 use crate::join::{Query, State};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeSet;
@@ -106,9 +107,10 @@ fn before(case: &Case, account: &Account, x: &Connection) -> String {
             )
         }
         (None, None) => match longest_wait(case, account) {
-            Some(why) => {
-                format!("{who} sent its SYN to {to} {total} after its first attempt; {why}.")
-            }
+            Some(why) => format!(
+                "{who} sent its SYN to {to} {total} after its first {}; {why}.",
+                first_step(case, account)
+            ),
             None => format!(
                 "Nothing before the SYN of {who} to {to} is known: {}.",
                 no_lookup(case, account, x)
@@ -143,6 +145,20 @@ fn after_lookup(case: &Case, account: &Account, x: &Connection, lookup: &Lookup)
         None => {
             format!("{who} sent its SYN to {to} {total} after its first query for {name}{why}.")
         }
+    }
+}
+
+/// What an account without a lookup begins with.
+fn first_step(case: &Case, account: &Account) -> String {
+    let probe = match account.subject {
+        Subject::Connection(c) => probes::before(case, c),
+        Subject::Lookup(_) => None,
+    };
+    match probe.map(|probe| &probe.what) {
+        Some(Sought::Neighbour(about)) if about.is_ipv4() => format!("ARP request for {about}"),
+        Some(Sought::Neighbour(about)) => format!("neighbour solicitation for {about}"),
+        Some(Sought::Name(protocol, name)) => format!("{} query for {name}", protocol.name()),
+        Some(Sought::Quic(_)) | None => "attempt".into(),
     }
 }
 
