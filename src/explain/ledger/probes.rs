@@ -13,6 +13,8 @@ use std::net::IpAddr;
 const LEAVES: Span = Span::millis(10);
 /// A client that has been told an address connects at once.
 const THEN_CONNECTS: Span = Span::seconds(1);
+/// Shorter waits are the link's normal work.
+const WORTH_SAYING: Span = Span::millis(10);
 /// So many probes before a connection are looked at.
 const MAX_PROBES: usize = 1_000;
 
@@ -93,7 +95,7 @@ impl Scope {
 
     /// Whether a client of this host that did this waited for it.
     fn holds_up(&self, probe: &Probe) -> bool {
-        if probe.from != self.host {
+        if probe.from != self.host || probe.until - probe.began < WORTH_SAYING {
             return false;
         }
         match &probe.what {
