@@ -73,7 +73,8 @@ fn clients(case: &Case) -> BTreeSet<IpAddr> {
 /// Hosts of which an error says already that they cannot be reached.
 fn reported(case: &Case) -> BTreeSet<IpAddr> {
     let unreachable = case.joined.connections.iter();
-    let unreachable = unreachable.filter(|x| x.outcome == Ending::Unreachable);
+    let unreachable =
+        unreachable.filter(|x| matches!(x.outcome, Ending::Unreachable | Ending::NoSyn));
     let refused = case.joined.queries.iter().filter(|q| q.refusal().is_some());
     unreachable
         .map(|x| x.to.ip)
