@@ -306,7 +306,7 @@ open_enum! {
         IoUring = "io-uring",
         /// A host on the link did not answer ARP, or ND.
         ArpUnanswered = "arp-unanswered",
-        /// Nobody on the link answered for a name.
+        /// No host on the link answered for a name.
         MulticastLookup = "multicast-lookup",
         /// A client connects, or tries to, without a SYN.
         Quic = "quic",

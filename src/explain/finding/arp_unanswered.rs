@@ -19,7 +19,7 @@ pub const PAGE: Page = Page {
     in_summary: true,
     text:
         "A client asked for the hardware address of a host on its own link (ARP, for IPv6 neighbour
-discovery), and nobody answered.
+discovery), and no host answered.
 
 Before a packet leaves for a host on the same link, the kernel asks who has its address.
 Linux asks three times, a second apart; until then the query or the SYN waits, and is

@@ -13,11 +13,11 @@ pub const PAGE: Page = Page {
     id: FindingId::MulticastLookup,
     rests_on_absence: true,
     in_summary: false,
-    text: "A client asked all hosts of its link for a name (mDNS, LLMNR, NetBIOS), and nobody answered.
+    text: "A client asked all hosts of its link for a name (mDNS, LLMNR, NetBIOS), and no host answered.
 
 Windows asks by LLMNR and NetBIOS for names that DNS does not know, Linux and macOS ask
 by mDNS for names under .local (avahi, with 'mdns' in nsswitch.conf, for others too). Who
-asks everybody cannot know that nobody will answer, so it waits: about 0.8 s for LLMNR
+asks all hosts cannot know that none will answer, so it waits: about 0.8 s for LLMNR
 and 2.3 s for NetBIOS on Windows, up to 5 s for mDNS with avahi.
 
 presyn counts questions for addresses, not those for services, and only where the capture
