@@ -405,7 +405,8 @@ fn entry(case: &Case, line: &AccountEntry) -> report::Entry {
     }
 }
 
-fn note(case: &Case, line: &AccountEntry) -> Option<String> {
+/// What else is to be said about an entry.
+pub fn note(case: &Case, line: &AccountEntry) -> Option<String> {
     if !line.with.is_empty() {
         let others: Vec<String> = line.with.iter().map(|e| words::resolver(*e)).collect();
         return Some(format!(
@@ -418,6 +419,14 @@ fn note(case: &Case, line: &AccountEntry) -> Option<String> {
         return Some(format!(
             "an answer of {resolver} had arrived meanwhile and was not read"
         ));
+    }
+    if line.unsent {
+        return Some("no SYN left this host".into());
+    }
+    if line.kind == Kind::Unexplained && line.party.is_some() {
+        return Some(
+            "an attempt to connect was under way, and the log does not show how it ended".into(),
+        );
     }
     let queries = line.queries.iter().map(|q| &case.joined.queries[*q]);
     let assumed = queries.filter(|q| q.assumed && q.is_silent());

@@ -71,6 +71,8 @@ pub struct AccountEntry {
     pub inferred: bool,
     /// An answer lay unread while the client waited here.
     pub unread: Option<Endpoint>,
+    /// It is for attempts of which no SYN left.
+    pub unsent: bool,
     /// Evidence: calls.
     pub calls: BTreeSet<EventId>,
     /// Evidence: packets.
@@ -89,6 +91,7 @@ impl AccountEntry {
             with: Vec::new(),
             inferred: false,
             unread: None,
+            unsent: false,
             calls: BTreeSet::new(),
             packets: BTreeSet::new(),
             start_up: false,
@@ -344,6 +347,9 @@ fn line(account: &mut Account, claim: &Claim) -> usize {
 }
 
 fn cite(line: &mut AccountEntry, claim: &Claim) {
+    // Of several attempts all must be.
+    let is_first = line.calls.is_empty() && line.packets.is_empty();
+    line.unsent = claim.unsent && (is_first || line.unsent);
     line.inferred |= claim.inferred;
     line.unread = line.unread.or(claim.unread);
     line.queries.extend(claim.query);
@@ -370,7 +376,7 @@ fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp
     let found = account
         .lines
         .iter()
-        .position(|l| l.kind == kind && l.start_up == before);
+        .position(|l| l.kind == kind && l.party.is_none() && l.start_up == before);
     match found {
         Some(i) => account.lines[i].span = account.lines[i].span + (end - start),
         None => account.lines.push(AccountEntry {

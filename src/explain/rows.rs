@@ -72,6 +72,24 @@ pub fn ledger(text: &str) -> Vec<String> {
     })
 }
 
+/// The titles of the findings, dearest first.
+pub fn titles(text: &str) -> Vec<String> {
+    explained(text, |case, accounts| {
+        let findings = finding::all(case, accounts).into_iter();
+        findings.map(|f| f.draft.title).collect()
+    })
+}
+
+/// The notes of the entries of the slowest account.
+pub fn notes(text: &str) -> Vec<String> {
+    explained(text, |case, accounts| {
+        let entries = accounts[0].lines.iter();
+        entries
+            .filter_map(|line| assemble::note(case, line))
+            .collect()
+    })
+}
+
 /// The findings, dearest first: `ID` and whom each is about.
 pub fn findings(text: &str) -> Vec<String> {
     explained(text, |case, accounts| {

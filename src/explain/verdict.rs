@@ -590,3 +590,6 @@ fn count(n: usize) -> String {
         .get(n)
         .map_or_else(|| n.to_string(), |w| (*w).to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,7 @@ pub fn what(kind: PartKind, start_up: bool) -> &'static str {
         PartKind::AddressResolution => "waited for ARP or ND",
         PartKind::MulticastName => "asked for the name by multicast",
         PartKind::Quic => "tried QUIC",
-        PartKind::AttemptFailed => "did not accept the connection",
+        PartKind::AttemptFailed => "no connection established",
         PartKind::Running if start_up => "starting up",
         PartKind::Running => "program busy or sleeping",
         PartKind::Unexplained => "not explained",

@@ -123,15 +123,24 @@ impl<'a> OverTcp<'a> {
     }
 
     fn title(&self, context: &Context) -> String {
-        let name = flow::host(self.resolver.ip);
+        let (name, port) = (flow::host(self.resolver.ip), self.resolver.port);
         match self.failed.last() {
             Some(c) if c.outcome == Ending::Refused => format!("{name} refuses DNS over TCP"),
-            Some(c) if c.outcome != Ending::Connected => format!(
-                "{name} did not accept a connection to TCP port {}: {} in {}",
-                self.resolver.port,
-                words::counted(c.syns.len(), "SYN", "SYNs"),
-                context.case.took(lasted(context, c))
-            ),
+            Some(c) if c.outcome != Ending::Connected => {
+                let time = context.case.took(lasted(context, c));
+                match c.syns.len() {
+                    0 if c.outcome == Ending::NoSyn => format!(
+                        "No SYN to TCP port {port} of {name} left this host: the connect failed after {time}"
+                    ),
+                    0 => format!(
+                        "No connection to TCP port {port} of {name} was established within {time}"
+                    ),
+                    n => format!(
+                        "{name} did not accept a connection to TCP port {port}: {} in {time}",
+                        words::counted(n, "SYN", "SYNs")
+                    ),
+                }
+            }
             _ if !self.unanswered.is_empty() => format!(
                 "{name} accepted the TCP connection but answered none of {} over it",
                 words::queries(self.unanswered.len())

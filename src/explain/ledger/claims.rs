@@ -39,6 +39,8 @@ pub struct Claim {
     pub inferred: bool,
     /// A resolver whose answer lay unread meanwhile.
     pub unread: Option<Endpoint>,
+    /// An attempt of which no SYN left.
+    pub unsent: bool,
     /// Evidence: calls.
     pub calls: Vec<EventId>,
     /// Evidence: packets.
@@ -53,19 +55,21 @@ impl Claim {
 }
 
 /// The subject's own lookup.
-const OWN_LOOKUP: u8 = 5;
+const OWN_LOOKUP: u8 = 6;
 /// Earlier attempts of the same story.
-const OWN_ATTEMPT: u8 = 4;
+const OWN_ATTEMPT: u8 = 5;
 /// Whatever else the same task looked up.
-const SAME_TASK: u8 = 3;
+const SAME_TASK: u8 = 4;
 /// Whatever else its process looked up.
-const SAME_PROCESS: u8 = 2;
+const SAME_PROCESS: u8 = 3;
 /// What the processes that led to it looked up.
-const LED_TO: u8 = 1;
+const LED_TO: u8 = 2;
 /// Sockets that are neither a resolver's nor a name service's: whatever else is known says more.
-const OTHER_SOCKET: u8 = 0;
+const OTHER_SOCKET: u8 = 1;
 /// What the host asked the network for meanwhile, for the client as it seems.
-pub const ON_THE_LINK: u8 = 0;
+pub const ON_THE_LINK: u8 = 1;
+/// Attempts to reach the same server whose end no input shows: known, and no more.
+const UNDER_WAY: u8 = 0;
 
 /// All claims to a subject's window.
 pub fn list(
@@ -158,6 +162,7 @@ impl Claimed<'_> {
                 lookup: None,
                 inferred: wait.inferred,
                 unread: None,
+                unsent: false,
                 calls: wait.calls.clone(),
                 packets: Vec::new(),
             });
@@ -182,6 +187,7 @@ impl Claimed<'_> {
             lookup: None,
             inferred: false,
             unread: None,
+            unsent: false,
             calls: vec![wait.call],
             packets: Vec::new(),
         });
@@ -219,6 +225,7 @@ impl Claimed<'_> {
                 lookup: other.lookup.filter(|_| other.role == Role::Resolver),
                 inferred: other.cause.is_none_or(|c| c.how == How::Inferred),
                 unread: None,
+                unsent: other.outcome == Ending::NoSyn,
                 calls: other.cause.and_then(|c| c.call).into_iter().collect(),
                 packets: other
                     .syns
@@ -228,6 +235,19 @@ impl Claimed<'_> {
                     .collect(),
             });
         }
+    }
+
+    /// Whether the subject's thread tries the server of an attempt again that it closed, and whose end no input shows.
+    fn is_tried_again(&self, other: &Connection) -> bool {
+        let Subject::Connection(c) = self.subject else {
+            return false;
+        };
+        let this = &self.case.joined.connections[c];
+        let tid = |x: &Connection| x.task.as_ref().map(|t| t.tid);
+        other.outcome == Ending::Open
+            && other.to == this.to
+            && other.task.is_some()
+            && tid(other) == tid(this)
     }
 
     /// What a connection claims for, how strongly, and until when; none where the subject did not wait for it.
@@ -254,6 +274,10 @@ impl Claimed<'_> {
             }
             Role::Server if !own && is_earlier(case.joined, self.subject, other) => {
                 Some((Kind::AttemptFailed, OWN_ATTEMPT, failed_at(other, to)))
+            }
+            // It may have been used for something that the trace does not show; busy or asleep the program was not.
+            Role::Server if !own && self.is_tried_again(other) => {
+                Some((Kind::Unexplained, UNDER_WAY, other.ended?))
             }
             _ => None,
         }
@@ -361,6 +385,7 @@ fn of_lookup(case: &Case, index: &Index, l: LookupId, rank: u8, claims: &mut Vec
             lookup: Some(l),
             inferred,
             unread: unread(case, lookup, query),
+            unsent: false,
             calls,
             packets,
         });

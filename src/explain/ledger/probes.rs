@@ -137,6 +137,7 @@ fn claim(probe: &Probe) -> Option<Claim> {
         lookup: None,
         inferred: true,
         unread: None,
+        unsent: false,
         calls: Vec::new(),
         packets: probe.packets.clone(),
     })

@@ -249,6 +249,46 @@ fn an_address_that_failed_is_a_wait_of_the_next_ones_account() {
 }
 
 #[test]
+fn attempts_whose_end_nobody_sees_are_named() {
+    // Two connects that the client closed after 2 s each, before it tried the address a third time: an event loop's waits
+    // (epoll_wait(2)) name no descriptor, so whether the attempts failed is not known; asleep it was not.
+    let lookup = answered(3, 0, "10.0.1.93");
+    let attempt = |from: &str, to: &str| {
+        format!(
+            "{from} call 5 socket tcp
+             {from} call 5 connect 10.9.9.9:80 EINPROGRESS
+             {to} call 5 close\n"
+        )
+    };
+    let third = "4.25 call 5 socket tcp
+                 4.25 call 5 connect 10.9.9.9:80";
+    let rows = lookup + &attempt("0.25", "2.25") + &attempt("2.25", "4.25") + third;
+    let of_third = [
+        "10.9.9.9:80 4.25",
+        "0.25 resolver-answer 10.0.1.93:53",
+        "4 unexplained 10.9.9.9:80",
+    ];
+    assert_eq!(ledger(&rows)[..3], of_third, "{rows}");
+    // Between attempts that failed at once a client that waits before it tries again is asleep.
+    let refused = |at: &str| {
+        format!(
+            "{at} call 5 socket tcp
+             {at} call 5 connect 10.9.9.9:80 ECONNREFUSED
+             {at} call 5 close\n"
+        )
+    };
+    let third = "2.25 call 5 socket tcp
+                 2.25 call 5 connect 10.9.9.9:80";
+    let rows = answered(3, 0, "10.0.1.93") + &refused("0.25") + &refused("1.25") + third;
+    let of_third = [
+        "10.9.9.9:80 2.25",
+        "0.25 resolver-answer 10.0.1.93:53",
+        "2 running",
+    ];
+    assert_eq!(ledger(&rows)[..3], of_third, "{rows}");
+}
+
+#[test]
 fn a_name_service_is_charged_for_its_wait() {
     // nscd answers over its socket after 2 s (nscd(8)).
     entries(

@@ -1,0 +1,43 @@
+//! Sentences that must name the right one.
+
+use crate::explain::rows::{notes, titles};
+
+#[test]
+fn where_no_syn_left_nobody_declined_it() {
+    // The kernel found no neighbour (arp(7)): connect fails after 3 s, and the capture shows that no SYN left.
+    let attempt = "0 call 5 socket tcp
+                   0 call 5 connect 10.9.9.9:80 EHOSTUNREACH 3
+                   3 call 6 socket tcp
+                   3 call 6 local 10.0.0.1:4002
+                   3 call 6 connect 10.9.9.8:80
+                   3 packet 10.0.0.1:4002 10.9.9.8:80 syn 1
+                   3 packet 10.9.9.8:80 10.0.0.1:4002 synack 1
+                   9 packet 10.0.1.9:53 10.0.0.9:4009 answer 9 A z.example";
+    assert_eq!(notes(attempt), ["no SYN left this host"]);
+    // Packets of the attempt show the opposite.
+    let sent = "\n0 packet 10.0.0.1:4001 10.9.9.9:80 syn 2
+                1 packet 10.0.0.1:4001 10.9.9.9:80 syn 2";
+    assert_eq!(notes(&(attempt.to_owned() + sent)), [""; 0]);
+}
+
+#[test]
+fn dns_over_tcp_that_sent_no_syn_is_not_declined_either() {
+    let truncated = "0 call 3 socket udp
+                     0 call 3 local 10.0.0.1:4000
+                     0 call 3 connect 10.0.1.93:53
+                     0 call 3 send 7 A a.example
+                     0 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example
+                     0 call 3 wait 5 0
+                     0 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example tc
+                     0 call 3 recv 7 A a.example tc
+                     0 call 4 socket tcp
+                     0 call 4 connect 10.0.1.93:53 EPERM 1
+                     1 call 4 close
+                     1 packet 10.0.0.8:4000 10.0.1.8:80 syn 1
+                     1 packet 10.0.1.8:80 10.0.0.8:4000 synack 1
+                     9 packet 10.0.1.9:53 10.0.0.9:4009 answer 9 A z.example";
+    let said = titles(truncated);
+    let expected =
+        "No SYN to TCP port 53 of 10.0.1.93 left this host: the connect failed after 1.00 s";
+    assert!(said.iter().any(|title| title == expected), "{said:#?}");
+}
