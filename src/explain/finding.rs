@@ -32,7 +32,7 @@ mod resolver_unreachable;
 mod reverse_lookup;
 mod search_domains;
 mod server_reverse_lookup;
-mod stub_upstream_silent;
+pub mod stub_upstream_silent;
 mod syn_ack_ignored;
 mod syn_ack_slow;
 mod syn_unanswered;

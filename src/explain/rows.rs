@@ -5,7 +5,7 @@ use super::assemble::{self, Limits};
 use super::ledger::{Account, Index, Subject};
 use super::stack::Stacks;
 use super::whatif::{Change, WhatIfModel};
-use super::{Case, finding, words};
+use super::{Case, finding, verdict, words};
 use crate::event::EventKind;
 use crate::join::rows::Rows;
 use crate::time::Span;
@@ -69,6 +69,13 @@ pub fn ledger(text: &str) -> Vec<String> {
                 [head].into_iter().chain(entries).collect::<Vec<_>>()
             })
             .collect()
+    })
+}
+
+/// The sentences of the answer.
+pub fn answer(text: &str) -> Vec<String> {
+    explained(text, |case, accounts| {
+        verdict::sentences(case, accounts, &finding::all(case, accounts))
     })
 }
 

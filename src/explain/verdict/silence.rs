@@ -2,6 +2,7 @@
 
 use super::{AccountEntry, Case, ChargedParty, count, one_type, party};
 use crate::event::dns::RecordType;
+use crate::explain::finding::stub_upstream_silent::{explained, is_explained};
 use crate::explain::words;
 use crate::join::{Query, State};
 use std::collections::BTreeSet;
@@ -16,15 +17,23 @@ enum SilenceKind {
     Open,
     /// Only connects show that it was asked.
     Seeming,
+    /// It is a stub on this host whose own upstream kept it waiting: the finding about it says the rest.
+    Stub,
 }
 
 /// Whom the client waited for without an answer, each with its kind of silence.
 pub fn silence(case: &Case, lines: &[&AccountEntry]) -> String {
+    let stubs = explained(case);
+    let is_stub = |party| matches!(party, ChargedParty::Endpoint(e) if is_explained(&stubs, e));
     let mut groups: Vec<(SilenceKind, Vec<String>)> = Vec::new();
     for line in lines {
         let with = line.with.iter().map(|e| ChargedParty::Endpoint(*e));
         for named in line.party.into_iter().chain(with) {
-            let how = how_silent(case, line, named);
+            let how = if is_stub(named) {
+                SilenceKind::Stub
+            } else {
+                how_silent(case, line, named)
+            };
             let name = party(named);
             match groups.iter_mut().find(|(h, _)| *h == how) {
                 Some((_, names)) if names.contains(&name) => {}
@@ -52,6 +61,8 @@ fn clause(how: SilenceKind, names: &[String]) -> String {
         format!("resolver {}", words::list(names))
     };
     match how {
+        SilenceKind::Stub if many => format!("the local stubs {}", words::list(names)),
+        SilenceKind::Stub => format!("the local stub {}", words::list(names)),
         SilenceKind::Never => format!("{who}, which never answered"),
         SilenceKind::Seeming => {
             format!(

@@ -1,6 +1,45 @@
 //! Sentences that must name the right one.
 
-use crate::explain::rows::{notes, titles};
+use crate::explain::rows::{answer, notes, titles};
+
+#[test]
+fn a_stub_that_waited_for_its_upstream_is_not_said_to_be_silent() {
+    // The stub's first question upstream is lost, and the second answered: to the client it is the stub that answered late.
+    let rows = "0 call 3 socket udp
+                0 call 3 local 127.0.0.1:4000
+                0 call 3 connect 127.0.0.53:53
+                0 call 3 send 7 A a.example
+                0 packet 127.0.0.1:4000 127.0.0.53:53 query 7 A a.example
+                0 packet 10.0.0.1:5000 10.0.1.93:53 query 8 A a.example
+                0 call 3 wait 5
+                5 call 3 send 7 A a.example
+                5 packet 127.0.0.1:4000 127.0.0.53:53 query 7 A a.example
+                5 packet 10.0.0.1:5001 10.0.1.95:53 query 9 A a.example
+                5 call 3 wait 5 0.25
+                5.25 packet 10.0.1.95:53 10.0.0.1:5001 answer 9 A a.example 10.9.9.9
+                5.25 packet 127.0.0.53:53 127.0.0.1:4000 answer 7 A a.example 10.9.9.9
+                5.25 call 3 recv 7 A a.example 10.9.9.9
+                5.25 call 5 socket tcp
+                5.25 call 5 local 10.0.0.1:4002
+                5.25 call 5 connect 10.9.9.9:80
+                5.25 packet 10.0.0.1:4002 10.9.9.9:80 syn 1
+                5.25 packet 10.9.9.9:80 10.0.0.1:4002 synack 1
+                9 packet 10.0.1.9:53 10.0.0.9:4009 answer 9 A z.example";
+    let said = answer(rows);
+    assert_eq!(
+        said[..2],
+        [
+            "5.25 s passed before the client sent its SYN to 10.9.9.9:80; 5.00 s of it waiting for the local stub 127.0.0.53.",
+            "The stub 127.0.0.53 was itself waiting for its upstream 10.0.1.93, which did not answer 1 query.",
+        ]
+    );
+    // Where its upstream was asked about another name, nobody else is to be named.
+    let said = answer(&rows.replace("8 A a.example", "8 A b.example"));
+    assert!(
+        said[0].ends_with("waiting for resolver 127.0.0.53, which did not answer some queries."),
+        "{said:?}"
+    );
+}
 
 #[test]
 fn where_no_syn_left_nobody_declined_it() {
