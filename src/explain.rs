@@ -16,7 +16,7 @@ pub mod listed;
 mod lost;
 pub mod resolver;
 #[cfg(test)]
-mod rows;
+pub(crate) mod rows;
 pub mod schedule;
 pub mod stack;
 pub mod undelayed;

@@ -8,6 +8,7 @@ use super::whatif::{Change, WhatIfModel};
 use super::{Case, finding, verdict, words};
 use crate::event::EventKind;
 use crate::join::rows::Rows;
+use crate::report::Report;
 use crate::time::Span;
 use crate::totals::EvictedTotals;
 
@@ -70,6 +71,11 @@ pub fn ledger(text: &str) -> Vec<String> {
             })
             .collect()
     })
+}
+
+/// The report.
+pub fn report(text: &str) -> Report {
+    explained(text, |case, _| assemble::report(case, &[], Limits::BOUNDED))
 }
 
 /// The sentences of the answer.

@@ -112,7 +112,7 @@ fn closing(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()
     for warning in report.warnings.iter().take(SHOWN_BRIEFLY) {
         bullet("Note: ", &escape(warning), style, out)?;
     }
-    for line in style.wrap(&words::rest(report, SHOWN_BRIEFLY), 0) {
+    for line in style.wrap(&words::rest(report, SHOWN_BRIEFLY, SHOWN), 0) {
         writeln!(out, "{}", style.faint(&line))?;
     }
     Ok(())

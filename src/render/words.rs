@@ -12,6 +12,7 @@ use crate::report::{
 };
 use crate::shell;
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// The sentences of a remedy, and the command on its second line, which must not be wrapped: pasted in two parts, its
@@ -87,11 +88,29 @@ fn shortened(command: String) -> String {
     }
 }
 
-/// What the brief report leaves out.
-pub fn rest(report: &Report, notes: usize) -> String {
-    let mut parts = vec!["every lookup, connection and input"];
+/// What the brief report leaves out: of lookups and connections the full one shows so many.
+pub fn rest(report: &Report, notes: usize, shown: usize) -> String {
+    let lookups = report.lookups.len() + report.omitted.lookups;
+    let connections = report.connections.len() + report.omitted.connections;
+    let some = |all: usize, one: &str, many: &str| {
+        if all > shown {
+            format!("{shown} of {all} {many}")
+        } else {
+            format!("every {one}")
+        }
+    };
+    let is_cut = lookups.max(connections) > shown;
+    let mut parts = if is_cut {
+        vec![
+            some(lookups, "lookup", "lookups"),
+            some(connections, "connection", "connections"),
+            "every input".into(),
+        ]
+    } else {
+        vec!["every lookup, connection and input".into()]
+    };
     if report.findings.iter().any(|f| f.same_seconds_as.is_some()) {
-        parts.push("all remedies");
+        parts.push("all remedies".into());
     }
     let more = report.warnings.len().saturating_sub(notes);
     let more = match more {
@@ -99,7 +118,12 @@ pub fn rest(report: &Report, notes: usize) -> String {
         1 => " and 1 more note".into(),
         n => format!(" and {n} more notes"),
     };
-    format!("--full has {}{more}.", parts.join(", "))
+    let all = if is_cut {
+        " --format json --all has all of them."
+    } else {
+        ""
+    };
+    format!("--full has {}{more}.{all}", parts.join(", "))
 }
 
 /// What all subjects together lost, as a heading and rows of seconds and words; nothing where that is too little to matter.
@@ -404,9 +428,12 @@ pub fn others(report: &Report) -> Vec<Others<'_>> {
     let known = |d: &&Delay| d.since_start_s.is_none_or(|s| s > 0.0);
     for delay in report.delays.iter().skip(1).filter(known) {
         let what = escape(subjects.name(delay).unwrap_or("a name that is not known")).into_owned();
-        // The list is sorted: the first of a group is its slowest.
         if let Some(at) = index.get(&what) {
-            groups[*at].count += 1;
+            let group = &mut groups[*at];
+            group.count += 1;
+            if is_slower(delay, group.slowest) {
+                group.slowest = delay;
+            }
         } else {
             index.insert(what.clone(), groups.len());
             groups.push(Others {
@@ -416,7 +443,19 @@ pub fn others(report: &Report) -> Vec<Others<'_>> {
             });
         }
     }
+    // The report's own order counts what came after the SYN as well, which is not shown here.
+    groups.sort_by(|a, b| shown_first(a.slowest, b.slowest));
     groups
+}
+
+/// The order of delays by the figure that is shown, the slowest first and those without one last.
+fn shown_first(a: &Delay, b: &Delay) -> Ordering {
+    let shown = |d: &Delay| d.since_start_s.unwrap_or(-1.0);
+    shown(b).total_cmp(&shown(a))
+}
+
+fn is_slower(this: &Delay, that: &Delay) -> bool {
+    shown_first(this, that) == Ordering::Less
 }
 
 /// More timetables than this are for JSON.
@@ -522,3 +561,6 @@ pub fn inputs(report: &Report) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests;
