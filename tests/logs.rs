@@ -895,3 +895,26 @@ fn a_socket_that_is_kept_open_is_no_wait() {
         report.delays
     );
 }
+
+/// What a client asks sssd may be about users: no lookup, but the wait is there.
+#[test]
+fn a_wait_for_a_name_service_is_told_without_a_lookup() {
+    let log = |wait: &str| {
+        format!(
+            "0.0 socket(AF_UNIX, SOCK_STREAM, 0) = 3\n\
+             0.1 connect(3, {{sa_family=AF_UNIX, sun_path=\"/var/lib/sss/pipes/nss\"}}, 110) = 0 <0.000020>\n\
+             0.2 sendto(3, \"\\24\\0\\0\\0\\1\\0\\0\\0\", 8, MSG_NOSIGNAL, NULL, 0) = 8 <0.000020>\n\
+             0.3 poll([{{fd=3, events=POLLIN}}], 1, 300000) = 1 ([{{fd=3, revents=POLLIN}}]) <{wait}>\n\
+             9.0 read(3, \"\\24\\0\\0\\0\\1\\0\\0\\0\", 8) = 8 <0.000020>\n\
+             9.1 close(3) = 0 <0.000020>\n"
+        )
+    };
+    let said = report(&log("8.600000")).summary.concat();
+    assert!(said.contains("for the name service sssd"), "{said}");
+    let bus = log("8.600000").replace("/var/lib/sss/pipes/nss", "/run/some.socket");
+    let said = report(&bus).summary.concat();
+    assert!(
+        said.ends_with("no connection attempt in these inputs."),
+        "{said}"
+    );
+}

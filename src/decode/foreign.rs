@@ -210,9 +210,11 @@ fn has(line: &[u8], needle: &[u8]) -> bool {
     find(line, needle).is_some()
 }
 
-/// `connect(0x5, 0x7FFF5047D0E0, 0x10)\t\t = -1 Err#36`, `… ERR#36 'Operation now in progress'`.
+/// `connect(0x5, 0x7FFF5047D0E0, 0x10)\t\t = -1 Err#36`, `… ERR#36 'Operation now in progress'`, and the names that only
+/// Solaris has: `so_socket(PF_INET, SOCK_DGRAM, …, SOV_DEFAULT) = 3`.
 fn is_truss(line: &[u8]) -> bool {
-    has(line, b" Err#") || has(line, b" ERR#") || has(line, b")\t\t = ")
+    let marks: [&[u8]; 5] = [b" Err#", b" ERR#", b")\t\t = ", b"so_socket(", b", SOV_"];
+    marks.iter().any(|mark| has(line, mark))
 }
 
 /// `= -1 ENOENT (No such file or directory)`.
@@ -293,6 +295,7 @@ mod tests {
             ("    1   0.000000 10.0.0.1 \u{2192} 10.0.0.2 DNS 75 Standard query\n".as_bytes(), "tshark"),
             (b"\t0x0000:  4500 003c 1c46 4000\n\t0x0010:  4500 003c\n", "dump"),
             (b"connect(0x5, 0x7FFF, 0x10)\t\t = -1 Err#36\n", "truss"),
+            (b"12345: so_socket(PF_INET, SOCK_DGRAM, IPPROTO_IP, 0x00000000, SOV_DEFAULT) = 3\n", "truss"),
             (b"connect(3,{ AF_INET 10.0.0.1:53 },16)\t ERR#36 'Operation now in progress'\n", "truss"),
             (b"  1234 curl     CALL  connect(0x3,0x7fff,0x10)\n  1234 curl     RET   connect 0\n", "kdump"),
             (b"     0.000 ( 0.011 ms): curl/12 connect(fd: 3, uservaddr: { }, addrlen: 16) = 0\n", "perf"),

@@ -17,7 +17,7 @@ use crate::join::EventId;
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome, Stop};
 use crate::time::Span;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Shorter waits are not worth a sentence.
 const WORTH_SAYING: Span = Span::millis(100);
@@ -102,6 +102,13 @@ fn nothing(case: &Case) -> String {
             words::list(&all)
         );
     }
+    if queries + connections == 0
+        && let Some(waits) = service_waits(case)
+    {
+        return format!(
+            "There is no DNS query and no connection attempt in these inputs, but the client waited {waits}."
+        );
+    }
     match (queries, connections) {
         (0, 0) if case.joined.unsolicited > 0 => format!(
             "There is no DNS query and no connection attempt in these inputs, but {} to queries that they lack.",
@@ -111,6 +118,21 @@ fn nothing(case: &Case) -> String {
         _ => "No connection to a server and no lookup of the traced program is in these inputs."
             .into(),
     }
+}
+
+/// How long the client waited for name services, where that is worth a word. What it asked them may have been about users.
+fn service_waits(case: &Case) -> Option<String> {
+    let mut services: BTreeMap<&str, Span> = BTreeMap::new();
+    for wait in &case.joined.services {
+        let time = services.entry(wait.service).or_default();
+        *time = *time + (wait.ended - wait.began).max(Span::ZERO);
+    }
+    services.retain(|_, time| *time >= WORTH_SAYING);
+    let waits = services
+        .iter()
+        .map(|(service, time)| format!("{} for the name service {service}", case.took(*time)));
+    let waits: Vec<String> = waits.collect();
+    (!waits.is_empty()).then(|| words::list(&waits))
 }
 
 /// The first sentence: who was waited for, for how long, before what.

@@ -113,7 +113,7 @@ impl Dressing {
             ..Self::default()
         };
         // Bytes of a payload may look like that too: only where strace's own quotes and arrows do.
-        let marks: [&[u8]; 15] = [
+        let marks: [&[u8]; 16] = [
             b"(&quot;",
             b"&quot;,",
             b"&quot;)",
@@ -130,6 +130,8 @@ impl Dressing {
             ", \u{201d}".as_bytes(),
             "(\u{201e}".as_bytes(),
             ", \u{201e}".as_bytes(),
+            // Copied from a page that keeps blanks apart.
+            ",\u{a0}".as_bytes(),
         ];
         this.page = marks.into_iter().any(has);
         this.numbered = is_numbered(&this.clean(&lines));
@@ -517,6 +519,11 @@ mod tests {
         assert_eq!(undone(&quotes.join("\n")), LOG);
         let one_sign = LOG.join("\n").replace('"', "\u{201d}");
         assert_eq!(undone(&one_sign), LOG);
+        let blanks = LOG
+            .join("\n")
+            .replace(", ", ",\u{a0}")
+            .replace(" = ", "\u{a0}=\u{a0}");
+        assert_eq!(undone(&blanks), LOG);
         let numbered: Vec<String> = (1..).zip(LOG).map(|(n, l)| format!("{n:6}\t{l}")).collect();
         assert_eq!(undone(&numbered.join("\n")), LOG);
         let mail: Vec<String> = LOG
