@@ -1,6 +1,10 @@
 //! `presyn diff`: what two runs of one client have in common is found whatever changed between them.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
 
 use assert_cmd::Command;
 use presyn::explain::comparison::{Change, Comparison, compare};

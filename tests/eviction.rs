@@ -2,6 +2,14 @@
 //! the report stays that of all events.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
+#![allow(
+    clippy::too_many_arguments,
+    reason = "tests: a row of a case names every figure of its event"
+)]
 
 use presyn::decode::resolv_conf::ResolvConf;
 use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};

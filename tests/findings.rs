@@ -2,6 +2,15 @@
 //!
 //! The client is 10.0.1.10, in one thread, with a new socket per port. Times are seconds.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
+#![allow(
+    clippy::too_many_arguments,
+    reason = "tests: a row of a case names every figure of its event"
+)]
+
 use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
 use presyn::event::{
     Address, Call, CallOutcome, Event, EventKind, Fd, FdNote, IcmpKind, Lifecycle, LifecycleChange,

@@ -1,6 +1,10 @@
 //! A capture of any size is explained in bounded memory: what is over is evicted, and the report stays the same.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
 
 use presyn::decode::resolv_conf::ResolvConf;
 use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};

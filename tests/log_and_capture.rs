@@ -2,6 +2,10 @@
 //! read in order of time, and the report is that of all they hold.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
 
 use flate2::{Compression, write::GzEncoder};
 use presyn::explain::assemble::Limits;

@@ -5,6 +5,10 @@
 //! table below), never from a report. `PRESYN_REDUCTIONS` sets how many random reductions are tried.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
 
 #[path = "reductions/reduce.rs"]
 mod reduce;

@@ -2,6 +2,10 @@
 //! that process could not read itself is not read for it.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
 
 use presyn::input::host::HostFiles;
 use serde_json::Value;

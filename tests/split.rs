@@ -1,6 +1,10 @@
 //! The two processes of a live run: what the one that parses packets may do, and that the command never feels what
 //! happens to it.
 #![allow(clippy::unwrap_used)] // tests
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

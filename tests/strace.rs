@@ -1,6 +1,10 @@
 //! Whole strace logs: those beside the project and lines in every style.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::too_many_lines,
+    reason = "tests: a case and all that must hold of it stand in one function"
+)]
 
 mod shared;
 

@@ -94,27 +94,7 @@ impl Rows {
             dropped,
             ..CaptureFacts::default()
         });
-        let traces = times(false).next().map(|_| TraceFacts {
-            writer: crate::report::TraceWriter::Strace,
-            path: "trace".into(),
-            input: 1,
-            style: String::new(),
-            calls: 0,
-            skipped_lines: 0,
-            unread_connects: 0,
-            ended_times: false,
-            unreadable_addresses: 0,
-            from_start: true,
-            clock: TraceClock::Epoch {
-                resolution: Span(1),
-            },
-            sees: VisibleSyscalls {
-                waits: true,
-                ..VisibleSyscalls::default()
-            },
-            warnings: Vec::new(),
-            damaged: false,
-        });
+        let traces = times(false).next().map(|_| strace());
         let both = captures.is_some() && traces.is_some();
         let captures: Vec<CaptureFacts> = captures.into_iter().collect();
         let traces: Vec<TraceFacts> = traces.into_iter().collect();
@@ -188,6 +168,31 @@ impl Rows {
                 format!("{} {from}-{to} {outcome} {}", l.name, l.queries.len())
             })
             .collect()
+    }
+}
+
+/// The facts of a whole log of strace that shows waits.
+fn strace() -> TraceFacts {
+    TraceFacts {
+        writer: crate::report::TraceWriter::Strace,
+        path: "trace".into(),
+        input: 1,
+        style: String::new(),
+        calls: 0,
+        skipped_lines: 0,
+        unread_connects: 0,
+        ended_times: false,
+        unreadable_addresses: 0,
+        from_start: true,
+        clock: TraceClock::Epoch {
+            resolution: Span(1),
+        },
+        sees: VisibleSyscalls {
+            waits: true,
+            ..VisibleSyscalls::default()
+        },
+        warnings: Vec::new(),
+        damaged: false,
     }
 }
 
