@@ -150,7 +150,7 @@ pub fn list(evidence: &Evidence) -> Vec<Probe> {
     let mut followed = Followed::default();
     for (id, event) in evidence.numbered() {
         if let EventKind::Packet(packet) = &event.what {
-            followed.packet(id, event.at, packet);
+            followed.packet(Arrival { id, at: event.at }, packet);
         }
     }
     let mut list: Vec<Probe> = { followed.list.into_iter() }
@@ -158,6 +158,13 @@ pub fn list(evidence: &Evidence) -> Vec<Probe> {
         .collect();
     list.sort_by_key(|probe| probe.began);
     list
+}
+
+/// Which packet it is, and when it passed.
+#[derive(Clone, Copy)]
+struct Arrival {
+    id: EventId,
+    at: Timestamp,
 }
 
 #[derive(Default)]
@@ -169,33 +176,33 @@ struct Followed {
 }
 
 impl Followed {
-    fn packet(&mut self, id: EventId, at: Timestamp, packet: &Packet) {
+    fn packet(&mut self, arrival: Arrival, packet: &Packet) {
         match packet {
             Packet::Neighbour {
                 about,
                 reply: false,
                 from: Some(from),
-            } => self.request(id, at, *from, Sought::Neighbour(*about)),
+            } => self.request(arrival, *from, Sought::Neighbour(*about)),
             Packet::Neighbour {
                 about, reply: true, ..
-            } => self.answer_all(id, at, &Sought::Neighbour(*about), &[]),
+            } => self.answer_all(arrival, &Sought::Neighbour(*about), &[]),
             Packet::QuicInitial { flow } if flow.dst.port == HTTPS_PORT => {
-                self.request(id, at, flow.src.ip, Sought::Quic(flow.dst));
+                self.request(arrival, flow.src.ip, Sought::Quic(flow.dst));
             }
             Packet::QuicInitial { flow } => {
-                self.answer(id, at, flow.dst.ip, &Sought::Quic(flow.src), &[]);
+                self.answer(arrival, flow.dst.ip, &Sought::Quic(flow.src), &[]);
             }
             Packet::Dns {
                 flow,
                 service,
                 message,
             } => match NameProtocol::of(*service) {
-                Some(protocol) => self.name(id, at, flow, protocol, message),
-                None => self.found(at, flow),
+                Some(protocol) => self.name(arrival, flow, protocol, message),
+                None => self.found(arrival.at, flow),
             },
             Packet::Tcp { flow, .. } => {
-                self.found(at, flow);
-                self.turn(at, flow);
+                self.found(arrival.at, flow);
+                self.turn(arrival.at, flow);
             }
             Packet::Neighbour { .. } | Packet::Icmp { .. } => {}
         }
@@ -204,8 +211,7 @@ impl Followed {
     /// A request for the address of a name, or a response; questions for services are none of a client's waits.
     fn name(
         &mut self,
-        id: EventId,
-        at: Timestamp,
+        arrival: Arrival,
         flow: &FiveTuple,
         protocol: NameProtocol,
         message: &Message,
@@ -217,16 +223,17 @@ impl Followed {
         let what = Sought::Name(protocol, question.name.folded());
         if message.response {
             if protocol == NameProtocol::Mdns {
-                self.answer_all(id, at, &what, &message.addresses);
+                self.answer_all(arrival, &what, &message.addresses);
             } else {
-                self.answer(id, at, flow.dst.ip, &what, &message.addresses);
+                self.answer(arrival, flow.dst.ip, &what, &message.addresses);
             }
         } else if kinds.contains(&question.kind) && !question.cut {
-            self.request(id, at, flow.src.ip, what);
+            self.request(arrival, flow.src.ip, what);
         }
     }
 
-    fn request(&mut self, id: EventId, at: Timestamp, from: IpAddr, what: Sought) {
+    fn request(&mut self, arrival: Arrival, from: IpAddr, what: Sought) {
+        let Arrival { id, at } = arrival;
         let key = (from, what);
         if let Some(&known) = self.latest.get(&key) {
             let Following {
@@ -264,22 +271,15 @@ impl Followed {
         });
     }
 
-    fn answer(
-        &mut self,
-        id: EventId,
-        at: Timestamp,
-        to: IpAddr,
-        what: &Sought,
-        addresses: &[IpAddr],
-    ) {
+    fn answer(&mut self, arrival: Arrival, to: IpAddr, what: &Sought, addresses: &[IpAddr]) {
         if let Some(&known) = self.latest.get(&(to, what.clone())) {
-            self.settle(known, Some(id), at, addresses);
+            self.settle(known, Some(arrival.id), arrival.at, addresses);
         }
     }
 
-    fn answer_all(&mut self, id: EventId, at: Timestamp, what: &Sought, addresses: &[IpAddr]) {
+    fn answer_all(&mut self, arrival: Arrival, what: &Sought, addresses: &[IpAddr]) {
         for known in self.seekers.remove(what).unwrap_or_default() {
-            self.settle(known, Some(id), at, addresses);
+            self.settle(known, Some(arrival.id), arrival.at, addresses);
         }
     }
 
