@@ -263,8 +263,11 @@ impl SynMatcher {
             return;
         }
         let index = SynIndex::new(&self.flows);
+        let next = next_with_same_ends(sockets, surest_first);
         for &a in surest_first {
-            let found = index.find(&self.taken, &sockets.list[a], evidence.tolerance);
+            let this = &sockets.list[a];
+            let departure = Departure::of(this, next.get(&a).copied(), evidence.tolerance);
+            let found = index.find(&self.taken, this, &departure);
             if let Some((flow, how)) = found {
                 self.taken[flow] = true;
                 self.of_socket.insert(a, (flow, how));
@@ -302,6 +305,48 @@ impl SynMatcher {
     }
 }
 
+/// When the SYN of a socket may have left.
+struct Departure {
+    from: Timestamp,
+    until: Timestamp,
+}
+
+impl Departure {
+    /// Of this socket; `next` is when a later one with the same two ends was connected. Both cannot be open at once: what
+    /// leaves after that is the later one's, although the capture may lack this one's.
+    fn of(association: &Association, next: Option<Timestamp>, tolerance: Span) -> Self {
+        let opened = association.opened;
+        let latest = opened + departure_limit(None) + tolerance;
+        let is_apart = |next: &Timestamp| *next - opened > tolerance + tolerance;
+        Self {
+            from: opened - tolerance,
+            until: next
+                .filter(is_apart)
+                .map_or(latest, |next| latest.min(next - tolerance)),
+        }
+    }
+}
+
+/// For each of these sockets, whose own port is known, when the next one with that port was connected to the same end.
+/// (A failed connect resets the local address but keeps the port.)
+fn next_with_same_ends(
+    sockets: &Sockets,
+    in_order: &[AssociationId],
+) -> HashMap<AssociationId, Timestamp> {
+    let mut later: HashMap<(u16, Endpoint), Timestamp> = HashMap::new();
+    let mut next = HashMap::new();
+    let exact = in_order.iter().filter(|a| sockets.list[**a].exact);
+    for &a in exact.rev() {
+        let this = &sockets.list[a];
+        if let Some(ends) = this.local.map(|local| local.port).zip(this.peer)
+            && let Some(opened) = later.insert(ends, this.opened)
+        {
+            next.insert(a, opened);
+        }
+    }
+    next
+}
+
 /// Finds the SYNs of a call among the flows.
 struct SynIndex<'f> {
     flows: &'f [SynFlow],
@@ -330,7 +375,7 @@ impl<'f> SynIndex<'f> {
     /// The flow that the connect of a socket began:
     ///
     /// 1. its first SYN left after the call, no later than a neighbour search may hold it back, within the tolerance
-    ///    of the two clocks,
+    ///    of the two clocks, and before a later socket was connected with the same port to the same address,
     /// 2. no other socket has it,
     /// 3. where the trace shows the socket's local port: it comes from that port, and goes to the address that the
     ///    call names; where none does, NAT on this host has changed the address, and it comes from the very local end
@@ -342,11 +387,10 @@ impl<'f> SynIndex<'f> {
         &'l self,
         taken: &'l [bool],
         association: &Association,
-        tolerance: Span,
+        departure: &Departure,
     ) -> Option<(usize, How)> {
         let peer = association.peer?;
-        let from = association.opened - tolerance;
-        let until = association.opened + departure_limit(None) + tolerance;
+        let Departure { from, until } = *departure;
         let in_time = |list: &'l [usize]| {
             let start = list.partition_point(|i| self.flows[*i].first < from);
             let after = list[start..].iter().copied();
