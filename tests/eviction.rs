@@ -497,7 +497,11 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
             _ => run.quick(n, pid, fd, at),
         }
     }
-    let mut known = run.known;
+    in_order(run.known)
+}
+
+/// Events by the time at which they are known, with their numbers.
+fn in_order(mut known: Vec<(i64, Event)>) -> Vec<Event> {
     known.sort_by_key(|(known, event)| (*known, event.at));
     let mut numbers = [0; 2];
     let numbered = known.into_iter().map(|(_, mut event)| {
@@ -743,4 +747,112 @@ fn a_trace_with_its_capture_too() {
         },
         14_000,
     );
+}
+
+/// A storm of connects through a few ports, of which the capture lacks every other stretch: each call is one attempt, in
+/// whatever part of the storm it is counted. Some other calls go before.
+fn storm(connects: u32, before: u32) -> Vec<Event> {
+    let shown = Shown {
+        packets: true,
+        notes: true,
+    };
+    let mut run = Run {
+        shown,
+        known: Vec::new(),
+        ports: 20_000,
+    };
+    let to = server(7);
+    for n in 0..before {
+        run.ok(1_000, -1_000 + i64::from(n), Op::Sleep);
+    }
+    for n in 0..connects {
+        let at = i64::from(n) * 60;
+        let socket = Socket {
+            pid: 1_000,
+            fd: 3 + i32::try_from(n % 8).unwrap(),
+            style: SocketType::Stream,
+            local: Endpoint::new(
+                [10, 0, 1, 7].into(),
+                20_000 + u16::try_from(n % 3_001).unwrap(),
+            ),
+            peer: to,
+            identity: u64::from(n),
+        };
+        let op = Op::Connect {
+            fd: socket.fd(shown),
+            to: Address::Inet(to),
+        };
+        run.call(1_000, at, 12, CallOutcome::Failed("EINPROGRESS".into()), op);
+        if n / 15_000 % 2 == 1 {
+            for (after, flow, rst) in [
+                (5, socket.flow(Transport::Tcp), false),
+                (8, socket.flow(Transport::Tcp).reversed(), true),
+            ] {
+                let flags = TcpFlags {
+                    syn: !rst,
+                    rst,
+                    ack: rst,
+                    fin: false,
+                };
+                let (seq, ack) = if rst { (0, n + 1) } else { (n, 0) };
+                run.packet(
+                    at + after,
+                    Packet::Tcp {
+                        flow,
+                        flags,
+                        seq,
+                        ack,
+                    },
+                );
+            }
+        }
+        // A socket may be left open, and looks as one does whose next call is still to come.
+        if n % 5 == 2 {
+            continue;
+        }
+        for asked in [14, 18, 22] {
+            let op = Op::LocalName {
+                fd: socket.fd(shown),
+                local: Address::Inet(socket.local),
+            };
+            run.call(1_000, at + asked, 2, CallOutcome::Returned(0), op);
+        }
+        run.ok(
+            1_000,
+            at + 30,
+            Op::Close {
+                fd: Fd::bare(socket.fd),
+            },
+        );
+    }
+    in_order(run.known)
+}
+
+#[test]
+fn an_attempt_is_counted_once_although_the_capture_lacks_parts_of_a_storm() {
+    const CONNECTS: u32 = 32_000;
+    let shown = Shown {
+        packets: true,
+        notes: true,
+    };
+    let (whole, _) = explained(storm(CONNECTS, 0), shown, Limits::ALL);
+    let titles = |r: &Report| {
+        let all = r.findings.iter().map(|f| f.title.clone());
+        all.collect::<Vec<_>>()
+    };
+    // Whatever event is the last one when the first attempts are evicted.
+    for before in 0..5 {
+        let (some, held) = explained(storm(CONNECTS, before), shown, Limits::BOUNDED);
+        assert!(held < 60_000, "{held} retained");
+        for report in [&whole, &some] {
+            let connects = report.connections.len() + report.omitted.connections;
+            assert_eq!(connects, CONNECTS as usize);
+            // No socket takes the SYN of a later one with the same ports.
+            let all = report.connections.iter();
+            let late = |syn: f64, call: f64| syn - call > 0.1;
+            let late = all.filter(|c| c.syn_s.zip(c.called_s).is_some_and(|(s, c)| late(s, c)));
+            assert_eq!(late.count(), 0);
+        }
+        assert_eq!(titles(&some), titles(&whole));
+    }
 }

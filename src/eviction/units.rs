@@ -73,7 +73,8 @@ pub struct Units<'a> {
     pub of: Vec<Owner>,
     /// The units that use each socket.
     pub users: Vec<Vec<u32>>,
-    /// Sockets that no unit uses and that stay: those of name services that lie within an account.
+    /// Sockets that no unit uses and that stay: those of name services that lie within an account, and of the first and the
+    /// last event.
     pub services: HashSet<AssociationId>,
     pub now: Timestamp,
 }
@@ -213,6 +214,10 @@ impl<'a> Units<'a> {
                 let call = sockets.calls(a)[n];
                 if self.of[call.position()] == Owner::Nobody {
                     self.of[call.position()] = Owner::Socket(a);
+                    // What one unit alone uses goes with it.
+                    if let [unit] = self.users[a.position()][..] {
+                        self.list[unit as usize].events += 1;
+                    }
                 }
             }
             // A connected stream's later calls say nothing more; a resolver's socket is asked through again.
@@ -270,6 +275,7 @@ impl<'a> Units<'a> {
         stay.extend(self.first(limits.list));
         stay.extend(self.samples());
         stay.extend(self.dearest_failures());
+        stay.extend(self.at_the_ends());
         let within = self.within_accounts(&index, slowest);
         stay.extend(within);
         for unit in stay {
@@ -367,6 +373,23 @@ impl<'a> Units<'a> {
         { lookups.into_iter() }
             .chain(connections.take(OF_SOME_KIND))
             .collect()
+    }
+
+    /// The units of the first and of the last event, which stay, for they show how long the input ran: a unit that went
+    /// without one of its events would be another one in the next turn.
+    fn at_the_ends(&mut self) -> Vec<usize> {
+        let mut list = Vec::new();
+        for owner in [self.of.first(), self.of.last()].into_iter().flatten() {
+            match *owner {
+                Owner::Nobody => {}
+                Owner::Unit(unit) => list.push(unit as usize),
+                Owner::Socket(a) => {
+                    self.services.insert(a);
+                    list.extend(self.users[a.position()].iter().map(|unit| *unit as usize));
+                }
+            }
+        }
+        list
     }
 
     /// The connections that show when lookups that stay were over, where no answer does.
