@@ -206,7 +206,7 @@ pub fn account(case: &Case, index: &Index, subject: Subject) -> Option<Account> 
                     cite(&mut account.lines[i], &claims[claim]);
                 }
             }
-            None => leftover(case, &mut account, piece.start, piece.end),
+            None => leftover(case, index, &mut account, (piece.start, piece.end)),
         }
     }
     Some(account)
@@ -361,11 +361,18 @@ fn cite(line: &mut AccountEntry, claim: &Claim) {
 const WORTH_EXPLAINING: Span = Span::millis(500);
 
 /// Time that nobody claims. With the waiting calls in the trace, or before any name-service activity,
-/// the program was running or asleep on its own; else nobody knows.
-fn leftover(case: &Case, account: &mut Account, start: Timestamp, end: Timestamp) {
+/// the program was running or asleep on its own; else nobody knows. A program with io_uring may wait without a call.
+fn leftover(
+    case: &Case,
+    index: &Index,
+    account: &mut Account,
+    (start, end): (Timestamp, Timestamp),
+) {
+    let asker = index.asker_of(case, account.subject);
+    let waits_hidden = index.io_uring.get(&asker).is_some_and(|at| *at < end);
     let before = account.first_lookup.is_none_or(|first| end <= first);
     let traced = case.evidence.has_trace();
-    let waits_seen = case.evidence.sees_waits();
+    let waits_seen = case.evidence.sees_waits() && !waits_hidden;
     // Of one thread a log cannot show what it waited for others to do.
     let alone = end - start >= WORTH_EXPLAINING && !case.evidence.follows_threads();
     let kind = if traced && (before || waits_seen) && !alone {

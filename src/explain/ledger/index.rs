@@ -30,6 +30,8 @@ pub struct Index {
     pub waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp, EventId)>>,
     /// Waits for sockets that are neither a resolver's nor a name service's, by thread.
     pub other_waits: HashMap<Option<u32>, Vec<OtherWait>>,
+    /// When a process first set up io_uring: from then on its waits need not show as calls.
+    pub io_uring: HashMap<ClientId, Timestamp>,
     /// How many claims one account weighs: see [`Self::share_among`].
     pub claims_each: usize,
     /// Some account had more than that to weigh.
@@ -54,6 +56,7 @@ impl Index {
             first_server: None,
             waits: HashMap::new(),
             other_waits: other::waits(case),
+            io_uring: HashMap::new(),
             claims_each: ALL_CLAIMS,
             cut: Cell::new(false),
             execs: Vec::new(),
@@ -85,6 +88,10 @@ impl Index {
             if matches!(call.op, Op::Exec { .. }) && call.outcome.value().is_some() {
                 let process = case.joined.processes.of(&call.task);
                 this.execs.push((event.at, process));
+            }
+            if call.op == Op::IoUring {
+                let process = ClientId::Process(case.joined.processes.of(&call.task));
+                this.io_uring.entry(process).or_insert(event.at);
             }
             let lasted = call.exited.map_or(Span::ZERO, |exit| exit - event.at);
             let timed_out = matches!(call.outcome, CallOutcome::Returned(0));

@@ -169,6 +169,30 @@ fn a_program_that_computes_before_it_asks_was_running() {
 }
 
 #[test]
+fn a_program_with_io_uring_may_wait_without_a_call() {
+    // io_uring_setup(2): what is handed to the kernel through the ring is no call, so nobody knows what the program did.
+    let rows =
+        answered(4, 0, "10.0.1.95") + "3.25 call 5 socket tcp\n 3.25 call 5 connect 10.9.9.9:80";
+    let expected = |kind: &'static str| {
+        [
+            "10.9.9.9:80 3.25",
+            "0.25 resolver-answer 10.0.1.95:53",
+            kind,
+        ]
+    };
+    entries(&rows, &expected("3 running"));
+    entries(
+        &("0 call 9 uring\n".to_owned() + &rows),
+        &expected("3 unexplained"),
+    );
+    // Another process's ring.
+    entries(
+        &("0 call/7/7 9 uring\n".to_owned() + &rows),
+        &expected("3 running"),
+    );
+}
+
+#[test]
 fn a_and_aaaa_asked_together_are_one_wait() {
     // Both unanswered: five seconds, not ten.
     let both = "0 call 3 connect 10.0.1.93:53
