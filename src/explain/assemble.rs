@@ -424,9 +424,7 @@ pub fn note(case: &Case, line: &AccountEntry) -> Option<String> {
         return Some("no SYN left this host".into());
     }
     if line.kind == Kind::Unexplained && line.party.is_some() {
-        return Some(
-            "an attempt to connect was under way, and the log does not show how it ended".into(),
-        );
+        return Some("connect was called, and the log does not show whether it succeeded".into());
     }
     let queries = line.queries.iter().map(|q| &case.joined.queries[*q]);
     let assumed = queries.filter(|q| q.assumed && q.is_silent());

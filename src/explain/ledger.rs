@@ -361,7 +361,7 @@ fn cite(line: &mut AccountEntry, claim: &Claim) {
 const WORTH_EXPLAINING: Span = Span::millis(500);
 
 /// Time that nobody claims. With the waiting calls in the trace, or before any name-service activity,
-/// the program was running or asleep on its own; else nobody knows. A program with io_uring may wait without a call.
+/// the program was running or asleep on its own; else nobody knows. A program with `io_uring` may wait without a call.
 fn leftover(
     case: &Case,
     index: &Index,

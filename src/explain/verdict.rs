@@ -314,10 +314,32 @@ fn other_waits(case: &Case, account: &Account) -> Option<String> {
 fn second(case: &Case, account: &Account) -> Vec<String> {
     let mut list = Vec::new();
     list.extend(other_waits(case, account).map(|waits| format!("It also waited {waits}.")));
+    list.extend(under_way(case, account));
     if let Subject::Connection(c) = account.subject {
         list.extend(after(case, &case.joined.connections[c]));
     }
     list
+}
+
+/// The attempts before this one whose end no input shows, where they took a time worth saying.
+fn under_way(case: &Case, account: &Account) -> Option<String> {
+    let attempts = account.lines.iter();
+    let attempts: Vec<&AccountEntry> = attempts
+        .filter(|l| l.kind == Kind::Unexplained && l.party.is_some())
+        .collect();
+    let time: Span = attempts.iter().map(|l| l.span).sum();
+    let to: Vec<String> = attempts
+        .iter()
+        .filter_map(|l| l.party)
+        .map(|p| p.to_string())
+        .collect();
+    (time >= WORTH_SAYING).then(|| {
+        format!(
+            "For {} it had called connect to {}; the log does not show whether that succeeded.",
+            case.took(time),
+            words::list(&to)
+        )
+    })
 }
 
 /// After the SYN.

@@ -68,7 +68,7 @@ const LED_TO: u8 = 2;
 const OTHER_SOCKET: u8 = 1;
 /// What the host asked the network for meanwhile, for the client as it seems.
 pub const ON_THE_LINK: u8 = 1;
-/// Attempts to reach the same server whose end no input shows: known, and no more.
+/// Attempts before it whose end no input shows: known, and no more.
 const UNDER_WAY: u8 = 0;
 
 /// All claims to a subject's window.
@@ -237,15 +237,17 @@ impl Claimed<'_> {
         }
     }
 
-    /// Whether the subject's thread tries the server of an attempt again that it closed, and whose end no input shows.
+    /// Whether the subject follows an attempt that its thread closed and whose end no input shows: it tries the same server
+    /// again, or another address of the same lookup.
     fn is_tried_again(&self, other: &Connection) -> bool {
         let Subject::Connection(c) = self.subject else {
             return false;
         };
         let this = &self.case.joined.connections[c];
         let tid = |x: &Connection| x.task.as_ref().map(|t| t.tid);
+        let same_name = this.lookup.is_some() && this.lookup == other.lookup;
         other.outcome == Ending::Open
-            && other.to == this.to
+            && (same_name || other.to == this.to)
             && other.task.is_some()
             && tid(other) == tid(this)
     }

@@ -30,7 +30,7 @@ pub struct Index {
     pub waits: HashMap<Option<u32>, Vec<(Timestamp, Timestamp, EventId)>>,
     /// Waits for sockets that are neither a resolver's nor a name service's, by thread.
     pub other_waits: HashMap<Option<u32>, Vec<OtherWait>>,
-    /// When a process first set up io_uring: from then on its waits need not show as calls.
+    /// When a process first set up `io_uring`: from then on its waits need not show as calls.
     pub io_uring: HashMap<ClientId, Timestamp>,
     /// How many claims one account weighs: see [`Self::share_among`].
     pub claims_each: usize,

@@ -1,6 +1,6 @@
 //! Sentences that must name the right one.
 
-use crate::explain::rows::{answer, notes, titles};
+use crate::explain::rows::{answer, ledger, notes, titles};
 
 #[test]
 fn a_stub_that_waited_for_its_upstream_is_not_said_to_be_silent() {
@@ -79,4 +79,36 @@ fn dns_over_tcp_that_sent_no_syn_is_not_declined_either() {
     let expected =
         "No SYN to TCP port 53 of 10.0.1.93 left this host: the connect failed after 1.00 s";
     assert!(said.iter().any(|title| title == expected), "{said:#?}");
+}
+
+#[test]
+fn attempts_before_the_one_that_worked_are_named() {
+    // Three addresses of one lookup in an event loop, whose waits name no descriptor (epoll_wait(2)): the first two were
+    // closed after 4 s each, and how they ended no call shows.
+    let rows = "0 call 3 socket udp
+                0 call 3 connect 10.0.1.93:53
+                0 call 3 send 7 A a.example
+                0 call 3 wait 5 0.25
+                0.25 call 3 recv 7 A a.example 10.9.9.9,10.9.9.8,10.9.9.7
+                0.25 call 5 socket tcp
+                0.25 call 5 connect 10.9.9.9:80 EINPROGRESS
+                4.25 call 5 close
+                4.25 call 5 socket tcp
+                4.25 call 5 connect 10.9.9.8:80 EINPROGRESS
+                8.25 call 5 close
+                8.25 call 5 socket tcp
+                8.25 call 5 connect 10.9.9.7:80";
+    assert_eq!(
+        ledger(rows)[..4],
+        [
+            "10.9.9.7:80 8.25",
+            "0.25 resolver-answer 10.0.1.93:53",
+            "4 unexplained 10.9.9.9:80",
+            "4 unexplained 10.9.9.8:80",
+        ]
+    );
+    let expected = "For 8.00 s it had called connect to 10.9.9.9:80 and 10.9.9.8:80; the log does not show whether that succeeded.";
+    assert!(answer(rows).iter().any(|said| said == expected));
+    let note = "connect was called, and the log does not show whether it succeeded";
+    assert_eq!(notes(rows), [note, note]);
 }
