@@ -253,4 +253,23 @@ fn a_log_beside_its_capture_is_read_in_bounded_memory() {
             .all(|c| c.cause.as_ref().is_some_and(|c| c.call.is_some()))
     };
     assert!(called(&some) && called(&whole));
+    // The log comes through a pipe, which can be read once only.
+    let pipe = folder.join("pipe");
+    nix::unistd::mkfifo(
+        &pipe,
+        nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
+    )
+    .unwrap();
+    let piped = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut to = fs::File::options().write(true).open(&pipe).unwrap();
+            std::io::copy(&mut fs::File::open(&paths[0]).unwrap(), &mut to).unwrap();
+        });
+        report(&[pipe.clone(), paths[1].clone()], Limits::BOUNDED)
+    });
+    assert_eq!(rows(&piped), rows(&some));
+    assert_eq!(counts(&piped), counts(&some));
+    assert_eq!(piped.summary, some.summary);
+    assert_eq!(times(&piped), times(&some));
+    assert_eq!(piped.inputs.traces[0].path, pipe.display().to_string());
 }

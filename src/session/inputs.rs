@@ -2,6 +2,7 @@
 
 mod classify;
 mod resolver_file;
+mod spool;
 mod together;
 
 use crate::bounded::Patient;
@@ -20,6 +21,7 @@ use crate::source::capture_file::{self, CaptureFileError, CaptureOptions};
 use crate::source::strace_log::{self, StraceLogError};
 use crate::time::Timestamp;
 use classify::{Found, Stream, file, folder, stream, text};
+use spool::Spooled;
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -46,6 +48,22 @@ pub enum InputError {
         path: String,
         /// What it seems to be.
         seems: &'static str,
+    },
+    /// What comes through a pipe cannot be kept until another input is read.
+    #[error(
+        "{path}: what came through this pipe could not be kept in the directory for temporary files (TMPDIR)"
+    )]
+    NotKept {
+        /// Path as given.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// More comes through a pipe than is kept.
+    #[error("{path}: more than 8 GiB came through this pipe; save it to a file, and name that")]
+    TooLong {
+        /// Path as given.
+        path: String,
     },
     /// A file of another program's making.
     #[error("{path} {seems}: {remedy}")]
@@ -230,6 +248,7 @@ fn read_all(
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
+    let found = spooled(found, progress)?;
     let found = match Pair::of(found, options) {
         Ok(pair) => {
             let setup = EvictionSetup {
@@ -251,12 +270,17 @@ fn read_all(
         }
         let input = u16::try_from(input).map_err(|_| InputError::TooMany)?;
         let name = found.name();
-        if progress.is_stopped() {
+        let begun = matches!(&found, Found::Spooled(spooled) if spooled.interrupted);
+        if progress.is_stopped() && !begun {
             let remark = format!("{name}: not read: reading was interrupted before it");
             gathered.remarks.push(remark);
             continue;
         }
-        read(found, input, options, &mut eviction, gathered)?;
+        let mut options = options.clone();
+        if begun {
+            options.capture.progress = Progress::default();
+        }
+        read(found, input, &options, &mut eviction, gathered)?;
         if progress.is_stopped() {
             let remark = format!(
                 "{name}: reading was interrupted; the report is about what had been read by then"
@@ -268,6 +292,16 @@ fn read_all(
     Ok(())
 }
 
+/// The same inputs; of several, a pipe is kept in a file, for it is read beside another one, and perhaps twice.
+fn spooled(found: Vec<Found>, progress: &Progress) -> Result<Vec<Found>, InputError> {
+    let several = found.len() > 1;
+    let kept = found.into_iter().map(|one| match one {
+        Found::Stream(stream) if several => Spooled::of(stream, progress).map(Found::Spooled),
+        other => Ok(other),
+    });
+    kept.collect()
+}
+
 fn read(
     found: Found,
     input: u16,
@@ -276,6 +310,10 @@ fn read(
     gathered: &mut Gathered,
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
+    let found = match found {
+        Found::Spooled(spooled) => Found::Stream(spooled.into_stream()?),
+        other => other,
+    };
     let mut shared = Interner::default();
     let sink = &mut |mut event| {
         shared.event(&mut event);
@@ -291,7 +329,7 @@ fn read(
             gathered.traces.push((facts, Vec::new()));
         }
         // Taken out before.
-        Found::ResolverFile(..) => {}
+        Found::ResolverFile(..) | Found::Spooled(_) => {}
         Found::Own(path) => {
             let trace = jsonl::read(&path, input, progress, sink)?;
             own(trace, eviction.first(), gathered);

@@ -1,5 +1,6 @@
 //! What the paths that a user names turn out to be.
 
+use super::spool::Spooled;
 use super::{InputError, resolver_file};
 use crate::bounded::{self, OpenedFile};
 use crate::case::{SYSCALLS, TRACE, jsonl};
@@ -24,6 +25,19 @@ pub(super) enum Found {
     ResolverFile(String, String),
     /// Standard input or a pipe: its kind shows in its first bytes.
     Stream(Stream),
+    /// The same, where another input is read beside it.
+    Spooled(Spooled),
+}
+
+/// What an input holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Packets.
+    Capture,
+    /// An strace log.
+    Log,
+    /// A trace that presyn took.
+    Own,
 }
 
 /// What can be read once only.
@@ -56,7 +70,23 @@ impl Found {
         match self {
             Self::Capture(path) | Self::Trace(path) | Self::Own(path) => path.display().to_string(),
             Self::Stream(stream) => stream.name.clone(),
+            Self::Spooled(spooled) => spooled.name.clone(),
             Self::ResolverFile(path, _) => path.clone(),
+        }
+    }
+
+    /// What it holds, where that is known before it is read.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Capture(_) => Some(Kind::Capture),
+            Self::Trace(_) => Some(Kind::Log),
+            Self::Own(_) => Some(Kind::Own),
+            // What there is of it is all that is read.
+            Self::Spooled(spooled) if spooled.interrupted => None,
+            Self::Spooled(spooled) if capture_file::sniff(&spooled.head) => Some(Kind::Capture),
+            Self::Spooled(spooled) if jsonl::is_trace(&spooled.head) => Some(Kind::Own),
+            Self::Spooled(spooled) if strace_log::sniff(&spooled.head) => Some(Kind::Log),
+            Self::Spooled(_) | Self::Stream(_) | Self::ResolverFile(..) => None,
         }
     }
 
@@ -65,6 +95,7 @@ impl Found {
         match self {
             Self::Capture(_) => true,
             Self::Stream(stream) => capture_file::sniff(&stream.head),
+            Self::Spooled(spooled) => capture_file::sniff(&spooled.head),
             Self::Trace(_) | Self::Own(_) | Self::ResolverFile(..) => false,
         }
     }
@@ -74,6 +105,7 @@ impl Found {
         let bytes = match self {
             Self::Capture(path) => head(open(path).ok()?, path).ok()?,
             Self::Stream(stream) => stream.head.clone(),
+            Self::Spooled(spooled) => spooled.head.clone(),
             Self::Trace(_) | Self::Own(_) | Self::ResolverFile(..) => return None,
         };
         let options = CaptureOptions::default();
@@ -89,6 +121,7 @@ impl Found {
                 facts.map(|facts| facts.len())
             }
             Self::Stream(_) => None,
+            Self::Spooled(spooled) => spooled.size(),
             // Read already.
             Self::ResolverFile(..) => Some(0),
         }

@@ -4,7 +4,8 @@
 //! files; where these do not show that they are of one run, where the files are small, or where all is to be listed, everything
 //! is read into memory.
 
-use super::classify::Found;
+use super::classify::{Found, Kind};
+use super::spool::Spooled;
 use super::{InputError, InputOptions, dns_ports, own};
 use crate::case::jsonl;
 use crate::clock::belonging::Belonging;
@@ -17,6 +18,7 @@ use crate::intern::Interner;
 use crate::merge;
 use crate::pipeline::Gathered;
 use crate::source::capture_file::{self, CaptureFileError, CaptureOptions};
+use crate::source::compression;
 use crate::source::strace_log::{self, StraceLogError};
 use crate::time::{Span, Timestamp};
 use std::collections::VecDeque;
@@ -35,10 +37,88 @@ const SMALL: u64 = 16 << 20;
 
 /// A capture and a trace that can be read together.
 pub(super) struct Pair {
-    capture: (u16, PathBuf),
-    trace: (u16, PathBuf),
+    capture: (u16, Place),
+    trace: (u16, Place),
     /// Of an strace log: its clock, and what that means for its times.
     log: Option<(TraceFacts, Solution)>,
+}
+
+/// Where an input is read, perhaps twice.
+enum Place {
+    File(PathBuf),
+    Pipe(Spooled),
+}
+
+impl Place {
+    fn of(found: Found) -> Self {
+        match found {
+            Found::Spooled(spooled) => Self::Pipe(spooled),
+            Found::Capture(path) | Found::Trace(path) | Found::Own(path) => Self::File(path),
+            // Neither is of a kind that is read together.
+            Found::Stream(stream) => Self::File(PathBuf::from(stream.name)),
+            Found::ResolverFile(path, _) => Self::File(PathBuf::from(path)),
+        }
+    }
+
+    fn into_found(self, kind: Kind) -> Found {
+        match (self, kind) {
+            (Self::Pipe(spooled), _) => Found::Spooled(spooled),
+            (Self::File(path), Kind::Capture) => Found::Capture(path),
+            (Self::File(path), Kind::Log) => Found::Trace(path),
+            (Self::File(path), Kind::Own) => Found::Own(path),
+        }
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::File(path) => path.metadata().map_or(0, |facts| facts.len()),
+            Self::Pipe(spooled) => spooled.size().unwrap_or(0),
+        }
+    }
+
+    /// Whether its size says little about what it holds.
+    fn is_packed(&self) -> bool {
+        match self {
+            Self::File(path) => is_packed(path),
+            Self::Pipe(spooled) => compression::sniff(&spooled.head).is_some(),
+        }
+    }
+
+    fn capture(
+        &self,
+        input: u16,
+        options: &CaptureOptions,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<CaptureFacts, CaptureFileError> {
+        match self {
+            Self::File(path) => capture_file::read(path, input, options, sink),
+            Self::Pipe(s) => capture_file::read_from(s.reader(), &s.name, input, options, sink),
+        }
+    }
+
+    fn log(
+        &self,
+        input: u16,
+        progress: &Progress,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<TraceFacts, StraceLogError> {
+        match self {
+            Self::File(path) => strace_log::read(path, input, progress, sink),
+            Self::Pipe(s) => strace_log::read_from(&s.name, s.reader(), input, progress, sink),
+        }
+    }
+
+    fn own(
+        &self,
+        input: u16,
+        progress: &Progress,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<jsonl::TraceFile, jsonl::JsonlError> {
+        match self {
+            Self::File(path) => jsonl::read(path, input, progress, sink),
+            Self::Pipe(s) => jsonl::read_from(s.reader(), &s.name, input, progress, sink),
+        }
+    }
 }
 
 /// What the reader of a trace returns.
@@ -49,37 +129,49 @@ enum Read {
 
 impl Pair {
     /// Whether these inputs are such a pair; otherwise they are given back.
-    pub fn of(mut found: Vec<Found>, options: &InputOptions) -> Result<Self, Vec<Found>> {
-        let pair = match &found[..] {
-            [Found::Capture(capture), Found::Own(trace)] => Some(Self {
-                capture: (0, capture.clone()),
-                trace: (1, trace.clone()),
-                log: None,
-            }),
-            [Found::Capture(capture), Found::Trace(log)] => {
-                Self::with_log((0, capture), (1, log), options)
-            }
-            [Found::Trace(log), Found::Capture(capture)] => {
-                Self::with_log((1, capture), (0, log), options)
-            }
-            _ => None,
+    pub fn of(found: Vec<Found>, options: &InputOptions) -> Result<Self, Vec<Found>> {
+        let kinds: Vec<_> = found.iter().map(Found::kind).collect();
+        let (at, own) = match kinds[..] {
+            [Some(Kind::Capture), Some(trace @ (Kind::Log | Kind::Own))] => (0, trace == Kind::Own),
+            [Some(trace @ (Kind::Log | Kind::Own)), Some(Kind::Capture)] => (1, trace == Kind::Own),
+            _ => return Err(found),
         };
-        pair.ok_or_else(|| std::mem::take(&mut found))
+        let Ok([one, two]) = <[Found; 2]>::try_from(found) else {
+            return Err(Vec::new());
+        };
+        let (capture, trace) = if at == 0 { (one, two) } else { (two, one) };
+        let mut pair = Self {
+            capture: (at, Place::of(capture)),
+            trace: (1 - at, Place::of(trace)),
+            log: None,
+        };
+        if own {
+            return Ok(pair);
+        }
+        pair.log = pair
+            .is_large(options)
+            .then(|| pair.solve(options))
+            .flatten();
+        if pair.log.is_some() {
+            return Ok(pair);
+        }
+        let (capture, trace) = (
+            pair.capture.1.into_found(Kind::Capture),
+            pair.trace.1.into_found(Kind::Log),
+        );
+        Err(if at == 0 {
+            vec![capture, trace]
+        } else {
+            vec![trace, capture]
+        })
     }
 
-    fn with_log(capture: (u16, &Path), log: (u16, &Path), options: &InputOptions) -> Option<Self> {
-        let log_of = |(facts, solution): (TraceFacts, Solution)| Self {
-            capture: (capture.0, capture.1.to_owned()),
-            trace: (log.0, log.1.to_owned()),
-            log: Some((facts, solution)),
-        };
-        let bytes = |path: &Path| path.metadata().map_or(0, |facts| facts.len());
-        let packed = [capture.1, log.1].iter().any(|path| is_packed(path));
-        if bytes(capture.1) + bytes(log.1) <= SMALL && !packed || options.limits.list == usize::MAX
-        {
-            return None;
-        }
-        solve(capture, log, options).map(log_of)
+    /// Whether it may not fit into memory, and need not be listed whole.
+    fn is_large(&self, options: &InputOptions) -> bool {
+        let places = [&self.capture.1, &self.trace.1];
+        let packed = places.iter().any(|place| place.is_packed());
+        let bytes: u64 = places.iter().map(|place| place.size()).sum();
+        (bytes > SMALL || packed) && options.limits.list != usize::MAX
     }
 
     /// What is known of the case before it is read.
@@ -141,69 +233,67 @@ impl Pair {
         to: SyncSender<Vec<Event>>,
     ) -> Result<CaptureFacts, CaptureFileError> {
         let mut batches = Batches::new(to);
-        let (input, path) = &self.capture;
-        capture_file::read(path, *input, &options.capture, &mut |e| batches.push(e))
+        let (input, place) = &self.capture;
+        place.capture(*input, &options.capture, &mut |e| batches.push(e))
     }
 
     /// Reads the trace, in the capture's time.
     fn calls(&self, progress: &Progress, to: SyncSender<Vec<Event>>) -> Read {
         let mut batches = Batches::new(to);
-        let (input, path) = &self.trace;
+        let (input, place) = &self.trace;
         match &self.log {
             None => {
                 let sink = &mut |event| batches.push(event);
-                Read::Own(Box::new(jsonl::read(path, *input, progress, sink)))
+                Read::Own(Box::new(place.own(*input, progress, sink)))
             }
             Some((_, solution)) => {
                 let sink = &mut |mut event| {
                     merge::shift(std::slice::from_mut(&mut event), solution.offset);
                     batches.push(event);
                 };
-                Read::Log(strace_log::read(path, *input, progress, sink))
+                Read::Log(place.log(*input, progress, sink))
             }
         }
+    }
+
+    /// Solves the clock of the log from the beginnings of both. `None` where they cannot be read, or their beginnings do not
+    /// show that they are of one run.
+    fn solve(&self, options: &InputOptions) -> Option<(TraceFacts, Solution)> {
+        let (mut calls, mut packets) = (Vec::new(), Vec::new());
+        let (enough_calls, enough_packets) = (Progress::default(), Progress::default());
+        let (log_input, log) = &self.trace;
+        let facts = log.log(*log_input, &enough_calls, &mut |event| {
+            calls.push(event);
+            if calls.len() >= SAMPLE {
+                enough_calls.stop();
+            }
+        });
+        let only = CaptureOptions {
+            progress: enough_packets.clone(),
+            ..options.capture.clone()
+        };
+        let (capture_input, capture) = &self.capture;
+        let read = capture.capture(*capture_input, &only, &mut |event| {
+            merge::keep(&mut packets, event);
+            if packets.len() >= SAMPLE {
+                enough_packets.stop();
+            }
+        });
+        read.ok()?;
+        let facts = facts.ok()?;
+        if !enough_calls.is_stopped() && !enough_packets.is_stopped() || !facts.clock.has_times() {
+            return None;
+        }
+        merge::order(&mut packets);
+        let ports = dns_ports(options);
+        let solution = clock::solve(facts.clock, &calls, &packets, &ports, options.clock);
+        (solution.belonging == Belonging::Same).then_some((facts, solution))
     }
 }
 
 fn is_packed(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str());
     extension.is_some_and(|e| ["gz", "zst", "zstd"].contains(&e))
-}
-
-/// Solves the clock of a log from the beginnings of both files. `None` where the files are small, or cannot be read, or
-/// their beginnings do not show that they are of one run.
-fn solve(
-    capture: (u16, &Path),
-    log: (u16, &Path),
-    options: &InputOptions,
-) -> Option<(TraceFacts, Solution)> {
-    let (mut calls, mut packets) = (Vec::new(), Vec::new());
-    let (enough_calls, enough_packets) = (Progress::default(), Progress::default());
-    let facts = strace_log::read(log.1, log.0, &enough_calls, &mut |event| {
-        calls.push(event);
-        if calls.len() >= SAMPLE {
-            enough_calls.stop();
-        }
-    });
-    let only = CaptureOptions {
-        progress: enough_packets.clone(),
-        ..options.capture.clone()
-    };
-    capture_file::read(capture.1, capture.0, &only, &mut |event| {
-        merge::keep(&mut packets, event);
-        if packets.len() >= SAMPLE {
-            enough_packets.stop();
-        }
-    })
-    .ok()?;
-    let facts = facts.ok()?;
-    if !enough_calls.is_stopped() && !enough_packets.is_stopped() || !facts.clock.has_times() {
-        return None;
-    }
-    merge::order(&mut packets);
-    let ports = dns_ports(options);
-    let solution = clock::solve(facts.clock, &calls, &packets, &ports, options.clock);
-    (solution.belonging == Belonging::Same).then_some((facts, solution))
 }
 
 /// Events on their way from a reader.
