@@ -51,7 +51,7 @@ pub enum InputError {
     },
     /// What comes through a pipe cannot be kept until another input is read.
     #[error(
-        "{path}: what came through this pipe could not be kept in the directory for temporary files (TMPDIR)"
+        "{path}: what came through this pipe could not be stored in the directory for temporary files (TMPDIR)"
     )]
     NotKept {
         /// Path as given.
