@@ -202,6 +202,47 @@ fn a_stub_is_not_accused_of_its_upstreams_silence() {
 }
 
 #[test]
+fn a_stub_that_lost_a_query_upstream_is_not_lossy() {
+    // The stub's first query upstream was lost, and its second answered.
+    let rows = "0 call 3 socket udp
+                0 call 3 local 127.0.0.1:4000
+                0 call 3 connect 127.0.0.53:53
+                0 call 3 send 7 A a.example
+                0 packet 127.0.0.1:4000 127.0.0.53:53 query 7 A a.example
+                0 packet 10.0.0.1:5000 10.0.1.93:53 query 8 A a.example
+                0 call 3 wait 5
+                5 call 3 send 7 A a.example
+                5 packet 127.0.0.1:4000 127.0.0.53:53 query 7 A a.example
+                5 packet 10.0.0.1:5001 10.0.1.95:53 query 9 A a.example
+                5.1 packet 10.0.1.95:53 10.0.0.1:5001 answer 9 A a.example 10.9.9.9
+                5.1 packet 127.0.0.53:53 127.0.0.1:4000 answer 7 A a.example 10.9.9.9
+                5 call 3 wait 5 0.1
+                5.1 call 3 recv 7 A a.example 10.9.9.9
+                5.1 call 3 close\n"
+        .to_owned()
+        + LATER;
+    let expected = ["stub-upstream-silent 127.0.0.53 10.0.1.93"];
+    found(&rows, &expected);
+    // Another name upstream.
+    let other = rows.replace("8 A a.example", "8 A b.example");
+    found(&other, &["resolver-lossy 127.0.0.53"]);
+}
+
+#[test]
+fn an_answer_in_the_capture_that_the_client_asks_for_again_did_not_reach_it() {
+    // The same id from the same port after 5 s: a copy of a question that had been answered (RFC 5452 section 9.2).
+    let first = packets(&[0], "10.0.1.93", "7 A a.example", Some("10.9.9.9"));
+    let again = packets(&[5], "10.0.1.93", "7 A a.example", Some("10.9.9.9"));
+    found(
+        &(first.clone() + &again + LATER),
+        &["answer-not-received 10.0.1.93"],
+    );
+    // A new id: a new lookup, as its program asks every five seconds.
+    let next = packets(&[5], "10.0.1.93", "8 A a.example", Some("10.9.9.9"));
+    found(&(first + &next + LATER), &[]);
+}
+
+#[test]
 fn another_processes_silence_is_not_this_clients() {
     let other = packets(&[0, 5], "10.0.1.93", "7 A a.example", None);
     let own = "0 call 3 socket udp
