@@ -246,10 +246,10 @@ pub fn connections(report: &Report, style: &Style, out: &mut dyn Write) -> io::R
     )
 }
 
-/// Says that a list was cut.
+/// Says that a list was cut, and what has the rest of it: `--full` shows some more, not any number.
 pub fn more(n: usize, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if n > 0 {
-        let option = if style.is_full() {
+        let option = if style.is_full() || n > super::SHOWN - super::SHOWN_BRIEFLY {
             "--format json --all"
         } else {
             "--full"

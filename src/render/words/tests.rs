@@ -71,3 +71,20 @@ fn the_slowest_come_first_by_the_figure_that_is_shown() {
         [row("5.00 s", "10.9.9.3:80"), row("1.00 s", "10.9.9.2:80")]
     );
 }
+
+#[test]
+fn a_list_that_was_cut_names_what_has_the_rest() {
+    // Beside the slowest: three are shown, and by --full eight.
+    let cut = |count| {
+        let mut brief = Vec::new();
+        text::write(&report(&lookups(count)), Look::default(), &mut brief).unwrap();
+        let brief = String::from_utf8(brief).unwrap();
+        let line = brief.lines().find(|line| line.contains(" more ("));
+        line.map(|line| line.trim().to_owned())
+    };
+    assert_eq!(cut(9).as_deref(), Some("… and 5 more (--full)"));
+    assert_eq!(
+        cut(10).as_deref(),
+        Some("… and 6 more (--format json --all)")
+    );
+}
