@@ -8,6 +8,7 @@ pub mod fragment;
 pub mod handshake;
 pub mod hosts;
 pub mod name_service;
+pub mod opening;
 pub mod packet;
 pub mod resolv_conf;
 pub mod sockaddr;

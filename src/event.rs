@@ -18,7 +18,7 @@ pub use call::{
 };
 pub use errno::Errno;
 pub use files::ResolverFiles;
-pub use packet::{IcmpKind, Packet, Quote, Service, TcpFlags};
+pub use packet::{IcmpKind, OpeningStep, Packet, Quote, Service, TcpFlags};
 use serde::{Deserialize, Serialize};
 pub use stack::Stack;
 use std::sync::Arc;

@@ -311,6 +311,12 @@ pub struct Connection {
     pub outcome: Option<ConnectionOutcome>,
     /// First SYN to connected; where no SYN was captured, from the call.
     pub connect_seconds: Option<f64>,
+    /// Connected to the client's first data, where the capture holds data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_data_s: Option<f64>,
+    /// Connected to the server's first data, where the capture holds data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_data_s: Option<f64>,
     /// The lookup that gave the address.
     pub lookup: Option<String>,
     /// What caused the SYN.

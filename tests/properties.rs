@@ -12,8 +12,8 @@
 use presyn::event::dns::{Message as Dns, Name, Question, Rcode, RecordType};
 use presyn::event::{
     Address, Call, CallOutcome, Event, EventKind, Fd, FdNote, IcmpKind, Lifecycle, LifecycleChange,
-    Location, Op, Packet, Quote, Service, SocketFamily, SocketKind, SocketType, Task, TcpFlags,
-    Transfer,
+    Location, Op, OpeningStep, Packet, Quote, Service, SocketFamily, SocketKind, SocketType, Task,
+    TcpFlags, Transfer,
 };
 use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
@@ -1145,6 +1145,18 @@ fn any_packet() -> impl Strategy<Value = Packet> {
                 }
             }
         ),
+        (any_end(), 0..3_u8).prop_map(|(end, step)| Packet::Opening {
+            flow: FiveTuple {
+                transport: Transport::Tcp,
+                src: end,
+                dst: server()
+            },
+            step: [
+                OpeningStep::LateAck,
+                OpeningStep::ClientData,
+                OpeningStep::ServerData
+            ][usize::from(step)],
+        }),
         any_end().prop_map(|end| Packet::QuicInitial {
             flow: FiveTuple {
                 transport: Transport::Udp,

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
-use presyn::event::{Event, EventKind, Location, Packet, Service, TcpFlags};
+use presyn::event::{Event, EventKind, Location, OpeningStep, Packet, Service, TcpFlags};
 use presyn::flow::{Endpoint, FiveTuple, Transport};
 use presyn::input::CaptureFacts;
 use presyn::pipeline::{Gathered, Settings, report};
@@ -25,7 +25,7 @@ fn end(text: &str) -> Endpoint {
 
 /// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS,…|nxdomain|nodata|servfail|referral|truncated]` or
 /// `TIME SRC DST syn|synack|ack|rst|fin SEQ [ACK]`, also `llmnr|llmnr-answer|mdns|…` for `query|answer`,
-/// `TIME SRC DST quic 0`, and for ARP `TIME SRC ADDRESS who-has 0` and `TIME SRC SRC is-at 0`.
+/// `TIME SRC DST late-ack|client-data|server-data 0` (SRC is the client), `TIME SRC DST quic 0`, and for ARP `TIME SRC ADDRESS who-has 0` and `TIME SRC SRC is-at 0`.
 fn packet(row: &str) -> (Timestamp, Packet) {
     let words: Vec<&str> = row.split_whitespace().collect();
     let [time, src, dst, what, number, rest @ ..] = &*words else {
@@ -59,6 +59,16 @@ fn packet(row: &str) -> (Timestamp, Packet) {
             message: Box::new(message(number, what.ends_with("answer"), rest)),
         };
         return (at(time), packet);
+    }
+    let step = match *what {
+        "late-ack" => Some(OpeningStep::LateAck),
+        "client-data" => Some(OpeningStep::ClientData),
+        "server-data" => Some(OpeningStep::ServerData),
+        _ => None,
+    };
+    if let Some(step) = step {
+        let flow = flow(Transport::Tcp);
+        return (at(time), Packet::Opening { flow, step });
     }
     let packet = match *what {
         "quic" => Packet::QuicInitial {
@@ -913,4 +923,49 @@ fn quic_comes_before_the_syn() {
     let raced = format!("{lookup}{asked}\n0.0201 {SYN}\n0.03 {SYN_ACK}");
     let report = of(&raced, true);
     assert!(seconds_of(&report, "10.0.0.77:443", "quic") < 0.001);
+}
+
+#[test]
+fn a_capture_at_the_server_shows_nothing_before_the_syn() {
+    let rows = "0.0 10.0.0.1:5000 10.0.0.77:443 syn 1
+                1.0 10.0.0.1:5000 10.0.0.77:443 syn 1
+                1.00004 10.0.0.77:443 10.0.0.1:5000 synack 9 2\n";
+    let near = of(
+        &format!("{rows}1.03 10.0.0.1:5000 10.0.0.77:443 late-ack 0"),
+        true,
+    );
+    let said = near.summary.concat();
+    assert!(
+        said.contains("The capture was taken on the side of the server 10.0.0.77"),
+        "{said}"
+    );
+    let remedy = near.findings[0].remedy.as_deref().unwrap();
+    assert!(
+        remedy.starts_with("The SYNs arrive at 10.0.0.77"),
+        "{remedy}"
+    );
+    let client = of(rows, true);
+    assert!(!client.summary.concat().contains("side of the server"));
+    let remedy = client.findings[0].remedy.as_deref().unwrap();
+    assert!(remedy.starts_with("Capture on 10.0.0.77"), "{remedy}");
+}
+
+#[test]
+fn first_data_are_figures_of_a_connection() {
+    let rows = "0.00 10.0.0.1:5000 10.0.0.77:443 syn 1
+                0.01 10.0.0.77:443 10.0.0.1:5000 synack 9 2
+                0.02 10.0.0.1:5000 10.0.0.77:443 client-data 0
+                7.02 10.0.0.1:5000 10.0.0.77:443 server-data 0";
+    let report = of(rows, true);
+    let connection = &report.connections[0];
+    assert_eq!(
+        (connection.client_data_s, connection.server_data_s),
+        (Some(0.01), Some(7.01))
+    );
+    let none = of(&rows.lines().take(2).collect::<Vec<_>>().join("\n"), true);
+    let connection = &none.connections[0];
+    assert_eq!(
+        (connection.client_data_s, connection.server_data_s),
+        (None, None)
+    );
 }

@@ -207,6 +207,8 @@ impl CaptureView {
                 self.ends(flow);
             }
             Packet::QuicInitial { flow } => self.ends(flow),
+            // The same segments show nothing else.
+            Packet::Opening { .. } => {}
             Packet::Icmp { to, quote, .. } => {
                 if let Some(quote) = quote {
                     if dns_ports.contains(&quote.flow.dst.port) {

@@ -17,15 +17,42 @@ const MAX_PENDING: usize = 4096;
 /// How many answers of a server to one SYN are kept.
 const MAX_ANSWERS: u8 = 16;
 
-/// Port pairs that may belong to a handshake, so that most segments cost one look into a table.
+/// How many slots there are for port pairs.
 const SLOTS: usize = 1 << 12;
 
-/// Handshakes that are under way, by the client's direction.
+/// Port pairs that are followed, so that most segments cost one look into a table.
 #[derive(Clone, Debug)]
+pub struct PortSlots(Vec<u16>);
+
+impl Default for PortSlots {
+    fn default() -> Self {
+        Self(vec![0; SLOTS])
+    }
+}
+
+impl PortSlots {
+    /// Whether a pair of ports may be followed, in either direction.
+    pub fn may_hold(&self, a: u16, b: u16) -> bool {
+        self.0[slot(a, b)] > 0
+    }
+
+    /// Follows a pair.
+    pub fn add(&mut self, a: u16, b: u16) {
+        self.0[slot(a, b)] += 1;
+    }
+
+    /// Follows one of a pair less.
+    pub fn remove(&mut self, a: u16, b: u16) {
+        let slot = &mut self.0[slot(a, b)];
+        *slot = slot.saturating_sub(1);
+    }
+}
+
+/// Handshakes that are under way, by the client's direction.
+#[derive(Clone, Debug, Default)]
 pub struct Handshakes {
     pending: HashMap<FiveTuple, OpenHandshake>,
-    /// How many of them there are for each slot of port pairs.
-    slots: Vec<u16>,
+    slots: PortSlots,
 }
 
 /// A SYN whose handshake is not complete.
@@ -41,15 +68,6 @@ struct OpenHandshake {
     answers: u8,
 }
 
-impl Default for Handshakes {
-    fn default() -> Self {
-        Self {
-            pending: HashMap::new(),
-            slots: vec![0; SLOTS],
-        }
-    }
-}
-
 /// The slot of a pair of ports, the same for both directions.
 fn slot(a: u16, b: u16) -> usize {
     usize::from(a ^ b ^ a.wrapping_add(b).rotate_left(7)) % SLOTS
@@ -58,14 +76,13 @@ fn slot(a: u16, b: u16) -> usize {
 impl Handshakes {
     /// Whether a segment between these ports may belong to a handshake.
     pub fn may_concern(&self, a: u16, b: u16) -> bool {
-        self.slots[slot(a, b)] > 0
+        self.slots.may_hold(a, b)
     }
 
     /// Forgets all of them.
     pub fn clear(&mut self) {
         if !self.pending.is_empty() {
-            self.pending.clear();
-            self.slots.fill(0);
+            *self = Self::default();
         }
     }
 
@@ -109,7 +126,7 @@ impl Handshakes {
             answers: 0,
         };
         if self.pending.insert(flow, fresh).is_none() {
-            self.slots[slot(flow.src.port, flow.dst.port)] += 1;
+            self.slots.add(flow.src.port, flow.dst.port);
         }
     }
 
@@ -134,8 +151,7 @@ impl Handshakes {
 
     fn remove(&mut self, flow: &FiveTuple) {
         if self.pending.remove(flow).is_some() {
-            let slot = &mut self.slots[slot(flow.src.port, flow.dst.port)];
-            *slot = slot.saturating_sub(1);
+            self.slots.remove(flow.src.port, flow.dst.port);
         }
     }
 }
@@ -214,7 +230,7 @@ mod tests {
             this.take(FiveTuple { src, ..flow() }, SYN, 7, 0);
         }
         assert!(this.pending.len() <= MAX_PENDING);
-        let counted: usize = this.slots.iter().map(|n| usize::from(*n)).sum();
+        let counted: usize = this.slots.0.iter().map(|n| usize::from(*n)).sum();
         assert_eq!(counted, this.pending.len());
     }
 }

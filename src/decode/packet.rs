@@ -14,6 +14,7 @@ use super::dns;
 use super::duplicate::Duplicates;
 use super::fragment::Fragments;
 use super::handshake::Handshakes;
+use super::opening::{Openings, Part};
 use super::stream::{Segment, StreamMessage, Streams};
 use crate::event::{Packet, Service, TcpFlags};
 use crate::flow::{DNS_PORT, Endpoint, FiveTuple, LLMNR_PORT, MDNS_PORT, NETBIOS_PORT, Transport};
@@ -86,6 +87,7 @@ pub struct Decoder {
     streams: Streams,
     duplicates: Duplicates,
     handshakes: Handshakes,
+    openings: Openings,
 }
 
 /// Where packets go.
@@ -103,6 +105,7 @@ impl Decoder {
             streams: Streams::default(),
             duplicates: Duplicates::default(),
             handshakes: Handshakes::default(),
+            openings: Openings::default(),
         }
     }
 
@@ -148,6 +151,7 @@ impl Decoder {
         }
         (self.fragments, self.streams) = (Fragments::default(), Streams::default());
         self.handshakes.clear();
+        self.openings.clear();
     }
 
     /// Whether a packet says nothing that matters, by its first bytes.
@@ -155,7 +159,7 @@ impl Decoder {
         ip::is_dull(
             data,
             |port| self.is_wanted(port),
-            |a, b| self.handshakes.may_concern(a, b),
+            |a, b| self.handshakes.may_concern(a, b) || self.openings.may_concern(a, b),
         )
     }
 
@@ -218,7 +222,7 @@ impl Decoder {
     ) {
         let is_dns_port = |port| self.ports.contains(&port);
         match packet.protocol {
-            protocol::TCP => self.tcp(&packet, sink),
+            protocol::TCP => self.tcp(at, &packet, sink),
             protocol::UDP => self.udp(at, &packet, depth, sink),
             protocol::ICMP => {
                 let error = icmp::error_v4(packet.src, packet.dst, packet.payload, &is_dns_port);
@@ -318,7 +322,7 @@ impl Decoder {
         }
     }
 
-    fn tcp(&mut self, packet: &IpPacket<'_>, sink: &mut PacketSink<'_>) {
+    fn tcp(&mut self, at: Timestamp, packet: &IpPacket<'_>, sink: &mut PacketSink<'_>) {
         let mut fixed = [0; TCP_HEADER];
         let Some((tcp, data)) = tcp_header(packet, &mut fixed) else {
             self.counters.undecodable += 1;
@@ -350,6 +354,14 @@ impl Decoder {
                 ack,
             });
         }
+        let part = Part {
+            at,
+            flow,
+            flags,
+            data: data.len() + packet.missing > 0,
+        };
+        self.openings
+            .take(part, &mut |flow, step| sink(Packet::Opening { flow, step }));
         if !(self.is_dns_port(flow.src.port) || self.is_dns_port(flow.dst.port)) {
             return;
         }

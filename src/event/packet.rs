@@ -50,11 +50,30 @@ pub enum Packet {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<IpAddr>,
     },
+    /// A segment after a handshake that says something about its connection (`decode::opening`).
+    Opening {
+        /// The connection, from its client to its server.
+        flow: FiveTuple,
+        /// What the segment shows.
+        step: OpeningStep,
+    },
     /// A QUIC Initial packet (RFC 9000 section 17.2.2): a client that begins a connection, or a server's first answer to it.
     QuicInitial {
         /// Who sent it to whom.
         flow: FiveTuple,
     },
+}
+
+/// What a segment after a handshake shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpeningStep {
+    /// The client's ACK crossed a network that the SYN-ACK had not crossed: the capture was taken at the server.
+    LateAck,
+    /// The client's first data.
+    ClientData,
+    /// The server's first data.
+    ServerData,
 }
 
 /// Which name service a UDP or TCP message belongs to.
@@ -125,9 +144,10 @@ impl Packet {
     /// The flow of the packet, in the direction it was sent.
     pub fn flow(&self) -> Option<FiveTuple> {
         match self {
-            Self::Dns { flow, .. } | Self::Tcp { flow, .. } | Self::QuicInitial { flow } => {
-                Some(*flow)
-            }
+            Self::Dns { flow, .. }
+            | Self::Tcp { flow, .. }
+            | Self::Opening { flow, .. }
+            | Self::QuicInitial { flow } => Some(*flow),
             Self::Icmp { .. } | Self::Neighbour { .. } => None,
         }
     }

@@ -349,10 +349,19 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
         connect_seconds: ledger::after_syn(x)
             .filter(|_| connected)
             .and_then(|s| cite::known(case, s)),
+        client_data_s: after_connected(x, x.opening.client_data),
+        server_data_s: after_connected(x, x.opening.server_data),
         lookup: x.lookup.map(cite::lookup_id),
         cause: x.cause.map(|cause| cite::cause(case, cause)),
         packets: cite::places(case, x.syns.iter().chain(&ended_by)),
     }
+}
+
+/// From the end of a handshake to a later packet of its connection.
+fn after_connected(x: &Connection, at: Option<Timestamp>) -> Option<f64> {
+    let connected = x.ended.filter(|_| x.outcome == Ending::Connected)?;
+    let after = (at? - connected).max(Span::ZERO);
+    Some(cite::seconds(after.as_seconds()))
 }
 
 fn delay(case: &Case, account: &Account) -> report::Delay {

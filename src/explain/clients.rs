@@ -21,13 +21,14 @@ pub struct ClientTally {
     pub slowest: Option<Span>,
 }
 
-/// Whether a connection came from outside to the host whose lookups the capture shows.
+/// Whether a connection came from outside to the host at which the capture was taken: it shows that host's lookups, or the
+/// times of the handshake say so.
 pub fn is_inbound(case: &Case, x: &Connection) -> bool {
     let Some(from) = x.from.filter(|_| x.process.is_none()) else {
         return false;
     };
     let asks = |ip: IpAddr| case.joined.askers.contains(&ip);
-    asks(x.to.ip) && !asks(from.ip)
+    (asks(x.to.ip) || x.opening.near_server) && !asks(from.ip)
 }
 
 /// Whose lookup it was, and what it counts as.

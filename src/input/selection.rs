@@ -71,9 +71,10 @@ impl Selector {
             return true;
         };
         match packet {
-            Packet::Dns { flow, .. } | Packet::Tcp { flow, .. } | Packet::QuicInitial { flow } => {
-                flow.src.ip == client || flow.dst.ip == client
-            }
+            Packet::Dns { flow, .. }
+            | Packet::Tcp { flow, .. }
+            | Packet::Opening { flow, .. }
+            | Packet::QuicInitial { flow } => flow.src.ip == client || flow.dst.ip == client,
             Packet::Icmp { to, quote, .. } => {
                 *to == client || quote.as_ref().is_some_and(|q| q.flow.src.ip == client)
             }
@@ -87,7 +88,9 @@ impl Selector {
         };
         match packet {
             Packet::Dns { message, .. } => self.asks_for(&wanted, message),
-            Packet::Tcp { flow, .. } | Packet::QuicInitial { flow } => [flow.src.ip, flow.dst.ip]
+            Packet::Tcp { flow, .. }
+            | Packet::Opening { flow, .. }
+            | Packet::QuicInitial { flow } => [flow.src.ip, flow.dst.ip]
                 .iter()
                 .any(|ip| self.addresses.contains(ip)),
             Packet::Icmp { quote, .. } => quote.as_ref().is_some_and(|q| {

@@ -18,7 +18,7 @@ use crate::flow::{Endpoint, Transport};
 use crate::time::{Span, Timestamp};
 use std::ops::Deref;
 use syn::SynMatcher;
-pub use syn::{LONGEST_GAP, Replies, SynFlow};
+pub use syn::{LONGEST_GAP, Opening, Replies, SynFlow};
 
 /// One connection attempt of a stream socket.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub struct Attempt {
     pub silence: Option<Absence>,
     /// What came back for its SYNs without completing the connection.
     pub replies: Replies,
+    /// What followed the handshake.
+    pub opening: Opening,
 }
 
 /// A connection attempt and the lookup that it belongs to.
@@ -331,9 +333,11 @@ fn of_call(
         }),
         silence: None,
         replies: Replies::default(),
+        opening: Opening::default(),
     };
     if let Some((flow, how)) = flow {
         connection.replies = std::mem::take(&mut flow.replies);
+        connection.opening = flow.opening;
         connection.wire_to = Some(flow.server);
         connection.from = Some(flow.client);
         connection.cause = Some(Cause {
@@ -415,6 +419,7 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
         cause: None,
         silence: None,
         replies: flow.replies,
+        opening: flow.opening,
     };
     if attempt.outcome == Ending::Open && attempt.replies.is_empty() {
         attempt.silence = silence(evidence, &attempt).ok();

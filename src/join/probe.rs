@@ -204,7 +204,7 @@ impl Followed {
                 self.found(arrival.at, flow);
                 self.turn(arrival.at, flow);
             }
-            Packet::Neighbour { .. } | Packet::Icmp { .. } => {}
+            Packet::Neighbour { .. } | Packet::Icmp { .. } | Packet::Opening { .. } => {}
         }
     }
 

@@ -7,8 +7,8 @@ use super::safe::escape;
 use crate::explain::comparison::PartKind;
 use crate::report::subjects::Subjects;
 use crate::report::{
-    Caller, Capture, ConnectionOutcome, Delay, Entry, Finding, LeftOutWhy, Lost, Origin,
-    PacketKind, QueryState, Report, Resolver, Task, TraceWriter, Transport,
+    Caller, Capture, Connection, ConnectionOutcome, Delay, Entry, Finding, LeftOutWhy, Lost,
+    Origin, PacketKind, QueryState, Report, Resolver, Task, TraceWriter, Transport,
 };
 use crate::shell;
 use std::borrow::Cow;
@@ -223,9 +223,9 @@ pub fn what(kind: PartKind, start_up: bool) -> &'static str {
         PartKind::NameService => "name service",
         PartKind::SocketWait => "waited for (other socket)",
         PartKind::AddressResolution => "waited for ARP or ND",
-        PartKind::MulticastName => "asked for the name by multicast",
+        PartKind::MulticastName => "asked by multicast",
         PartKind::Quic => "tried QUIC",
-        PartKind::AttemptFailed => "no connection established",
+        PartKind::AttemptFailed => "not connected",
         PartKind::Running if start_up => "starting up",
         PartKind::Running => "program busy or sleeping",
         PartKind::Unexplained => "not explained",
@@ -284,7 +284,40 @@ pub fn after(report: &Report, delay: &Delay) -> Option<String> {
         (_, Some(s)) => format!("SYN{repeats}, {outcome} in {}", seconds(s)),
         (_, None) => format!("SYN{repeats}, {outcome}"),
     };
-    Some(how)
+    Some(match first_data(c) {
+        Some(data) => format!("{how}; {data}"),
+        None => how,
+    })
+}
+
+/// Sooner is not worth a word.
+const SLOW_DATA: f64 = 0.1;
+
+/// When the first data followed a handshake, where that took long.
+fn first_data(c: &Connection) -> Option<String> {
+    let (client, server) = (c.client_data_s, c.server_data_s);
+    let worth = |s: &f64| *s >= SLOW_DATA;
+    match (client, server) {
+        // It answers what the client sent.
+        (Some(client), Some(server)) if server >= client => {
+            let answer = server - client;
+            if client < SLOW_DATA && answer < SLOW_DATA {
+                return None;
+            }
+            Some(format!(
+                "the client's first data {} later, the server's {} after that",
+                seconds(client),
+                seconds(answer)
+            ))
+        }
+        (_, Some(server)) if worth(&server) => {
+            Some(format!("the server's first data {} later", seconds(server)))
+        }
+        (Some(client), None) if worth(&client) => {
+            Some(format!("the client's first data {} later", seconds(client)))
+        }
+        _ => None,
+    }
 }
 
 /// A task as strace users know it.

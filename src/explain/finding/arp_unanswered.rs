@@ -121,8 +121,13 @@ fn draft(context: &Context, from: IpAddr, about: IpAddr, probes: &[&Probe]) -> D
         cost: found.span,
         total: found.total,
         remedy: Some(format!(
-            "See whether {about} is up and in the client's network (from a neighbour: 'arping {about}'); if it is gone, \
-             take it out of resolv.conf, DNS, or the program's list of servers."
+            "See whether {about} is up and in the client's network ({}); if it is gone, take it out of resolv.conf, DNS, or \
+             the program's list of servers.",
+            if about.is_ipv4() {
+                format!("from a neighbour: 'arping {about}'")
+            } else {
+                format!("from a neighbour: 'ndisc6 {about} INTERFACE'")
+            }
         )),
         evidence: evidence(probes),
     }

@@ -62,6 +62,8 @@ struct OverTcp<'a> {
     failed: Vec<&'a Connection>,
     /// Queries over connections that were established.
     unanswered: Vec<&'a Query>,
+    /// The others.
+    answered: Vec<&'a Query>,
     /// The longer of what an account charges for it and what the failed attempts took.
     span: Span,
     subject: Option<Subject>,
@@ -74,18 +76,16 @@ impl<'a> OverTcp<'a> {
             .filter(|c| c.to == resolver && is_stuck(context, c))
             .collect();
         let queries = case.joined.queries.iter();
-        let unanswered = queries.filter(|q| {
-            q.transport == Transport::Tcp
-                && q.is_clients()
-                && q.resolver == resolver
-                && matches!(q.state, State::Unanswered(_))
-        });
+        let asked = queries
+            .filter(|q| q.transport == Transport::Tcp && q.is_clients() && q.resolver == resolver);
+        let (unanswered, answered) = asked.partition(|q| matches!(q.state, State::Unanswered(_)));
         let charged = cost::of_parties(context, &[Kind::ResolverTcp], &[resolver]);
         let tried: Span = failed.iter().map(|c| lasted(context, c)).sum();
         Self {
             resolver,
             failed,
-            unanswered: unanswered.collect(),
+            unanswered,
+            answered,
             span: charged.span.unwrap_or_default().max(tried),
             subject: charged.subject,
         }
@@ -112,14 +112,25 @@ impl<'a> OverTcp<'a> {
             ),
             cost: Some(self.span),
             total: None,
-            remedy: Some(format!(
-                "Open TCP port {} to {} (RFC 7766 requires it), or avoid the truncation: 'options edns0' in \
-                 resolv.conf, or another resolver.",
-                self.resolver.port,
-                words::placed(context.case, self.resolver.ip)
-            )),
+            remedy: Some(self.remedy(context)),
             evidence: self.evidence(),
         }
+    }
+
+    fn remedy(&self, context: &Context) -> String {
+        let resolver = words::placed(context.case, self.resolver.ip);
+        // The port is open: what came over it came late.
+        if self.failed.is_empty() && self.unanswered.is_empty() {
+            return format!(
+                "Find out what {resolver} waits for (its forwarders, the domain's authoritative servers: dig +tcp \
+                 +trace), or use another resolver."
+            );
+        }
+        format!(
+            "Open TCP port {} to {resolver} (RFC 7766 requires it), or avoid the truncation: 'options edns0' in \
+             resolv.conf, or another resolver.",
+            self.resolver.port
+        )
     }
 
     fn title(&self, context: &Context) -> String {
@@ -158,7 +169,13 @@ impl<'a> OverTcp<'a> {
             syns.chain(c.ended_by).chain(c.cause.and_then(|x| x.call))
         };
         let attempts = self.failed.iter().flat_map(of_attempt);
-        let queries = tally::evidence(self.unanswered.iter().copied());
+        let late = self.failed.is_empty() && self.unanswered.is_empty();
+        let queries = if late {
+            &self.answered
+        } else {
+            &self.unanswered
+        };
+        let queries = tally::evidence(queries.iter().copied());
         { attempts.take(tally::MAX_EVIDENCE) }
             .chain(queries)
             .collect()

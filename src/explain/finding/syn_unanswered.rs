@@ -3,7 +3,7 @@
 use super::{Context, Draft, FindingId, Page, attempt, cost, parties};
 use crate::explain::Case;
 use crate::explain::ledger::{Subject, after_syn, is_answer_captured};
-use crate::explain::words;
+use crate::explain::{clients, words};
 use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending};
 use crate::time::{Span, Timestamp};
@@ -102,13 +102,23 @@ fn draft(
         detail: detail(x, never, attempts.count),
         cost: Some(time).filter(|_| !abandoned),
         total: None,
-        remedy: Some(format!(
-            "Capture on {}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
-             own firewall, its accept queue and the way back.",
-            crate::flow::host(to.ip)
-        )),
+        remedy: Some(remedy(case, x)),
         evidence: attempt::evidence(attempts.retained.iter().map(|c| &joined.connections[*c])),
     })
+}
+
+fn remedy(case: &Case, x: &Connection) -> String {
+    let server = crate::flow::host(x.to.ip);
+    if clients::is_inbound(case, x) {
+        return format!(
+            "The SYNs arrive at {server}, where this was captured: look at its firewall and its accept queue ('ss -ltn', \
+             'nstat -az TcpExtListenOverflows')."
+        );
+    }
+    format!(
+        "Capture on {server}: if the SYNs do not arrive, look at the firewalls and routes between; if they do, at its \
+         own firewall, its accept queue and the way back."
+    )
 }
 
 fn title(case: &Case, x: &Connection, never: bool) -> String {

@@ -1,7 +1,7 @@
 //! SYNs of the capture, grouped into attempts, with what answered them.
 
 use super::{Ending, departure_limit, refusal};
-use crate::event::{EventKind, Packet, TcpFlags};
+use crate::event::{EventKind, OpeningStep, Packet, TcpFlags};
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::join::socket::{Association, Sockets};
 use crate::join::{AssociationId, EventId, Evidence, How, Refusal};
@@ -42,6 +42,29 @@ pub struct SynFlow {
     pub ended_by: Option<EventId>,
     /// What came back without completing the connection.
     pub replies: Replies,
+    /// What followed the handshake.
+    pub opening: Opening,
+}
+
+/// What followed a handshake, where the capture holds data segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// The capture was taken nearer to the server than to the client.
+    pub near_server: bool,
+    /// The client's first data.
+    pub client_data: Option<Timestamp>,
+    /// The server's first data.
+    pub server_data: Option<Timestamp>,
+}
+
+impl Opening {
+    fn add(&mut self, at: Timestamp, step: OpeningStep) {
+        match step {
+            OpeningStep::LateAck => self.near_server = true,
+            OpeningStep::ClientData => self.client_data = self.client_data.or(Some(at)),
+            OpeningStep::ServerData => self.server_data = self.server_data.or(Some(at)),
+        }
+    }
 }
 
 /// What came back for a SYN without completing the connection, a bounded number of each kind.
@@ -182,6 +205,11 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                     known.goes_on(event.at, id, *seq);
                 }
             }
+            EventKind::Packet(Packet::Opening { flow, step }) => {
+                if let Some(known) = handshakes.latest(flow) {
+                    known.opening.add(event.at, *step);
+                }
+            }
             EventKind::Packet(Packet::Icmp {
                 kind,
                 quote: Some(quote),
@@ -234,6 +262,7 @@ impl Handshakes {
             ended: None,
             ended_by: None,
             replies: Replies::default(),
+            opening: Opening::default(),
         });
     }
 }

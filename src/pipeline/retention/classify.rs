@@ -52,7 +52,7 @@ fn key(packet: &Packet) -> PacketKey {
             syn: flags.syn && !flags.ack,
             seq: *seq,
         },
-        Packet::QuicInitial { flow } => PacketKey::Part(*flow),
+        Packet::QuicInitial { flow } | Packet::Opening { flow, .. } => PacketKey::Part(*flow),
         Packet::Dns { flow, message, .. } => PacketKey::Dns {
             flow: *flow,
             response: message.response,

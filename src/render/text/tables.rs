@@ -84,7 +84,7 @@ pub fn clients(report: &Report, style: &Style, out: &mut dyn Write) -> io::Resul
         "Lookups",
         "Connects",
         "Slowest",
-        "Lost"
+        "Failed"
     );
     writeln!(out, "\n{}", style.head(&head))?;
     for client in report.clients.iter().take(shown) {

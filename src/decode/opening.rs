@@ -1,0 +1,241 @@
+//! What follows a handshake and says something about the connection: the client's first data, the server's first data, and
+//! where the capture was taken.
+//!
+//! A capture at the server has the SYN-ACK at once and the client's ACK a round trip later; one at the client has it
+//! the other way round. Of one handshake an ACK that came late is told, see [`is_near_server`].
+
+use super::handshake::PortSlots;
+use crate::event::{OpeningStep, TcpFlags};
+use crate::flow::FiveTuple;
+use crate::time::{Span, Timestamp};
+use std::collections::HashMap;
+
+/// How many connections are followed at once. A flood has more, and those are the oldest that go.
+const MAX_FOLLOWED: usize = 4096;
+
+/// A client's ACK that came later than this, and ten times as late as the SYN-ACK, has crossed a network that the SYN-ACK
+/// had not.
+const ROUND_TRIP: Span = Span::millis(1);
+/// How much later.
+const TIMES: i64 = 10;
+/// An ACK may be held back for 40 ms (Linux: `TCP_DELACK_MIN`), whatever the path.
+const HELD_BACK: [Span; 2] = [Span::millis(38), Span::millis(46)];
+
+/// Connections whose first data are to come, by the client's direction.
+#[derive(Clone, Debug, Default)]
+pub struct Openings {
+    followed: HashMap<FiveTuple, Opening>,
+    slots: PortSlots,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    syn: Timestamp,
+    syn_ack: Option<Timestamp>,
+    acked: bool,
+    request: bool,
+    response: bool,
+}
+
+/// A segment, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// When it was captured.
+    pub at: Timestamp,
+    /// Who sent it to whom.
+    pub flow: FiveTuple,
+    /// Its flags.
+    pub flags: TcpFlags,
+    /// It carries data.
+    pub data: bool,
+}
+
+impl Openings {
+    /// Whether a segment between these ports may be of a connection that is followed.
+    pub fn may_concern(&self, a: u16, b: u16) -> bool {
+        self.slots.may_hold(a, b)
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        if !self.followed.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// Takes a segment and tells what it shows: the client's direction, and the step.
+    pub fn take(&mut self, part: Part, tell: &mut dyn FnMut(FiveTuple, OpeningStep)) {
+        let Part {
+            at,
+            flow,
+            flags,
+            data,
+        } = part;
+        match (flags.syn, flags.ack) {
+            (true, false) => return self.syn(at, flow),
+            (true, true) => {
+                if let Some(known) = self.followed.get_mut(&flow.reversed()) {
+                    known.syn_ack.get_or_insert(at);
+                }
+                return;
+            }
+            _ => {}
+        }
+        if let Some(known) = self.followed.get_mut(&flow) {
+            if let (Some(syn_ack), false) =
+                (known.syn_ack, std::mem::replace(&mut known.acked, true))
+                && is_near_server(known.syn, syn_ack, at)
+            {
+                tell(flow, OpeningStep::LateAck);
+            }
+            if data && !std::mem::replace(&mut known.request, true) {
+                tell(flow, OpeningStep::ClientData);
+            }
+        } else if let Some(known) = self.followed.get_mut(&flow.reversed())
+            && data
+            && !std::mem::replace(&mut known.response, true)
+        {
+            tell(flow.reversed(), OpeningStep::ServerData);
+        }
+        for flow in [flow, flow.reversed()] {
+            let over = |known: &Opening| known.request && known.response || flags.fin || flags.rst;
+            if self.followed.get(&flow).is_some_and(over) {
+                self.followed.remove(&flow);
+                self.slots.remove(flow.src.port, flow.dst.port);
+            }
+        }
+    }
+
+    fn syn(&mut self, at: Timestamp, flow: FiveTuple) {
+        if self.followed.len() >= MAX_FOLLOWED {
+            self.clear();
+        }
+        let fresh = Opening {
+            syn: at,
+            syn_ack: None,
+            acked: false,
+            request: false,
+            response: false,
+        };
+        if self.followed.insert(flow, fresh).is_none() {
+            self.slots.add(flow.src.port, flow.dst.port);
+        }
+    }
+}
+
+/// Whether a handshake was captured nearer to the server than to the client.
+fn is_near_server(syn: Timestamp, syn_ack: Timestamp, ack: Timestamp) -> bool {
+    let (there, back) = ((syn_ack - syn).max(Span::ZERO), ack - syn_ack);
+    let [from, to] = HELD_BACK;
+    back >= ROUND_TRIP
+        && back >= Span(there.0.saturating_mul(TIMES))
+        && !(back >= from && back <= to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Endpoint, Transport};
+
+    fn flow(port: u16) -> FiveTuple {
+        FiveTuple {
+            transport: Transport::Tcp,
+            src: Endpoint::new([10, 0, 0, 1].into(), port),
+            dst: Endpoint::new([10, 0, 0, 2].into(), 443),
+        }
+    }
+
+    /// The steps that segments show: microseconds, direction, flags, data.
+    fn steps(rows: &[(i64, bool, &str, bool)]) -> Vec<OpeningStep> {
+        let (mut openings, mut told) = (Openings::default(), Vec::new());
+        for (micros, out, flags, data) in rows {
+            let flags = TcpFlags {
+                syn: flags.contains('S'),
+                ack: flags.contains('A'),
+                rst: flags.contains('R'),
+                fin: flags.contains('F'),
+            };
+            let part = Part {
+                at: Timestamp(0) + Span::micros(*micros),
+                flow: if *out {
+                    flow(4000)
+                } else {
+                    flow(4000).reversed()
+                },
+                flags,
+                data: *data,
+            };
+            openings.take(part, &mut |client, step| {
+                assert_eq!(client, flow(4000));
+                told.push(step);
+            });
+        }
+        assert_eq!(
+            openings.followed.is_empty(),
+            !openings.may_concern(443, 4000)
+        );
+        told
+    }
+
+    #[test]
+    fn first_data_of_both_sides_are_told_once() {
+        let told = steps(&[
+            (0, true, "S", false),
+            (30_000, false, "SA", false),
+            (30_020, true, "A", false),
+            (30_100, true, "A", true),
+            (30_200, true, "A", true),
+            (60_000, false, "A", false),
+            (7_000_000, false, "A", true),
+            (7_000_100, false, "A", true),
+        ]);
+        assert_eq!(told, [OpeningStep::ClientData, OpeningStep::ServerData]);
+        // A server that speaks first.
+        let told = steps(&[
+            (0, true, "S", false),
+            (30_000, false, "SA", false),
+            (30_020, true, "A", false),
+            (40_000, false, "A", true),
+            (50_000, false, "FA", false),
+            (50_010, true, "A", true),
+        ]);
+        assert_eq!(told, [OpeningStep::ServerData]);
+    }
+
+    #[test]
+    fn a_late_ack_shows_a_capture_at_the_server() {
+        let ack = |syn_ack, ack| {
+            let told = steps(&[
+                (0, true, "S", false),
+                (syn_ack, false, "SA", false),
+                (ack, true, "A", false),
+                (ack + 9, true, "R", false),
+            ]);
+            !told.is_empty()
+        };
+        assert!(ack(40, 20_040));
+        assert!(!ack(20_000, 20_040), "at the client");
+        assert!(!ack(300, 2_000), "somewhere between");
+        assert!(!ack(40, 60), "on one host");
+        assert!(!ack(40, 40_100), "held back");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut openings = Openings::default();
+        for port in 0..20_000 {
+            let flags = TcpFlags {
+                syn: true,
+                ..TcpFlags::default()
+            };
+            let part = Part {
+                at: Timestamp(0),
+                flow: flow(port),
+                flags,
+                data: false,
+            };
+            openings.take(part, &mut |_, _| ());
+        }
+        assert!(openings.followed.len() <= MAX_FOLLOWED);
+    }
+}
