@@ -17,7 +17,7 @@ use crate::coverage::Trust;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Call, CallOutcome, Event, EventKind, Fd, Location, Op};
 use crate::explain::assemble::Limits;
-use crate::explain::ledger::Subject;
+use crate::explain::ledger::{Index, Subject};
 use crate::explain::stack::Stacks;
 use crate::explain::{Case, evicted};
 use crate::flow::Target;
@@ -186,7 +186,7 @@ impl Eviction {
         let horizon = (self.horizon - Span(1)).min(read);
         merge::order(&mut self.events);
         self.totals.copies += merge::remove_copies(&mut self.events);
-        let nothing = EvictedTotals::default();
+        let only_cuts = self.totals.take_cuts();
         let surroundings = Surroundings {
             own_capture: self.setup.whole,
             assumed: false,
@@ -202,27 +202,29 @@ impl Eviction {
             config: None,
             environment: &[],
             hosts: None,
-            totals: &nothing,
+            totals: &only_cuts,
             target: self.setup.target.as_ref(),
         };
         let limits = self.setup.limits;
         let (totals, tombstones) = (&mut self.totals, &mut self.tombstones);
         let fates = surroundings.with_case(&self.events, |case| {
+            let index = Index::new(case);
             let mut units = Units::new(case);
-            let subjects = units.protect(limits);
-            let evicted = selection::choose(&units, LEAST, horizon);
+            let subjects = units.protect(&index, limits);
+            let evicted = selection::choose(&units, &index, LEAST, horizon);
             count(case, &subjects, &evicted, totals);
             let lookups = case.joined.lookups.entries();
             let gone = lookups.filter(|(l, _)| evicted.units[units::of_lookup(*l)]);
             for query in gone.flat_map(|(_, lookup)| lookup.queries(case.joined)) {
                 tombstones.add(case, query);
             }
+            totals.cut = evicted.cut;
             evicted.events
         });
         self.drop_events(&fates);
         // Where little could go, the next turn waits, lest every few events cost a join.
         let spare = MOST - LEAST;
-        self.most = MOST.max(self.events.len() + spare.max(self.events.len() / 2));
+        self.most = MOST.max(self.events.len() + spare.max(self.events.len() / 4));
     }
 
     fn drop_events(&mut self, fates: &[Fate]) {
@@ -290,7 +292,7 @@ fn count(case: &Case, subjects: &[Subject], gone: &Evicted, totals: &mut Evicted
         }
     }
     totals.subjects += subjects.iter().filter(|s| goes(s)).count();
-    totals.unfinished += gone.unfinished;
+    totals.unfinished += gone.unfinished.len();
     totals.repeated += gone.repeated;
     for wait in &joined.services {
         let socket = wait.calls.first().and_then(|e| joined.sockets.of(*e));

@@ -5,11 +5,12 @@
 
 pub mod times;
 
+use crate::event::Location;
 use crate::event::dns::Rcode;
 use crate::flow::{Endpoint, Transport};
 use crate::report::Origin;
 use crate::time::Span;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use times::{Times, Waits};
 
@@ -201,6 +202,8 @@ pub struct EvictedTotals {
     pub unnamed: usize,
     /// Connections to name services, by the service's name.
     pub services: BTreeMap<&'static str, usize>,
+    /// Where the retained attempts show whose asker's attempt before them was evicted.
+    pub cut: HashSet<Location>,
     rows: BTreeMap<ResolverKey, Row>,
     servers: HashMap<Endpoint, Attempts>,
     clients: BTreeMap<IpAddr, Acts>,
@@ -210,6 +213,14 @@ impl EvictedTotals {
     /// Whether nothing was evicted.
     pub fn is_empty(&self) -> bool {
         self.lookups + self.connections + self.repeated == 0
+    }
+
+    /// Only where attempts were evicted before retained ones: what an account of the next turn must know. It is taken.
+    pub fn take_cuts(&mut self) -> Self {
+        Self {
+            cut: std::mem::take(&mut self.cut),
+            ..Self::default()
+        }
     }
 
     /// The rows of the resolver table that evicted queries were counted in.

@@ -749,9 +749,9 @@ fn a_trace_with_its_capture_too() {
     );
 }
 
-/// A storm of connects through a few ports, of which the capture lacks every other stretch: each call is one attempt, in
-/// whatever part of the storm it is counted. Some other calls go before.
-fn storm(connects: u32, before: u32) -> Vec<Event> {
+/// A storm of connects that are refused, through a few ports. The client pauses now and then, each time for another while.
+/// The capture may lack every other stretch. Some other calls go before.
+fn storm(connects: u32, before: u32, is_lossy: bool) -> Vec<Event> {
     let shown = Shown {
         packets: true,
         notes: true,
@@ -766,7 +766,7 @@ fn storm(connects: u32, before: u32) -> Vec<Event> {
         run.ok(1_000, -1_000 + i64::from(n), Op::Sleep);
     }
     for n in 0..connects {
-        let at = i64::from(n) * 60;
+        let at = i64::from(n) * 60 + i64::from(n / 997) * (900 + i64::from(n / 997));
         let socket = Socket {
             pid: 1_000,
             fd: 3 + i32::try_from(n % 8).unwrap(),
@@ -783,7 +783,7 @@ fn storm(connects: u32, before: u32) -> Vec<Event> {
             to: Address::Inet(to),
         };
         run.call(1_000, at, 12, CallOutcome::Failed("EINPROGRESS".into()), op);
-        if n / 15_000 % 2 == 1 {
+        if !is_lossy || n / 15_000 % 2 == 1 {
             for (after, flow, rst) in [
                 (5, socket.flow(Transport::Tcp), false),
                 (8, socket.flow(Transport::Tcp).reversed(), true),
@@ -828,6 +828,7 @@ fn storm(connects: u32, before: u32) -> Vec<Event> {
     in_order(run.known)
 }
 
+// Each call is one attempt, in whatever part of the storm it is counted.
 #[test]
 fn an_attempt_is_counted_once_although_the_capture_lacks_parts_of_a_storm() {
     const CONNECTS: u32 = 32_000;
@@ -835,14 +836,14 @@ fn an_attempt_is_counted_once_although_the_capture_lacks_parts_of_a_storm() {
         packets: true,
         notes: true,
     };
-    let (whole, _) = explained(storm(CONNECTS, 0), shown, Limits::ALL);
+    let (whole, _) = explained(storm(CONNECTS, 0, true), shown, Limits::ALL);
     let titles = |r: &Report| {
         let all = r.findings.iter().map(|f| f.title.clone());
         all.collect::<Vec<_>>()
     };
     // Whatever event is the last one when the first attempts are evicted.
     for before in 0..5 {
-        let (some, held) = explained(storm(CONNECTS, before), shown, Limits::BOUNDED);
+        let (some, held) = explained(storm(CONNECTS, before, true), shown, Limits::BOUNDED);
         assert!(held < 60_000, "{held} retained");
         for report in [&whole, &some] {
             let connects = report.connections.len() + report.omitted.connections;
@@ -855,4 +856,22 @@ fn an_attempt_is_counted_once_although_the_capture_lacks_parts_of_a_storm() {
         }
         assert_eq!(titles(&some), titles(&whole));
     }
+}
+
+/// The account of an attempt reaches back over those that failed before it, and those may be evicted.
+#[test]
+fn the_slowest_of_a_storm_of_failures_are_those_of_all_events() {
+    let shown = Shown {
+        packets: true,
+        notes: true,
+    };
+    let events = storm(32_000, 0, false);
+    let (whole, _) = explained(events.clone(), shown, Limits::ALL);
+    let (some, held) = explained(events, shown, Limits::BOUNDED);
+    assert!(held < 110_000, "{held} retained");
+    same_lists("delay", &some.delays, &whole.delays);
+    same_lists("connection", &some.connections, &whole.connections);
+    assert_eq!(some.omitted.delays, whole.omitted.delays);
+    assert_eq!(some.summary, whole.summary);
+    nothing_dangles("bounded", &some);
 }

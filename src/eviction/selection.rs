@@ -1,8 +1,9 @@
 //! What of a large input is evicted.
 
 use super::units::{GRACE, Intervals, Owner, Units, of_connection, of_lookup};
-use crate::event::{Call, Event, EventKind, LifecycleChange, Op, Packet, Task};
-use crate::join::{AssociationId, EventId, Id};
+use crate::event::{Call, Event, EventKind, LifecycleChange, Location, Op, Packet, Task};
+use crate::explain::ledger::{Index, window};
+use crate::join::{AssociationId, ConnectionId, EventId, Id};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
 
@@ -26,9 +27,11 @@ pub struct Evicted {
     /// Sockets that no lookup and no connection used.
     pub sockets: HashSet<AssociationId>,
     /// Units that were not over, or whose sockets are still open.
-    pub unfinished: usize,
+    pub unfinished: HashSet<usize>,
     /// SYNs beyond those that an attempt may have.
     pub repeated: usize,
+    /// Where the retained attempts show whose asker's attempt before them is evicted, now or before.
+    pub cut: HashSet<Location>,
 }
 
 /// How surely nothing more comes of something: what has the least goes first.
@@ -36,6 +39,8 @@ pub struct Evicted {
 enum Rank {
     Settled,
     Recent,
+    /// Nothing has answered it: it may be sent again, and the call that waits for it is still to come.
+    Waiting,
     /// A later call on its socket would not be understood without it.
     Held,
 }
@@ -60,13 +65,14 @@ const SETTLED: Span = Span::millis(100);
 
 /// Chooses what goes until so many events are left: first what is over, of this the oldest.
 /// What is not over goes only where more than `left`, and half as many as that beside what must stay, would be left.
-pub fn choose(units: &Units, left: usize, horizon: Timestamp) -> Evicted {
+pub fn choose(units: &Units, index: &Index, left: usize, horizon: Timestamp) -> Evicted {
     let mut evicted = Evicted {
         events: vec![Fate::Stays; units.events.len()],
         units: vec![false; units.list.len()],
         sockets: HashSet::new(),
-        unfinished: 0,
+        unfinished: HashSet::new(),
         repeated: 0,
+        cut: HashSet::new(),
     };
     let loose = |n: &usize| units.of[*n] == Owner::Nobody && !is_packet(&units.events[*n]);
     let calls = (0..units.events.len()).filter(loose).count();
@@ -83,8 +89,9 @@ pub fn choose(units: &Units, left: usize, horizon: Timestamp) -> Evicted {
     let beyond = surplus.min(units.events.len().saturating_sub(must + left / 2 + calls));
     let until = evicted.take(units, candidates(units, horizon), |rank| match rank {
         Rank::Settled => surplus,
-        Rank::Recent | Rank::Held => beyond,
+        Rank::Recent | Rank::Waiting | Rank::Held => beyond,
     });
+    evicted.stories(units, index);
     evicted.owned(units);
     // What no unit owns went on at the same time as what goes.
     let until = until.max(units.now - GRACE).min(horizon);
@@ -103,7 +110,10 @@ fn candidates(units: &Units, horizon: Timestamp) -> Vec<(Rank, Timestamp, Evicta
     let mut list = Vec::new();
     for (u, unit) in units.list.iter().enumerate() {
         if !unit.stays && unit.last <= horizon {
-            let rank = rank(unit.held, unit.over, unit.last);
+            let rank = match rank(unit.held, unit.over, unit.last) {
+                Rank::Recent if unit.waits => Rank::Waiting,
+                other => other,
+            };
             list.push((rank, unit.last, Evictable::Unit(u), unit.events));
         }
     }
@@ -150,7 +160,9 @@ impl Evicted {
                 Evictable::Unit(unit) => {
                     self.units[unit] = true;
                     let open = rank == Rank::Held || !units.list[unit].over;
-                    self.unfinished += usize::from(open && n > 0);
+                    if open && n > 0 {
+                        self.unfinished.insert(unit);
+                    }
                 }
                 Evictable::Socket(a) => {
                     self.sockets.insert(a);
@@ -164,6 +176,34 @@ impl Evicted {
             until = until.max(last);
         }
         until
+    }
+
+    /// The attempts that a retained one follows stay with it, as far as its account reaches back. Of those that stay for
+    /// another reason it is remembered that something is missing before them.
+    fn stories(&mut self, units: &Units, index: &Index) {
+        let (case, joined) = (units.case, units.case.joined);
+        let unit = |c: &ConnectionId| of_connection(joined, *c);
+        for list in index.connections.values() {
+            for pair in list.windows(2) {
+                let [before, c] = [&pair[0], &pair[1]].map(unit);
+                if self.units[before] && !self.units[c] && !units.list[c].stays {
+                    for o in window::earlier_attempts(case, index, pair[1]) {
+                        self.units[unit(&o)] = false;
+                        self.unfinished.remove(&unit(&o));
+                    }
+                }
+            }
+        }
+        for list in index.connections.values() {
+            let mut gone = false;
+            for c in list {
+                if self.units[unit(c)] {
+                    gone = true;
+                } else if std::mem::take(&mut gone) || window::follows_evicted(case, *c) {
+                    self.cut.extend(window::place(case, *c));
+                }
+            }
+        }
     }
 
     /// What belongs to a unit or a socket goes with it.

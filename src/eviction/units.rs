@@ -5,6 +5,7 @@ use crate::event::{Event, Op};
 use crate::explain::Case;
 use crate::explain::assemble;
 use crate::explain::finding::{self, attempt};
+use crate::explain::ledger::story::same_story;
 use crate::explain::ledger::{Index, Subject, after_syn, window};
 use crate::join::connect::{Connection, Ending, LONGEST_GAP, Role};
 use crate::join::lookup::{Lookup, SAME_LOOKUP};
@@ -20,8 +21,10 @@ use std::hash::{Hash, Hasher};
 
 /// How many lookups or connections of one kind stay: as many as a finding cites.
 const ALIKE: usize = 20;
-/// How many stay in all for being of some kind, and how many for lying within the account of one that stays.
+/// How many stay in all for being of some kind.
 const OF_SOME_KIND: usize = 2_000;
+/// How many lookups, and how many connections, stay for lying within the account of one that stays.
+const WITHIN_ACCOUNTS: usize = 3_000;
 
 /// How many packets and calls of one lookup or connection are its own. A flood of one SYN repeated is no connection.
 const MAX_EVENTS: usize = 2_000;
@@ -44,6 +47,8 @@ pub struct Unit {
     pub last: Timestamp,
     /// Whether nothing more is to be expected of it.
     pub over: bool,
+    /// It is not over, and nothing has answered it.
+    pub waits: bool,
     /// A socket of it is open, and a later call on it would not be understood without.
     pub held: bool,
     /// Its own packets and calls.
@@ -133,6 +138,7 @@ impl<'a> Units<'a> {
                 first: lookup.began,
                 last: lookup.ended,
                 over,
+                waits: !over,
                 held: false,
                 events: 0,
                 stays: false,
@@ -157,6 +163,7 @@ impl<'a> Units<'a> {
                 first,
                 last: first,
                 over: true,
+                waits: false,
                 held: false,
                 events: 0,
                 stays: false,
@@ -171,6 +178,7 @@ impl<'a> Units<'a> {
             let over = is_over(&self.case.evidence, connection, self.now);
             let whose = &mut self.list[unit];
             whose.over &= over;
+            whose.waits |= !over && connection.outcome == Ending::Open;
             whose.last = whose.last.max(connection.ended.unwrap_or(first));
         }
     }
@@ -260,10 +268,9 @@ impl<'a> Units<'a> {
 
     /// Retains the first ones, the slowest ones with what lies within their accounts, and some of every kind. Returns
     /// all subjects, the slowest first.
-    pub fn protect(&mut self, limits: Limits) -> Vec<Subject> {
+    pub fn protect(&mut self, index: &Index, limits: Limits) -> Vec<Subject> {
         let joined = self.case.joined;
-        let index = Index::new(self.case);
-        let subjects = assemble::by_delay(self.case, &index);
+        let subjects = assemble::by_delay(self.case, index);
         let slowest = &subjects[..subjects.len().min(limits.list)];
         let mut stay: Vec<usize> = slowest.iter().map(|s| of_subject(joined, *s)).collect();
         // Of a connection whose lookup is a unit of its own, that too: the account begins with it.
@@ -271,17 +278,18 @@ impl<'a> Units<'a> {
             Subject::Connection(c) => joined.connections[*c].lookup.map(of_lookup),
             Subject::Lookup(_) => None,
         }));
-        stay.extend(self.first_activities(&index, slowest));
+        stay.extend(self.first_activities(index, slowest));
+        stay.extend(self.stories(index, slowest));
         stay.extend(self.first(limits.list));
         stay.extend(self.samples());
         stay.extend(self.dearest_failures());
         stay.extend(self.at_the_ends());
-        let within = self.within_accounts(&index, slowest);
+        let within = self.within_accounts(index, slowest);
         stay.extend(within);
         for unit in stay {
             self.list[unit].stays = true;
         }
-        let ended_by = self.ending_connections(&index);
+        let ended_by = self.ending_connections(index);
         for unit in ended_by {
             self.list[unit].stays = true;
         }
@@ -332,6 +340,25 @@ impl<'a> Units<'a> {
         slowest.iter().filter_map(first).collect()
     }
 
+    /// The attempts that those of these subjects follow, and the next one after each: it has the time after the SYN in its own
+    /// account.
+    fn stories(&self, index: &Index, slowest: &[Subject]) -> Vec<usize> {
+        let joined = self.case.joined;
+        let mut list = Vec::new();
+        for subject in slowest {
+            let Subject::Connection(c) = *subject else {
+                continue;
+            };
+            list.extend(window::earlier_attempts(self.case, index, c));
+            let all = index.connections.get(&index.asker_of(self.case, *subject));
+            let later = all.map_or(&[][..], |all| &all[all.partition_point(|o| *o <= c)..]);
+            let near = later.iter().take(window::MAX_ATTEMPTS);
+            let this = &joined.connections[c];
+            list.extend(near.copied().find(|o| same_story(joined, *o, this)));
+        }
+        list.into_iter().map(|c| of_connection(joined, c)).collect()
+    }
+
     /// Units of the same askers that lie within the windows of these subjects: they may own a part of it.
     fn within_accounts(&mut self, index: &Index, slowest: &[Subject]) -> Vec<usize> {
         let joined = self.case.joined;
@@ -352,7 +379,7 @@ impl<'a> Units<'a> {
             .iter()
             .filter(|w| all.overlap(w.began, w.ended));
         let sockets = waits.filter_map(|w| joined.sockets.of(*w.calls.first()?));
-        self.services.extend(sockets.take(OF_SOME_KIND));
+        self.services.extend(sockets.take(WITHIN_ACCOUNTS));
         let windows: HashMap<ClientId, Intervals> = { windows.into_iter() }
             .map(|(asker, list)| (asker, Intervals::new(list)))
             .collect();
@@ -369,9 +396,9 @@ impl<'a> Units<'a> {
             let unit = of_connection(joined, c);
             lies(x.asker(), unit).then_some(unit)
         });
-        let lookups: Vec<usize> = lookups.take(OF_SOME_KIND).collect();
+        let lookups: Vec<usize> = lookups.take(WITHIN_ACCOUNTS).collect();
         { lookups.into_iter() }
-            .chain(connections.take(OF_SOME_KIND))
+            .chain(connections.take(WITHIN_ACCOUNTS))
             .collect()
     }
 

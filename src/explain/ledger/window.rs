@@ -3,6 +3,7 @@
 use super::probes;
 use super::story::same_story;
 use super::{Index, Subject};
+use crate::event::Location;
 use crate::explain::Case;
 use crate::flow::TargetHost;
 use crate::join::connect::{Connection, Role};
@@ -68,7 +69,9 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             let called = connection.called.unwrap_or(to).min(to);
             let lookup = index.own_lookup(case, subject);
             let lookup = lookup.map(|l| joined.lookups[index.first_try(l)].began);
-            let story = earlier_attempts(case, index, c).unwrap_or(called);
+            let earliest = earlier_attempts(case, index, c).last();
+            let story = earliest.and_then(|o| joined.connections[o].began());
+            let story = story.unwrap_or(called);
             // A neighbour or a name by multicast, where no lookup gave the address.
             let probe = probes::before(case, c)
                 .filter(|_| lookup.is_none() && connection.process.is_none());
@@ -103,26 +106,43 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
     Some((from, to.max(from)))
 }
 
-/// When the first failed attempt of the same story began: a fallback's account tells of what failed.
-fn earlier_attempts(case: &Case, index: &Index, c: ConnectionId) -> Option<Timestamp> {
-    if index.is_cached(c) {
-        return None;
-    }
-    let connections = &case.joined.connections;
+/// The failed attempts of the same story before this one, the latest first: a fallback's account tells of what failed. Where
+/// attempts between were evicted, a story is not followed back.
+pub fn earlier_attempts<'c>(
+    case: &'c Case,
+    index: &'c Index,
+    c: ConnectionId,
+) -> impl Iterator<Item = ConnectionId> + 'c {
     let list = index
         .connections
-        .get(&index.asker_of(case, Subject::Connection(c)))?;
-    let before = &list[..list.partition_point(|o| *o < c)];
-    let story = before
-        .iter()
-        .rev()
-        .take(MAX_ATTEMPTS)
-        .take_while(|o| same_story(case.joined, c, &connections[**o]));
-    story.last().and_then(|o| connections[*o].began())
+        .get(&index.asker_of(case, Subject::Connection(c)))
+        .filter(|_| !index.is_cached(c));
+    let before = list.map_or(&[][..], |list| &list[..list.partition_point(|o| *o < c)]);
+    let mut follows = !follows_evicted(case, c);
+    let latest_first = before.iter().rev().take(MAX_ATTEMPTS).copied();
+    latest_first.take_while(move |o| {
+        let takes = follows && same_story(case.joined, c, &case.joined.connections[*o]);
+        follows = !follows_evicted(case, *o);
+        takes
+    })
+}
+
+/// Whether the attempt of the same asker before this one was evicted.
+pub fn follows_evicted(case: &Case, c: ConnectionId) -> bool {
+    let cut = &case.totals.cut;
+    !cut.is_empty() && place(case, c).is_some_and(|place| cut.contains(&place))
+}
+
+/// Where an attempt shows: its call, or its first SYN.
+pub fn place(case: &Case, c: ConnectionId) -> Option<Location> {
+    let attempt = &case.joined.connections[c];
+    let call = attempt.cause.and_then(|cause| cause.call);
+    let shows = call.or(attempt.syns.first().copied())?;
+    Some(case.evidence.event(shows).place)
 }
 
 /// More attempts in one story than a name has addresses are a retry loop, not a fallback.
-const MAX_ATTEMPTS: usize = 16;
+pub const MAX_ATTEMPTS: usize = 16;
 
 /// The first query in the window by a traced task (by anybody, without a trace), and the first
 /// name-service activity of any kind.
