@@ -57,6 +57,29 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Takes what was retained of the captures and traces that it names: packets and the events of each trace, in no
+    /// order, the stacks of their calls, and the counts of what was evicted.
+    pub fn retain(&mut self, (events, stacks, totals): (Vec<Event>, Stacks, EvictedTotals)) {
+        self.stacks = stacks;
+        self.totals = totals;
+        let traced = |e: &Event| !matches!(e.what, EventKind::Packet(_));
+        if !events.iter().any(traced) {
+            self.packets = events;
+            return;
+        }
+        for event in events {
+            if !traced(&event) {
+                self.packets.push(event);
+                continue;
+            }
+            let mut traces = self.traces.iter_mut();
+            let own = traces.find(|(facts, _)| facts.input == event.place.input);
+            if let Some((_, calls)) = own {
+                calls.push(event);
+            }
+        }
+    }
+
     /// Whether a part of the inputs could not be read.
     pub fn is_damaged(&self) -> bool {
         self.captures.iter().any(|c| c.damaged) || self.traces.iter().any(|(t, _)| t.damaged)

@@ -216,6 +216,7 @@ impl EvictedTotals {
     }
 
     /// Only where attempts were evicted before retained ones: what an account of the next turn must know. It is taken.
+    #[must_use]
     pub fn take_cuts(&mut self) -> Self {
         Self {
             cut: std::mem::take(&mut self.cut),

@@ -22,7 +22,7 @@ const MAX_LINE: u64 = 4 << 20;
 /// How far the start of a run may be from its first event: a daemon may be idle for long, but not for years.
 const LONGEST_START: Span = Span::seconds(366 * 24 * 3600);
 /// More warnings than this say nothing new.
-const MAX_WARNINGS: usize = 20;
+pub const MAX_WARNINGS: usize = 20;
 
 /// The first line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

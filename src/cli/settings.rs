@@ -153,8 +153,9 @@ pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
         netns: args.netns.as_deref().map(capture::Netns::parse),
     });
     Ok((
-        settings,
+        settings.clone(),
         Plan {
+            settings,
             launch,
             capture,
             save: args.save.clone().map(|folder| (folder, args.force)),

@@ -257,7 +257,7 @@ fn read_all(
             };
             let mut eviction = Eviction::new(pair.setup(options, setup));
             let result = pair.read(options, &mut eviction, gathered);
-            keep(eviction, gathered);
+            gathered.retain(eviction.finish());
             return result;
         }
         Err(found) => found,
@@ -288,7 +288,7 @@ fn read_all(
             gathered.remarks.push(remark);
         }
     }
-    keep(eviction, gathered);
+    gathered.retain(eviction.finish());
     Ok(())
 }
 
@@ -381,27 +381,6 @@ fn dns_ports(options: &InputOptions) -> Vec<u16> {
     let mut ports = vec![DNS_PORT];
     ports.extend(&options.capture.dns_ports);
     ports
-}
-
-/// Hands over what was retained: packets, and the events of each trace.
-fn keep(eviction: Eviction, gathered: &mut Gathered) {
-    let (events, stacks, totals) = eviction.finish();
-    gathered.stacks = stacks;
-    gathered.totals = totals;
-    let traced = |e: &Event| !matches!(e.what, EventKind::Packet(_));
-    if !events.iter().any(traced) {
-        gathered.packets = events;
-        return;
-    }
-    for event in events {
-        let trace = gathered.traces.iter_mut();
-        let mut trace = trace.filter(|(facts, _)| facts.input == event.place.input);
-        match trace.next() {
-            Some((_, calls)) if traced(&event) => calls.push(event),
-            _ if traced(&event) => {}
-            _ => gathered.packets.push(event),
-        }
-    }
 }
 
 /// For each of several captures the time at which a later one begins, which may show the rest of what went on then:

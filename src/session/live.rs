@@ -19,7 +19,7 @@ use crate::case::jsonl::{Footer, Header};
 use crate::case::writer::CaseWriter;
 use crate::event::Event;
 use crate::input::host::HostFiles;
-use crate::pipeline::Gathered;
+use crate::pipeline::{Gathered, Settings};
 use crate::source::capture::{CaptureError, CaptureSettings, Live};
 use crate::source::privilege::{self, Needs, RetainedRights};
 use crate::source::tracer::{Exit, Launch, TracerError, signal_name};
@@ -48,6 +48,8 @@ pub struct Plan {
     pub others: bool,
     /// Store the command's arguments and environment as they are, secrets among them.
     pub keep_arguments: bool,
+    /// What the report is to be about, and how much it will hold: the rest is counted and not retained.
+    pub settings: Settings,
 }
 
 /// Why a live run cannot begin or end.
@@ -111,6 +113,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
         save,
         others,
         keep_arguments,
+        settings,
     } = plan;
     let job = Job {
         folder: save.as_ref().map(|(folder, _)| folder.clone()),
@@ -118,6 +121,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
         trace: launch.trace,
         others,
         dns_ports: launch.dns_ports.clone(),
+        settings,
     };
     let (user, traced) = (launch.user.clone(), launch.trace);
     let needs = match (launch.trace, launch.allow_setuid) {

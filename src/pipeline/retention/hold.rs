@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 
 /// A call is reported when it returns, or as one that has not returned some ten times a second: by then it is known.
 pub const HELD: Span = Span::seconds(2);
-/// So many frames are held at most, some 50 MB with what is stored of each. A storm of more than 150,000 a second is
+/// So many frames are held at most, some 10 MB with what is stored of each. A storm of more than 30,000 a second is
 /// held for less time: no matter, if all calls of the time were reported, and otherwise counted.
-pub(super) const MOST: usize = 300_000;
+pub(super) const MOST: usize = 60_000;
 /// An empty hold gives back the memory of more than so many frames.
 const USUAL: usize = 4_096;
 
@@ -49,6 +49,8 @@ pub struct Hold {
     taken: Vec<u8>,
     /// Every call that began before was reported.
     reported: Timestamp,
+    /// Frames from until then are held no longer.
+    hurry: Option<Timestamp>,
     /// Dropped before their calls would have been reported.
     hurried: u64,
 }
@@ -70,6 +72,16 @@ impl Hold {
     /// Every call that began before was reported, as an event or as one that has not returned.
     pub fn reported_until(&mut self, now: Timestamp) {
         self.reported = now;
+    }
+
+    /// Frames from until then are held no longer: too much waits for them.
+    pub fn hurry_until(&mut self, at: Timestamp) {
+        self.hurry = Some(at);
+    }
+
+    /// When the first frame that waits was captured.
+    pub fn first(&self) -> Option<Timestamp> {
+        self.frames.front().map(|frame| frame.at)
     }
 
     /// Whether nothing waits.
@@ -116,7 +128,9 @@ impl Hold {
     pub fn release(&mut self, now: Timestamp, keep: &mut dyn FnMut(&Held, &[u8])) {
         while let Some(first) = self.frames.front() {
             let due = now - first.at >= HELD || self.rule.wants_all();
-            if !due && self.frames.len() <= MOST {
+            let hurries = self.hurry.is_some_and(|until| first.at <= until);
+            let hurries = hurries || self.frames.len() > MOST;
+            if !due && !hurries {
                 if !self.rule.explain(&first.keys(), first.at) {
                     return;
                 }

@@ -138,6 +138,25 @@ fn a_storm_is_held_for_less_time_and_that_is_counted() {
 }
 
 #[test]
+fn what_too_much_waits_for_is_held_no_longer() {
+    let mut hold = Hold::default();
+    let own = end(1, 40_000);
+    for (n, from) in [(1, end(1, 40_001)), (2, own), (3, own)] {
+        let key = syn(from, end(9, 80), 7 + n);
+        hold.frame(at(n.into()), None, 60, (&[0; 4], &[key]));
+    }
+    hold.rule().note(&connect(Some(own), end(9, 80), 0));
+    hold.reported_until(at(500));
+    assert_eq!(hold.first(), Some(at(1)));
+    hold.hurry_until(at(1));
+    let mut got = Vec::new();
+    hold.release(at(4), &mut |held, _| got.push(held.at));
+    assert_eq!(got, [at(2), at(3)]);
+    let omitted = hold.omitted();
+    assert_eq!((omitted.hurried, omitted.foreign.packets()), (0, 1));
+}
+
+#[test]
 fn a_frame_stays_for_any_of_its_messages() {
     let mut hold = Hold::default();
     let from = end(1, 5_000);

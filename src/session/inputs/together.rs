@@ -4,13 +4,14 @@
 //! files; where these do not show that they are of one run, where the files are small, or where all is to be listed, everything
 //! is read into memory.
 
+use super::super::in_order::{call_goes_first, next_known};
 use super::classify::{Found, Kind};
 use super::spool::Spooled;
 use super::{InputError, InputOptions, dns_ports, own};
 use crate::case::jsonl;
 use crate::clock::belonging::Belonging;
 use crate::clock::{self, Solution};
-use crate::event::{Event, EventKind};
+use crate::event::Event;
 use crate::eviction::{Eviction, EvictionSetup};
 use crate::input::progress::Progress;
 use crate::input::{CaptureFacts, TraceFacts};
@@ -342,13 +343,12 @@ fn in_order(
 ) {
     let mut inputs = [Ahead::new(packets), Ahead::new(calls)];
     loop {
-        let [packet, call] = inputs.each_mut().map(Ahead::next_at);
+        let [packet, call] = inputs.each_mut().map(Ahead::next_known);
         let first = match (packet, call) {
             (None, None) => return,
             (Some(_), None) => 0,
             (None, Some(_)) => 1,
-            // A call is reported when it returns: it comes before its packet nevertheless.
-            (Some(packet), Some(call)) => usize::from(call <= packet),
+            (Some(packet), Some(call)) => usize::from(call_goes_first(call, packet)),
         };
         if let Some(event) = inputs[first].waiting.pop_front() {
             sink(event);
@@ -370,16 +370,17 @@ impl Ahead {
         }
     }
 
-    /// When the next event was known: a call's, when it returned. `None` at the end of the input.
-    fn next_at(&mut self) -> Option<Timestamp> {
-        while self.waiting.is_empty() {
-            self.waiting.extend(self.from.recv().ok()?);
+    /// When the next event was known. `None` at the end of the input.
+    fn next_known(&mut self) -> Option<Timestamp> {
+        loop {
+            let known = next_known(&self.waiting);
+            if known.is_some() {
+                return known;
+            }
+            match self.from.recv() {
+                Ok(more) => self.waiting.extend(more),
+                Err(_) => return self.waiting.front().map(|event| event.at),
+            }
         }
-        let event = self.waiting.front()?;
-        let exited = match &event.what {
-            EventKind::Call(call) => call.exited,
-            EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
-        };
-        Some(exited.unwrap_or(event.at))
     }
 }

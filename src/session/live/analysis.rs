@@ -2,6 +2,7 @@
 //! report. It works with what came through its stream and the descriptors that it was given, and can reach nothing else
 //! ([`super::confine`]).
 
+use super::super::in_order::InOrder;
 use super::message::{Begin, Captured, Record, Records, UnreturnedCalls};
 use super::process::{CaseFiles, REPORTED};
 use super::waits::WaitProgress;
@@ -10,18 +11,18 @@ use crate::case::jsonl::{self, Footer, Missing, RecordGap};
 use crate::case::writer::EventWriter;
 use crate::case::{PACKETS, TRACE};
 use crate::decode::packet::{self, RawFrame, trimmed_length};
+use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, EventKind, Location};
-use crate::explain::stack::Stacks;
+use crate::eviction::{Eviction, EvictionSetup};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::intern::Interner;
-use crate::pipeline::Gathered;
 use crate::pipeline::retention::Retention;
 use crate::pipeline::retention::classify::Classifier;
 use crate::pipeline::retention::hold::{HELD, Held, Hold};
+use crate::pipeline::{Gathered, Settings};
 use crate::source::capture::{CapturedFrame, pcap_writer::PcapWriter};
 use crate::source::capture_file::Reading;
 use crate::time::{Span, Timestamp};
-use crate::totals::EvictedTotals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
 use std::fs::File;
@@ -42,6 +43,8 @@ pub struct Job {
     pub others: bool,
     /// Ports that carry DNS.
     pub dns_ports: Vec<u16>,
+    /// What the report is to be about, and how much it will hold.
+    pub settings: Settings,
 }
 
 /// [`HELD`] for poll(2).
@@ -100,11 +103,15 @@ struct Recorder<'a> {
     kept: RetainedFrames<'a>,
     /// What time it was when the latest record was made.
     now: Timestamp,
+    /// Frames from before this have come.
+    captured_before: Timestamp,
     dropped: Option<u64>,
     /// Where frames are stored.
     stored: Option<File>,
-    /// Traced events so far.
-    events: Vec<Event>,
+    /// Packets and traced events that wait for each other.
+    order: InOrder,
+    /// What the report will be made of; nothing once it is made.
+    retained: Option<Eviction>,
     shared: Interner,
     trace: TraceFacts,
     logs: Option<(File, File)>,
@@ -117,17 +124,20 @@ struct Recorder<'a> {
     begin: Option<Box<Begin>>,
     resolv_conf: Option<String>,
     hosts: Option<String>,
+    /// What is missing from the stream: the first parts, how many there are, and the packets in all of them.
     gaps: Vec<RecordGap>,
+    gap_count: u64,
+    packets_missing: u64,
     /// When the report is made that the command's end asks for.
     due: Option<Instant>,
     reported: bool,
     failed: bool,
 }
 
-/// Frames that stay: in memory for the report, and in the case.
+/// Frames that stay: decoded for the report, and in the case.
 struct RetainedFrames<'a> {
     link: i32,
-    /// Packets so far, and what decodes them.
+    /// Packets just decoded, and what decodes them.
     packets: &'a RefCell<Vec<Event>>,
     capture: Option<Reading<'a>>,
     pcap: Option<PcapWriter>,
@@ -190,9 +200,15 @@ impl<'a> Recorder<'a> {
                 unflushed: false,
             },
             now: Timestamp::default(),
+            captured_before: if job.capture {
+                Timestamp::default()
+            } else {
+                Timestamp(i64::MAX)
+            },
             dropped: None,
             stored,
-            events: Vec::new(),
+            order: InOrder::new(job.capture, job.trace),
+            retained: None,
             shared: Interner::default(),
             trace: jsonl::facts(&path, u16::from(job.capture)),
             logs,
@@ -204,6 +220,8 @@ impl<'a> Recorder<'a> {
             resolv_conf: None,
             hosts: None,
             gaps: Vec::new(),
+            gap_count: 0,
+            packets_missing: 0,
             due: None,
             reported: false,
             failed: false,
@@ -231,6 +249,7 @@ impl<'a> Recorder<'a> {
                 if all {
                     self.hold.reported_until(now);
                 }
+                self.order.traced_before(now);
                 self.release();
                 let open = open.iter().map(|(task, since, op)| (task, *since, op));
                 for line in self.progress.tick(now, open) {
@@ -238,7 +257,12 @@ impl<'a> Recorder<'a> {
                 }
             }
             Record::Gap(gap) => self.gap(gap),
+            Record::CapturedBefore(at) => {
+                self.captured_before = self.captured_before.max(at);
+                self.release();
+            }
             Record::Captured(Captured { dropped, error }) => {
+                self.captured_before = Timestamp(i64::MAX);
                 self.dropped = dropped;
                 if let (Some(capture), Some(error)) = (&mut self.kept.capture, error) {
                     capture.facts.damaged = true;
@@ -261,13 +285,35 @@ impl<'a> Recorder<'a> {
         if let (Some(link), Some(file)) = (begin.link, self.stored.take()) {
             self.kept.pcap = Some(PcapWriter::new(file, link));
         }
+        self.retained = Some(Eviction::new(self.setup()));
         self.begin = Some(begin);
+    }
+
+    /// What is known of the run before its first event, as it is when the case is read.
+    fn setup(&self) -> EvictionSetup {
+        let settings = &self.job.settings;
+        EvictionSetup {
+            dns_ports: settings.dns_ports.clone(),
+            resolv_conf: self.resolv_conf.as_deref().map(ResolvConf::parse),
+            limits: settings.limits,
+            target: settings.target.clone(),
+            pids: settings.pids.clone(),
+            capture: self.job.capture.then(CaptureFacts::default),
+            whole: true,
+            // As the pipeline has it.
+            tolerance: if self.job.capture {
+                Span::millis(1)
+            } else {
+                Span::ZERO
+            },
+            resolution: None,
+        }
     }
 
     fn frame(&mut self, frame: &CapturedFrame<'_>) {
         let length = trimmed_length(frame.link, frame.data, &self.job.dns_ports);
         let data = &frame.data[..length];
-        self.now = frame.at;
+        (self.now, self.captured_before) = (frame.at, frame.at);
         self.kept.link = frame.link;
         let keys = self.classifier.keys(packet::RawFrame {
             at: frame.at,
@@ -281,11 +327,20 @@ impl<'a> Recorder<'a> {
         self.release();
     }
 
-    /// Keeps or drops what can be decided now.
+    /// Keeps or drops what can be decided now, and hands on what is in order.
     fn release(&mut self) {
+        if let Some(at) = self.order.crowded() {
+            self.hold.hurry_until(at);
+        }
         let kept = &mut self.kept;
         self.hold
             .release(self.now, &mut |held, data| kept.frame(held, data));
+        self.take_packets();
+        self.order
+            .captured_before(self.captured_before, self.hold.first());
+        while let Some(event) = self.order.next() {
+            self.retain(event);
+        }
     }
 
     /// Keeps or drops everything: no call will be reported any more.
@@ -293,9 +348,25 @@ impl<'a> Recorder<'a> {
         let kept = &mut self.kept;
         self.hold.finish(&mut |held, data| kept.frame(held, data));
         kept.flush();
+        self.take_packets();
+    }
+
+    fn take_packets(&mut self) {
+        for mut packet in self.kept.packets.borrow_mut().drain(..) {
+            self.shared.event(&mut packet);
+            self.order.packet(packet);
+        }
+    }
+
+    fn retain(&mut self, event: Event) {
+        if let Some(retained) = &mut self.retained {
+            retained.push(event);
+        }
     }
 
     fn event(&mut self, mut event: Event) {
+        // What is missing has a line of its own in the trace.
+        event.place.number += self.gap_count;
         self.shared.event(&mut event);
         jsonl::note_event(&mut self.trace, &event);
         if let Some(writer) = &self.writer {
@@ -306,12 +377,16 @@ impl<'a> Recorder<'a> {
         }
         self.listener.event(&event);
         self.hold.rule().note(&event);
+        self.order.call(event);
         self.release();
-        self.events.push(event);
     }
 
     fn gap(&mut self, gap: RecordGap) {
-        self.gaps.push(gap);
+        self.gap_count += 1;
+        self.packets_missing += gap.packets;
+        if self.gaps.len() < jsonl::MAX_WARNINGS {
+            self.gaps.push(gap);
+        }
         if gap.events > 0 {
             self.hold.rule().calls_are_missing();
         }
@@ -348,7 +423,7 @@ impl<'a> Recorder<'a> {
     /// The command has ended, others run on.
     fn report_now(&mut self) {
         let mut captures = Vec::new();
-        let mut packets = self.kept.packets.borrow().clone();
+        let mut packets = Vec::new();
         if let Some(capture) = self.kept.capture.as_ref().filter(|_| self.job.capture) {
             let mut facts = capture.facts.clone();
             facts.omit(&self.hold.omitted());
@@ -379,28 +454,33 @@ impl<'a> Recorder<'a> {
             });
             captures.push(facts);
         }
-        let gathered = self.gathered(captures, packets, self.events.clone());
+        for packet in packets {
+            self.order.packet(packet);
+        }
+        self.report(captures);
+    }
+
+    /// Makes the report. What comes later is only stored.
+    fn report(&mut self, captures: Vec<CaptureFacts>) {
+        while let Some(event) = self.order.last() {
+            self.retain(event);
+        }
+        let mut gathered = self.gathered(captures);
+        if let Some(retained) = self.retained.take() {
+            gathered.retain(retained.finish());
+        }
         self.reported = true;
         self.failed |= !self.listener.report(gathered);
     }
 
-    fn gathered(
-        &self,
-        captures: Vec<CaptureFacts>,
-        packets: Vec<Event>,
-        events: Vec<Event>,
-    ) -> Gathered {
+    fn gathered(&self, captures: Vec<CaptureFacts>) -> Gathered {
         let trace = self.job.trace.then(|| self.trace.clone());
         let conf = self.resolv_conf.clone();
         let header = self.begin.as_ref().map(|begin| &begin.header);
         let lost = if self.job.trace { &[][..] } else { &self.gaps };
         Gathered {
             captures,
-            packets,
-            solved: None,
-            stacks: Stacks::default(),
-            totals: EvictedTotals::default(),
-            traces: trace.map(|facts| (facts, events)).into_iter().collect(),
+            traces: trace.map(|facts| (facts, Vec::new())).into_iter().collect(),
             resolv_conf: conf.map(|text| (named(self.job.folder.as_deref(), "resolv.conf"), text)),
             resolver_options: header.map_or_else(Vec::new, jsonl::Header::resolver_options),
             hosts: self.hosts.clone(),
@@ -412,6 +492,7 @@ impl<'a> Recorder<'a> {
                 .map(RecordGap::warning)
                 .chain(self.lacks.clone())
                 .collect(),
+            ..Gathered::default()
         }
     }
 
@@ -433,8 +514,7 @@ impl<'a> Recorder<'a> {
             pcap.flush();
             pcap.loss().map(|loss| Missing::new(PACKETS, loss))
         });
-        let lost: u64 = self.gaps.iter().map(|gap| gap.packets).sum();
-        let dropped = self.dropped.map(|dropped| dropped + lost);
+        let dropped = self.dropped.map(|dropped| dropped + self.packets_missing);
         let capture = self.kept.capture.take().filter(|_| self.job.capture);
         let captures: Vec<CaptureFacts> = capture
             .map(|reading| {
@@ -457,10 +537,7 @@ impl<'a> Recorder<'a> {
             self.incomplete(&missing);
         }
         if !self.reported {
-            let packets = std::mem::take(&mut *self.kept.packets.borrow_mut());
-            let events = std::mem::take(&mut self.events);
-            let gathered = self.gathered(captures, packets, events);
-            self.failed |= !self.listener.report(gathered);
+            self.report(captures);
         }
         u8::from(self.failed) * REPORTED
     }

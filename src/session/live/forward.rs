@@ -4,10 +4,12 @@
 //! The tracer never waits here: what finds the queue full is dropped and counted ([`RecordGap`]), for a traced program must not
 //! stand still because a report is slow.
 
+use super::header;
 use super::message::{self, Captured, UnreturnedCalls};
 use crate::case::jsonl::{Footer, RecordGap};
 use crate::event::Event;
 use crate::source::capture::{CaptureCounts, CapturedFrame, Live, Pace};
+use crate::time::{Span, Timestamp};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fs::File;
@@ -21,6 +23,10 @@ const EVENTS: usize = 1 << 17;
 const LIMIT: usize = 32 << 20;
 /// So many frames are read before the pipe has its turn.
 const FRAMES: u64 = 4_096;
+/// What the kernel captured so long ago it has handed over: its timer is set to 4 ms, and may be late on a busy machine.
+const HANDED_OVER: Span = Span::millis(100);
+/// How often it is said how far the capture was read.
+const SAID_AGAIN: Span = Span::millis(50);
 /// How long nothing is forwarded at most, in milliseconds, while nothing rings.
 const PAUSE: i32 = 10;
 
@@ -199,8 +205,10 @@ impl<'a> Forwarder<'a> {
         // What waits already, the record of the run's beginning first of all, goes before any frame: frames before it would
         // be in the report and not in the case, whose file begins with it.
         let mut ending = self.take_events();
+        let mut read_before = Timestamp::default();
         while !self.broken {
             let mut got = 0;
+            let began = header::now();
             if let Some(live) = &mut capture {
                 match live.read(FRAMES, &mut |frame| self.frame(&frame)) {
                     Ok(count) => got = count,
@@ -211,6 +219,10 @@ impl<'a> Forwarder<'a> {
                 }
             }
             ending = self.take_events() || ending;
+            if capture.is_some() && got < FRAMES && (began - read_before).abs() >= SAID_AGAIN {
+                read_before = began;
+                message::captured_before(&mut self.bytes, began - HANDED_OVER);
+            }
             self.send();
             let wait = pace.next(got > 0, ending);
             if ending && (capture.is_none() || wait.is_none()) {

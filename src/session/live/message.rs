@@ -27,19 +27,21 @@ enum Tag {
     Event = b'E',
     Waiting = b'W',
     Gap = b'G',
+    CapturedBefore = b'U',
     Captured = b'C',
     Report = b'R',
     End = b'Z',
 }
 
 impl Tag {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Begin,
         Self::HostFile,
         Self::Frame,
         Self::Event,
         Self::Waiting,
         Self::Gap,
+        Self::CapturedBefore,
         Self::Captured,
         Self::Report,
         Self::End,
@@ -55,7 +57,7 @@ impl Tag {
             // `bounded::LONGEST`, and the name.
             Self::HostFile => (8 << 20) + 64,
             Self::Begin | Self::Waiting | Self::End => 16 << 20,
-            Self::Gap | Self::Captured | Self::Report => 1 << 16,
+            Self::Gap | Self::CapturedBefore | Self::Captured | Self::Report => 1 << 16,
         }
     }
 }
@@ -104,6 +106,8 @@ pub enum Record<'a> {
     Waiting(UnreturnedCalls),
     /// What was not sent because too much was waiting to be sent.
     Gap(RecordGap),
+    /// Frames from before this have all been sent, or counted as missing.
+    CapturedBefore(Timestamp),
     /// The capture has ended.
     Captured(Captured),
     /// The command has ended and others run on: time for the report.
@@ -200,6 +204,14 @@ pub fn gap(to: &mut Vec<u8>, gap: &RecordGap) -> bool {
     append(to, Tag::Gap, |to| serde_json::to_writer(to, gap))
 }
 
+/// Appends how far the capture was read.
+pub fn captured_before(to: &mut Vec<u8>, at: Timestamp) -> bool {
+    append(to, Tag::CapturedBefore, |to| {
+        to.extend(at.0.to_le_bytes());
+        Ok(())
+    })
+}
+
 /// Appends the capture's end.
 pub fn captured(to: &mut Vec<u8>, captured: &Captured) -> bool {
     append(to, Tag::Captured, |to| serde_json::to_writer(to, captured))
@@ -273,6 +285,10 @@ fn decode(tag: Tag, payload: &[u8]) -> Result<Record<'_>, Damage> {
         Tag::Event => Record::Event(serde_json::from_slice(payload)?),
         Tag::Waiting => Record::Waiting(serde_json::from_slice(payload)?),
         Tag::Gap => Record::Gap(serde_json::from_slice(payload)?),
+        Tag::CapturedBefore => {
+            let (at, _) = payload.split_first_chunk().ok_or(Damage::Short)?;
+            Record::CapturedBefore(Timestamp(i64::from_le_bytes(*at)))
+        }
         Tag::Captured => Record::Captured(serde_json::from_slice(payload)?),
         Tag::Report => Record::Report,
         Tag::End => Record::End(serde_json::from_slice(payload)?),
@@ -358,17 +374,18 @@ mod tests {
         assert!(host_file(&mut bytes, "hosts", "127.0.0.1 a\0b\n"));
         assert!(frame(&mut bytes, &frame_in));
         assert!(event(&mut bytes, &event_in));
+        assert!(captured_before(&mut bytes, Timestamp(8)));
         assert!(report(&mut bytes));
         assert!(end(&mut bytes, &Footer::default()));
         let (seen, damage) = all(&bytes);
         assert!(damage.is_none());
-        assert_eq!(seen.len(), 5, "{seen:?}");
+        assert_eq!(seen.len(), 6, "{seen:?}");
         assert_eq!(seen[1], format!("{:?}", Record::Frame(frame_in)));
         assert_eq!(seen[2], format!("{:?}", Record::Event(Box::new(event_in))));
         // Cut anywhere: what is whole comes out, and nothing else.
         for length in 0..bytes.len() {
             let (part, damage) = all(&bytes[..length]);
-            assert!(damage.is_none() && part.len() < 5);
+            assert!(damage.is_none() && part.len() < 6);
             assert_eq!(part[..], seen[..part.len()]);
         }
     }
@@ -384,6 +401,7 @@ mod tests {
             vec![b'?', 0, 0, 0, 0],
             whole(b'E', b"{}"),
             whole(b'F', &[0; 20]),
+            whole(b'U', &[0; 7]),
             whole(b'H', b"no name"),
         ] {
             assert!(all(&bytes).1.is_some(), "{bytes:?}");

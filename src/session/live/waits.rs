@@ -3,7 +3,7 @@
 //! Pure: the events and the open calls come in, lines go out.
 
 use crate::event::dns::Question;
-use crate::event::{Address, Event, EventKind, Op, Task};
+use crate::event::{Address, Event, EventKind, LifecycleChange, Op, Task};
 use crate::explain::stack;
 use crate::flow::Endpoint;
 use crate::render::safe::escape;
@@ -71,7 +71,13 @@ impl WaitProgress {
                 }
                 return None;
             }
-            _ => return None,
+            EventKind::Life(life) => {
+                if let LifecycleChange::Exited(_) | LifecycleChange::Killed(_) = life.change {
+                    self.ended(life.task.tid);
+                }
+                return None;
+            }
+            EventKind::Packet(_) => return None,
         };
         let tid = call.task.tid;
         (self.latest.pid, self.latest.tid) = (call.task.pid, tid);
@@ -133,6 +139,13 @@ impl WaitProgress {
             _ => {}
         }
         None
+    }
+
+    /// A thread waits for nothing any more.
+    fn ended(&mut self, tid: Option<u32>) {
+        self.queries.remove(&tid);
+        self.services.retain(|(of, _), _| *of != tid);
+        self.hints.remove(&tid);
     }
 
     /// The lines to say now. `waiting` are the calls that have not returned.
