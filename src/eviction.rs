@@ -33,9 +33,9 @@ use tombstones::Tombstones;
 use units::Units;
 
 /// So many retained events are joined at the latest: with what the join makes of them some 40 MiB at most.
-const MOST: usize = 50_000;
+const MOST: usize = 40_000;
 /// So many are left then, unless more of them must stay.
-const LEAST: usize = 30_000;
+const LEAST: usize = 24_000;
 
 /// What must be known of a case before it is read.
 #[derive(Debug, Default)]
