@@ -28,7 +28,8 @@ pub fn is_inbound(case: &Case, x: &Connection) -> bool {
         return false;
     };
     let asks = |ip: IpAddr| case.joined.askers.contains(&ip);
-    (asks(x.to.ip) || x.opening.near_server) && !asks(from.ip)
+    let near_server = x.opening.near_server && from.ip != x.to.ip;
+    (asks(x.to.ip) || near_server) && !asks(from.ip)
 }
 
 /// Whose lookup it was, and what it counts as.

@@ -11,11 +11,12 @@ use super::undelayed::undelayed;
 use super::words;
 use crate::coverage::Absence;
 use crate::event::dns::RecordType;
-use crate::event::{CallOutcome, EventKind, LifecycleChange};
+use crate::event::{CallOutcome, EventKind, LifecycleChange, Op};
 use crate::flow::Endpoint;
 use crate::join::EventId;
 use crate::join::connect::{Connection, Ending};
 use crate::join::lookup::{Lookup, Outcome, Stop};
+use crate::join::service::ServiceWait;
 use crate::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,7 +126,7 @@ fn service_waits(case: &Case) -> Option<String> {
     let mut services: BTreeMap<&str, Span> = BTreeMap::new();
     for wait in &case.joined.services {
         let time = services.entry(wait.service).or_default();
-        *time = *time + (wait.ended - wait.began).max(Span::ZERO);
+        *time = *time + waited_on(case, wait);
     }
     services.retain(|_, time| *time >= WORTH_SAYING);
     let waits = services
@@ -133,6 +134,30 @@ fn service_waits(case: &Case) -> Option<String> {
         .map(|(service, time)| format!("{} for the name service {service}", case.took(*time)));
     let waits: Vec<String> = waits.collect();
     (!waits.is_empty()).then(|| words::list(&waits))
+}
+
+/// How long a thread waited for the socket of a name service: a daemon keeps it and asks again over it.
+fn waited_on(case: &Case, wait: &ServiceWait) -> Span {
+    let connect = wait.calls.first().and_then(|id| case.evidence.call(*id));
+    let Some(socket) = connect.and_then(|call| Some(call.op.fd()?.number)) else {
+        return Span::ZERO;
+    };
+    let events = case.evidence.events;
+    let from = events.partition_point(|e| e.at < wait.began);
+    let during = events[from..].iter().take_while(|e| e.at <= wait.ended);
+    let lasted = during.filter_map(|event| {
+        let EventKind::Call(call) = &event.what else {
+            return None;
+        };
+        let on_it = match &call.op {
+            Op::Wait { fds, .. } => fds.iter().any(|fd| fd.number == socket),
+            Op::Receive { fd, .. } => fd.number == socket,
+            _ => false,
+        };
+        let lasted = call.exited? - event.at;
+        (on_it && call.task.tid == wait.task.tid).then_some(lasted)
+    });
+    lasted.sum()
 }
 
 /// The first sentence: who was waited for, for how long, before what.
