@@ -969,3 +969,32 @@ fn first_data_are_figures_of_a_connection() {
         (None, None)
     );
 }
+
+#[test]
+fn a_response_from_another_address_is_said_in_the_answer() {
+    let rows = "0.0 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+                0.1 10.0.0.54:53 10.0.0.1:4000 answer 1 A a.example 10.9.9.1
+                5.0 10.0.0.1:4000 10.0.0.53:53 query 1 A a.example
+                5.1 10.0.0.54:53 10.0.0.1:4000 answer 1 A a.example 10.9.9.1
+                10.0 10.0.0.1:4001 10.0.0.55:53 query 1 A a.example
+                10.1 10.0.0.55:53 10.0.0.1:4001 answer 1 A a.example 10.9.9.1
+                10.2 10.0.0.1:5000 10.9.9.1:443 syn 1
+                10.3 10.9.9.1:443 10.0.0.1:5000 synack 9 2";
+    let report = of(rows, true);
+    let said = first(&report);
+    assert!(
+        said.contains("10.0.0.53, whose responses came from another address (10.0.0.54)"),
+        "{said}"
+    );
+    assert_eq!(
+        titles(&report, FindingId::ResolverSilent),
+        ["10.0.0.53 answered none of 2 queries; a response came from another address (10.0.0.54)"]
+    );
+    // Nothing came at all.
+    let silent: String = rows
+        .lines()
+        .filter(|row| !row.contains("10.0.0.54:53"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(first(&of(&silent, true)).contains("10.0.0.53, which never answered"));
+}

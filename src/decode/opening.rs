@@ -26,12 +26,12 @@ const HELD_BACK: [Span; 2] = [Span::millis(38), Span::millis(46)];
 /// Connections whose first data are to come, by the client's direction.
 #[derive(Clone, Debug, Default)]
 pub struct Openings {
-    followed: HashMap<FiveTuple, Opening>,
+    followed: HashMap<FiveTuple, Followed>,
     slots: PortSlots,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Opening {
+struct Followed {
     syn: Timestamp,
     syn_ack: Option<Timestamp>,
     acked: bool,
@@ -41,7 +41,7 @@ struct Opening {
 
 /// A segment, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
+pub struct OpeningSegment {
     /// When it was captured.
     pub at: Timestamp,
     /// Who sent it to whom.
@@ -66,8 +66,8 @@ impl Openings {
     }
 
     /// Takes a segment and tells what it shows: the client's direction, and the step.
-    pub fn take(&mut self, part: Part, tell: &mut dyn FnMut(FiveTuple, OpeningStep)) {
-        let Part {
+    pub fn take(&mut self, part: OpeningSegment, tell: &mut dyn FnMut(FiveTuple, OpeningStep)) {
+        let OpeningSegment {
             at,
             flow,
             flags,
@@ -100,7 +100,7 @@ impl Openings {
             tell(flow.reversed(), OpeningStep::ServerData);
         }
         for flow in [flow, flow.reversed()] {
-            let over = |known: &Opening| known.request && known.response || flags.fin || flags.rst;
+            let over = |known: &Followed| known.request && known.response || flags.fin || flags.rst;
             if self.followed.get(&flow).is_some_and(over) {
                 self.followed.remove(&flow);
                 self.slots.remove(flow.src.port, flow.dst.port);
@@ -112,7 +112,7 @@ impl Openings {
         if self.followed.len() >= MAX_FOLLOWED {
             self.clear();
         }
-        let fresh = Opening {
+        let fresh = Followed {
             syn: at,
             syn_ack: None,
             acked: false,
@@ -158,7 +158,7 @@ mod tests {
                 rst: flags.contains('R'),
                 fin: flags.contains('F'),
             };
-            let part = Part {
+            let part = OpeningSegment {
                 at: Timestamp(0) + Span::micros(*micros),
                 flow: if *out {
                     flow(4000)
@@ -232,7 +232,7 @@ mod tests {
                 syn: true,
                 ..TcpFlags::default()
             };
-            let part = Part {
+            let part = OpeningSegment {
                 at: Timestamp(0),
                 flow: flow(port),
                 flags,

@@ -14,7 +14,7 @@ use super::dns;
 use super::duplicate::Duplicates;
 use super::fragment::Fragments;
 use super::handshake::Handshakes;
-use super::opening::{Openings, Part};
+use super::opening::{OpeningSegment, Openings};
 use super::stream::{Segment, StreamMessage, Streams};
 use crate::event::{Packet, Service, TcpFlags};
 use crate::flow::{DNS_PORT, Endpoint, FiveTuple, LLMNR_PORT, MDNS_PORT, NETBIOS_PORT, Transport};
@@ -354,7 +354,7 @@ impl Decoder {
                 ack,
             });
         }
-        let part = Part {
+        let part = OpeningSegment {
             at,
             flow,
             flags,

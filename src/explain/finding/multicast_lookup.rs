@@ -34,12 +34,12 @@ const WORTH_SAYING: Span = Span::millis(300);
 
 /// The questions of a client for a name.
 #[derive(Default)]
-struct Asked<'a> {
+struct NameQuestions<'a> {
     probes: Vec<&'a Probe>,
     protocols: BTreeSet<NameProtocol>,
 }
 
-impl Asked<'_> {
+impl NameQuestions<'_> {
     /// How long somebody was asked, overlaps counted once.
     fn time(&self) -> Span {
         let (mut time, mut until) = (Span::ZERO, None);
@@ -54,7 +54,7 @@ impl Asked<'_> {
 
 /// Finds names that nobody on the link answered for, one finding for each client.
 pub fn find(context: &Context) -> Vec<Draft> {
-    let mut clients: BTreeMap<IpAddr, BTreeMap<&str, Asked>> = BTreeMap::new();
+    let mut clients: BTreeMap<IpAddr, BTreeMap<&str, NameQuestions>> = BTreeMap::new();
     for probe in &context.case.joined.probes {
         let Sought::Name(protocol, name) = &probe.what else {
             continue;
@@ -76,8 +76,12 @@ pub fn find(context: &Context) -> Vec<Draft> {
     list
 }
 
-fn draft(context: &Context, client: IpAddr, names: &BTreeMap<&str, Asked>) -> Draft {
-    let slowest = names.values().map(Asked::time).max().unwrap_or_default();
+fn draft(context: &Context, client: IpAddr, names: &BTreeMap<&str, NameQuestions>) -> Draft {
+    let slowest = names
+        .values()
+        .map(NameQuestions::time)
+        .max()
+        .unwrap_or_default();
     let protocols: BTreeSet<NameProtocol> =
         names.values().flat_map(|a| &a.protocols).copied().collect();
     let protocols: Vec<String> = protocols.iter().map(|p| p.name().to_owned()).collect();

@@ -53,7 +53,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         severity: cost::severity(found.span, failed),
         subject: found.subject,
         parties: parties::resolvers(ends),
-        title: title(&silent, implied),
+        title: title(context.case, &silent, &queries, implied),
         detail: detail(context, &silent, &queries, implied),
         cost: found.span,
         total: found.total,
@@ -62,7 +62,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     }]
 }
 
-fn title(silent: &[&tally::Tally], implied: bool) -> String {
+fn title(case: &Case, silent: &[&tally::Tally], queries: &[&Query], implied: bool) -> String {
     let names: Vec<String> = { silent.iter() }
         .map(|t| words::resolver(t.resolver))
         .collect();
@@ -71,13 +71,28 @@ fn title(silent: &[&tally::Tally], implied: bool) -> String {
             "The client waited for {}, as far as the connects show",
             words::list(&names)
         ),
-        1 => format!("{} did not answer the one query it got", names[0]),
+        1 => format!(
+            "{} did not answer the one query it got{}",
+            names[0],
+            elsewhere(case, queries)
+        ),
         count => format!(
-            "{} answered none of {}",
+            "{} answered none of {}{}",
             words::list(&names),
-            words::queries(count)
+            words::queries(count),
+            elsewhere(case, queries)
         ),
     }
+}
+
+/// That responses came, and were none that a client accepts.
+fn elsewhere(case: &Case, queries: &[&Query]) -> String {
+    tally::answered_from(case, queries).map_or_else(String::new, |from| {
+        format!(
+            "; a response came from another address ({})",
+            words::resolver(from)
+        )
+    })
 }
 
 fn detail(

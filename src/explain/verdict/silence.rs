@@ -3,7 +3,9 @@
 use super::{AccountEntry, Case, ChargedParty, count, one_type, party};
 use crate::event::dns::RecordType;
 use crate::explain::finding::stub_upstream_silent::{explained, is_explained};
+use crate::explain::finding::tally::answered_from;
 use crate::explain::words;
+use crate::flow::Endpoint;
 use crate::join::{Query, State};
 use std::collections::BTreeSet;
 
@@ -15,6 +17,8 @@ enum SilenceKind {
     Late,
     Some,
     Open,
+    /// Its responses came from another address, which no client accepts.
+    From(Endpoint),
     /// Only connects show that it was asked.
     Seeming,
     /// It is a stub on this host whose own upstream kept it waiting: the finding about it says the rest.
@@ -79,6 +83,10 @@ fn clause(how: SilenceKind, names: &[String]) -> String {
         SilenceKind::Late => format!("{who}, which answered too late"),
         SilenceKind::Some => format!("{who}, which did not answer some queries"),
         SilenceKind::Open => format!("{who}, which had not answered by then"),
+        SilenceKind::From(other) => format!(
+            "{who}, whose responses came from another address ({})",
+            words::resolver(other)
+        ),
     }
 }
 
@@ -105,12 +113,16 @@ fn how_silent(case: &Case, line: &AccountEntry, who: ChargedParty) -> SilenceKin
         .map(|q| &case.joined.queries[*q])
         .filter(|q| line.with.is_empty() || q.resolver == resolver)
         .collect();
-    match one_type(case, line) {
+    let from = answered_from(case, &own).filter(|_| answered.is_empty());
+    match (one_type(case, line), from) {
         _ if !own.is_empty() && own.iter().all(|q| q.implied) => SilenceKind::Seeming,
         _ if own.iter().all(|q| q.is_open()) => SilenceKind::Open,
+        (_, Some(other)) => SilenceKind::From(other),
         _ if answered.is_empty() && late == 0 => SilenceKind::Never,
         _ if answered.is_empty() => SilenceKind::Late,
-        Some(kind) if !answered.contains(&Some(kind)) && late == 0 => SilenceKind::OneType(kind),
+        (Some(kind), _) if !answered.contains(&Some(kind)) && late == 0 => {
+            SilenceKind::OneType(kind)
+        }
         // An answer that comes after the question was sent again counts for the copy: what is left without one
         // was answered late too.
         _ if late > 0 && late >= unanswered => SilenceKind::Late,

@@ -185,7 +185,7 @@ impl SynFlow {
 
 /// Groups SYNs, SYN-ACKs, RSTs and ICMP errors into attempts, in order of their first SYN.
 pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
-    let mut handshakes = Handshakes::default();
+    let mut handshakes = SynFlows::default();
     for (id, event) in evidence.numbered() {
         match &event.what {
             EventKind::Packet(Packet::Tcp {
@@ -229,13 +229,13 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
 
 /// Attempts while the packets of a capture pass.
 #[derive(Default)]
-struct Handshakes {
+struct SynFlows {
     list: Vec<SynFlow>,
     /// The attempt that later packets of a flow are about.
     latest: HashMap<FiveTuple, usize>,
 }
 
-impl Handshakes {
+impl SynFlows {
     fn latest(&mut self, flow: &FiveTuple) -> Option<&mut SynFlow> {
         self.latest.get(flow).map(|i| &mut self.list[*i])
     }
@@ -295,7 +295,7 @@ impl SynMatcher {
         let next = next_with_same_ends(sockets, surest_first);
         for &a in surest_first {
             let this = &sockets.list[a];
-            let departure = Departure::of(this, next.get(&a).copied(), evidence.tolerance);
+            let departure = SendWindow::of(this, next.get(&a).copied(), evidence.tolerance);
             let found = index.find(&self.taken, this, &departure);
             if let Some((flow, how)) = found {
                 self.taken[flow] = true;
@@ -335,12 +335,12 @@ impl SynMatcher {
 }
 
 /// When the SYN of a socket may have left.
-struct Departure {
+struct SendWindow {
     from: Timestamp,
     until: Timestamp,
 }
 
-impl Departure {
+impl SendWindow {
     /// Of this socket; `next` is when a later one with the same two ends was connected. Both cannot be open at once: what
     /// leaves after that is the later one's, although the capture may lack this one's.
     fn of(association: &Association, next: Option<Timestamp>, tolerance: Span) -> Self {
@@ -416,10 +416,10 @@ impl<'f> SynIndex<'f> {
         &'l self,
         taken: &'l [bool],
         association: &Association,
-        departure: &Departure,
+        departure: &SendWindow,
     ) -> Option<(usize, How)> {
         let peer = association.peer?;
-        let Departure { from, until } = *departure;
+        let SendWindow { from, until } = *departure;
         let in_time = |list: &'l [usize]| {
             let start = list.partition_point(|i| self.flows[*i].first < from);
             let after = list[start..].iter().copied();

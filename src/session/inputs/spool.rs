@@ -11,12 +11,12 @@ use std::os::unix::fs::FileExt;
 const LIMIT: u64 = 8 << 30;
 
 /// Reads a kept pipe from its beginning, whoever else reads it.
-pub(super) struct Reader<'a> {
+pub(super) struct SpoolReader<'a> {
     file: &'a File,
     at: u64,
 }
 
-impl Read for Reader<'_> {
+impl Read for SpoolReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read_at(buffer, self.at)?;
         self.at += read as u64;
@@ -78,8 +78,8 @@ impl Spooled {
     }
 
     /// All of it, from the beginning.
-    pub(super) fn reader(&self) -> Reader<'_> {
-        Reader {
+    pub(super) fn reader(&self) -> SpoolReader<'_> {
+        SpoolReader {
             file: &self.file,
             at: 0,
         }
