@@ -28,7 +28,7 @@ use crate::pipeline::{Asking, Surroundings, concerns};
 use crate::time::{SECOND, Span, Timestamp};
 use crate::totals::EvictedTotals;
 use selection::{Evicted, Fate};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use tombstones::Tombstones;
 use units::Units;
 
@@ -69,17 +69,33 @@ pub struct Eviction {
     most: usize,
     /// What happened at or after this may be shown by another input.
     horizon: Timestamp,
-    /// No event of the trace has a time: it gets one when all are known, and so none goes.
-    untimed: bool,
-    /// The trace, as far as its events show it.
-    trace: Option<TraceFacts>,
+    /// The traces, each as far as its events show it.
+    traces: Vec<TraceFacts>,
+    /// What is known of their calls, by input.
+    calls: BTreeMap<u16, TraceCalls>,
     first: Option<Timestamp>,
-    /// The call that a stack follows.
-    last_call: Option<Location>,
     tombstones: Tombstones,
     stacks: Stacks,
     events: Vec<Event>,
     totals: EvictedTotals,
+}
+
+/// What is known of the calls of a trace.
+#[derive(Debug)]
+struct TraceCalls {
+    /// No call has a time: it gets one when all are known, and so nothing goes.
+    untimed: bool,
+    /// The call that a stack follows.
+    last: Option<Location>,
+}
+
+impl Default for TraceCalls {
+    fn default() -> Self {
+        Self {
+            untimed: true,
+            last: None,
+        }
+    }
 }
 
 impl Eviction {
@@ -90,10 +106,9 @@ impl Eviction {
             setup,
             most: MOST,
             horizon: Timestamp(i64::MAX),
-            untimed: true,
-            trace: None,
+            traces: Vec::new(),
+            calls: BTreeMap::new(),
             first: None,
-            last_call: None,
             tombstones: Tombstones::default(),
             stacks: Stacks::default(),
             events: Vec::new(),
@@ -136,7 +151,8 @@ impl Eviction {
                 merge::keep(&mut self.events, event);
             }
             EventKind::Stack(stack) => {
-                if let Some(call) = self.last_call {
+                let calls = self.calls.get(&event.place.input);
+                if let Some(call) = calls.and_then(|calls| calls.last) {
                     self.stacks.add(call, stack.clone());
                 }
                 return;
@@ -150,7 +166,7 @@ impl Eviction {
             }
         }
         let may_go =
-            self.setup.limits.list != usize::MAX && !(self.trace.is_some() && self.untimed);
+            self.setup.limits.list != usize::MAX && !self.calls.values().any(|calls| calls.untimed);
         if self.events.len() >= self.most && may_go {
             self.evict_finished();
         }
@@ -158,21 +174,28 @@ impl Eviction {
 
     /// Learns from an event of a trace what the trace can show.
     fn note(&mut self, event: &Event) {
-        let trace = self.trace.get_or_insert_with(|| TraceFacts {
-            clock: TraceClock::Epoch {
-                resolution: self.setup.resolution.unwrap_or(Span(SECOND)),
-            },
-            ..unknown_trace(event.place.input)
+        let input = event.place.input;
+        let calls = self.calls.entry(input).or_default();
+        let known = self.traces.iter().position(|t| t.input == input);
+        let known = known.unwrap_or_else(|| {
+            self.traces.push(TraceFacts {
+                clock: TraceClock::Epoch {
+                    resolution: self.setup.resolution.unwrap_or(Span(SECOND)),
+                },
+                ..unknown_trace(input)
+            });
+            self.traces.len() - 1
         });
+        let trace = &mut self.traces[known];
         // Without times events are numbered as their lines are (see the input's clock).
-        self.untimed &= u64::try_from(event.at.0) == Ok(event.place.number);
+        calls.untimed &= u64::try_from(event.at.0) == Ok(event.place.number);
         if self.setup.resolution.is_none() && event.at.0 % SECOND != 0 {
             trace.clock = TraceClock::Epoch {
                 resolution: Span::micros(1),
             };
         }
         if let EventKind::Call(call) = &event.what {
-            self.last_call = Some(event.place);
+            calls.last = Some(event.place);
             trace.sees.waits |= matches!(call.op, Op::Wait { .. });
         }
     }
@@ -182,7 +205,7 @@ impl Eviction {
         // What is later than the event just read may be shown again by the rest of its input.
         let read = self.events.last().map(|e| e.at).unwrap_or_default();
         let latest = self.events.iter().map(|e| e.at).max().unwrap_or_default();
-        let read = if self.trace.is_some() { latest } else { read };
+        let read = if self.traces.is_empty() { read } else { latest };
         let horizon = (self.horizon - Span(1)).min(read);
         merge::order(&mut self.events);
         self.totals.copies += merge::remove_copies(&mut self.events);
@@ -192,7 +215,7 @@ impl Eviction {
             assumed: false,
             trust: Trust::Judged,
             captures: self.setup.capture.as_slice(),
-            traces: self.trace.as_slice(),
+            traces: &self.traces,
             dns_ports: &self.setup.dns_ports,
             tolerance: self.setup.tolerance,
             asking: &self.asking,

@@ -22,6 +22,7 @@ use crate::report::{Report, Run};
 use crate::time::{Span, Timestamp};
 use crate::timetable;
 use crate::totals::EvictedTotals;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use thiserror::Error;
 
@@ -32,8 +33,8 @@ pub struct Gathered {
     pub captures: Vec<CaptureFacts>,
     /// Events of all captures.
     pub packets: Vec<Event>,
-    /// The clock of the one trace, where it was solved while reading: its events are in the capture's time.
-    pub solved: Option<Solution>,
+    /// The clocks of the traces of these inputs, where they were solved while reading: their events are in the capture's time.
+    pub solved: BTreeMap<u16, Solution>,
     /// Stacks of calls whose events hold none.
     pub stacks: Stacks,
     /// What was evicted while reading.
@@ -332,13 +333,18 @@ impl Log {
         }
     }
 
-    fn solve(&mut self, packets: &[Event], settings: &Settings, solved: &mut Option<Solution>) {
+    fn solve(
+        &mut self,
+        packets: &[Event],
+        settings: &Settings,
+        solved: &mut BTreeMap<u16, Solution>,
+    ) {
         let clock = self.facts.clock;
         let ports = &settings.dns_ports;
         if !clock.has_times() {
             self.is_shifted = true;
             self.solution = Some(clock::lay_out(&mut self.events, packets, ports));
-        } else if let Some(solution) = solved.take() {
+        } else if let Some(solution) = solved.remove(&self.facts.input) {
             self.is_shifted = true;
             self.solution = Some(solution);
         } else {

@@ -25,7 +25,7 @@ use spool::Spooled;
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use thiserror::Error;
-use together::Pair;
+use together::Together;
 
 /// Why a case cannot be read.
 #[derive(Debug, Error)]
@@ -249,14 +249,14 @@ fn read_all(
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
     let found = spooled(found, progress)?;
-    let found = match Pair::of(found, options) {
-        Ok(pair) => {
+    let found = match Together::of(found, options) {
+        Ok(together) => {
             let setup = EvictionSetup {
                 limits: options.limits,
                 ..setup(&[], options, gathered)
             };
-            let mut eviction = Eviction::new(pair.setup(options, setup));
-            let result = pair.read(options, &mut eviction, gathered);
+            let mut eviction = Eviction::new(together.setup(options, setup));
+            let result = together.read(options, &mut eviction, gathered);
             gathered.retain(eviction.finish());
             return result;
         }

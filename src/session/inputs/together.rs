@@ -1,16 +1,20 @@
-//! A capture and the trace beside it, read in order of time: what one shows may explain what the other does.
+//! Traces and the capture beside them, read in order of time: what one shows may explain what another does.
 //!
 //! The trace that presyn took has the capture's clock. That of an strace log is solved first, from the beginnings of both
-//! files; where these do not show that they are of one run, where the files are small, or where all is to be listed, everything
-//! is read into memory.
+//! files; without a capture its times are taken as they are. Everything is read into memory where
+//!
+//! - the files are small, or all is to be listed;
+//! - the beginnings do not show that each log and the capture are of one run;
+//! - a log beside another input has no times, or there are several captures beside a trace, traces of presyn's beside
+//!   logs, or more inputs than can be open at once.
 
-use super::super::in_order::{call_goes_first, next_known};
+use super::super::in_order::next_known;
 use super::classify::{Found, Kind};
 use super::spool::Spooled;
 use super::{InputError, InputOptions, dns_ports, own};
 use crate::case::jsonl;
 use crate::clock::belonging::Belonging;
-use crate::clock::{self, Solution};
+use crate::clock::{self, Sibling, Solution};
 use crate::event::Event;
 use crate::eviction::{Eviction, EvictionSetup};
 use crate::input::progress::Progress;
@@ -25,21 +29,30 @@ use crate::time::{Span, Timestamp};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
-/// So many events are handed over at once, and so many times of a reader that is ahead.
-const BATCH: usize = 256;
+/// So many events are read ahead of their turn, of all inputs together: as many batches of each, of so many events at least.
+const AHEAD: usize = 2_048;
 const BATCHES: usize = 4;
+const LEAST_BATCH: usize = 8;
+/// So many inputs are open at once: each has a thread and a buffer.
+const MOST_INPUTS: usize = 64;
 
 /// The clock is solved from so many events of each file.
 const SAMPLE: usize = 20_000;
 /// Files that are together no larger fit into memory whatever they hold, unless they are packed.
 const SMALL: u64 = 16 << 20;
 
-/// A capture and a trace that can be read together.
-pub(super) struct Pair {
-    capture: (u16, Place),
-    trace: (u16, Place),
+/// Traces, and the capture beside them where there is one, that can be read together.
+pub(super) struct Together {
+    capture: Option<(u16, Place)>,
+    traces: Vec<Trace>,
+}
+
+/// One of the traces.
+struct Trace {
+    input: u16,
+    place: Place,
     /// Of an strace log: its clock, and what that means for its times.
     log: Option<(TraceFacts, Solution)>,
 }
@@ -128,74 +141,91 @@ enum Read {
     Log(Result<TraceFacts, StraceLogError>),
 }
 
-impl Pair {
-    /// Whether these inputs are such a pair; otherwise they are given back.
+impl Together {
+    /// Whether these inputs can be read so; otherwise they are given back.
     pub fn of(found: Vec<Found>, options: &InputOptions) -> Result<Self, Vec<Found>> {
         let kinds: Vec<_> = found.iter().map(Found::kind).collect();
-        let (at, own) = match kinds[..] {
-            [Some(Kind::Capture), Some(trace @ (Kind::Log | Kind::Own))] => (0, trace == Kind::Own),
-            [Some(trace @ (Kind::Log | Kind::Own)), Some(Kind::Capture)] => (1, trace == Kind::Own),
-            _ => return Err(found),
-        };
-        let Ok([one, two]) = <[Found; 2]>::try_from(found) else {
-            return Err(Vec::new());
-        };
-        let (capture, trace) = if at == 0 { (one, two) } else { (two, one) };
-        let mut pair = Self {
-            capture: (at, Place::of(capture)),
-            trace: (1 - at, Place::of(trace)),
-            log: None,
-        };
-        if own {
-            return Ok(pair);
+        let count = |kind: Kind| kinds.iter().filter(|k| **k == Some(kind)).count();
+        let (captures, logs, own) = (count(Kind::Capture), count(Kind::Log), count(Kind::Own));
+        let known = captures + logs + own == found.len();
+        let one_kind = (logs == 0) != (own == 0);
+        if !known || !one_kind || captures > 1 || !(2..=MOST_INPUTS).contains(&found.len()) {
+            return Err(found);
         }
-        pair.log = pair
-            .is_large(options)
-            .then(|| pair.solve(options))
-            .flatten();
-        if pair.log.is_some() {
-            return Ok(pair);
+        let mut this = Self {
+            capture: None,
+            traces: Vec::new(),
+        };
+        for (found, input) in found.into_iter().zip(0..) {
+            if found.is_capture() {
+                this.capture = Some((input, Place::of(found)));
+            } else {
+                this.traces.push(Trace {
+                    input,
+                    place: Place::of(found),
+                    log: None,
+                });
+            }
         }
-        let (capture, trace) = (
-            pair.capture.1.into_found(Kind::Capture),
-            pair.trace.1.into_found(Kind::Log),
-        );
-        Err(if at == 0 {
-            vec![capture, trace]
-        } else {
-            vec![trace, capture]
-        })
+        let together = match (own, captures) {
+            (1, 1) => true,
+            _ if !this.is_large(options) => false,
+            (0, _) => this.solve(options).is_some(),
+            _ => true,
+        };
+        if together {
+            return Ok(this);
+        }
+        let kind = if own > 0 { Kind::Own } else { Kind::Log };
+        Err(this.into_found(kind))
     }
 
-    /// Whether it may not fit into memory, and need not be listed whole.
+    /// The inputs as they were named.
+    fn into_found(self, kind: Kind) -> Vec<Found> {
+        let capture = self.capture.into_iter();
+        let capture = capture.map(|(input, place)| (input, place.into_found(Kind::Capture)));
+        let traces = self.traces.into_iter();
+        let traces = traces.map(|trace| (trace.input, trace.place.into_found(kind)));
+        let mut all: Vec<(u16, Found)> = capture.chain(traces).collect();
+        all.sort_by_key(|(input, _)| *input);
+        all.into_iter().map(|(_, found)| found).collect()
+    }
+
+    /// Whether they may not fit into memory, and need not be listed whole.
     fn is_large(&self, options: &InputOptions) -> bool {
-        let places = [&self.capture.1, &self.trace.1];
-        let packed = places.iter().any(|place| place.is_packed());
-        let bytes: u64 = places.iter().map(|place| place.size()).sum();
+        let traces = self.traces.iter().map(|trace| &trace.place);
+        let places = || {
+            traces
+                .clone()
+                .chain(self.capture.iter().map(|(_, place)| place))
+        };
+        let packed = places().any(Place::is_packed);
+        let bytes: u64 = places().map(Place::size).sum();
         (bytes > SMALL || packed) && options.limits.list != usize::MAX
     }
 
     /// What is known of the case before it is read.
     pub fn setup(&self, options: &InputOptions, setup: EvictionSetup) -> EvictionSetup {
-        let resolution = { self.log.as_ref() }.map(|(facts, _)| clock::resolution(facts.clock));
-        let uncertain = self.log.as_ref().map(|(_, solution)| solution.uncertainty);
+        let logs = || self.traces.iter().filter_map(|trace| trace.log.as_ref());
+        let resolution = |facts: &TraceFacts| clock::resolution(facts.clock);
+        let off = logs().map(|(facts, solution)| resolution(facts) + solution.uncertainty);
+        // As the pipeline has it.
+        let tolerance =
+            { self.capture.as_ref() }.map(|_| off.max().unwrap_or_default() + Span::millis(1));
         EvictionSetup {
-            capture: Some(CaptureFacts {
-                input: self.capture.0,
+            capture: self.capture.as_ref().map(|(input, _)| CaptureFacts {
+                input: *input,
                 filter: options.capture.filter.clone(),
                 ..CaptureFacts::default()
             }),
-            whole: self.log.is_none(),
-            // As the pipeline has it.
-            tolerance: resolution.unwrap_or_default()
-                + uncertain.unwrap_or_default()
-                + Span::millis(1),
-            resolution,
+            whole: logs().next().is_none(),
+            tolerance: tolerance.unwrap_or_default(),
+            resolution: logs().map(|(facts, _)| resolution(facts)).max(),
             ..setup
         }
     }
 
-    /// Reads both.
+    /// Reads all.
     pub fn read(
         self,
         options: &InputOptions,
@@ -203,24 +233,40 @@ impl Pair {
         gathered: &mut Gathered,
     ) -> Result<(), InputError> {
         let progress = &options.capture.progress;
-        let (to_packets, packets) = sync_channel(BATCHES);
-        let (to_calls, calls) = sync_channel(BATCHES);
-        let this = &self;
-        let (facts, trace) = thread::scope(|scope| {
-            let capture = scope.spawn(move || this.packets(options, to_packets));
-            let trace = scope.spawn(move || this.calls(progress, to_calls));
-            in_order(packets, calls, &mut |event| eviction.push(event));
-            (capture.join(), trace.join())
+        let inputs = self.traces.len() + usize::from(self.capture.is_some());
+        let batch = (AHEAD / (BATCHES * inputs)).max(LEAST_BATCH);
+        let (facts, traces) = thread::scope(|scope| {
+            let mut receivers = Vec::new();
+            let mut batches = || {
+                let (to, from) = sync_channel(BATCHES);
+                receivers.push(from);
+                Batches::new(to, batch)
+            };
+            let traces = self.traces.iter().map(|trace| {
+                let batches = batches();
+                scope.spawn(move || trace.read(progress, batches))
+            });
+            let traces: Vec<_> = traces.collect();
+            // After the traces: a call is reported when it returns, and comes before its packet nevertheless.
+            let capture = self.capture.as_ref().map(|(input, place)| {
+                let mut batches = batches();
+                let sink = move |event| batches.push(event);
+                scope.spawn(move || place.capture(*input, &options.capture, &mut { sink }))
+            });
+            in_order(receivers, &mut |event| eviction.push(event));
+            let traces: Vec<_> = traces.into_iter().map(joined).collect();
+            (capture.map(joined), traces)
         });
-        // A reader that panicked ends this thread in the same way.
-        let facts = facts.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let trace = trace.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        gathered.captures.push(facts?);
-        match trace {
-            Read::Own(trace) => own((*trace)?, eviction.first(), gathered),
-            Read::Log(facts) => gathered.traces.push((facts?, Vec::new())),
+        gathered.captures.extend(facts.transpose()?);
+        for trace in traces {
+            match trace {
+                Read::Own(trace) => own((*trace)?, eviction.first(), gathered),
+                Read::Log(facts) => gathered.traces.push((facts?, Vec::new())),
+            }
         }
-        gathered.solved = self.log.map(|(_, solution)| solution);
+        let logs = self.traces.into_iter();
+        let solved = logs.filter_map(|trace| Some((trace.input, trace.log?.1)));
+        gathered.solved = solved.collect();
         if progress.is_stopped() {
             let remark = "reading was interrupted; the report is about what had been read by then";
             gathered.remarks.push(remark.to_owned());
@@ -228,67 +274,101 @@ impl Pair {
         Ok(())
     }
 
-    fn packets(
-        &self,
-        options: &InputOptions,
-        to: SyncSender<Vec<Event>>,
-    ) -> Result<CaptureFacts, CaptureFileError> {
-        let mut batches = Batches::new(to);
-        let (input, place) = &self.capture;
-        place.capture(*input, &options.capture, &mut |e| batches.push(e))
+    /// Solves the clocks of the logs from the beginnings of all. `None` where they cannot be read, where they are all there
+    /// is, or where they do not show that all are of one run.
+    fn solve(&mut self, options: &InputOptions) -> Option<()> {
+        let packets = match &self.capture {
+            Some((input, capture)) => Some(first_packets(*input, capture, options)?),
+            None => None,
+        };
+        let ports = dns_ports(options);
+        let mut read = packets.as_ref().map_or(0, Vec::len);
+        let mut spans = Vec::new();
+        for trace in &mut self.traces {
+            let (facts, calls) = trace.first_calls()?;
+            if !facts.clock.has_times() {
+                return None;
+            }
+            read += calls.len();
+            let packets = packets.as_deref().unwrap_or(&[]);
+            let solution = clock::solve(facts.clock, &calls, packets, &ports, options.clock);
+            let times = || calls.iter().map(|e| e.at);
+            spans.push((times().min()?, times().max()?));
+            trace.log = Some((facts, solution));
+        }
+        if read < SAMPLE {
+            return None;
+        }
+        if packets.is_none() {
+            return Some(());
+        }
+        let logs = self.traces.iter_mut().filter_map(|t| t.log.as_mut());
+        let mut siblings: Vec<Sibling> = { logs.zip(spans) }
+            .map(|((facts, solution), during)| Sibling {
+                clock: facts.clock,
+                during,
+                solution,
+            })
+            .collect();
+        clock::recognise_siblings(&mut siblings);
+        let belongs = |log: &Sibling| log.solution.belonging == Belonging::Same;
+        siblings.iter().all(belongs).then_some(())
     }
+}
 
-    /// Reads the trace, in the capture's time.
-    fn calls(&self, progress: &Progress, to: SyncSender<Vec<Event>>) -> Read {
-        let mut batches = Batches::new(to);
-        let (input, place) = &self.trace;
+/// What a thread returned; one that panicked ends this thread in the same way.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    { thread.join() }.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The first packets of a capture, in order.
+fn first_packets(input: u16, capture: &Place, options: &InputOptions) -> Option<Vec<Event>> {
+    let mut packets = Vec::new();
+    let enough = Progress::default();
+    let only = CaptureOptions {
+        progress: enough.clone(),
+        ..options.capture.clone()
+    };
+    let read = capture.capture(input, &only, &mut |event| {
+        merge::keep(&mut packets, event);
+        if packets.len() >= SAMPLE {
+            enough.stop();
+        }
+    });
+    read.ok()?;
+    merge::order(&mut packets);
+    Some(packets)
+}
+
+impl Trace {
+    /// Reads all of it, in the capture's time.
+    fn read(&self, progress: &Progress, mut batches: Batches) -> Read {
         match &self.log {
             None => {
                 let sink = &mut |event| batches.push(event);
-                Read::Own(Box::new(place.own(*input, progress, sink)))
+                Read::Own(Box::new(self.place.own(self.input, progress, sink)))
             }
             Some((_, solution)) => {
                 let sink = &mut |mut event| {
                     merge::shift(std::slice::from_mut(&mut event), solution.offset);
                     batches.push(event);
                 };
-                Read::Log(place.log(*input, progress, sink))
+                Read::Log(self.place.log(self.input, progress, sink))
             }
         }
     }
 
-    /// Solves the clock of the log from the beginnings of both. `None` where they cannot be read, or their beginnings do not
-    /// show that they are of one run.
-    fn solve(&self, options: &InputOptions) -> Option<(TraceFacts, Solution)> {
-        let (mut calls, mut packets) = (Vec::new(), Vec::new());
-        let (enough_calls, enough_packets) = (Progress::default(), Progress::default());
-        let (log_input, log) = &self.trace;
-        let facts = log.log(*log_input, &enough_calls, &mut |event| {
+    /// What the beginning of a log says of the whole, and its first calls.
+    fn first_calls(&self) -> Option<(TraceFacts, Vec<Event>)> {
+        let mut calls = Vec::new();
+        let enough = Progress::default();
+        let facts = self.place.log(self.input, &enough, &mut |event| {
             calls.push(event);
             if calls.len() >= SAMPLE {
-                enough_calls.stop();
+                enough.stop();
             }
         });
-        let only = CaptureOptions {
-            progress: enough_packets.clone(),
-            ..options.capture.clone()
-        };
-        let (capture_input, capture) = &self.capture;
-        let read = capture.capture(*capture_input, &only, &mut |event| {
-            merge::keep(&mut packets, event);
-            if packets.len() >= SAMPLE {
-                enough_packets.stop();
-            }
-        });
-        read.ok()?;
-        let facts = facts.ok()?;
-        if !enough_calls.is_stopped() && !enough_packets.is_stopped() || !facts.clock.has_times() {
-            return None;
-        }
-        merge::order(&mut packets);
-        let ports = dns_ports(options);
-        let solution = clock::solve(facts.clock, &calls, &packets, &ports, options.clock);
-        (solution.belonging == Belonging::Same).then_some((facts, solution))
+        Some((facts.ok()?, calls))
     }
 }
 
@@ -301,14 +381,16 @@ fn is_packed(path: &Path) -> bool {
 struct Batches {
     to: SyncSender<Vec<Event>>,
     batch: Vec<Event>,
+    size: usize,
     shared: Interner,
 }
 
 impl Batches {
-    fn new(to: SyncSender<Vec<Event>>) -> Self {
+    fn new(to: SyncSender<Vec<Event>>, size: usize) -> Self {
         Self {
             to,
-            batch: Vec::with_capacity(BATCH),
+            batch: Vec::with_capacity(size),
+            size,
             shared: Interner::default(),
         }
     }
@@ -316,14 +398,15 @@ impl Batches {
     fn push(&mut self, mut event: Event) {
         self.shared.event(&mut event);
         self.batch.push(event);
-        if self.batch.len() >= BATCH {
+        if self.batch.len() >= self.size {
             self.send();
         }
     }
 
     fn send(&mut self) {
+        let next = Vec::with_capacity(self.size);
         // Whoever takes them is gone only if this whole process ends.
-        let _ = self.to.send(std::mem::take(&mut self.batch));
+        let _ = self.to.send(std::mem::replace(&mut self.batch, next));
     }
 }
 
@@ -335,20 +418,14 @@ impl Drop for Batches {
     }
 }
 
-/// Takes events from two readers in order of time.
-fn in_order(
-    packets: Receiver<Vec<Event>>,
-    calls: Receiver<Vec<Event>>,
-    sink: &mut dyn FnMut(Event),
-) {
-    let mut inputs = [Ahead::new(packets), Ahead::new(calls)];
+/// Takes events from several readers in order of time; at the same time that of the first one goes first.
+fn in_order(inputs: Vec<Receiver<Vec<Event>>>, sink: &mut dyn FnMut(Event)) {
+    let mut inputs: Vec<Ahead> = inputs.into_iter().map(Ahead::new).collect();
     loop {
-        let [packet, call] = inputs.each_mut().map(Ahead::next_known);
-        let first = match (packet, call) {
-            (None, None) => return,
-            (Some(_), None) => 0,
-            (None, Some(_)) => 1,
-            (Some(packet), Some(call)) => usize::from(call_goes_first(call, packet)),
+        let next = inputs.iter_mut().enumerate();
+        let next = next.filter_map(|(n, input)| Some((input.next_known()?, n)));
+        let Some((_, first)) = next.min() else {
+            return;
         };
         if let Some(event) = inputs[first].waiting.pop_front() {
             sink(event);
