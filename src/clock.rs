@@ -189,6 +189,9 @@ pub fn recognise_siblings(logs: &mut [Sibling]) {
     }
 }
 
+/// How times were found that a log without packets beside it does not have.
+const NO_TIMES: &str = "the trace has no times";
+
 /// Gives the events of a log without times such as can be known: those of the packets that its calls caused, else those
 /// that add up from what its calls lasted.
 pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> Solution {
@@ -200,7 +203,7 @@ pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> So
     };
     let belonging = belonging::judge(TraceClock::None, events, packets, dns_ports, actions);
     let method = match (found, packets.is_empty()) {
-        (0, true) => "the trace has no times".into(),
+        (0, true) => NO_TIMES.into(),
         (0, false) => {
             if let (Some(call), Some(packet)) = (events.first(), packets.first()) {
                 let offset = packet.at - call.at;
@@ -234,6 +237,14 @@ pub fn resolution(clock: TraceClock) -> Span {
 }
 
 impl Solution {
+    /// Of a log without times and without packets beside it, whose events have those that add up from what its calls lasted.
+    pub fn laid_out() -> Self {
+        Self {
+            dated: false,
+            ..Self::unproven(Span::ZERO, Span::ZERO, NO_TIMES)
+        }
+    }
+
     /// An offset that no pair of call and packet shows.
     fn unproven(offset: Span, uncertainty: Span, method: &str) -> Self {
         Self {

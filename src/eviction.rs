@@ -6,6 +6,9 @@
 //! their accounts, some of every kind, and what is not over; of calls also what later ones need: sockets through which
 //! a resolver may be asked again, the tree of processes, and what shows when a retained lookup was over.
 //!
+//! A log without times gets those that add up from what its calls lasted, turn by turn ([`Layout`]). What is over in it, only
+//! the order of its calls shows: the client did something else, or closed the socket.
+//!
 //! The rest is joined again in the next turn. But for the tombstones of unanswered queries, nothing else carries over: a report of what is retained and of
 //! the totals is that of all events.
 
@@ -13,6 +16,7 @@ mod selection;
 mod tombstones;
 mod units;
 
+use crate::clock::untimed::Layout;
 use crate::coverage::Trust;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Call, CallOutcome, Event, EventKind, Fd, Location, Op};
@@ -73,6 +77,8 @@ pub struct Eviction {
     traces: Vec<TraceFacts>,
     /// What is known of their calls, by input.
     calls: BTreeMap<u16, TraceCalls>,
+    /// So many of the first events have the times that they will have.
+    laid: usize,
     first: Option<Timestamp>,
     tombstones: Tombstones,
     stacks: Stacks,
@@ -83,8 +89,10 @@ pub struct Eviction {
 /// What is known of the calls of a trace.
 #[derive(Debug)]
 struct TraceCalls {
-    /// No call has a time: it gets one when all are known, and so nothing goes.
+    /// No call has a time.
     untimed: bool,
+    /// The times that they get instead.
+    layout: Layout,
     /// The call that a stack follows.
     last: Option<Location>,
 }
@@ -93,6 +101,7 @@ impl Default for TraceCalls {
     fn default() -> Self {
         Self {
             untimed: true,
+            layout: Layout::default(),
             last: None,
         }
     }
@@ -108,6 +117,7 @@ impl Eviction {
             horizon: Timestamp(i64::MAX),
             traces: Vec::new(),
             calls: BTreeMap::new(),
+            laid: 0,
             first: None,
             tombstones: Tombstones::default(),
             stacks: Stacks::default(),
@@ -165,9 +175,7 @@ impl Eviction {
                 self.events.push(event);
             }
         }
-        let may_go =
-            self.setup.limits.list != usize::MAX && !self.calls.values().any(|calls| calls.untimed);
-        if self.events.len() >= self.most && may_go {
+        if self.events.len() >= self.most && self.setup.limits.list != usize::MAX {
             self.evict_finished();
         }
     }
@@ -187,21 +195,55 @@ impl Eviction {
             self.traces.len() - 1
         });
         let trace = &mut self.traces[known];
-        // Without times events are numbered as their lines are (see the input's clock).
-        calls.untimed &= u64::try_from(event.at.0) == Ok(event.place.number);
         if self.setup.resolution.is_none() && event.at.0 % SECOND != 0 {
             trace.clock = TraceClock::Epoch {
                 resolution: Span::micros(1),
             };
         }
         if let EventKind::Call(call) = &event.what {
+            // Without times calls are numbered as their lines are (see the input's clock).
+            calls.untimed &= u64::try_from(event.at.0) == Ok(event.place.number);
             calls.last = Some(event.place);
             trace.sees.waits |= matches!(call.op, Op::Wait { .. });
         }
     }
 
+    /// Gives times to the events of logs without any, as far as they have none yet.
+    fn lay_out(&mut self) {
+        let laid = self.laid.min(self.events.len());
+        let untimed = |calls: &TraceCalls| calls.untimed && calls.last.is_some();
+        if self.calls.values().any(untimed) {
+            let new = &mut self.events[laid..];
+            new.sort_by_key(|e| e.place.input);
+            for events in new.chunk_by_mut(|a, b| a.place.input == b.place.input) {
+                let input = events.first().map(|e| e.place.input);
+                let calls = input.and_then(|input| self.calls.get_mut(&input));
+                if let Some(calls) = calls.filter(|calls| untimed(calls)) {
+                    calls.layout.lay(events);
+                }
+            }
+            for trace in &mut self.traces {
+                if self.calls.get(&trace.input).is_some_and(untimed) {
+                    trace.clock = TraceClock::None;
+                }
+            }
+        }
+        self.laid = self.events.len();
+    }
+
+    /// The inputs of logs without times whose events have got some: all of their events have then. Others get theirs when
+    /// all is read.
+    pub fn laid_out(&mut self) -> Vec<u16> {
+        if self.laid > 0 {
+            self.lay_out();
+        }
+        let logs = self.traces.iter().filter(|t| !t.clock.has_times());
+        logs.map(|log| log.input).collect()
+    }
+
     /// Joins what is retained, counts what is over, and drops it.
     fn evict_finished(&mut self) {
+        self.lay_out();
         // What is later than the event just read may be shown again by the rest of its input.
         let read = self.events.last().map(|e| e.at).unwrap_or_default();
         let latest = self.events.iter().map(|e| e.at).max().unwrap_or_default();
@@ -245,6 +287,7 @@ impl Eviction {
             evicted.events
         });
         self.drop_events(&fates);
+        self.laid = self.events.len();
         // Where little could go, the next turn waits, lest every few events cost a join.
         let spare = MOST - LEAST;
         self.most = MOST.max(self.events.len() + spare.max(self.events.len() / 4));
@@ -259,6 +302,7 @@ impl Eviction {
             }
             fate != Fate::Goes
         });
+        self.totals.events += fates.len() - self.events.len();
         if !self.stacks.is_empty() {
             let calls: HashSet<Location> = self.events.iter().map(|e| e.place).collect();
             self.stacks.retain(&calls);

@@ -60,6 +60,8 @@ pub struct Evidence<'a> {
     pub patience: Span,
     /// How many rounds over all resolvers it makes (resolv.conf's `attempts`).
     pub attempts: usize,
+    /// How many events of the inputs were evicted before.
+    pub evicted: usize,
 }
 
 impl<'a> Evidence<'a> {
@@ -148,7 +150,7 @@ impl<'a> Evidence<'a> {
             return (!short).then_some(span);
         }
         // Lines are laid a nanosecond apart, to keep their order.
-        let lines = i64::try_from(self.events.len()).unwrap_or(i64::MAX);
+        let lines = i64::try_from(self.events.len() + self.evicted).unwrap_or(i64::MAX);
         let least = Span(lines).max(Span::micros(1));
         (span >= least).then(|| Span(span.0 - span.0 % least.0))
     }

@@ -33,7 +33,8 @@ pub struct Gathered {
     pub captures: Vec<CaptureFacts>,
     /// Events of all captures.
     pub packets: Vec<Event>,
-    /// The clocks of the traces of these inputs, where they were solved while reading: their events are in the capture's time.
+    /// The clocks of the traces of these inputs, where they were solved while reading: their events are in the capture's time,
+    /// or have those of [`clock::untimed`].
     pub solved: BTreeMap<u16, Solution>,
     /// Stacks of calls whose events hold none.
     pub stacks: Stacks,
@@ -341,12 +342,12 @@ impl Log {
     ) {
         let clock = self.facts.clock;
         let ports = &settings.dns_ports;
-        if !clock.has_times() {
-            self.is_shifted = true;
-            self.solution = Some(clock::lay_out(&mut self.events, packets, ports));
-        } else if let Some(solution) = solved.remove(&self.facts.input) {
+        if let Some(solution) = solved.remove(&self.facts.input) {
             self.is_shifted = true;
             self.solution = Some(solution);
+        } else if !clock.has_times() {
+            self.is_shifted = true;
+            self.solution = Some(clock::lay_out(&mut self.events, packets, ports));
         } else {
             let solution = clock::solve(clock, &self.events, packets, ports, settings.clock);
             self.solution = Some(solution);
@@ -423,6 +424,7 @@ impl Surroundings<'_> {
             search: &self.asking.search,
             patience: self.asking.patience,
             attempts: self.asking.attempts,
+            evicted: self.totals.events,
         };
         explain(&Case {
             evidence,

@@ -192,6 +192,8 @@ pub struct EvictedTotals {
     pub connections: usize,
     /// Those of them that would have had an account.
     pub subjects: usize,
+    /// Events that they, and others, were made of.
+    pub events: usize,
     /// Lookups and connections that were not over when they had to go.
     pub unfinished: usize,
     /// Packets that another capture showed too.

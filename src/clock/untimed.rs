@@ -15,26 +15,89 @@ const STEP: Span = Span(1);
 /// How many packets of one key are weighed; a log without times that shows more is none of a single incident.
 const PACKETS_PER_KEY: usize = 4_096;
 
+/// So many threads' calls are remembered that are over: what they lasted delays nothing any more.
+const MAX_FREE: usize = 1 << 14;
+
+/// The time of every so manyeth line is remembered, and of those before which time passed; of earlier ones fewer where these
+/// are more than so many.
+const LINES_PER_MARK: u64 = 16;
+const MAX_MARKS: usize = 1 << 16;
+
 /// Gives each event a time: the sum of what is known to have passed in its thread, and its place in the log.
 pub fn by_durations(events: &mut [Event]) {
-    events.sort_by_key(|e| (e.at, e.place.number));
-    let mut now = Timestamp::default();
-    // When a thread's last call was over.
-    let mut free: HashMap<Option<u32>, Timestamp> = HashMap::new();
-    for event in events {
-        let tid = match &event.what {
-            EventKind::Call(call) => call.task.tid,
-            EventKind::Life(life) => life.task.tid,
-            EventKind::Packet(_) | EventKind::Stack(_) => None,
-        };
-        let earliest = free.get(&tid).copied().unwrap_or_default();
-        now = (now + STEP).max(earliest + STEP);
-        let entered = event.at;
-        event.at = now;
-        if let EventKind::Call(call) = &mut event.what {
-            call.exited = duration(call, entered).map(|lasted| now + lasted);
-            free.insert(tid, call.exited.unwrap_or(now));
+    Layout::default().lay(events);
+}
+
+/// Gives events such times while a log is read, one part after the other.
+#[derive(Debug, Default)]
+pub struct Layout {
+    /// The time of the last line.
+    now: Timestamp,
+    /// The last line.
+    line: u64,
+    /// When a thread's last call was over.
+    free: HashMap<Option<u32>, Timestamp>,
+    /// Lines and their times, in order.
+    marks: Vec<(u64, Timestamp)>,
+}
+
+impl Layout {
+    /// Lays out the events of the next part. A call whose line was in an earlier part, for it returned late, gets the time of
+    /// that line, to some lines.
+    pub fn lay(&mut self, events: &mut [Event]) {
+        events.sort_by_key(|e| (e.at, e.place.number));
+        let laid = self.line;
+        for event in events {
+            let tid = match &event.what {
+                EventKind::Call(call) => call.task.tid,
+                EventKind::Life(life) => life.task.tid,
+                EventKind::Packet(_) | EventKind::Stack(_) => None,
+            };
+            let earliest = self.free.get(&tid).copied().unwrap_or_default() + STEP;
+            let line = event.place.number;
+            let at = if line < laid {
+                self.time_of(line).max(earliest)
+            } else {
+                let next = (self.now + STEP).max(earliest);
+                self.mark(line, next);
+                next
+            };
+            let entered = event.at;
+            event.at = at;
+            if let EventKind::Call(call) = &mut event.what {
+                call.exited = duration(call, entered).map(|lasted| at + lasted);
+                self.free.insert(tid, call.exited.unwrap_or(at));
+            }
         }
+        if self.free.len() > MAX_FREE {
+            self.free.retain(|_, until| *until > self.now);
+        }
+    }
+
+    /// Remembers when the next line was.
+    fn mark(&mut self, line: u64, at: Timestamp) {
+        let passed = at - self.now > STEP;
+        self.now = at;
+        self.line = self.line.max(line);
+        let due =
+            |(last, _): &(u64, Timestamp)| line >= last + LINES_PER_MARK || passed && line > *last;
+        if self.marks.last().is_none_or(due) {
+            self.marks.push((line, at));
+        }
+        if self.marks.len() > MAX_MARKS {
+            let mut nth = 0;
+            self.marks.retain(|_| {
+                nth += 1;
+                nth % 2 == 1
+            });
+        }
+    }
+
+    /// When an earlier line was.
+    fn time_of(&self, line: u64) -> Timestamp {
+        let after = self.marks.partition_point(|(marked, _)| *marked <= line);
+        let mark = after.checked_sub(1).and_then(|n| self.marks.get(n));
+        mark.map(|(_, at)| *at).unwrap_or_default()
     }
 }
 
@@ -136,4 +199,68 @@ fn in_capture(packets: &[Event]) -> HashMap<ActionKey, VecDeque<Timestamp>> {
         }
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Location, Task};
+
+    /// A line of a thread that waits so many milliseconds for nothing.
+    fn wait(line: u64, tid: u32, millis: i64) -> Event {
+        let call = Call {
+            task: Task {
+                tid: Some(tid),
+                ..Task::default()
+            },
+            exited: None,
+            outcome: CallOutcome::Returned(0),
+            op: Op::Wait {
+                fds: Vec::new(),
+                ready: Vec::new(),
+                timeout: Some(Span::millis(millis)),
+            },
+        };
+        Event {
+            at: Timestamp(i64::try_from(line).unwrap_or_default()),
+            place: Location {
+                input: 0,
+                number: line,
+            },
+            what: EventKind::Call(Box::new(call)),
+        }
+    }
+
+    fn by_line(mut events: Vec<Event>) -> Vec<(u64, Timestamp)> {
+        events.sort_by_key(|e| e.place.number);
+        events.iter().map(|e| (e.place.number, e.at)).collect()
+    }
+
+    #[test]
+    fn a_log_in_parts_gets_the_times_of_the_whole() {
+        // Every tenth line is a wait of 1 ms; that of line 45 takes 3 s, and returns when the second part is read.
+        let millis = |line| match line {
+            45 => 3_000,
+            _ => i64::from(line % 10 == 0),
+        };
+        let tid = |line: u64| match line {
+            45 | 150 => 9,
+            _ => u32::try_from(line % 2).unwrap_or_default(),
+        };
+        let event = |line| wait(line, tid(line), millis(line));
+        let mut whole: Vec<Event> = (1..200).map(event).collect();
+        by_durations(&mut whole);
+        let (mut first, mut second): (Vec<Event>, Vec<Event>) = (1..200)
+            .map(event)
+            .partition(|e| e.place.number < 100 && e.place.number != 45);
+        let mut layout = Layout::default();
+        layout.lay(&mut first);
+        layout.lay(&mut second);
+        first.append(&mut second);
+        for (whole, part) in by_line(whole).into_iter().zip(by_line(first)) {
+            // A line is a nanosecond: the late one is laid out to some lines.
+            assert_eq!(whole.0, part.0);
+            assert!((whole.1 - part.1).abs() < Span(16), "{whole:?} {part:?}");
+        }
+    }
 }

@@ -60,6 +60,8 @@ const MAX_THREADS: usize = 5_000;
 const MAX_TELLING: usize = 100;
 /// So far from its lookup or connection a thread's wait may lie and be part of it.
 const AROUND: Span = Span::millis(60);
+/// The same where lines are laid a nanosecond apart, for the log has no times.
+const AROUND_LINES: Span = Span(16);
 /// A lookup is over with its thread's first act this long after its last query (see the join's `lookup::end`).
 const SETTLED: Span = Span::millis(100);
 
@@ -94,8 +96,13 @@ pub fn choose(units: &Units, index: &Index, left: usize, horizon: Timestamp) -> 
     evicted.stories(units, index);
     evicted.owned(units);
     // What no unit owns went on at the same time as what goes.
-    let until = until.max(units.now - GRACE).min(horizon);
-    evicted.calls(units, until);
+    let recent = if units.case.evidence.is_timed() {
+        units.now - GRACE
+    } else {
+        // Without times the last lines are what is recent.
+        units.events[units.events.len().saturating_sub(left)].at
+    };
+    evicted.calls(units, until.max(recent).min(horizon));
     evicted.marks(units);
     evicted
 }
@@ -235,6 +242,11 @@ impl Evicted {
     fn calls(&mut self, units: &Units, until: Timestamp) {
         let within = self.retained_spans(units);
         let threads = self.threads(units);
+        let near = if units.case.evidence.is_timed() {
+            AROUND
+        } else {
+            AROUND_LINES
+        };
         let mut begun = HashSet::new();
         let mut telling = 0;
         for (n, event) in units.events.iter().enumerate() {
@@ -249,7 +261,7 @@ impl Evicted {
             telling += usize::from(tells);
             let end = exit_of(event).unwrap_or(event.at);
             let around = within.get(&task.tid);
-            let inside = around.is_some_and(|w| w.overlap(event.at - AROUND, end + AROUND));
+            let inside = around.is_some_and(|w| w.overlap(event.at - near, end + near));
             let tree = is_tree(event)
                 && (matters || child_of(event).is_some_and(|c| threads.contains(&Some(c))));
             if !(first || tells || inside || tree || is_files(event)) && n + 1 < units.events.len()

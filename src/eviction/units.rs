@@ -8,7 +8,7 @@ use crate::explain::finding::{self, attempt};
 use crate::explain::ledger::story::same_story;
 use crate::explain::ledger::{Index, Subject, after_syn, window};
 use crate::join::connect::{Connection, Ending, LONGEST_GAP, Role};
-use crate::join::lookup::{Lookup, SAME_LOOKUP};
+use crate::join::lookup::{Lookup, SAME_LOOKUP, Stop};
 use crate::join::{
     AssociationId, ClientId, ConnectionId, EventId, Evidence, Id, Joined, LookupId, Origin, Query,
     State,
@@ -133,7 +133,13 @@ impl<'a> Units<'a> {
         for lookup in &joined.lookups {
             let queries = || lookup.queries(joined);
             let now = self.now;
-            let over = queries().all(|q| is_settled(q) || now - q.sent > SAME_LOOKUP);
+            let timed = self.case.evidence.is_timed();
+            // Without times the order of the calls is all there is.
+            let left = !timed && lookup.stop == Stop::Client;
+            let over = queries().all(|q| {
+                let closed = q.association.is_some_and(|a| !joined.sockets.is_open(a));
+                is_settled(q) || now - q.sent > SAME_LOOKUP || left || !timed && closed
+            });
             self.list.push(Unit {
                 first: lookup.began,
                 last: lookup.ended,
@@ -175,7 +181,10 @@ impl<'a> Units<'a> {
             let shared = connection.role == Role::Resolver;
             self.owns(unit, own.chain(call.filter(|_| !shared)));
             self.uses(unit, connection.association);
-            let over = is_over(&self.case.evidence, connection, self.now);
+            let socket = connection.association;
+            let closed = socket.is_some_and(|a| !joined.sockets.is_open(a));
+            let over = is_over(&self.case.evidence, connection, self.now)
+                || closed && !self.case.evidence.is_timed();
             let whose = &mut self.list[unit];
             whose.over &= over;
             whose.waits |= !over && connection.outcome == Ending::Open;

@@ -123,6 +123,7 @@ impl Rows {
             search: told.map_or(&[], |c| &c.search),
             patience: Span::seconds(patience.timeout),
             attempts: patience.attempts,
+            evicted: 0,
         }
     }
 

@@ -7,7 +7,7 @@ mod together;
 
 use crate::bounded::Patient;
 use crate::case::jsonl::{self, JsonlError, TraceFile};
-use crate::clock::Given;
+use crate::clock::{Given, Solution};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, EventKind, LifecycleChange};
 use crate::eviction::{Eviction, EvictionSetup};
@@ -257,7 +257,7 @@ fn read_all(
             };
             let mut eviction = Eviction::new(together.setup(options, setup));
             let result = together.read(options, &mut eviction, gathered);
-            gathered.retain(eviction.finish());
+            keep(eviction, gathered);
             return result;
         }
         Err(found) => found,
@@ -288,7 +288,7 @@ fn read_all(
             gathered.remarks.push(remark);
         }
     }
-    gathered.retain(eviction.finish());
+    keep(eviction, gathered);
     Ok(())
 }
 
@@ -381,6 +381,14 @@ fn dns_ports(options: &InputOptions) -> Vec<u16> {
     let mut ports = vec![DNS_PORT];
     ports.extend(&options.capture.dns_ports);
     ports
+}
+
+/// Hands over what was retained, and for which logs that have no times it was given some.
+fn keep(mut eviction: Eviction, gathered: &mut Gathered) {
+    for input in eviction.laid_out() {
+        gathered.solved.insert(input, Solution::laid_out());
+    }
+    gathered.retain(eviction.finish());
 }
 
 /// For each of several captures the time at which a later one begins, which may show the rest of what went on then:

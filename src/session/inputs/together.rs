@@ -5,8 +5,8 @@
 //!
 //! - the files are small, or all is to be listed;
 //! - the beginnings do not show that each log and the capture are of one run;
-//! - a log beside another input has no times, or there are several captures beside a trace, traces of presyn's beside
-//!   logs, or more inputs than can be open at once.
+//! - a log beside another input has no times, or there are several captures beside a trace, traces of presyn's beside logs, or
+//!   more inputs than can be open at once.
 
 use super::super::in_order::next_known;
 use super::classify::{Found, Kind};
