@@ -249,15 +249,7 @@ pub fn with_case<T>(
         .as_ref()
         .map(|(path, text)| (path.as_str(), ResolvConf::parse(text)));
     // The clock is solved from the first packets of each kind, whatever capture they are in.
-    merge::order(&mut packets);
-    if captures.len() > 1 {
-        let left_out = merge::align(&mut captures, &mut packets);
-        if left_out > 0 {
-            merge::order(&mut packets);
-        }
-        totals.copies += left_out;
-        totals.copies += merge::remove_copies(&mut packets);
-    }
+    totals.copies += one_capture(&mut captures, &mut packets);
     let mut logs: Vec<Log> = traces.into_iter().map(Log::new).collect();
     for log in &mut logs {
         stacks.take(&mut log.events);
@@ -266,14 +258,11 @@ pub fn with_case<T>(
         }
     }
     let tolerance = on_one_clock(&mut logs);
-    let mut solutions: Vec<Solution> = Vec::new();
-    let mut facts: Vec<TraceFacts> = Vec::new();
-    let mut calls: Vec<Event> = Vec::new();
-    for mut log in logs {
-        calls.append(&mut log.events);
-        solutions.extend(log.solution);
-        facts.push(log.facts);
-    }
+    let Merged {
+        solutions,
+        facts,
+        mut calls,
+    } = Merged::of(logs);
     if !settings.pids.is_empty() {
         calls.retain(|e| concerns(&settings.pids, e));
     }
@@ -312,6 +301,39 @@ pub fn with_case<T>(
         target: settings.target.as_ref(),
     };
     surroundings.with_case(&events, |case| explain(case, &solutions))
+}
+
+/// Orders the packets of all captures and removes what a second one shows again. Returns how many went.
+fn one_capture(captures: &mut [CaptureFacts], packets: &mut Vec<Event>) -> u64 {
+    merge::order(packets);
+    if captures.len() < 2 {
+        return 0;
+    }
+    let left_out = merge::align(captures, packets);
+    if left_out > 0 {
+        merge::order(packets);
+    }
+    left_out + merge::remove_copies(packets)
+}
+
+/// The logs of a case as one.
+#[derive(Default)]
+struct Merged {
+    solutions: Vec<Solution>,
+    facts: Vec<TraceFacts>,
+    calls: Vec<Event>,
+}
+
+impl Merged {
+    fn of(logs: Vec<Log>) -> Self {
+        let mut this = Self::default();
+        for mut log in logs {
+            this.calls.append(&mut log.events);
+            this.solutions.extend(log.solution);
+            this.facts.push(log.facts);
+        }
+        this
+    }
 }
 
 /// A trace on its way into the capture's time.

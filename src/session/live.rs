@@ -22,11 +22,12 @@ use crate::input::host::HostFiles;
 use crate::pipeline::{Gathered, Settings};
 use crate::source::capture::{CaptureError, CaptureSettings, Live};
 use crate::source::privilege::{self, Needs, RetainedRights};
-use crate::source::tracer::{Exit, Launch, TracerError, signal_name};
+use crate::source::tracer::{Ended, Exit, Launch, TracerError, signal_name};
 use crate::user::{User, UserError};
 use analysis::Job;
 use forward::{Forwarding, Outbox};
 use message::Begin;
+use nix::errno::Errno;
 use nix::unistd::Pid;
 use process::{Analysis, AnalysisError, CaseFiles};
 use sender::EventSender;
@@ -164,15 +165,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
         header,
         link: live.as_ref().map(Live::link),
     };
-    outbox.control(|to| {
-        let texts = [("resolv.conf", &files.resolv_conf), ("hosts", &files.hosts)];
-        for (name, text) in texts {
-            if let Some(text) = text {
-                message::host_file(to, name, text);
-            }
-        }
-        message::begin(to, &begin)
-    });
+    outbox.control(|to| opening(to, &files, &begin));
     let input = u16::from(live.is_some());
     let forwarding = analysis
         .pipe()
@@ -180,21 +173,8 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     let mut sender = EventSender::new(&outbox, &analysis, listener, input);
     let ended = tracer.run(&mut sender);
     let lost = sender.lost();
-    let mut remarks = sender.into_remarks();
-    if let Ok(ended) = &ended {
-        remarks.extend(remark::out_of_descriptors(
-            ended.failed_looks,
-            descriptor_limit,
-        ));
-    }
-    let footer = ended.as_ref().ok().map(|ended| Footer {
-        remarks,
-        dropped: None,
-        exit: describe(ended.exit),
-        at: ended.at,
-        survivors: ended.killed.clone(),
-        ..Footer::default()
-    });
+    let remarks = sender.into_remarks();
+    let footer = { ended.as_ref().ok() }.map(|ended| footer(ended, remarks, descriptor_limit));
     let thread = forwarding.map(|forwarding| forwarding.finish(footer));
     if let Some(line) = analysis.wait()
         && !lost
@@ -207,6 +187,30 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     }
     let ended = ended?;
     Ok(RunOutcome { exit: ended.exit })
+}
+
+/// The first records of a run: the files that its resolver reads, then the header.
+fn opening(to: &mut Vec<u8>, files: &HostFiles, begin: &Begin) -> bool {
+    let texts = [("resolv.conf", &files.resolv_conf), ("hosts", &files.hosts)];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            message::host_file(to, name, text);
+        }
+    }
+    message::begin(to, begin)
+}
+
+/// The last record: how the command ended, and what presyn missed.
+fn footer(ended: &Ended, mut remarks: Vec<String>, limit: Result<u64, Errno>) -> Footer {
+    remarks.extend(remark::out_of_descriptors(ended.failed_looks, limit));
+    Footer {
+        remarks,
+        dropped: None,
+        exit: describe(ended.exit),
+        at: ended.at,
+        survivors: ended.killed.clone(),
+        ..Footer::default()
+    }
 }
 
 /// What the analysis process writes of a case.

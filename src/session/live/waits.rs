@@ -3,7 +3,7 @@
 //! Pure: the events and the open calls come in, lines go out.
 
 use crate::event::dns::Question;
-use crate::event::{Address, Event, EventKind, LifecycleChange, Op, Task};
+use crate::event::{Address, Call, Event, EventKind, Fd, LifecycleChange, Op, Task, Transfer};
 use crate::explain::stack;
 use crate::flow::Endpoint;
 use crate::render::safe::escape;
@@ -61,63 +61,36 @@ impl WaitProgress {
     /// Takes note of an event; gives the line to say at once, where a wait just ended on a step: the next tick
     /// may come too late to say it.
     pub fn event(&mut self, event: &Event) -> Option<String> {
-        let call = match &event.what {
-            EventKind::Call(call) => call,
+        match &event.what {
+            EventKind::Call(call) => return self.call(event.at, call),
             EventKind::Stack(stack) => {
                 if let Some(hint) = stack::hint(&self.latest, stack)
                     && self.hints.len() < MAX_HINTS
                 {
                     self.hints.insert(self.latest.tid, hint);
                 }
-                return None;
             }
             EventKind::Life(life) => {
                 if let LifecycleChange::Exited(_) | LifecycleChange::Killed(_) = life.change {
                     self.ended(life.task.tid);
                 }
-                return None;
             }
-            EventKind::Packet(_) => return None,
-        };
+            EventKind::Packet(_) => {}
+        }
+        None
+    }
+
+    fn call(&mut self, at: Timestamp, call: &Call) -> Option<String> {
         let tid = call.task.tid;
         (self.latest.pid, self.latest.tid) = (call.task.pid, tid);
         match &call.op {
-            Op::Send { fd, messages } => {
-                let peer = fd.note.as_ref().and_then(|n| n.peer);
-                let list = self.queries.entry(tid).or_default();
-                for message in messages.iter().filter(|m| m.taken) {
-                    let Some(resolver) = message.peer.or(peer) else {
-                        continue;
-                    };
-                    for dns in message.dns.iter().filter(|m| !m.response) {
-                        if list.len() < MAX_OPEN {
-                            list.push(OpenQuery {
-                                resolver,
-                                id: dns.id,
-                                question: dns.question.clone(),
-                                sent: event.at,
-                            });
-                        }
-                    }
-                }
-            }
-            Op::Receive { messages, .. } => {
-                let answered = messages
-                    .iter()
-                    .flat_map(|m| &m.dns)
-                    .filter(|m| m.response)
-                    .map(|m| m.id);
-                for id in answered {
-                    for list in self.queries.values_mut() {
-                        list.retain(|q| q.id != id);
-                    }
-                }
-            }
+            Op::Send { fd, messages } => self.sent(at, tid, fd, messages),
+            Op::Receive { messages, .. } => self.received(messages),
             // A poll that ends in vain ends at 5.0 s sharp, before any tick would see these 5 s.
             Op::Wait { .. } if call.outcome.value() == Some(0) => {
                 let line = call
                     .exited
-                    .and_then(|now| self.line(&call.task, event.at, &call.op, now));
+                    .and_then(|now| self.line(&call.task, at, &call.op, now));
                 return line;
             }
             Op::Connect {
@@ -139,6 +112,37 @@ impl WaitProgress {
             _ => {}
         }
         None
+    }
+
+    /// Queries that a thread sent, and that are not answered yet.
+    fn sent(&mut self, at: Timestamp, tid: Option<u32>, fd: &Fd, messages: &[Transfer]) {
+        let peer = fd.note.as_ref().and_then(|n| n.peer);
+        let list = self.queries.entry(tid).or_default();
+        for message in messages.iter().filter(|m| m.taken) {
+            let Some(resolver) = message.peer.or(peer) else {
+                continue;
+            };
+            for dns in message.dns.iter().filter(|m| !m.response) {
+                if list.len() < MAX_OPEN {
+                    list.push(OpenQuery {
+                        resolver,
+                        id: dns.id,
+                        question: dns.question.clone(),
+                        sent: at,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Answers, whichever thread takes them.
+    fn received(&mut self, messages: &[Transfer]) {
+        let responses = messages.iter().flat_map(|m| &m.dns).filter(|m| m.response);
+        for id in responses.map(|m| m.id) {
+            for list in self.queries.values_mut() {
+                list.retain(|q| q.id != id);
+            }
+        }
     }
 
     /// A thread waits for nothing any more.
