@@ -245,9 +245,7 @@ pub fn with_case<T>(
         remarks: _,
         run: _,
     } = gathered;
-    let conf = resolv_conf
-        .as_ref()
-        .map(|(path, text)| (path.as_str(), ResolvConf::parse(text)));
+    let conf = { resolv_conf.as_ref() }.map(|(path, text)| (&**path, ResolvConf::parse(text)));
     // The clock is solved from the first packets of each kind, whatever capture they are in.
     totals.copies += one_capture(&mut captures, &mut packets);
     let mut logs: Vec<Log> = traces.into_iter().map(Log::new).collect();
@@ -261,20 +259,16 @@ pub fn with_case<T>(
     let Merged {
         solutions,
         facts,
-        mut calls,
-    } = Merged::of(logs);
-    if !settings.pids.is_empty() {
-        calls.retain(|e| concerns(&settings.pids, e));
-    }
+        calls,
+    } = Merged::of(logs, &settings.pids);
     // The command's start is its first call: a capture usually begins earlier, with others' packets.
     let first = |events: &[Event]| events.iter().map(|e| e.at).min();
     let started = started
         .or_else(|| first(&calls))
         .or_else(|| first(&packets))
         .unwrap_or_default();
-    let assumed = !packets.is_empty()
-        && !calls.is_empty()
-        && solutions.iter().any(|s| s.belonging != Belonging::Same);
+    let both = !packets.is_empty() && !calls.is_empty();
+    let assumed = both && solutions.iter().any(|s| s.belonging != Belonging::Same);
     let events = merge::one(calls, packets);
     let hosts = hosts.map(HostsFile::new);
     let surroundings = Surroundings {
@@ -284,12 +278,7 @@ pub fn with_case<T>(
         assumed,
         trust: settings.trust,
         dns_ports: &settings.dns_ports,
-        // A capture and a trace of one host agree to within what a call takes.
-        tolerance: if facts.is_empty() || captures.is_empty() {
-            Span::ZERO
-        } else {
-            tolerance + Span::millis(1)
-        },
+        tolerance: apart(&facts, &captures, tolerance),
         asking: &Asking::of(conf.as_ref().map(|(_, c)| c), &resolver_options),
         stacks: &stacks,
         started,
@@ -316,6 +305,16 @@ fn one_capture(captures: &mut [CaptureFacts], packets: &mut Vec<Event>) -> u64 {
     left_out + merge::remove_copies(packets)
 }
 
+/// How far calls and packets may be apart: those of one host agree to within what a call takes, beside what the clocks
+/// leave open.
+fn apart(traces: &[TraceFacts], captures: &[CaptureFacts], clocks: Span) -> Span {
+    if traces.is_empty() || captures.is_empty() {
+        Span::ZERO
+    } else {
+        clocks + Span::millis(1)
+    }
+}
+
 /// The logs of a case as one.
 #[derive(Default)]
 struct Merged {
@@ -325,12 +324,16 @@ struct Merged {
 }
 
 impl Merged {
-    fn of(logs: Vec<Log>) -> Self {
+    /// `pids` are the only processes and threads that count, if any are named.
+    fn of(logs: Vec<Log>, pids: &[u32]) -> Self {
         let mut this = Self::default();
         for mut log in logs {
             this.calls.append(&mut log.events);
             this.solutions.extend(log.solution);
             this.facts.push(log.facts);
+        }
+        if !pids.is_empty() {
+            this.calls.retain(|e| concerns(pids, e));
         }
         this
     }

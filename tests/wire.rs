@@ -1,7 +1,7 @@
 //! What a capture alone shows, and what it does not: who the client is, where an account begins, what ends a lookup, how a
 //! connection attempt went. Packets are rows of text; times are seconds.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "tests")]
 
 use presyn::event::dns::{Message, Name, Question, Rcode, RecordType};
 use presyn::event::{Event, EventKind, Location, OpeningStep, Packet, Service, TcpFlags};

@@ -372,6 +372,11 @@ impl Decoder {
             data,
             missing: packet.missing,
         };
+        self.messages(flow, segment, sink);
+    }
+
+    /// The DNS messages that a segment completes.
+    fn messages(&mut self, flow: FiveTuple, segment: Segment<'_>, sink: &mut PacketSink<'_>) {
         let undecodable = &mut self.counters.undecodable;
         self.streams.add(flow, segment, &mut |piece| {
             let message = match piece {

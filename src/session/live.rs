@@ -35,6 +35,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use thiserror::Error;
 
 /// What to run, capture and save.
@@ -119,17 +120,10 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     let job = Job {
         folder: save.as_ref().map(|(folder, _)| folder.clone()),
         capture: capture.is_some(),
-        trace: launch.trace,
-        others,
-        dns_ports: launch.dns_ports.clone(),
-        settings,
+        ..job(&launch, others, settings)
     };
     let (user, traced) = (launch.user.clone(), launch.trace);
-    let needs = match (launch.trace, launch.allow_setuid) {
-        (false, _) => Needs::Nothing,
-        (true, false) => Needs::Trace,
-        (true, true) => Needs::TraceGains,
-    };
+    let needs = needs(&launch);
     let mut analysis = Analysis::start(&job, listener)?;
     // Before there is anything to protect, and after that process was forked: it raises its /proc/self/oom_score_adj,
     // which is root's from here on, and hardens itself.
@@ -139,16 +133,14 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     let forked = launch.fork()?;
     let descriptor_limit = privilege::raise_descriptor_limit();
     let live = capture.as_ref().map(Live::open).transpose()?;
-    let mut writer = save
-        .as_ref()
-        .map(|(folder, force)| CaseWriter::create(folder, *force, user.as_ref()))
-        .transpose()?;
+    let create =
+        |(folder, force): &(PathBuf, bool)| CaseWriter::create(folder, *force, user.as_ref());
+    let mut writer = save.as_ref().map(create).transpose()?;
     analysis.hand_over(case_files(writer.as_mut(), live.is_some())?)?;
+    let interface = { live.as_ref() }.map_or_else(String::new, |live| live.interface().to_owned());
     let mut header = Header {
         traced,
-        interface: live
-            .as_ref()
-            .map_or_else(String::new, |live| live.interface().to_owned()),
+        interface,
         ..header
     };
     let tracer = forked.start()?;
@@ -158,8 +150,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
         writer.host(&files)?;
     }
     listener.rights(&kept, &rights_of(analysis.pid()));
-    header.started = header::now();
-    header.monotonic = header::monotonic();
+    (header.started, header.monotonic) = (header::now(), header::monotonic());
     let outbox = Arc::new(Outbox::new().map_err(LiveError::Queue)?);
     let begin = Begin {
         header,
@@ -167,26 +158,50 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     };
     outbox.control(|to| opening(to, &files, &begin));
     let input = u16::from(live.is_some());
-    let forwarding = analysis
-        .pipe()
-        .map(|pipe| Forwarding::start(outbox.clone(), live, pipe));
+    let pipe = analysis.pipe();
+    let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), live, pipe));
     let mut sender = EventSender::new(&outbox, &analysis, listener, input);
     let ended = tracer.run(&mut sender);
-    let lost = sender.lost();
-    let remarks = sender.into_remarks();
+    let (lost, remarks) = (sender.lost(), sender.into_remarks());
     let footer = { ended.as_ref().ok() }.map(|ended| footer(ended, remarks, descriptor_limit));
     let thread = forwarding.map(|forwarding| forwarding.finish(footer));
-    if let Some(line) = analysis.wait()
+    if let Some(line) = finish(analysis, thread, &outbox)
         && !lost
     {
         listener.trouble(&line);
     }
-    // Its process being gone, the thread only closes the capture.
+    let ended = ended?;
+    Ok(RunOutcome { exit: ended.exit })
+}
+
+/// What the analysis process is to do, of a run that is neither captured nor saved.
+fn job(launch: &Launch, others: bool, settings: Settings) -> Job {
+    Job {
+        folder: None,
+        capture: false,
+        trace: launch.trace,
+        others,
+        dns_ports: launch.dns_ports.clone(),
+        settings,
+    }
+}
+
+/// Which rights the tracer keeps.
+fn needs(launch: &Launch) -> Needs {
+    match (launch.trace, launch.allow_setuid) {
+        (false, _) => Needs::Nothing,
+        (true, false) => Needs::Trace,
+        (true, true) => Needs::TraceGains,
+    }
+}
+
+/// Waits for the analysis process. Its process being gone, the forwarding thread only closes the capture.
+fn finish(analysis: Analysis, thread: Option<JoinHandle<()>>, outbox: &Outbox) -> Option<String> {
+    let trouble = analysis.wait();
     if let Some(thread) = thread.filter(|_| outbox.is_settled()) {
         let _ = thread.join();
     }
-    let ended = ended?;
-    Ok(RunOutcome { exit: ended.exit })
+    trouble
 }
 
 /// The first records of a run: the files that its resolver reads, then the header.

@@ -2,7 +2,12 @@
 //!
 //! Runs as root, or rootless where user namespaces are allowed; says loudly when neither is.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // tests
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::too_many_lines,
+    reason = "tests: a story in one piece"
+)]
 
 mod clients;
 mod command;
