@@ -111,6 +111,19 @@ fn a_server_that_nobody_knows_is_named() {
         conf.to_str().unwrap(),
     ]);
     assert_eq!(answer["answers"][0]["guessed"][0], "10.0.1.99");
+    // As a mail quotes it.
+    std::fs::write(&conf, "> nameserver 10.0.1.99\n").unwrap();
+    let conf = conf.to_str().unwrap();
+    let quoted = json(&[
+        "whatif",
+        "captures/first-resolver-silent",
+        "--resolv-conf",
+        conf,
+    ]);
+    assert_eq!(
+        quoted["answers"][0]["guessed"],
+        answer["answers"][0]["guessed"]
+    );
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use super::condition::Condition;
 use super::{Analyze, Format, ReadingArgs, ReportArgs, RunArgs, Whatif, output};
-use crate::bounded;
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::Name;
@@ -12,7 +11,7 @@ use crate::flow::{DNS_PORT, Endpoint, Target, TargetHost};
 use crate::input::progress::Progress;
 use crate::input::selection::{Moment, Selection};
 use crate::pipeline::Settings;
-use crate::session::inputs::InputOptions;
+use crate::session::inputs::{self, InputOptions};
 use crate::session::live::{self, Plan};
 use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
@@ -41,7 +40,7 @@ pub fn whatif(args: &Whatif) -> Result<(Settings, InputOptions, Option<Change>)>
         args.recorded_resolv_conf.clone(),
     )?;
     let conf = args.resolv_conf.as_deref().map(|path| {
-        let text = bounded::whole_text(path)
+        let text = inputs::resolver_text(path)
             .with_context(|| format!("--resolv-conf {} cannot be read", path.display()))?;
         let conf = ResolvConf::parse(&text);
         if conf.nameservers.is_empty() {

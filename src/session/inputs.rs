@@ -5,7 +5,7 @@ mod resolver_file;
 mod spool;
 mod together;
 
-use crate::bounded::Patient;
+use crate::bounded::{self, Patient};
 use crate::case::jsonl::{self, JsonlError, TraceFile};
 use crate::clock::{Given, Solution};
 use crate::decode::resolv_conf::ResolvConf;
@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 use classify::{Found, Stream, file, folder, stream, text};
 use spool::Spooled;
 use std::io::{self, Cursor, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 use together::Together;
 
@@ -170,6 +170,12 @@ pub fn cases(paths: &[PathBuf]) -> Result<Vec<&[PathBuf]>, InputError> {
         }),
         None => Ok(paths.chunks(1).collect()),
     }
+}
+
+/// The text of a resolv.conf that the user names as a file, without the marks of a mail that quotes it.
+pub fn resolver_text(path: &Path) -> io::Result<String> {
+    let text = bounded::whole_text(path)?;
+    Ok(resolver_file::unquoted(&text).into_owned())
 }
 
 /// Reads everything the user named, as one case.

@@ -222,8 +222,7 @@ pub(super) fn head(file: impl Read, path: &Path) -> Result<Vec<u8>, InputError> 
 
 /// A file that the user named as resolv.conf: it is that, or an error.
 pub(super) fn text(path: &Path) -> Result<String, InputError> {
-    let text = bounded::whole_text(path).map_err(|e| unreadable(path, e))?;
-    Ok(resolver_file::unquoted(&text).into_owned())
+    super::resolver_text(path).map_err(|e| unreadable(path, e))
 }
 
 /// A file of a case, as much of it as is read; a remark says where that is not all.
