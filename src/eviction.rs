@@ -269,6 +269,7 @@ impl Eviction {
             hosts: None,
             totals: &only_cuts,
             target: self.setup.target.as_ref(),
+            stored: true,
         };
         let limits = self.setup.limits;
         let (totals, tombstones) = (&mut self.totals, &mut self.tombstones);

@@ -59,6 +59,8 @@ pub struct Case<'a> {
     pub totals: &'a EvictedTotals,
     /// Only this server's connections get an account.
     pub target: Option<&'a Target>,
+    /// The events are in files, whose lines and packets can be named.
+    pub stored: bool,
 }
 
 /// Whether a call connects to a resolver.

@@ -105,6 +105,8 @@ pub struct Settings {
     pub force_join: bool,
     /// How far absences are believed; as judged, but in proofs.
     pub trust: Trust,
+    /// The inputs are files: of a run that is not saved, evidence is cited by its time.
+    pub stored: bool,
 }
 
 impl Default for Settings {
@@ -117,6 +119,7 @@ impl Default for Settings {
             limits: Limits::BOUNDED,
             force_join: false,
             trust: Trust::Judged,
+            stored: true,
         }
     }
 }
@@ -288,6 +291,7 @@ pub fn with_case<T>(
         hosts: hosts.as_ref(),
         totals: &totals,
         target: settings.target.as_ref(),
+        stored: settings.stored,
     };
     surroundings.with_case(&events, |case| explain(case, &solutions))
 }
@@ -431,6 +435,7 @@ pub(crate) struct Surroundings<'a> {
     pub hosts: Option<&'a HostsFile>,
     pub totals: &'a EvictedTotals,
     pub target: Option<&'a Target>,
+    pub stored: bool,
 }
 
 impl Surroundings<'_> {
@@ -462,6 +467,7 @@ impl Surroundings<'_> {
             hosts: self.hosts,
             totals: self.totals,
             target: self.target,
+            stored: self.stored,
         })
     }
 }

@@ -411,9 +411,9 @@ pub struct Finding {
     /// Which functions made the calls, where stacks show it; at most three. Left out where none does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callers: Vec<Caller>,
-    /// Evidence, `FILE:N`.
+    /// Evidence, `FILE:N`; of a live run that was not saved, the times of the events.
     pub calls: Vec<String>,
-    /// Evidence, `FILE:N`.
+    /// Evidence, `FILE:N`; of a live run that was not saved, the times of the events.
     pub packets: Vec<String>,
 }
 

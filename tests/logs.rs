@@ -918,3 +918,43 @@ fn a_wait_for_a_name_service_is_told_without_a_lookup() {
         "{said}"
     );
 }
+
+/// Of a run that is in no file, evidence is cited by the time that the calls were made.
+#[test]
+fn evidence_that_is_in_no_file_is_cited_by_time() {
+    let log = format!(
+        "1795000000.100000 {}\n\
+         1795000000.200000 {} = 0\n\
+         1795000000.300000 sendto(3, {QUERY}, MSG_NOSIGNAL, NULL, 0) = 27\n\
+         1795000000.400000 poll([{{fd=3, events=POLLIN}}], 1, 5000) = 0 (Timeout) <5.000000>\n\
+         1795000005.500000 {}\n\
+         1795000005.600000 {} = 0\n",
+        datagram(3),
+        connect(3, "192.0.2.1", 53),
+        datagram(4),
+        connect(4, "192.0.2.2", 53)
+    );
+    let cited = |stored| {
+        let mut calls = Vec::new();
+        let read =
+            strace_log::read_from("log", log.as_bytes(), 0, &Progress::default(), &mut |e| {
+                calls.push(e);
+            });
+        let gathered = Gathered {
+            traces: vec![(read.unwrap(), calls)],
+            ..Gathered::default()
+        };
+        let settings = Settings {
+            stored,
+            ..Settings::default()
+        };
+        let report = pipeline::report(gathered, &settings);
+        let silent = report
+            .findings
+            .iter()
+            .find(|f| f.id == FindingId::ResolverSilent);
+        silent.unwrap().calls[0].clone()
+    };
+    assert_eq!(cited(true), "log:3");
+    assert_eq!(cited(false), "2026-11-18T11:06:40.300000Z");
+}

@@ -130,7 +130,10 @@ pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
             output::name(format)
         );
     }
-    let settings = report(&args.report)?;
+    let settings = Settings {
+        stored: args.save.is_some(),
+        ..report(&args.report)?
+    };
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let user = live::command_user(args.user.as_deref(), &environment)?;
     let environment = user

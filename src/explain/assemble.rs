@@ -59,7 +59,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
     let listed = Listed::choose(case, &accounts, &findings, limits.list);
     let mut report = Report {
         schema: report::SCHEMA.into(),
-        started: case.dated.then(|| rfc3339(case.started)),
+        started: case.dated.then(|| cite::rfc3339(case.started)),
         run: None,
         summary: verdict::sentences(case, &accounts, &findings),
         inputs: inputs(case, clock),
@@ -186,12 +186,6 @@ fn what_came_after(case: &Case, index: &Index, c: ConnectionId) -> Span {
     }
 }
 
-/// RFC 3339 in UTC, to the microsecond.
-fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(at.0))
-        .map_or_else(|_| format!("@{}", at.0), |t| format!("{t:.6}"))
-}
-
 fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
     let evidence = &case.evidence;
     report::Inputs {
@@ -256,7 +250,9 @@ fn lookup(case: &Case, whatif: &WhatIfModel, l: LookupId, lookup: &Lookup) -> re
         },
         tasks: lookup.tasks.iter().map(cite::task).collect(),
         from: lookup.client.map(|client| client.to_string()),
-        began: began.filter(|_| case.dated).map(|_| rfc3339(lookup.began)),
+        began: began
+            .filter(|_| case.dated)
+            .map(|_| cite::rfc3339(lookup.began)),
         began_s: began,
         seconds: cite::known(case, lookup.ended - lookup.began),
         addresses: lookup.addresses.iter().map(ToString::to_string).collect(),

@@ -10,9 +10,13 @@ use crate::time::{Span, Timestamp};
 /// How many places one line of the report cites; the rest can be found from these.
 pub const MAX_CITED: usize = 200;
 
-/// `FILE:N` of an event.
+/// `FILE:N` of an event; its time, where it is in no file.
 pub fn place(case: &Case, event: EventId) -> String {
-    let place = case.evidence.event(event).place;
+    let event = case.evidence.event(event);
+    if !case.stored {
+        return rfc3339(event.at);
+    }
+    let place = event.place;
     format!("{}:{}", path(case, place.input), place.number)
 }
 
@@ -24,6 +28,12 @@ pub fn places<'a>(case: &Case, events: impl IntoIterator<Item = &'a EventId>) ->
     cited.dedup();
     cited.truncate(MAX_CITED);
     cited
+}
+
+/// RFC 3339 in UTC, to the microsecond.
+pub fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(at.0))
+        .map_or_else(|_| format!("@{}", at.0), |t| format!("{t:.6}"))
 }
 
 /// Calls and packets of a mixed list, apart.

@@ -31,6 +31,7 @@ fn explained<T>(text: &str, test: impl FnOnce(&Case, &[Account]) -> T) -> T {
         hosts: None,
         totals: &EvictedTotals::default(),
         target: None,
+        stored: true,
     };
     let mut index = Index::new(&case);
     let (accounts, _) = assemble::accounts(&case, &mut index, Limits::BOUNDED);

@@ -41,11 +41,37 @@ pub fn by_file(places: &[String]) -> Vec<Cited<'_>> {
 
 /// Places in short: `FILE:3,6,9 and 21 more`.
 pub fn short(places: &[String], shown: usize) -> String {
+    if let Some(times) = times(places, shown) {
+        return times;
+    }
     list(&by_file(places), shown)
+}
+
+/// The times of events that are in no file, of a run that was not saved: `at 11:40:09.123456Z, 11:40:14.128001Z and 2 more`.
+pub fn times(places: &[String], shown: usize) -> Option<String> {
+    // `2026-12-01T11:40:09.123456Z`
+    let time = |place: &String| {
+        let (_, time) = place.split_once('T')?;
+        let digits = time.strip_suffix('Z')?.bytes();
+        let all = { digits }.all(|b| b.is_ascii_digit() || b == b':' || b == b'.');
+        all.then(|| time.to_owned())
+    };
+    let mut times: Vec<String> = places.iter().map(time).collect::<Option<_>>()?;
+    times.sort();
+    times.dedup();
+    let more = match times.len().saturating_sub(shown) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    times.truncate(shown);
+    (!times.is_empty()).then(|| format!("at {}{more}", times.join(", ")))
 }
 
 /// The same with the names of the files alone, where they tell the files apart.
 pub fn in_brief(places: &[String], shown: usize) -> String {
+    if let Some(times) = times(places, shown) {
+        return times;
+    }
     let mut files = by_file(places);
     let names: BTreeSet<&str> = files.iter().map(|f| base(f.path)).collect();
     if names.len() == files.len() {
@@ -132,5 +158,15 @@ mod tests {
             "tshark -n -r a.pcap -Y 'frame.number==3 || frame.number==6 || frame.number==7'"
         );
         assert_eq!(sed(&files[1]), "sed -n '9p' 'it'\\''s.log'");
+    }
+
+    #[test]
+    fn events_in_no_file_are_cited_by_their_time() {
+        let places = ["2026-12-01T11:40:14.5Z", "2026-12-01T11:40:09.123456Z"].map(str::to_owned);
+        assert_eq!(short(&places, 4), "at 11:40:09.123456Z, 11:40:14.5Z");
+        assert_eq!(in_brief(&places, 1), "at 11:40:09.123456Z and 1 more");
+        assert_eq!(times(&["a.pcap:3".to_owned()], 4), None);
+        assert_eq!(times(&["T\u{1b}[0mZ".to_owned()], 4), None);
+        assert_eq!(times(&[], 4), None);
     }
 }

@@ -167,6 +167,9 @@ fn places(unit: [&str; 2], places: &[String]) -> Vec<String> {
         let unit = unit[usize::from(file.numbers.len() > 1)];
         format!("{} {unit} {}{more}", code(file.path), shown.join(", "))
     };
+    if let Some(times) = evidence::times(places, PLACES) {
+        return vec![times];
+    }
     evidence::by_file(places).iter().map(one).collect()
 }
 
