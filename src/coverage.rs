@@ -106,8 +106,10 @@ pub enum Blind {
     OneDirection(IpAddr),
     /// The user's filter may have hidden it.
     Filter(String),
-    /// Packets were dropped while capturing.
+    /// Packets were dropped while capturing, nobody knows when.
     Dropped(u64),
+    /// Packets were dropped at that time.
+    DroppedThen(u64),
     /// Packets were captured and not kept, for want of space.
     NotKept(u64),
     /// The capture began later, or had ended before.
@@ -170,6 +172,8 @@ impl fmt::Display for Blind {
             Self::OneDirection(to) => write!(f, "the capture lacks packets to {to}"),
             Self::Filter(filter) => write!(f, "the filter '{filter}' may have hidden it"),
             Self::Dropped(n) => write!(f, "{n} packets were dropped while capturing"),
+            Self::DroppedThen(1) => f.write_str("a packet was dropped at that time"),
+            Self::DroppedThen(n) => write!(f, "{n} packets were dropped at that time"),
             Self::NotKept(n) => write!(f, "{n} packets were captured but not retained"),
             Self::OtherTime => f.write_str("the capture does not cover that time"),
             Self::CutOff => f.write_str("the capture is cut off before that time"),

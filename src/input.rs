@@ -2,12 +2,14 @@
 //!
 //! Types only.
 
+pub mod drops;
 pub mod host;
 pub mod progress;
 pub mod selection;
 
 use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};
+use drops::DropTimes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -24,6 +26,9 @@ pub struct CaptureFacts {
     pub undecodable: u64,
     /// Packets the kernel or the interface dropped; `None` when the file does not say.
     pub dropped: Option<u64>,
+    /// When they were dropped, as far as that is known.
+    #[serde(default)]
+    pub drop_times: DropTimes,
     /// Copies of packets seen on another interface and removed.
     pub duplicates: u64,
     /// Time of the first packet.
@@ -64,6 +69,12 @@ impl CaptureFacts {
             self.last = Some(self.last.map_or(last, |own| own.max(last)));
         }
         self.omitted = omitted.clone();
+    }
+
+    /// How many packets were dropped that have no time.
+    pub fn untimed_drops(&self) -> u64 {
+        let all = self.dropped.unwrap_or(0);
+        all.saturating_sub(self.drop_times.packets())
     }
 }
 

@@ -35,7 +35,7 @@ mod timetable;
 mod vocabulary;
 pub mod whatif;
 
-pub use inputs::{Capture, Clock, Inputs, LeftOut, ResolverConfig, Trace};
+pub use inputs::{Capture, Clock, DropTime, Inputs, LeftOut, ResolverConfig, Trace};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -186,6 +186,61 @@ fn pcapng_interfaces_times_and_drops_are_read() {
     );
 }
 
+/// Statistics say when they were read: what grew between two of them was dropped between them.
+#[test]
+fn pcapng_statistics_give_drops_a_time() {
+    let second = |n: u32| n * 1_000_000;
+    let packets = |from: u8, until: u8| -> Vec<u8> {
+        (from..=until)
+            .flat_map(|n| packet(0, second(n.into()).into(), &syn(n)))
+            .collect()
+    };
+    let statistics = |read: u32, options: &[u8]| {
+        let head = [0, 0, read].map(u32::to_le_bytes).concat();
+        block(5, &[&head[..], options].concat())
+    };
+    let dropped =
+        |read: u32, count: u8| statistics(second(read), &[5, 0, 8, 0, count, 0, 0, 0, 0, 0, 0, 0]);
+    let began = |at: u32| {
+        let head = [2, 0, 8, 0, 0, 0, 0, 0];
+        [&head[..], &second(at).to_le_bytes()].concat()
+    };
+    let interface = block(1, &[101, 0, 0, 0, 0, 0, 0, 0]);
+    let times = |parts: &[Vec<u8>]| {
+        let file = [&[section(), interface.clone()], parts].concat().concat();
+        let (facts, _) = read_bytes(&file, &CaptureOptions::default()).unwrap();
+        let second = |at: Timestamp| (at.0 != i64::MIN).then_some(at.0 / 1_000_000_000);
+        let spans = facts.drop_times.iter();
+        let spans: Vec<_> = spans
+            .map(|s| (s.packets, second(s.from), second(s.until)))
+            .collect();
+        (facts.untimed_drops(), spans)
+    };
+    let (a, b, c) = (packets(1, 9), packets(11, 19), packets(21, 29));
+    let grown = [
+        a.clone(),
+        dropped(10, 0),
+        b.clone(),
+        dropped(20, 7),
+        c,
+        dropped(30, 7),
+    ];
+    assert_eq!(times(&grown), (0, vec![(7, Some(10), Some(20))]));
+    // One block at the end, as dumpcap writes it: at any time before.
+    assert_eq!(
+        times(&[a.clone(), dropped(10, 7)]),
+        (0, vec![(7, None, Some(10))])
+    );
+    let mut options = began(1);
+    options.extend([5, 0, 8, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        times(&[a.clone(), statistics(second(10), &options)]),
+        (0, vec![(7, Some(1), Some(10))])
+    );
+    // A time before the packets that stand before it cannot be.
+    assert_eq!(times(&[a, dropped(10, 0), b, dropped(5, 7)]), (7, vec![]));
+}
+
 #[test]
 fn a_filter_hides_packets_and_a_bad_one_is_refused() {
     let bytes = pcap(0xa1b2_c3d4, false, 3);

@@ -4,6 +4,7 @@ use super::{PACKETS, SYSCALLS, TRACE};
 use crate::append::Loss;
 use crate::bounded;
 use crate::event::{Event, EventKind, Op};
+use crate::input::drops::DropTimes;
 use crate::input::progress::Progress;
 use crate::input::{LeftOutPackets, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::report::Run;
@@ -80,6 +81,9 @@ fn yes() -> bool {
 pub struct Footer {
     /// Packets that kernel and interface dropped; `None` without a capture.
     pub dropped: Option<u64>,
+    /// When they were dropped.
+    #[serde(default, skip_serializing_if = "DropTimes::is_empty")]
+    pub drop_times: DropTimes,
     /// How the command ended: `exited 0`, `killed by SIGTERM`.
     pub exit: String,
     /// When.

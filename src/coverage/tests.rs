@@ -1,6 +1,7 @@
 use super::*;
 use crate::event::{EventKind, Location, Packet, TcpFlags};
 use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::input::drops::DropSpan;
 
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
 const SERVER: [u8; 4] = [10, 0, 0, 2];
@@ -113,6 +114,42 @@ fn drops_filters_cuts_and_loopback_are_reasons() {
         ..answer()
     };
     assert_eq!(ask(facts(), local), Err(Blind::Loopback));
+}
+
+/// A drop makes absence unknown where the counters grew, and nowhere else; one without a time makes it unknown everywhere.
+#[test]
+fn packets_dropped_at_a_known_time_prove_nothing_then() {
+    let asked = |dropped: u64, own: bool| {
+        let mut facts = CaptureFacts {
+            dropped: Some(dropped),
+            ..facts()
+        };
+        for (from, until) in [(20, 21), (60, 62)] {
+            facts.drop_times.add(DropSpan {
+                packets: 3,
+                from: at(from),
+                until: at(until),
+            });
+        }
+        let events = [segment(1, CLIENT, (true, false), 7)];
+        let coverage = Coverage::of(&[facts], &[], &events, (own, &[53]));
+        [(2, 19), (19, 20), (21, 30), (22, 59), (10, 90), (63, 90)].map(|(from, until)| {
+            match coverage.would_show(answer(), at(from), at(until)) {
+                Ok(_) => "absent".to_owned(),
+                Err(blind) => blind.to_string(),
+            }
+        })
+    };
+    let three = "3 packets were dropped at that time";
+    let six = "6 packets were dropped at that time";
+    for own in [false, true] {
+        assert_eq!(
+            asked(6, own),
+            ["absent", three, three, "absent", six, "absent"]
+        );
+        let whole = "2 packets were dropped while capturing";
+        assert_eq!(asked(8, own), [whole; 6]);
+    }
 }
 
 #[test]

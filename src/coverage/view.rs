@@ -3,6 +3,7 @@
 use super::{Blind, ClaimKind, Wanted};
 use crate::event::{Address, Call, CallOutcome, Event, EventKind, Op, Packet, Service, SocketType};
 use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::input::drops::DropTimes;
 use crate::input::{CaptureFacts, PacketCount};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -26,7 +27,9 @@ pub(super) struct CaptureView {
     own: bool,
     span: Option<(Timestamp, Timestamp)>,
     filter: Option<String>,
+    /// Packets that were dropped at any time.
     dropped: u64,
+    drop_times: DropTimes,
     not_kept: Option<PacketCount>,
     cut_off: bool,
     hidden_messages: u64,
@@ -57,7 +60,8 @@ impl CaptureView {
             own,
             span: facts.first.zip(facts.last),
             filter: facts.filter.clone(),
-            dropped: facts.dropped.unwrap_or(0),
+            dropped: facts.untimed_drops(),
+            drop_times: facts.drop_times.clone(),
             not_kept: facts.omitted.perhaps_own(),
             cut_off: facts.damaged,
             hidden_messages: facts.hidden_messages,
@@ -111,6 +115,9 @@ impl CaptureView {
         }
         if self.dropped > 0 {
             return Some(Blind::Dropped(self.dropped));
+        }
+        if let Some(packets) = self.drop_times.within(from, until) {
+            return Some(Blind::DroppedThen(packets));
         }
         if let Some(lacks) = &self.not_kept
             && from <= lacks.last

@@ -197,6 +197,7 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
                 packets: c.packets,
                 undecodable: c.undecodable,
                 dropped: c.dropped,
+                drop_times: left_out::drop_times(case, c),
                 left_out: left_out::rows(case, c),
                 left_out_early: Some(c.omitted.hurried).filter(|n| *n > 0),
             })

@@ -2,7 +2,22 @@
 
 use super::{Case, cite};
 use crate::input::{CaptureFacts, DroppedKind, PacketCount};
-use crate::report::{LeftOut, LeftOutWhy, PacketKind};
+use crate::report::{DropTime, LeftOut, LeftOutWhy, PacketKind};
+
+/// When packets were dropped while capturing. What was dropped before the first packet was read has its time.
+pub fn drop_times(case: &Case, capture: &CaptureFacts) -> Vec<DropTime> {
+    let spans = capture.drop_times.iter();
+    spans
+        .map(|span| {
+            let first = capture.first.unwrap_or(span.until).min(span.until);
+            DropTime {
+                packets: span.packets,
+                from_s: cite::since(case, span.from.max(first)),
+                until_s: cite::since(case, span.until),
+            }
+        })
+        .collect()
+}
 
 /// What a live run did not keep, by kind.
 pub fn rows(case: &Case, capture: &CaptureFacts) -> Vec<LeftOut> {

@@ -6,6 +6,7 @@ use super::ledger::{AccountEntry, ChargedParty};
 use crate::flow::{self, Endpoint};
 use crate::join::Query;
 use crate::join::lookup::Lookup;
+use crate::report::DropTime;
 use crate::shell;
 use crate::time::Span;
 use std::collections::BTreeSet;
@@ -64,6 +65,22 @@ pub fn times(n: usize) -> String {
         2 => "twice".into(),
         n => format!("{n} times"),
     }
+}
+
+/// So many times are named; of more, only how many.
+const NAMED_TIMES: usize = 3;
+
+/// `from 4.0 s to 5.0 s and from 7.0 s to 8.0 s`: when packets were dropped.
+pub fn drop_times(spans: &[DropTime]) -> String {
+    let named = spans.iter().take(NAMED_TIMES);
+    let mut parts: Vec<String> = named
+        .map(|span| format!("from {:.1} s to {:.1} s", span.from_s, span.until_s))
+        .collect();
+    let others = spans.len() - parts.len();
+    if others > 0 {
+        parts.push(counted(others, "other time", "other times"));
+    }
+    list(&parts)
 }
 
 /// A resolver as people write it: the port only when it is not 53.

@@ -7,13 +7,13 @@
 //! TIME call FD send ID TYPE NAME [ADDR]            TIME icmp SRC DST ID TYPE NAME
 //! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS [ready|READY] | close | uring
 //! TIME call FD so_error [ERROR]                    TIME life PID exited | forked PARENT | cpu SECONDS
-//! conf LINE                                        dropped COUNT
+//! conf LINE                                        dropped COUNT [FROM UNTIL]
 //! ```
 //!
 //! Times are seconds. `call/TID` is another thread's call, `call/PID/TID` another process's. `SEQ` is the SYN's. A wait
 //! times out, unless the descriptor was ready then (`ready`, without a timeout), or so many seconds after it began.
 //! Several addresses have commas between them. `conf` is a line of resolv.conf(5); without any there is none. The kernel
-//! dropped so many packets of the capture.
+//! dropped so many packets of the capture, at any time or at that one.
 
 use super::connect::{Connection, Ending};
 use super::{Cause, Evidence, Id, Joined, Origin, Query, State, join};
@@ -26,10 +26,12 @@ use crate::event::{
     Transfer,
 };
 use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::input::drops::{DropSpan, DropTimes};
 use crate::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::time::{Span, Timestamp};
 use crate::timetable::glibc;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Add;
 use std::sync::Arc;
 
 /// The inputs of one case.
@@ -72,9 +74,11 @@ impl Rows {
             .partition(|l| l.starts_with("conf "));
         let (facts, rows): (Vec<&str>, Vec<&str>) =
             rows.into_iter().partition(|l| l.starts_with("dropped "));
-        let dropped = facts
-            .first()
-            .map(|l| l["dropped ".len()..].parse().unwrap());
+        let drops: Vec<(u64, Option<DropSpan>)> = facts.iter().map(|l| drops(l)).collect();
+        let mut drop_times = DropTimes::default();
+        for span in drops.iter().filter_map(|(_, span)| *span) {
+            drop_times.add(span);
+        }
         let conf: Vec<&str> = conf.iter().map(|l| &l["conf ".len()..]).collect();
         let mut events: Vec<Event> = rows.into_iter().map(row).collect();
         events.sort_by_key(|e| e.at);
@@ -91,7 +95,8 @@ impl Rows {
             path: "capture".into(),
             first: Some(first),
             last: times(true).next_back(),
-            dropped,
+            dropped: drops.iter().map(|(packets, _)| *packets).reduce(Add::add),
+            drop_times: drop_times.clone(),
             ..CaptureFacts::default()
         });
         let traces = times(false).next().map(|_| strace());
@@ -247,6 +252,19 @@ fn query(q: &Query) -> String {
 
 fn seconds(at: Timestamp) -> String {
     format!("{}", at.0 as f64 / 1e9)
+}
+
+/// `dropped COUNT [FROM UNTIL]`.
+fn drops(line: &str) -> (u64, Option<DropSpan>) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let packets = words[1].parse().unwrap();
+    let time = |word: &str| Timestamp(nanoseconds(word));
+    let span = (words.len() == 4).then(|| DropSpan {
+        packets,
+        from: time(words[2]),
+        until: time(words[3]),
+    });
+    (packets, span)
 }
 
 /// Seconds with at most nine decimals, in nanoseconds.

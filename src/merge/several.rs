@@ -32,6 +32,7 @@ pub fn align(captures: &mut [CaptureFacts], packets: &mut Vec<Event>) -> u64 {
         moved.insert(capture.input, apart);
         capture.first = capture.first.map(|at| at - apart);
         capture.last = capture.last.map(|at| at - apart);
+        capture.drop_times.move_back(apart);
         capture.warnings.push(format!(
             "{} shows packets of {} {:.6} s {}: its times are shifted by that much, and packets in both are reported as \
              {} has them",

@@ -5,6 +5,7 @@ pub mod comparison;
 
 use super::safe::escape;
 use crate::explain::comparison::PartKind;
+use crate::explain::words::drop_times;
 use crate::report::subjects::Subjects;
 use crate::report::{
     Caller, Capture, Connection, ConnectionOutcome, Delay, Entry, Finding, LeftOutWhy, Lost,
@@ -556,7 +557,13 @@ pub fn inputs(report: &Report) -> Vec<String> {
     };
     for c in &report.inputs.captures {
         let bad = also(c.undecodable, "undecodable");
-        let dropped = also(c.dropped.unwrap_or(0), "dropped");
+        let all = c.dropped.unwrap_or(0);
+        let timed: u64 = c.drop_times.iter().map(|span| span.packets).sum();
+        let when = match &c.drop_times[..] {
+            spans if timed == all && !spans.is_empty() => format!(" ({})", drop_times(spans)),
+            _ => String::new(),
+        };
+        let dropped = also(all, &format!("dropped{when}"));
         lines.push(format!(
             "{}: {} {}{bad}{dropped}",
             escape(&c.path),

@@ -26,6 +26,9 @@ pub struct Capture {
     pub undecodable: u64,
     /// Packets dropped while capturing; `null` when the file does not say.
     pub dropped: Option<u64>,
+    /// When they were dropped, as far as that is known. Absent where nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop_times: Vec<DropTime>,
     /// Packets that the live run captured and did not retain. Absent where it retained all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
@@ -33,6 +36,17 @@ pub struct Capture {
     /// been reported later. Absent where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out_early: Option<u64>,
+}
+
+/// A time in which packets were dropped while capturing: between two readings of the counters.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DropTime {
+    /// How many.
+    pub packets: u64,
+    /// When the counters were read before.
+    pub from_s: f64,
+    /// When they had grown.
+    pub until_s: f64,
 }
 
 /// Packets of one kind that a live run captured and did not keep.

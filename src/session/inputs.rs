@@ -423,7 +423,9 @@ fn own(mut trace: TraceFile, first: Option<Timestamp>, gathered: &mut Gathered) 
     // The capture beside it cannot say what was dropped; the trace's last line can.
     let footer = trace.footer.take().unwrap_or_default();
     if let [capture] = &mut gathered.captures[..] {
-        capture.dropped = capture.dropped.or(footer.dropped);
+        if capture.dropped.is_none() {
+            (capture.dropped, capture.drop_times) = (footer.dropped, footer.drop_times);
+        }
         capture.omit(&footer.omitted);
         capture.damaged |= footer.capture_ended.is_some();
         capture.warnings.extend(footer.capture_ended);

@@ -13,6 +13,7 @@ mod process;
 mod remark;
 mod sender;
 mod waits;
+mod watched;
 
 use crate::case::folder::SaveError;
 use crate::case::jsonl::{Footer, Header};
@@ -20,7 +21,7 @@ use crate::case::writer::CaseWriter;
 use crate::event::Event;
 use crate::input::host::HostFiles;
 use crate::pipeline::{Gathered, Settings};
-use crate::source::capture::{CaptureError, CaptureSettings, Live};
+use crate::source::capture::{CaptureError, CaptureSettings};
 use crate::source::privilege::{self, Needs, RetainedRights};
 use crate::source::tracer::{Ended, Exit, Launch, TracerError, signal_name};
 use crate::user::{User, UserError};
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use thiserror::Error;
+use watched::WatchedCapture;
 
 /// What to run, capture and save.
 pub struct Plan {
@@ -132,15 +134,15 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     // Forked before the capture opens: neither its socket nor its ring is ever in the command's process.
     let forked = launch.fork()?;
     let descriptor_limit = privilege::raise_descriptor_limit();
-    let live = capture.as_ref().map(Live::open).transpose()?;
+    let capture = capture.as_ref().map(WatchedCapture::open).transpose()?;
     let create =
         |(folder, force): &(PathBuf, bool)| CaseWriter::create(folder, *force, user.as_ref());
     let mut writer = save.as_ref().map(create).transpose()?;
-    analysis.hand_over(case_files(writer.as_mut(), live.is_some())?)?;
-    let interface = { live.as_ref() }.map_or_else(String::new, |live| live.interface().to_owned());
+    analysis.hand_over(case_files(writer.as_mut(), capture.is_some())?)?;
+    let interface = capture.as_ref().map(|c| c.live.interface().to_owned());
     let mut header = Header {
         traced,
-        interface,
+        interface: interface.unwrap_or_default(),
         ..header
     };
     let tracer = forked.start()?;
@@ -154,12 +156,12 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     let outbox = Arc::new(Outbox::new().map_err(LiveError::Queue)?);
     let begin = Begin {
         header,
-        link: live.as_ref().map(Live::link),
+        link: capture.as_ref().map(|c| c.live.link()),
     };
     outbox.control(|to| opening(to, &files, &begin));
-    let input = u16::from(live.is_some());
+    let input = u16::from(capture.is_some());
     let pipe = analysis.pipe();
-    let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), live, pipe));
+    let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), capture, pipe));
     let mut sender = EventSender::new(&outbox, &analysis, listener, input);
     let ended = tracer.run(&mut sender);
     let (lost, remarks) = (sender.lost(), sender.into_remarks());

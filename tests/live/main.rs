@@ -11,6 +11,7 @@
 
 mod clients;
 mod command;
+mod drops;
 mod folder;
 mod foreign;
 mod lab;

@@ -13,7 +13,9 @@ Packets were dropped while capturing, the file is damaged or cut off, it began a
 the first calls of the trace, or a filter excluded what the calls received. Or a live
 run met more packets that may be the client's than it retains, in a flood or next to a
 program that uses io_uring. presyn blames no host on absence alone: findings that rest
-on a missing packet are lowered by one step, and say why.
+on a missing packet are lowered by one step, and say why. Where the counters show when
+packets were dropped, only what happened at that time is uncertain: a live run reads them
+every second, and pcapng files may hold them with their times.
 
 presyn knows it from the drop counters that pcapng and live captures have, from the
 reader's own damage report, and from answers that the calls received but no packet
@@ -35,7 +37,12 @@ pub fn find(context: &Context) -> Vec<Draft> {
         .map(|g| g.words.as_str())
         .collect::<Vec<_>>()
         .join("; ");
-    detail.push_str(". Findings that rest on missing packets are lowered by one step.");
+    detail.push_str(if gaps.iter().all(|gap| gap.during.is_some()) {
+        ". What no packet of that time shows is not known; findings that rest on packets of that time are lowered by one \
+         step."
+    } else {
+        ". Findings that rest on missing packets are lowered by one step."
+    });
     vec![Draft {
         id: PAGE.id,
         severity: Severity::Medium,

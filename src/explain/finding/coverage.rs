@@ -2,7 +2,9 @@
 
 use super::{Draft, Severity, page, tally};
 use crate::explain::Case;
-use crate::explain::words;
+use crate::explain::{left_out, words};
+use crate::input::CaptureFacts;
+use crate::input::drops::DropTimes;
 use crate::join::{EventId, How, Query};
 use crate::time::Span;
 
@@ -68,6 +70,30 @@ pub struct Gap {
     pub words: String,
     /// What shows it.
     pub evidence: Vec<EventId>,
+    /// When packets are missing; `None` where it may be at any time.
+    pub during: Option<DropTimes>,
+}
+
+impl Gap {
+    /// Something that may be missing at any time.
+    fn throughout(words: String) -> Self {
+        Self {
+            words,
+            evidence: Vec::new(),
+            during: None,
+        }
+    }
+
+    /// Whether a conclusion rests on packets of the time in which some are missing.
+    fn concerns(&self, case: &Case, draft: &Draft) -> bool {
+        let Some(during) = &self.during else {
+            return true;
+        };
+        let times = draft.evidence.iter().map(|id| case.evidence.event(*id).at);
+        let (first, last) = (times.clone().min(), times.max());
+        let span = first.zip(last);
+        span.is_some_and(|(first, last)| during.within(first, last).is_some())
+    }
 }
 
 /// What the captures lack, as far as they and the trace show.
@@ -75,49 +101,56 @@ pub fn gaps(case: &Case) -> Vec<Gap> {
     let mut list = Vec::new();
     for capture in case.evidence.captures {
         if let Some(dropped) = capture.dropped.filter(|d| *d > 0) {
-            list.push(Gap {
-                words: format!(
-                    "{} packets were dropped while capturing {}",
-                    dropped, capture.path
-                ),
-                evidence: Vec::new(),
-            });
+            list.push(dropped_packets(case, capture, dropped));
         }
         let beyond = capture.omitted.beyond.packets();
         if beyond > 0 {
-            list.push(Gap {
-                words: format!(
-                    "{} of {} were not retained for lack of space, and some of them may be the client's",
-                    words::counted(
-                        usize::try_from(beyond).unwrap_or(usize::MAX),
-                        "packet",
-                        "packets"
-                    ),
-                    capture.path
+            list.push(Gap::throughout(format!(
+                "{} of {} were not retained for lack of space, and some of them may be the client's",
+                words::counted(
+                    usize::try_from(beyond).unwrap_or(usize::MAX),
+                    "packet",
+                    "packets"
                 ),
-                evidence: Vec::new(),
-            });
+                capture.path
+            )));
         }
         let hurried = capture.omitted.hurried;
         if hurried > 0 {
-            list.push(Gap {
-                words: format!(
-                    "so many packets came to {} that {hurried} were dropped before the call that sent them could be \
-                     reported",
-                    capture.path
-                ),
-                evidence: Vec::new(),
-            });
+            list.push(Gap::throughout(format!(
+                "so many packets came to {} that {hurried} were dropped before the call that sent them could be reported",
+                capture.path
+            )));
         }
         if capture.damaged {
-            list.push(Gap {
-                words: format!("{} is damaged or cut off", capture.path),
-                evidence: Vec::new(),
-            });
+            list.push(Gap::throughout(format!(
+                "{} is damaged or cut off",
+                capture.path
+            )));
         }
     }
     list.extend(unseen(case));
     list
+}
+
+/// Packets that kernel or interface dropped.
+fn dropped_packets(case: &Case, capture: &CaptureFacts, dropped: u64) -> Gap {
+    let times = left_out::drop_times(case, capture);
+    let timed = capture.untimed_drops() == 0;
+    let when = if timed {
+        format!(", {}", words::drop_times(&times))
+    } else {
+        String::new()
+    };
+    let path = &capture.path;
+    let packets = match dropped {
+        1 => "1 packet was".to_owned(),
+        n => format!("{n} packets were"),
+    };
+    Gap {
+        during: timed.then(|| capture.drop_times.clone()),
+        ..Gap::throughout(format!("{packets} dropped while capturing {path}{when}"))
+    }
 }
 
 /// Answers that calls received while no packet shows the exchange: the capture began late, ended early,
@@ -154,18 +187,20 @@ fn unseen(case: &Case) -> Option<Gap> {
             words::counted(hidden.len(), "answer", "answers")
         ),
         evidence: tally::evidence(hidden),
+        during: None,
     })
 }
 
-/// Lowers findings that rest on missing packets by one step where the capture lacks some, and says why.
+/// Lowers findings that rest on missing packets by one step where the capture lacks some of that time, and says why.
 pub fn hedge(case: &Case, drafts: &mut [Draft]) {
-    let Some(gap) = gaps(case).into_iter().next() else {
-        return;
-    };
+    let gaps = gaps(case);
     for draft in drafts {
         if !page(draft.id).rests_on_absence {
             continue;
         }
+        let Some(gap) = gaps.iter().find(|gap| gap.concerns(case, draft)) else {
+            continue;
+        };
         draft.severity = match draft.severity {
             Severity::High => Severity::Medium,
             Severity::Medium => Severity::Low,

@@ -79,6 +79,23 @@ fn a_capture_that_lost_packets_is_no_witness_of_silence() {
 }
 
 #[test]
+fn drops_at_a_known_time_excuse_nobody_at_another() {
+    let twice = packets(&[0, 5], "10.0.1.93", "7 A a.example", None) + LATER;
+    let silent = ["resolver-silent 10.0.1.93", "capture-incomplete"];
+    found(&(twice.clone() + "\ndropped 3 30 31"), &silent);
+    // The answers to both queries may be among these.
+    found(
+        &(twice.clone() + "\ndropped 3 4 6"),
+        &["capture-incomplete"],
+    );
+    // Some have a time, others have none.
+    found(
+        &(twice + "\ndropped 3 30 31\ndropped 1"),
+        &["capture-incomplete"],
+    );
+}
+
+#[test]
 fn one_lost_query_among_answered_ones_is_loss() {
     let lost = packets(&[0, 5], "10.0.1.93", "7 A a.example", Some("10.9.9.9"));
     found(&(lost + LATER), &["resolver-lossy 10.0.1.93"]);

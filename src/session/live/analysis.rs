@@ -14,6 +14,7 @@ use crate::decode::packet::{self, RawFrame, trimmed_length};
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::{Event, EventKind, Location};
 use crate::eviction::{Eviction, EvictionSetup};
+use crate::input::drops::{DropSpan, DropTimes};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::intern::Interner;
 use crate::pipeline::retention::Retention;
@@ -105,7 +106,9 @@ struct Recorder<'a> {
     now: Timestamp,
     /// Frames from before this have come.
     captured_before: Timestamp,
+    /// How many packets kernel and interface dropped, and when: also what did not get here.
     dropped: Option<u64>,
+    drop_times: DropTimes,
     /// Where frames are stored.
     stored: Option<File>,
     /// Packets and traced events that wait for each other.
@@ -206,6 +209,7 @@ impl<'a> Recorder<'a> {
                 Timestamp(i64::MAX)
             },
             dropped: None,
+            drop_times: DropTimes::default(),
             stored,
             order: InOrder::new(job.capture, job.trace),
             retained: None,
@@ -261,6 +265,7 @@ impl<'a> Recorder<'a> {
                 self.captured_before = self.captured_before.max(at);
                 self.release();
             }
+            Record::Dropped(span) => self.drop_times.add(span),
             Record::Captured(Captured { dropped, error }) => {
                 self.captured_before = Timestamp(i64::MAX);
                 self.dropped = dropped;
@@ -383,7 +388,14 @@ impl<'a> Recorder<'a> {
 
     fn gap(&mut self, gap: RecordGap) {
         self.gap_count += 1;
-        self.packets_missing += gap.packets;
+        if gap.packets > 0 {
+            self.packets_missing += gap.packets;
+            self.drop_times.add(DropSpan {
+                packets: gap.packets,
+                from: gap.from,
+                until: gap.until,
+            });
+        }
         if self.gaps.len() < jsonl::MAX_WARNINGS {
             self.gaps.push(gap);
         }
@@ -427,6 +439,9 @@ impl<'a> Recorder<'a> {
         if let Some(capture) = self.kept.capture.as_ref().filter(|_| self.job.capture) {
             let mut facts = capture.facts.clone();
             facts.omit(&self.hold.omitted());
+            facts.drop_times.clone_from(&self.drop_times);
+            // What was dropped since the statistics were read is not known yet.
+            facts.dropped = Some(self.drop_times.packets()).filter(|n| *n > 0);
             // What still waits is shown as far as it is known, and waits on.
             let mut decoder = capture.decoder.clone();
             let link = self.kept.link;
@@ -514,12 +529,17 @@ impl<'a> Recorder<'a> {
             pcap.flush();
             pcap.loss().map(|loss| Missing::new(PACKETS, loss))
         });
-        let dropped = self.dropped.map(|dropped| dropped + self.packets_missing);
+        let dropped = match self.dropped {
+            Some(dropped) => Some(dropped + self.packets_missing),
+            // The capture broke off: what was dropped until then.
+            None => Some(self.drop_times.packets()).filter(|n| *n > 0),
+        };
         let capture = self.kept.capture.take().filter(|_| self.job.capture);
         let captures: Vec<CaptureFacts> = capture
             .map(|reading| {
                 let mut facts = reading.finish();
                 facts.dropped = dropped;
+                facts.drop_times = std::mem::take(&mut self.drop_times);
                 facts.omit(&omitted);
                 facts
             })
@@ -528,6 +548,10 @@ impl<'a> Recorder<'a> {
         if let Some(writer) = self.writer.take() {
             let footer = Footer {
                 dropped: captures.first().and_then(|c| c.dropped),
+                drop_times: captures
+                    .first()
+                    .map(|c| c.drop_times.clone())
+                    .unwrap_or_default(),
                 capture_ended: self.capture_ended.take(),
                 missing: packets_lost.into_iter().collect(),
                 omitted,

@@ -6,9 +6,10 @@
 
 use super::header;
 use super::message::{self, Captured, UnreturnedCalls};
+use super::watched::WatchedCapture;
 use crate::case::jsonl::{Footer, RecordGap};
 use crate::event::Event;
-use crate::source::capture::{CaptureCounts, CapturedFrame, Live, Pace};
+use crate::source::capture::{CapturedFrame, Pace};
 use crate::time::{Span, Timestamp};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -145,11 +146,11 @@ pub struct Forwarding {
 
 impl Forwarding {
     /// Starts to forward into `pipe`, a descriptor that does not block.
-    pub fn start(outbox: Arc<Outbox>, live: Option<Live>, pipe: File) -> Self {
+    pub fn start(outbox: Arc<Outbox>, capture: Option<WatchedCapture>, pipe: File) -> Self {
         let its = outbox.clone();
         let thread = std::thread::spawn(move || {
             leave_the_tracers_cpu();
-            Forwarder::new(&its, pipe).run(live);
+            Forwarder::new(&its, pipe).run(capture);
         });
         Self { outbox, thread }
     }
@@ -198,10 +199,9 @@ impl<'a> Forwarder<'a> {
         }
     }
 
-    fn run(mut self, live: Option<Live>) {
-        let mut capture = live;
+    fn run(mut self, mut capture: Option<WatchedCapture>) {
         let mut pace = Pace::default();
-        let mut closing: Vec<Live> = Vec::new();
+        let mut closing: Vec<WatchedCapture> = Vec::new();
         // What waits already, the record of the run's beginning first of all, goes before any frame: frames before it would
         // be in the report and not in the case, whose file begins with it.
         let mut ending = self.take_events();
@@ -209,14 +209,17 @@ impl<'a> Forwarder<'a> {
         while !self.broken {
             let mut got = 0;
             let began = header::now();
-            if let Some(live) = &mut capture {
-                match live.read(FRAMES, &mut |frame| self.frame(&frame)) {
+            if let Some(watched) = &mut capture {
+                match watched.live.read(FRAMES, &mut |frame| self.frame(&frame)) {
                     Ok(count) => got = count,
                     Err(error) => {
-                        self.captured(live.counts(), Some(error.to_string()));
+                        self.captured(watched, Some(error.to_string()));
                         closing.extend(capture.take());
                     }
                 }
+            }
+            if let Some(span) = capture.as_mut().and_then(WatchedCapture::tick) {
+                message::dropped(&mut self.bytes, &span);
             }
             ending = self.take_events() || ending;
             if capture.is_some() && got < FRAMES && (began - read_before).abs() >= SAID_AGAIN {
@@ -232,9 +235,9 @@ impl<'a> Forwarder<'a> {
                 self.wait(capture.as_ref(), wait.map_or(PAUSE, |wait| wait.min(PAUSE)));
             }
         }
-        if let Some(mut live) = capture.take() {
-            self.captured(live.counts(), None);
-            closing.push(live);
+        if let Some(mut watched) = capture.take() {
+            self.captured(&mut watched, None);
+            closing.push(watched);
         }
         self.finish();
         self.outbox.lock().settled = true;
@@ -248,9 +251,11 @@ impl<'a> Forwarder<'a> {
         }
     }
 
-    fn captured(&mut self, counts: CaptureCounts, error: Option<String>) {
-        let dropped = u64::from(counts.kernel_dropped) + u64::from(counts.interface_dropped);
-        let dropped = error.is_none().then_some(dropped);
+    fn captured(&mut self, capture: &mut WatchedCapture, error: Option<String>) {
+        if let Some(span) = capture.read_statistics() {
+            message::dropped(&mut self.bytes, &span);
+        }
+        let dropped = error.is_none().then_some(capture.dropped());
         message::captured(&mut self.bytes, &Captured { dropped, error });
     }
 
@@ -304,7 +309,7 @@ impl<'a> Forwarder<'a> {
     }
 
     /// Until there is something to do.
-    fn wait(&mut self, capture: Option<&Live>, milliseconds: i32) {
+    fn wait(&mut self, capture: Option<&WatchedCapture>, milliseconds: i32) {
         let pending = self.sent < self.bytes.len();
         let pipe = if pending {
             PollFlags::POLLOUT
@@ -316,7 +321,7 @@ impl<'a> Forwarder<'a> {
             PollFd::new(self.outbox.bell.as_fd(), PollFlags::POLLIN),
         ];
         if let Some(capture) = capture {
-            fds.push(PollFd::new(capture.as_fd(), PollFlags::POLLIN));
+            fds.push(PollFd::new(capture.live.as_fd(), PollFlags::POLLIN));
         }
         let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::ZERO);
         // Interrupted or not: everything is tried next.

@@ -4,6 +4,7 @@
 
 use crate::case::jsonl::{Footer, Header, RecordGap};
 use crate::event::{Event, Op, Task};
+use crate::input::drops::DropSpan;
 use crate::source::capture::CapturedFrame;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -28,13 +29,14 @@ enum Tag {
     Waiting = b'W',
     Gap = b'G',
     CapturedBefore = b'U',
+    Dropped = b'D',
     Captured = b'C',
     Report = b'R',
     End = b'Z',
 }
 
 impl Tag {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Begin,
         Self::HostFile,
         Self::Frame,
@@ -42,6 +44,7 @@ impl Tag {
         Self::Waiting,
         Self::Gap,
         Self::CapturedBefore,
+        Self::Dropped,
         Self::Captured,
         Self::Report,
         Self::End,
@@ -57,7 +60,9 @@ impl Tag {
             // `bounded::LONGEST`, and the name.
             Self::HostFile => (8 << 20) + 64,
             Self::Begin | Self::Waiting | Self::End => 16 << 20,
-            Self::Gap | Self::CapturedBefore | Self::Captured | Self::Report => 1 << 16,
+            Self::Gap | Self::CapturedBefore | Self::Dropped | Self::Captured | Self::Report => {
+                1 << 16
+            }
         }
     }
 }
@@ -108,6 +113,8 @@ pub enum Record<'a> {
     Gap(RecordGap),
     /// Frames from before this have all been sent, or counted as missing.
     CapturedBefore(Timestamp),
+    /// Packets were dropped while capturing.
+    Dropped(DropSpan),
     /// The capture has ended.
     Captured(Captured),
     /// The command has ended and others run on: time for the report.
@@ -212,6 +219,11 @@ pub fn captured_before(to: &mut Vec<u8>, at: Timestamp) -> bool {
     })
 }
 
+/// Appends the time of drops.
+pub fn dropped(to: &mut Vec<u8>, span: &DropSpan) -> bool {
+    append(to, Tag::Dropped, |to| serde_json::to_writer(to, span))
+}
+
 /// Appends the capture's end.
 pub fn captured(to: &mut Vec<u8>, captured: &Captured) -> bool {
     append(to, Tag::Captured, |to| serde_json::to_writer(to, captured))
@@ -289,6 +301,7 @@ fn decode(tag: Tag, payload: &[u8]) -> Result<Record<'_>, Damage> {
             let (at, _) = payload.split_first_chunk().ok_or(Damage::Short)?;
             Record::CapturedBefore(Timestamp(i64::from_le_bytes(*at)))
         }
+        Tag::Dropped => Record::Dropped(serde_json::from_slice(payload)?),
         Tag::Captured => Record::Captured(serde_json::from_slice(payload)?),
         Tag::Report => Record::Report,
         Tag::End => Record::End(serde_json::from_slice(payload)?),

@@ -6,6 +6,7 @@
 use super::buffer::ReadWindow;
 use super::reading::Reading;
 use crate::decode::packet::RawFrame;
+use crate::input::drops::DropSpan;
 use crate::time::{SECOND, Timestamp};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -32,6 +33,7 @@ mod block {
 mod option {
     pub const IF_TSRESOL: u16 = 9;
     pub const IF_TSOFFSET: u16 = 14;
+    pub const ISB_STARTTIME: u16 = 2;
     pub const ISB_IFDROP: u16 = 5;
     pub const ISB_OSDROP: u16 = 7;
 }
@@ -51,6 +53,17 @@ struct Interface {
     offset: i64,
 }
 
+/// What an interface's statistics say.
+#[derive(Clone, Copy, Default)]
+struct Statistics {
+    /// Packets dropped since the capture began.
+    dropped: u64,
+    /// When the capture began, where they say so.
+    began: Option<Timestamp>,
+    /// When they were read; `None` where the time cannot be.
+    read: Option<Timestamp>,
+}
+
 /// Units of time.
 enum Resolution {
     /// This many nanoseconds each (1 s to 1 ns).
@@ -64,8 +77,8 @@ enum Resolution {
 struct Section {
     big_endian: bool,
     interfaces: Vec<Interface>,
-    /// Packets that each of them dropped, by its last statistics.
-    drops: BTreeMap<usize, u64>,
+    /// What each of them dropped, by its last statistics.
+    drops: BTreeMap<usize, Statistics>,
     /// How many interfaces the sections before it had.
     earlier: usize,
 }
@@ -116,9 +129,10 @@ pub(super) fn read<R: Read>(buffer: &mut ReadWindow<R>, reading: &mut Reading<'_
         match kind {
             block::INTERFACE => section.describe(body),
             block::STATISTICS => {
-                if let Some((before, now)) = section.statistics(body) {
-                    dropped = dropped.saturating_sub(before).saturating_add(now);
-                    reading.dropped(dropped);
+                if let Some((before, now)) = section.statistics(body, reading) {
+                    dropped = dropped.saturating_sub(before.dropped);
+                    dropped = dropped.saturating_add(now.dropped);
+                    reading.dropped(dropped, now.drops_since(&before));
                 }
             }
             _ => match section.packet(kind, body, reading.last()) {
@@ -213,23 +227,40 @@ impl Section {
         self.interfaces.push(interface);
     }
 
-    /// Statistics are totals since the capture began: the last of each interface counts. Returns how many packets
-    /// the interface had dropped by its last statistics, and by these.
-    fn statistics(&mut self, body: &[u8]) -> Option<(u64, u64)> {
-        let interface = usize::try_from(self.long(body, 0)).unwrap_or(usize::MAX);
-        if interface >= self.interfaces.len() {
-            return None;
-        }
-        let mut dropped: Option<u64> = None;
+    /// Statistics are totals since the capture began: the last of each interface counts. Returns what the interface had
+    /// dropped by its last statistics, and by these.
+    fn statistics(
+        &mut self,
+        body: &[u8],
+        reading: &Reading<'_>,
+    ) -> Option<(Statistics, Statistics)> {
+        let id = usize::try_from(self.long(body, 0)).unwrap_or(usize::MAX);
+        let interface = self.interfaces.get(id)?;
+        let time = |bytes: &[u8]| interface.time(self.units(bytes, 0));
+        let (mut dropped, mut began) = (None, None);
         for (code, value) in self.options(body.get(12..).unwrap_or_default()) {
-            if matches!(code, option::ISB_IFDROP | option::ISB_OSDROP) {
-                let count = self.number(value).unwrap_or(0);
-                dropped = Some(count.saturating_add(dropped.unwrap_or(0)));
+            match code {
+                option::ISB_IFDROP | option::ISB_OSDROP => {
+                    let count = self.number(value).unwrap_or(0);
+                    dropped = Some(count.saturating_add(dropped.unwrap_or(0)));
+                }
+                option::ISB_STARTTIME => began = Some(time(value)),
+                _ => {}
             }
         }
-        let now = dropped?;
-        let before = self.drops.insert(interface, now).unwrap_or(0);
+        let read = body.get(4..12).map(time);
+        let now = Statistics {
+            dropped: dropped?,
+            began: began.filter(|began| reading.is_before_all(*began)),
+            read: read.filter(|read| reading.is_behind(*read)),
+        };
+        let before = self.drops.insert(id, now).unwrap_or_default();
         Some((before, now))
+    }
+
+    /// A time as two halves.
+    fn units(&self, bytes: &[u8], at: usize) -> u64 {
+        u64::from(self.long(bytes, at)) << 32 | u64::from(self.long(bytes, at + 4))
     }
 
     /// The frame in a block with a packet; `last` is the time of the frame before it.
@@ -263,9 +294,8 @@ impl Section {
             let there = u32::try_from(data.len()).unwrap_or(u32::MAX);
             (last, original.min(snaplen).min(there), original)
         } else {
-            let units = u64::from(self.long(body, 4)) << 32 | u64::from(self.long(body, 8));
             (
-                interface.time(units),
+                interface.time(self.units(body, 4)),
                 self.long(body, 12),
                 self.long(body, 16),
             )
@@ -292,6 +322,21 @@ fn resolve(byte: u8) -> Resolution {
         // Beyond 10^-38 or 2^-127 no 64-bit count leaves 0.
         10..=0x7f => Resolution::PerSecond(10_u128.checked_pow(power).unwrap_or(u128::MAX)),
         _ => Resolution::PerSecond(1 << power),
+    }
+}
+
+impl Statistics {
+    /// When the interface dropped what these statistics count and those before do not; `None` where it is not known.
+    fn drops_since(&self, before: &Self) -> Option<DropSpan> {
+        let until = self.read?;
+        let packets = self.dropped.saturating_sub(before.dropped);
+        // Without the time of statistics before, or of the beginning, it may have been at any time until now.
+        let from = before.read.or(self.began).filter(|from| *from <= until);
+        (packets > 0).then(|| DropSpan {
+            packets,
+            from: from.unwrap_or(Timestamp(i64::MIN)),
+            until,
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use super::filter::Filter;
 use crate::decode::packet::{Counters, DecodeOptions, Decoder, RawFrame};
 use crate::event::{Event, EventKind, Location};
 use crate::input::CaptureFacts;
+use crate::input::drops::DropSpan;
 use crate::input::selection::Selector;
 use crate::time::{Span, Timestamp};
 use std::io::Read;
@@ -119,9 +120,22 @@ impl<'a> Reading<'a> {
         self.facts.last.unwrap_or_default()
     }
 
-    /// How many packets the file says were dropped.
-    pub fn dropped(&mut self, count: u64) {
+    /// How many packets the file says were dropped, and when the last of them were.
+    pub fn dropped(&mut self, count: u64, last: Option<DropSpan>) {
         self.facts.dropped = Some(count);
+        if let Some(last) = last {
+            self.facts.drop_times.add(last);
+        }
+    }
+
+    /// Whether a time can be the capture's beginning: no packet so far is earlier.
+    pub fn is_before_all(&self, at: Timestamp) -> bool {
+        self.facts.first.is_none_or(|first| at <= first)
+    }
+
+    /// Whether what has this time can have been written behind the packets so far.
+    pub fn is_behind(&self, at: Timestamp) -> bool {
+        self.facts.last.is_none_or(|last| at >= last - STEP_BACK)
     }
 
     /// Adds a warning about the whole file.
