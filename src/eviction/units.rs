@@ -38,6 +38,15 @@ const FIRST_GAP: Span = Span::seconds(1);
 /// How many attempts after a lookup are weighed to be the one that ended it.
 const MAX_AFTER: usize = 16;
 
+/// The ways in which an attempt fails.
+const FAILURES: [fn(&Ending) -> bool; 5] = [
+    |ending| matches!(ending, Ending::Refused),
+    |ending| matches!(ending, Ending::Unreachable),
+    Ending::is_timeout,
+    Ending::lacks_syn,
+    Ending::is_open,
+];
+
 /// A lookup with the connections that followed it, or a connection alone.
 #[derive(Clone, Debug)]
 pub struct Unit {
@@ -187,7 +196,7 @@ impl<'a> Units<'a> {
                 || closed && !self.case.evidence.is_timed();
             let whose = &mut self.list[unit];
             whose.over &= over;
-            whose.waits |= !over && connection.outcome == Ending::Open;
+            whose.waits |= !over && connection.outcome.is_open();
             whose.last = whose.last.max(connection.ended.unwrap_or(first));
         }
     }
@@ -454,10 +463,10 @@ impl<'a> Units<'a> {
     fn dearest_failures(&self) -> Vec<usize> {
         let joined = self.case.joined;
         let mut list = Vec::new();
-        for outcome in Ending::ALL.into_iter().filter(|o| *o != Ending::Connected) {
+        for is_of_kind in FAILURES {
             let of = joined.connections.entries();
             let mut failed: Vec<(Reverse<Span>, ConnectionId)> = of
-                .filter(|(_, x)| x.outcome == outcome && x.role == Role::Server)
+                .filter(|(_, x)| is_of_kind(&x.outcome) && x.role == Role::Server)
                 .filter_map(|(c, x)| Some((Reverse(attempt::lasted(x)?), c)))
                 .collect();
             failed.sort_unstable();
@@ -525,11 +534,11 @@ fn is_over(evidence: &Evidence, connection: &Connection, now: Timestamp) -> bool
         _ => FIRST_GAP,
     };
     match connection.outcome {
-        Ending::Connected | Ending::Refused | Ending::Unreachable | Ending::NoSyn => {
+        Ending::Connected | Ending::Refused | Ending::Unreachable | Ending::NoSyn(_) => {
             last.is_none_or(|last| now - last > gap + gap)
         }
-        Ending::TimedOut => last.is_none_or(|last| now - last > LONGEST_GAP),
-        Ending::Open => last.is_some_and(|last| now - last > LONGEST_GAP),
+        Ending::TimedOut(_) => last.is_none_or(|last| now - last > LONGEST_GAP),
+        Ending::Open(_) => last.is_some_and(|last| now - last > LONGEST_GAP),
     }
 }
 
@@ -559,7 +568,7 @@ fn kind_of_lookup(joined: &Joined, lookup: &Lookup) -> u64 {
 /// The same for a connection.
 fn kind_of_connection(connection: &Connection) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (connection.to, connection.outcome as u8).hash(&mut hasher);
+    (connection.to, std::mem::discriminant(&connection.outcome)).hash(&mut hasher);
     (connection.syns.len() > 1, connection.origin).hash(&mut hasher);
     hasher.finish()
 }

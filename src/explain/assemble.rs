@@ -313,14 +313,14 @@ fn state(q: &Query) -> QueryState {
 }
 
 /// How an attempt ended.
-fn outcome(ending: Ending) -> ConnectionOutcome {
+fn outcome(ending: &Ending) -> ConnectionOutcome {
     match ending {
         Ending::Connected => ConnectionOutcome::Connected,
         Ending::Refused => ConnectionOutcome::Refused,
         Ending::Unreachable => ConnectionOutcome::Unreachable,
-        Ending::TimedOut => ConnectionOutcome::TimedOut,
-        Ending::NoSyn => ConnectionOutcome::NoSyn,
-        Ending::Open => ConnectionOutcome::Open,
+        Ending::TimedOut(_) => ConnectionOutcome::TimedOut,
+        Ending::NoSyn(_) => ConnectionOutcome::NoSyn,
+        Ending::Open(_) => ConnectionOutcome::Open,
     }
 }
 
@@ -342,7 +342,7 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
         syn_s: x.first_syn.map(|at| cite::since(case, at)),
         syns: Some(x.syns.len() as u64),
         retransmissions: Some(x.repeats as u64),
-        outcome: Some(outcome(x.outcome)),
+        outcome: Some(outcome(&x.outcome)),
         connect_seconds: ledger::after_syn(x)
             .filter(|_| connected)
             .and_then(|s| cite::known(case, s)),

@@ -47,7 +47,7 @@ pub fn of_connection(case: &Case, x: &Connection) -> Option<(IpAddr, Acts)> {
     let from = { x.from }.filter(|_| x.role == Role::Server && !is_inbound(case, x))?;
     let acts = Acts {
         connects: 1,
-        lost: usize::from(matches!(x.outcome, Ending::TimedOut)),
+        lost: usize::from(matches!(x.outcome, Ending::TimedOut(_))),
         ..Acts::default()
     };
     Some((source(case, x).unwrap_or(from.ip), acts))

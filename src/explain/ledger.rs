@@ -14,7 +14,7 @@ pub mod window;
 use super::Case;
 use crate::event::{EventKind, LifecycleChange, Packet};
 use crate::flow::Endpoint;
-use crate::join::connect::{Connection, Ending};
+use crate::join::connect::Connection;
 use crate::join::{ConnectionId, EventId, LookupId, QueryId};
 pub use crate::report::EntryKind as Kind;
 use crate::time::{Span, Timestamp};
@@ -163,7 +163,7 @@ impl Account {
 pub fn after_syn(connection: &Connection) -> Option<Span> {
     let ended = connection
         .measured_end()
-        .filter(|_| connection.outcome != Ending::Open)?;
+        .filter(|_| !connection.outcome.is_open())?;
     Some((ended - connection.left()?).max(Span::ZERO))
 }
 

@@ -14,7 +14,7 @@ use crate::event::dns::RecordType;
 use crate::event::{CallOutcome, EventKind, LifecycleChange, Op};
 use crate::flow::Endpoint;
 use crate::join::EventId;
-use crate::join::connect::{Connection, Ending};
+use crate::join::connect::{Connection, Ending, SynAnswer};
 use crate::join::lookup::{Lookup, Outcome, Stop};
 use crate::join::service::ServiceWait;
 use crate::time::Span;
@@ -179,12 +179,12 @@ fn first(case: &Case, account: &Account) -> String {
     match account.subject {
         Subject::Connection(c) => {
             let x = &case.joined.connections[c];
-            if x.outcome == Ending::NoSyn && worst.party == Some(ChargedParty::Endpoint(x.to)) {
+            if x.outcome.lacks_syn() && worst.party == Some(ChargedParty::Endpoint(x.to)) {
                 return no_syn(case, worst, x, &who);
             }
             let what = match x.first_syn {
                 Some(_) => format!("{total} passed before {who} sent its SYN to {}", x.to),
-                None if x.outcome == Ending::NoSyn => format!(
+                None if x.outcome.lacks_syn() => format!(
                     "{who} never sent a SYN to {}; its attempt ended after {total}",
                     x.to
                 ),
@@ -376,7 +376,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
         n => format!(", after {n} retransmissions"),
     };
     let took = after_syn(x);
-    match (x.outcome, took) {
+    match (&x.outcome, took) {
         (Ending::Connected, Some(took)) if x.first_syn.is_none() => case
             .evidence
             .known(took)
@@ -395,10 +395,10 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             x.to,
             case.took(took)
         )),
-        (Ending::TimedOut, _) if x.first_syn.is_some() && x.silence.is_some() => {
+        (Ending::TimedOut(SynAnswer::Absent(_)), _) if x.first_syn.is_some() => {
             Some(format!("Nothing answered {} to {}.", syns(x), x.to))
         }
-        (Ending::TimedOut, _) if x.first_syn.is_none() => {
+        (Ending::TimedOut(_), _) if x.first_syn.is_none() => {
             let lasted = case.evidence.known(x.measured_end()? - x.began()?)?;
             Some(format!(
                 "Its connect to {} timed out after {}.",
@@ -406,7 +406,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
                 case.took(lasted)
             ))
         }
-        (Ending::Open, _) => unanswered_since(case, x).map(|waited| {
+        (Ending::Open(_), _) => unanswered_since(case, x).map(|waited| {
             let waited = case.took(waited);
             let end = killed(case, x).map_or_else(
                 || format!("when the inputs ended, {waited} later"),
@@ -455,7 +455,7 @@ fn killed(case: &Case, x: &Connection) -> Option<String> {
 /// How long an attempt that was never concluded had waited when the inputs ended, if that is worth saying.
 pub fn unanswered_since(case: &Case, x: &Connection) -> Option<Span> {
     let end = x.ended.unwrap_or_else(|| case.evidence.end());
-    let pending = x.is_pending(&case.evidence) && x.silence.is_some();
+    let pending = x.is_pending(&case.evidence) && x.outcome.silence().is_some();
     let waited = end - x.left().filter(|_| pending)?;
     (waited >= WORTH_SAYING).then_some(waited)
 }
@@ -479,7 +479,7 @@ fn at_once(case: &Case, account: &Account, who: &str) -> String {
 fn connected_at_once(case: &Case, account: &Account, x: &Connection, who: &str) -> String {
     let (to, total) = (x.to, case.took(account.total()));
     let slow = after_syn(x).is_some_and(|took| took >= WORTH_SAYING)
-        || x.outcome == Ending::TimedOut
+        || x.outcome.is_timeout()
         || unanswered_since(case, x).is_some();
     let server = if x.outcome == Ending::Connected {
         "was slow to answer"
@@ -501,7 +501,7 @@ fn connected_at_once(case: &Case, account: &Account, x: &Connection, who: &str) 
         format!(
             "The delay came after the connect to {to}, which {who} called after {total}: the server {server}."
         )
-    } else if x.outcome == Ending::NoSyn {
+    } else if x.outcome.lacks_syn() {
         format!("{who} tried to connect to {to}, but no SYN left this host.")
     } else {
         called_at_once(case, account, to, who)

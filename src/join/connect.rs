@@ -55,9 +55,6 @@ pub struct Attempt {
     pub ended_by: Option<EventId>,
     /// What caused the SYN.
     pub cause: Option<Cause>,
-    /// The witness of what did not happen: of an attempt that failed without a SYN that none left, of one that is open
-    /// or timed out that nothing answered it.
-    pub silence: Option<Absence>,
     /// What came back for its SYNs without completing the connection.
     pub replies: Replies,
     /// What followed the handshake.
@@ -93,7 +90,7 @@ pub enum Role {
 }
 
 /// How a connection attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
     /// SYN-ACK, or the call said so.
     Connected,
@@ -101,24 +98,52 @@ pub enum Ending {
     Refused,
     /// ICMP, or `EHOSTUNREACH`/`ENETUNREACH`, after a SYN had left.
     Unreachable,
-    /// Nobody answered and the client gave up.
-    TimedOut,
-    /// The call failed and no SYN ever left.
-    NoSyn,
-    /// Nobody knows yet.
-    Open,
+    /// The client gave up.
+    TimedOut(SynAnswer),
+    /// The call failed and no SYN ever left: the witness of that.
+    NoSyn(Absence),
+    /// It was under way when the inputs ended.
+    Open(SynAnswer),
+}
+
+/// Whether anything answered an attempt that did not come to an end of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SynAnswer {
+    /// Nothing did, as an input vouches.
+    Absent(Absence),
+    /// Nobody can say, or something came that did not complete the connection ([`Replies`]).
+    Unknown,
 }
 
 impl Ending {
-    /// Every way in which an attempt may end.
-    pub const ALL: [Self; 6] = [
-        Self::Connected,
-        Self::Refused,
-        Self::Unreachable,
-        Self::TimedOut,
-        Self::NoSyn,
-        Self::Open,
-    ];
+    /// The witness of what did not happen: that no SYN left, or that nothing answered it.
+    pub fn silence(&self) -> Option<&Absence> {
+        match self {
+            Self::NoSyn(absence)
+            | Self::TimedOut(SynAnswer::Absent(absence))
+            | Self::Open(SynAnswer::Absent(absence)) => Some(absence),
+            Self::TimedOut(SynAnswer::Unknown)
+            | Self::Open(SynAnswer::Unknown)
+            | Self::Connected
+            | Self::Refused
+            | Self::Unreachable => None,
+        }
+    }
+
+    /// Whether the client gave up.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut(_))
+    }
+
+    /// Whether it was under way when the inputs ended.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+
+    /// Whether no SYN left.
+    pub fn lacks_syn(&self) -> bool {
+        matches!(self, Self::NoSyn(_))
+    }
 }
 
 impl Attempt {
@@ -141,7 +166,7 @@ impl Attempt {
     /// An attempt that did not fail and whose SYN nobody captured left with its call.
     pub fn reached(&self) -> Option<Timestamp> {
         let failed = match self.outcome {
-            Ending::Connected | Ending::Open => None,
+            Ending::Connected | Ending::Open(_) => None,
             _ => self.ended,
         };
         self.first_syn.or(failed).or(self.called).or(self.ended)
@@ -150,7 +175,7 @@ impl Attempt {
     /// When it was known to have ended. An attempt that only packets show has no such moment when nothing answered it:
     /// that no further SYN came when one was due shows that the client gave up, not when.
     pub fn measured_end(&self) -> Option<Timestamp> {
-        let assumed = self.outcome == Ending::TimedOut && self.ended_by.is_none();
+        let assumed = self.outcome.is_timeout() && self.ended_by.is_none();
         self.ended.filter(|_| !assumed || self.process.is_some())
     }
 
@@ -158,7 +183,7 @@ impl Attempt {
     pub fn left(&self) -> Option<Timestamp> {
         let unseen = matches!(
             self.outcome,
-            Ending::Connected | Ending::Open | Ending::TimedOut
+            Ending::Connected | Ending::Open(_) | Ending::TimedOut(_)
         );
         self.first_syn.or(self.called.filter(|_| unseen))
     }
@@ -173,7 +198,7 @@ impl Attempt {
             CallOutcome::Returned(_) => false,
         });
         let waited = self.ended_by.is_some();
-        self.outcome == Ending::Open && (self.first_syn.is_some() || hangs || waited)
+        self.outcome.is_open() && (self.first_syn.is_some() || hangs || waited)
     }
 }
 
@@ -324,14 +349,13 @@ fn of_call(
         syns: Vec::new(),
         repeats: 0,
         first_syn: None,
-        outcome: Ending::Open,
+        outcome: Ending::Open(SynAnswer::Unknown),
         ended: None,
         ended_by: None,
         cause: Some(Cause {
             how: How::Call,
             call: this.connect,
         }),
-        silence: None,
         replies: Replies::default(),
         opening: Opening::default(),
     };
@@ -348,15 +372,16 @@ fn of_call(
         connection.syns = std::mem::take(&mut flow.syns);
         connection.repeats = flow.repeats;
         (connection.outcome, connection.ended, connection.ended_by) =
-            (flow.ending, flow.ended, flow.ended_by);
+            (flow.take_ending(), flow.ended, flow.ended_by);
     }
-    if connection.outcome == Ending::Open || connection.outcome == Ending::TimedOut {
+    if connection.outcome.is_open() {
         calls::conclude(evidence, this, sockets.calls(a), &mut connection);
     }
-    if matches!(connection.outcome, Ending::Open | Ending::TimedOut)
-        && connection.replies.is_empty()
-    {
-        connection.silence = silence(evidence, &connection).ok();
+    if let Some(absence) = silence(evidence, &connection) {
+        match &mut connection.outcome {
+            Ending::Open(answer) | Ending::TimedOut(answer) => *answer = SynAnswer::Absent(absence),
+            Ending::Connected | Ending::Refused | Ending::Unreachable | Ending::NoSyn(_) => {}
+        }
     }
     connection
 }
@@ -367,7 +392,7 @@ const MAX_ERRORS: usize = 1_000;
 /// Ends an attempt without a SYN at the error that the host sent to itself about it: nobody answered its search for the
 /// neighbour. The call of a socket that does not block had returned long before.
 fn told_itself(evidence: &Evidence, told: &[(EventId, &Quote)], attempt: &mut Attempt) {
-    let pending = matches!(attempt.outcome, Ending::NoSyn | Ending::Open);
+    let pending = attempt.outcome.lacks_syn() || attempt.outcome.is_open();
     let (Some(called), None, None) = (attempt.called, attempt.first_syn, attempt.ended) else {
         return;
     };
@@ -380,7 +405,7 @@ fn told_itself(evidence: &Evidence, told: &[(EventId, &Quote)], attempt: &mut At
             && at <= called + NEIGHBOUR_SEARCH + evidence.tolerance
     };
     if let Some((event, _)) = told.iter().find(about).filter(|_| pending) {
-        if attempt.outcome == Ending::Open {
+        if attempt.outcome.is_open() {
             attempt.outcome = Ending::Unreachable;
         }
         (attempt.ended, attempt.ended_by) = (Some(evidence.event(*event).at), Some(*event));
@@ -398,8 +423,7 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
     // before the second one (RFC 1122), and a capture's end may hide one.
     let due = flow.due;
     let latest = due.max(flow.last + Span::seconds(4));
-    let given_up =
-        flow.ending == Ending::Open && evidence.coverage.shows_giving_up(latest, evidence.end());
+    let given_up = evidence.coverage.shows_giving_up(latest, evidence.end());
     let mut attempt = Attempt {
         to: flow.server,
         wire_to: Some(flow.server),
@@ -417,26 +441,37 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
         syns: flow.syns,
         repeats: flow.repeats,
         cause: None,
-        silence: None,
         replies: flow.replies,
         opening: flow.opening,
     };
-    if attempt.outcome == Ending::Open && attempt.replies.is_empty() {
-        attempt.silence = silence(evidence, &attempt).ok();
-    }
-    if given_up && attempt.silence.is_some() {
-        (attempt.outcome, attempt.ended) = (Ending::TimedOut, Some(due));
+    if let Some(absence) = silence(evidence, &attempt) {
+        let answer = SynAnswer::Absent(absence);
+        if given_up {
+            (attempt.outcome, attempt.ended) = (Ending::TimedOut(answer), Some(due));
+        } else {
+            attempt.outcome = Ending::Open(answer);
+        }
     }
     attempt
 }
 
+/// The witness that nothing answered an attempt whose end is not known, or that the client gave up.
+fn silence(evidence: &Evidence, attempt: &Attempt) -> Option<Absence> {
+    let unanswered = attempt.outcome.is_open() || attempt.outcome.is_timeout();
+    if unanswered && attempt.replies.is_empty() {
+        no_answer(evidence, attempt).ok()
+    } else {
+        None
+    }
+}
+
 /// Whether the inputs show that nothing answered an attempt: a capture that would hold the answer, else the client's
 /// own waiting.
-fn silence(evidence: &Evidence, attempt: &Attempt) -> Result<Absence, Blind> {
+fn no_answer(evidence: &Evidence, attempt: &Attempt) -> Result<Absence, Blind> {
     let end = attempt.ended.unwrap_or(evidence.end());
     let by_calls = || {
         let waited = attempt.called.map_or(Span::ZERO, |at| end - at);
-        let gave_up = attempt.is_pending(evidence) || attempt.outcome == Ending::TimedOut;
+        let gave_up = attempt.is_pending(evidence) || attempt.outcome.is_timeout();
         // A client that never waited for its connect has not shown that nothing came.
         let never_waited = !gave_up && attempt.first_syn.is_none();
         let gave_up = gave_up.then_some(true).or(never_waited.then_some(false));

@@ -184,7 +184,7 @@ fn with_tcp(
         {
             let end = ends.entry(lookup).or_default();
             let over = match c.outcome {
-                Ending::Open => c.ended.or(Some(evidence.end())),
+                Ending::Open(_) => c.ended.or(Some(evidence.end())),
                 _ => c.ended.or(c.began()),
             };
             *end = Timestamp::max(*end, over.unwrap_or_default());

@@ -207,9 +207,9 @@ fn connection(c: &Connection) -> String {
         Ending::Connected => "connected",
         Ending::Refused => "refused",
         Ending::Unreachable => "unreachable",
-        Ending::TimedOut => "timed out",
-        Ending::NoSyn => "no SYN left",
-        Ending::Open => "open",
+        Ending::TimedOut(_) => "timed out",
+        Ending::NoSyn(_) => "no SYN left",
+        Ending::Open(_) => "open",
     };
     let ended = c
         .ended

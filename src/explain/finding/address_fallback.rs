@@ -177,8 +177,8 @@ fn outcome(case: &Case, x: &Connection) -> String {
     match x.outcome {
         Ending::Refused => format!("refused{}", time("after")),
         Ending::Unreachable => format!("was unreachable{}", time("after")),
-        Ending::NoSyn => format!("failed{}: no SYN left this host", time("after")),
-        Ending::TimedOut | Ending::Open => format!(
+        Ending::NoSyn(_) => format!("failed{}: no SYN left this host", time("after")),
+        Ending::TimedOut(_) | Ending::Open(_) => format!(
             "answered none of {}{}",
             words::counted((x.repeats + 1).min(x.syns.len()), "SYN", "SYNs"),
             time("in")

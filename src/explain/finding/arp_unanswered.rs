@@ -74,7 +74,7 @@ fn clients(case: &Case) -> BTreeSet<IpAddr> {
 fn reported(case: &Case) -> BTreeSet<IpAddr> {
     let unreachable = case.joined.connections.iter();
     let unreachable =
-        unreachable.filter(|x| matches!(x.outcome, Ending::Unreachable | Ending::NoSyn));
+        unreachable.filter(|x| matches!(x.outcome, Ending::Unreachable | Ending::NoSyn(_)));
     let refused = case.joined.queries.iter().filter(|q| q.refusal().is_some());
     unreachable
         .map(|x| x.to.ip)

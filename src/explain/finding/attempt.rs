@@ -142,7 +142,7 @@ pub fn tried(case: &Case, x: &Connection) -> Option<Span> {
 pub fn failed(x: &Connection) -> bool {
     match x.outcome {
         Ending::Refused | Ending::Unreachable => true,
-        Ending::TimedOut | Ending::NoSyn => !x.syns.is_empty() || x.ended_by.is_some(),
-        Ending::Connected | Ending::Open => false,
+        Ending::TimedOut(_) | Ending::NoSyn(_) => !x.syns.is_empty() || x.ended_by.is_some(),
+        Ending::Connected | Ending::Open(_) => false,
     }
 }

@@ -47,7 +47,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
         let unreachable = match x.outcome {
             Ending::Unreachable => true,
             // That a capture shows no SYN proves nothing when it shows none at all, unless the call failed.
-            Ending::NoSyn => {
+            Ending::NoSyn(_) => {
                 let told = x.ended_by.is_some_and(|e| case.evidence.is_packet(e));
                 told || attempt::error(case, x).is_some() || syns_seen
             }

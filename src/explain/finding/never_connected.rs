@@ -188,7 +188,7 @@ fn servers(context: &Context) -> Vec<Draft> {
                 "The last attempt {}{}.",
                 match x.outcome {
                     Ending::Refused => "was refused",
-                    Ending::NoSyn => "failed without a SYN",
+                    Ending::NoSyn(_) => "failed without a SYN",
                     Ending::Unreachable => "found the server unreachable",
                     _ => "got no answer",
                 },

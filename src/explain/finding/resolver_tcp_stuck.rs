@@ -140,7 +140,7 @@ impl<'a> OverTcp<'a> {
             Some(c) if c.outcome != Ending::Connected => {
                 let time = context.case.took(lasted(context, c));
                 match c.syns.len() {
-                    0 if c.outcome == Ending::NoSyn => format!(
+                    0 if c.outcome.lacks_syn() => format!(
                         "No SYN to TCP port {port} of {name} left this host: the connect failed after {time}"
                     ),
                     0 => format!(
@@ -201,8 +201,8 @@ fn is_stuck(context: &Context, c: &Connection) -> bool {
     match c.outcome {
         Ending::Connected => c.syns.len() > 1 && lasted(context, c) >= STUCK,
         Ending::Refused | Ending::Unreachable => true,
-        Ending::NoSyn => c.ended_by.is_some(),
-        Ending::TimedOut | Ending::Open => {
+        Ending::NoSyn(_) => c.ended_by.is_some(),
+        Ending::TimedOut(_) | Ending::Open(_) => {
             c.syns.len() > 1 || !c.syns.is_empty() && lasted(context, c) >= STUCK
         }
     }
@@ -211,7 +211,7 @@ fn is_stuck(context: &Context, c: &Connection) -> bool {
 /// How long an attempt took, or has taken when the inputs end.
 fn lasted(context: &Context, c: &Connection) -> Span {
     let from = c.began();
-    let over = c.ended.or(from.filter(|_| c.outcome != Ending::Open));
+    let over = c.ended.or(from.filter(|_| !c.outcome.is_open()));
     let to = over.unwrap_or_else(|| context.case.evidence.end());
     from.map_or(Span::ZERO, |from| (to - from).max(Span::ZERO))
 }

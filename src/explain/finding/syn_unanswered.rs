@@ -5,7 +5,7 @@ use crate::explain::Case;
 use crate::explain::ledger::{Subject, after_syn, is_answer_captured};
 use crate::explain::{clients, words};
 use crate::flow::Endpoint;
-use crate::join::connect::{Connection, Ending};
+use crate::join::connect::{Connection, Ending, SynAnswer};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 
@@ -65,8 +65,8 @@ pub fn is_never(case: &Case, x: &Connection) -> bool {
         && match x.outcome {
             // A call that returned before the last SYN left tells of another socket.
             Ending::Connected => again && x.ended.is_none_or(|end| end < last_syn(case, x)),
-            Ending::TimedOut | Ending::Open if x.silence.is_none() => false,
-            Ending::TimedOut | Ending::Open => {
+            Ending::TimedOut(SynAnswer::Unknown) | Ending::Open(SynAnswer::Unknown) => false,
+            Ending::TimedOut(_) | Ending::Open(_) => {
                 again || is_abandoned(x) || waited(case, x) >= FIRST_RETRANSMISSION
             }
             _ => false,
@@ -76,7 +76,7 @@ pub fn is_never(case: &Case, x: &Connection) -> bool {
 /// Whether packets alone show an attempt that was never answered nor repeated: its wait is not known.
 pub fn is_abandoned(x: &Connection) -> bool {
     let alone = x.called.is_none() && x.repeats == 0;
-    alone && x.outcome == Ending::TimedOut && x.measured_end().is_none()
+    alone && x.outcome.is_timeout() && x.measured_end().is_none()
 }
 
 fn draft(
@@ -143,8 +143,10 @@ fn detail(x: &Connection, never: bool, attempts: usize) -> String {
     let end = match x.outcome {
         Ending::Connected if never => "Whether it connected is not seen",
         Ending::Connected => "Then it connected",
-        Ending::TimedOut if x.measured_end().is_none() => "No further SYN of it is in the capture",
-        Ending::TimedOut => "Then the client gave up",
+        Ending::TimedOut(_) if x.measured_end().is_none() => {
+            "No further SYN of it is in the capture"
+        }
+        Ending::TimedOut(_) => "Then the client gave up",
         _ if x.called.is_none() => "The inputs end before its next SYN was due",
         _ => "The inputs do not show that the client gave up",
     };
@@ -175,9 +177,9 @@ fn slow_call(x: &Connection) -> bool {
 
 /// From the first SYN to the end of the attempt, or of the inputs.
 fn waited(case: &Case, x: &Connection) -> Span {
-    let end = match (x.measured_end(), x.outcome) {
+    let end = match (x.measured_end(), &x.outcome) {
         (Some(end), _) => end,
-        (None, Ending::TimedOut) => last_syn(case, x),
+        (None, Ending::TimedOut(_)) => last_syn(case, x),
         (None, _) => case.evidence.end(),
     };
     let end = end.max(last_syn(case, x));

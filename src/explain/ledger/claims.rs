@@ -225,7 +225,7 @@ impl Claimed<'_> {
                 lookup: other.lookup.filter(|_| other.role == Role::Resolver),
                 inferred: other.cause.is_none_or(|c| c.how == How::Inferred),
                 unread: None,
-                unsent: other.outcome == Ending::NoSyn,
+                unsent: other.outcome.lacks_syn(),
                 calls: other.cause.and_then(|c| c.call).into_iter().collect(),
                 packets: other
                     .syns
@@ -246,7 +246,7 @@ impl Claimed<'_> {
         let this = &self.case.joined.connections[c];
         let tid = |x: &Connection| x.task.as_ref().map(|t| t.tid);
         let same_name = this.lookup.is_some() && this.lookup == other.lookup;
-        other.outcome == Ending::Open
+        other.outcome.is_open()
             && (same_name || other.to == this.to)
             && other.task.is_some()
             && tid(other) == tid(this)
@@ -268,7 +268,7 @@ impl Claimed<'_> {
             Role::Resolver => {
                 let end = last_answer(case, other)
                     .or(other.ended)
-                    .or(other.began().filter(|_| other.outcome != Ending::Open));
+                    .or(other.began().filter(|_| !other.outcome.is_open()));
                 Some((Kind::ResolverTcp, OWN_LOOKUP, end.unwrap_or(to)))
             }
             Role::Server if own && other.first_syn.is_none() => {
@@ -520,9 +520,9 @@ fn is_earlier(joined: &Joined, subject: Subject, other: &Connection) -> bool {
 
 fn failed_at(attempt: &Connection, to: Timestamp) -> Timestamp {
     match attempt.outcome {
-        Ending::Refused | Ending::Unreachable | Ending::NoSyn | Ending::TimedOut => {
+        Ending::Refused | Ending::Unreachable | Ending::NoSyn(_) | Ending::TimedOut(_) => {
             attempt.ended.or(attempt.began()).unwrap_or(to)
         }
-        Ending::Open | Ending::Connected => to,
+        Ending::Open(_) | Ending::Connected => to,
     }
 }

@@ -20,7 +20,7 @@ pub const NEXT_ATTEMPT: Span = Span::seconds(2);
 pub fn same_story(joined: &Joined, c: ConnectionId, other: &Connection) -> bool {
     let this = &joined.connections[c];
     // Of an attempt under way whose end no input shows nothing is known.
-    let unknown = other.outcome == Ending::Open && other.silence.is_none();
+    let unknown = other.outcome.is_open() && other.outcome.silence().is_none();
     if other.outcome == Ending::Connected || unknown {
         return false;
     }
@@ -44,7 +44,7 @@ fn same_name(joined: &Joined, a: LookupId, b: LookupId) -> bool {
 /// Until when an attempt lasted: its end, or where packets alone show it the moment when its next SYN was due. Each wait
 /// for an answer is about twice the one before it (RFC 6298 section 5.5), and the first is a second.
 fn last_moment(evidence: &Evidence, x: &Connection, began: Timestamp) -> Timestamp {
-    let unanswered = x.silence.is_some() && x.process.is_none();
+    let unanswered = x.outcome.silence().is_some() && x.process.is_none();
     let last = x.syns.last().filter(|_| unanswered);
     let next_due = |at: Timestamp| at + (at - began) + Span::seconds(1);
     let due = last.map(|syn| next_due(evidence.event(*syn).at));

@@ -9,7 +9,7 @@ use crate::coverage::{Blind, ClaimKind, Wanted};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::{AccountEntry, after_syn, is_answer_captured, probes};
 use crate::explain::{clients, words};
-use crate::join::connect::{Connection, Ending};
+use crate::join::connect::{Connection, Ending, SynAnswer};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::join::probe::Sought;
 use crate::join::{Query, State};
@@ -73,14 +73,14 @@ fn is_bad(case: &Case, account: &Account, x: &Connection) -> bool {
     match x.outcome {
         Ending::Connected => took.is_some_and(|took| took > before),
         Ending::Refused | Ending::Unreachable => before < WORTH_SAYING,
-        Ending::TimedOut | Ending::Open => {
-            let silent = unanswered_since(case, x).is_some() || x.outcome == Ending::TimedOut;
+        Ending::TimedOut(_) | Ending::Open(_) => {
+            let silent = unanswered_since(case, x).is_some() || x.outcome.is_timeout();
             let tried = last_syn(case, x)
                 .zip(x.first_syn)
                 .map(|(last, first)| last - first);
             (silent || !x.replies.is_empty()) && tried.is_some_and(|tried| tried >= before)
         }
-        Ending::NoSyn => true,
+        Ending::NoSyn(_) => true,
     }
 }
 
@@ -217,9 +217,12 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             words::took(after_syn(x)?)
         )),
         // Only a capture that would have shown an answer can say that there was none.
-        Ending::TimedOut | Ending::Open if x.silence.is_none() => None,
-        Ending::TimedOut | Ending::Open => unanswered(case, x, &of),
-        Ending::NoSyn => None,
+        Ending::TimedOut(SynAnswer::Absent(_)) | Ending::Open(SynAnswer::Absent(_)) => {
+            unanswered(case, x, &of)
+        }
+        Ending::TimedOut(SynAnswer::Unknown)
+        | Ending::Open(SynAnswer::Unknown)
+        | Ending::NoSyn(_) => None,
     }
 }
 

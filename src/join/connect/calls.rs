@@ -1,7 +1,7 @@
 //! What became of an attempt, as the client's own calls tell.
 
-use super::{Attempt, Ending, departure_limit};
-use crate::coverage::{ClaimKind, Wanted};
+use super::{Attempt, Ending, SynAnswer, departure_limit};
+use crate::coverage::{Absence, ClaimKind, Wanted};
 use crate::event::{
     Call, CallOutcome, Errno, EventKind, FdNote, LifecycleChange, Op, SocketFamily, SocketType,
 };
@@ -36,24 +36,20 @@ pub fn conclude(
     let until = exit.unwrap_or(this.opened);
     let silence = evidence.coverage.would_show(wanted, this.opened, until);
     let silence = silence.ok().filter(|_| !sent);
-    let silent = silence.is_some();
     let (outcome, ended) = match &call.outcome {
         // Without an exit nothing says when it came up.
         CallOutcome::Returned(_) => (Ending::Connected, exit),
         failed if failed.errno().is_some_and(Errno::goes_on) => {
-            by_later_calls(evidence, this, later, connection, silent);
-            connection.silence = silence.filter(|_| connection.outcome == Ending::NoSyn);
-            return;
+            return by_later_calls(evidence, this, later, connection, silence);
         }
         CallOutcome::Failed(error) => {
             let error = Errno::named(error);
             let ended = exit.or_else(|| error_came(evidence, id, error));
-            (ending_of(error, silent), ended)
+            (CallResult::of(error).ending(silence), ended)
         }
-        CallOutcome::Unknown => (Ending::Open, None),
+        CallOutcome::Unknown => (Ending::Open(SynAnswer::Unknown), None),
     };
     (connection.outcome, connection.ended, connection.ended_by) = (outcome, ended, Some(id));
-    connection.silence = silence.filter(|_| outcome == Ending::NoSyn);
 }
 
 /// When a call without a known exit failed: errors that the kernel gives after a wait came before the thread's next
@@ -74,7 +70,7 @@ const A_WAIT: Span = Span::millis(1);
 /// What one later call shows of an attempt that went on in the background.
 enum Sign {
     /// How it ended, and when, where the call tells that.
-    Ended(Ending, Option<Timestamp>),
+    Ended(CallResult, Option<Timestamp>),
     /// It was not connected after a wait.
     WaitedInVain,
     /// It had ended, one way or the other.
@@ -86,19 +82,19 @@ impl Sign {
     /// `SO_ERROR` and errors of the first use of the socket tell the end, a use that succeeds that there is a connection.
     fn of(at: Timestamp, call: &Call, silent: bool) -> Self {
         match &call.op {
-            Op::SocketError { error: None, .. } => Self::Ended(Ending::Connected, Some(at)),
+            Op::SocketError { error: None, .. } => Self::Ended(CallResult::Connected, Some(at)),
             Op::SocketError {
                 error: Some(error), ..
-            } => Self::Ended(ending_of(Errno::named(error), silent), Some(at)),
+            } => Self::Ended(CallResult::of(Errno::named(error)), Some(at)),
             // It was connected by then; since when, this does not tell.
             Op::PeerName { .. } | Op::Send { .. } if call.outcome.value().is_some() => {
-                Self::Ended(Ending::Connected, None)
+                Self::Ended(CallResult::Connected, None)
             }
             // A second call asks for the result of the first (connect(2)).
             Op::Connect { .. } => match &call.outcome {
-                CallOutcome::Returned(_) => Self::Ended(Ending::Connected, Some(at)),
+                CallOutcome::Returned(_) => Self::Ended(CallResult::Connected, Some(at)),
                 failed if failed.errno() == Some(Errno::IsConnected) => {
-                    Self::Ended(Ending::Connected, None)
+                    Self::Ended(CallResult::Connected, None)
                 }
                 failed => Self::failed(failed.errno(), at, silent),
             },
@@ -108,7 +104,7 @@ impl Sign {
                 .and_then(|fd| fd.note.as_ref())
                 .is_some_and(is_connected) =>
             {
-                Self::Ended(Ending::Connected, None)
+                Self::Ended(CallResult::Connected, None)
             }
             Op::Wait { timeout, .. } if call.outcome == CallOutcome::Returned(0) => {
                 let lasted = call.exited.map(|exit| exit - at).or(*timeout);
@@ -129,8 +125,8 @@ impl Sign {
 
     /// What an error of a later call tells.
     fn failed(error: Option<Errno>, at: Timestamp, silent: bool) -> Self {
-        match ending_of(error, silent) {
-            Ending::Connected | Ending::Open => Self::Nothing,
+        match CallResult::of(error) {
+            CallResult::OtherError if !silent => Self::Nothing,
             _ if error.is_none_or(Errno::ends_nothing) => Self::Nothing,
             ended => Self::Ended(ended, Some(at)),
         }
@@ -143,7 +139,7 @@ fn by_later_calls(
     this: &Association,
     later: &[EventId],
     connection: &mut Attempt,
-    silent: bool,
+    silence: Option<Absence>,
 ) {
     let calls = || {
         let calls = later
@@ -154,9 +150,9 @@ fn by_later_calls(
     let mut in_vain: Option<EventId> = None;
     let mut over = false;
     for (id, at, call) in calls().filter(|(id, ..)| Some(*id) > this.connect) {
-        match Sign::of(at, call, silent) {
-            Sign::Ended(outcome, ended) => {
-                (connection.outcome, connection.ended) = (outcome, ended);
+        match Sign::of(at, call, silence.is_some()) {
+            Sign::Ended(result, ended) => {
+                (connection.outcome, connection.ended) = (result.ending(silence), ended);
                 connection.ended_by = Some(id);
                 return;
             }
@@ -175,13 +171,12 @@ fn by_later_calls(
             .and_then(|fd| fd.note.as_ref())
             .is_some_and(is_unconnected);
         in_vain = in_vain.or(unconnected.then_some(by));
-        connection.outcome = if silent {
-            Ending::NoSyn
-        } else if in_vain.is_some() || connection.first_syn.is_some() {
-            Ending::TimedOut
-        } else {
+        let waited = in_vain.is_some() || connection.first_syn.is_some();
+        connection.outcome = match silence {
+            Some(absence) => Ending::NoSyn(absence),
+            None if waited => Ending::TimedOut(SynAnswer::Unknown),
             // It may have been connected and used by calls that the trace does not show.
-            Ending::Open
+            None => Ending::Open(SynAnswer::Unknown),
         };
         (connection.ended, connection.ended_by) = (Some(closed), in_vain);
     } else if (connection.first_syn.is_some() || in_vain.is_some())
@@ -189,12 +184,14 @@ fn by_later_calls(
     {
         // Nothing answered until then, as the capture shows (see `silence`) or a wait for it: a program that exits by
         // itself has given up.
-        connection.outcome = Ending::TimedOut;
+        connection.outcome = Ending::TimedOut(SynAnswer::Unknown);
         (connection.ended, connection.ended_by) = (Some(exit), in_vain);
     } else if in_vain.is_some() {
         connection.ended_by = in_vain;
-    } else if silent && (this.closed.is_some() || departed(evidence, this)) {
-        connection.outcome = Ending::NoSyn;
+    } else if let Some(absence) = silence
+        && (this.closed.is_some() || departed(evidence, this))
+    {
+        connection.outcome = Ending::NoSyn(absence);
     }
 }
 
@@ -230,19 +227,45 @@ fn is_unconnected(note: &Arc<FdNote>) -> bool {
     note.exact && stream && note.local.is_some() && note.peer.is_none()
 }
 
-/// What an error of `connect` (or `SO_ERROR`) means.
-fn ending_of(error: Option<Errno>, silent: bool) -> Ending {
-    match error {
-        Some(Errno::ConnectionRefused) => Ending::Refused,
-        Some(Errno::TimedOut) if !silent => Ending::TimedOut,
-        _ if silent => Ending::NoSyn,
-        Some(
-            Errno::HostUnreachable
-            | Errno::NetworkUnreachable
-            | Errno::Access
-            | Errno::NotPermitted
-            | Errno::AddressNotAvailable,
-        ) => Ending::Unreachable,
-        _ => Ending::Open,
+/// What `connect`, `SO_ERROR` or a use of the socket says.
+#[derive(Clone, Copy)]
+enum CallResult {
+    Connected,
+    Refused,
+    /// `ETIMEDOUT`.
+    TimedOut,
+    Unreachable,
+    OtherError,
+}
+
+impl CallResult {
+    /// What an error means.
+    fn of(error: Option<Errno>) -> Self {
+        match error {
+            Some(Errno::ConnectionRefused) => Self::Refused,
+            Some(Errno::TimedOut) => Self::TimedOut,
+            Some(
+                Errno::HostUnreachable
+                | Errno::NetworkUnreachable
+                | Errno::Access
+                | Errno::NotPermitted
+                | Errno::AddressNotAvailable,
+            ) => Self::Unreachable,
+            _ => Self::OtherError,
+        }
+    }
+
+    /// How the attempt ended; `silence` is the witness that no SYN left.
+    fn ending(self, silence: Option<Absence>) -> Ending {
+        match (self, silence) {
+            (Self::Connected, _) => Ending::Connected,
+            (Self::Refused, _) => Ending::Refused,
+            (Self::TimedOut | Self::Unreachable | Self::OtherError, Some(absence)) => {
+                Ending::NoSyn(absence)
+            }
+            (Self::TimedOut, None) => Ending::TimedOut(SynAnswer::Unknown),
+            (Self::Unreachable, None) => Ending::Unreachable,
+            (Self::OtherError, None) => Ending::Open(SynAnswer::Unknown),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! SYNs of the capture, grouped into attempts, with what answered them.
 
-use super::{Ending, departure_limit, refusal};
+use super::{Ending, SynAnswer, departure_limit, refusal};
 use crate::event::{EventKind, OpeningStep, Packet, TcpFlags};
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::join::socket::{Association, Sockets};
@@ -16,7 +16,7 @@ pub const LONGEST_GAP: Span = Span::seconds(65);
 const FIRST_GAP: Span = Span::millis(1_100);
 
 /// The SYNs of one attempt: one flow, one sequence number.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SynFlow {
     /// Who connects.
     pub client: Endpoint,
@@ -115,6 +115,11 @@ impl SynFlow {
             (ending, Some(at).filter(|_| measured), Some(by));
     }
 
+    /// Takes out how it ended.
+    pub fn take_ending(&mut self) -> Ending {
+        std::mem::replace(&mut self.ending, Ending::Open(SynAnswer::Unknown))
+    }
+
     /// The client sent its SYN again.
     fn again(&mut self, at: Timestamp, id: EventId) {
         let gap = at - self.last;
@@ -131,21 +136,22 @@ impl SynFlow {
             && at - ended > CROSSED
         {
             Replies::keep(&mut self.replies.ignored, by);
-            (self.ending, self.ended, self.ended_by) = (Ending::Open, None, None);
+            (self.ended, self.ended_by) = (None, None);
+            self.take_ending();
         }
     }
 
     /// Another segment of the client: with the number after its SYN's it acknowledges a SYN-ACK.
     fn goes_on(&mut self, at: Timestamp, id: EventId, seq: u32) {
         let into = seq.wrapping_sub(self.seq.wrapping_add(1));
-        if self.ending == Ending::Open && into < WINDOW {
+        if self.ending.is_open() && into < WINDOW {
             self.end(Ending::Connected, at, id);
         }
     }
 
     /// An ICMP error; it quotes the sequence number of the SYN it is about, where it quotes enough.
     fn unreachable(&mut self, why: Refusal, quoted: Option<u32>) {
-        if self.ending == Ending::Open && quoted.is_none_or(|seq| seq == self.seq) {
+        if self.ending.is_open() && quoted.is_none_or(|seq| seq == self.seq) {
             (self.ending, self.ended, self.ended_by) =
                 (Ending::Unreachable, Some(why.at), Some(why.event));
         }
@@ -159,7 +165,7 @@ impl SynFlow {
         match (flags.syn, flags.ack, flags.rst) {
             // The client did not take one before this: only that it goes on shows that it took this.
             (true, true, false)
-                if ours && !self.replies.ignored.is_empty() && self.ending == Ending::Open =>
+                if ours && !self.replies.ignored.is_empty() && self.ending.is_open() =>
             {
                 Replies::keep(&mut self.replies.ignored, id);
             }
@@ -168,10 +174,10 @@ impl SynFlow {
                 self.end(Ending::Connected, at, id);
             }
             // The client drops a RST that acknowledges something else, or nothing (RFC 9293 section 3.10.7.3).
-            (_, true, true) if ours && self.ending == Ending::Open => {
+            (_, true, true) if ours && self.ending.is_open() => {
                 self.end(Ending::Refused, at, id);
             }
-            (false, true, false) if self.ending == Ending::Open && !flags.fin => {
+            (false, true, false) if self.ending.is_open() && !flags.fin => {
                 if ours {
                     self.end(Ending::Connected, at, id);
                 } else {
@@ -258,7 +264,7 @@ impl SynFlows {
             due: at + FIRST_GAP,
             syns: vec![id],
             repeats: 0,
-            ending: Ending::Open,
+            ending: Ending::Open(SynAnswer::Unknown),
             ended: None,
             ended_by: None,
             replies: Replies::default(),
