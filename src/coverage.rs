@@ -384,19 +384,48 @@ impl Coverage {
     /// Whether a client that did nothing more had given up by the end of the inputs. `due` is when it would have done
     /// something, had it not.
     pub fn shows_giving_up(&self, due: Timestamp, end: Timestamp) -> bool {
-        match self.trust {
-            Trust::Nothing => false,
-            Trust::Everything => true,
-            Trust::Judged => end > due,
-        }
+        self.believes(end > due)
     }
 
     /// Whether a client's own end of something counts: `seen` says that the inputs go on after it.
     pub fn shows_end(&self, seen: bool) -> bool {
+        self.believes(seen)
+    }
+
+    /// Whether all that the inputs show of a host is one program's, and no other ran on it: `traced` says that a trace shows
+    /// whose it is.
+    pub fn shows_one_program(&self, traced: bool) -> bool {
+        self.believes(traced)
+    }
+
+    /// Whether nothing came back for a SYN: `bare` says that no segment did that answers it without completing the
+    /// connection.
+    pub fn shows_no_reply(&self, bare: bool) -> bool {
+        self.believes(bare)
+    }
+
+    /// Whether a response without records denies them: `authoritative` says that it names no other servers to ask.
+    pub fn shows_denial(&self, authoritative: bool) -> bool {
+        self.believes(authoritative)
+    }
+
+    /// Whether nothing follows what is there of a name: `whole` says that it was not cut.
+    pub fn shows_whole_name(&self, whole: bool) -> bool {
+        self.believes(whole)
+    }
+
+    /// Whether a lookup was for a connection, so that one was due after it: `by_client` says that no server asked for
+    /// the name of its client.
+    pub fn shows_connection_due(&self, by_client: bool) -> bool {
+        self.believes(by_client)
+    }
+
+    /// Whether the condition of a negative claim counts as met.
+    fn believes(&self, judged: bool) -> bool {
         match self.trust {
             Trust::Nothing => false,
             Trust::Everything => true,
-            Trust::Judged => seen,
+            Trust::Judged => judged,
         }
     }
 

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 /// So many of the inputs that people have are told wrong by whoever takes every absence for true: the more, the more of the
 /// conditions stand in `coverage`.
-const LEAST_WRONG: usize = 21;
+const LEAST_WRONG: usize = 30;
 
 fn main() -> ExitCode {
     if std::env::args()

@@ -372,7 +372,7 @@ impl<'a> Units<'a> {
             let later = all.map_or(&[][..], |all| &all[all.partition_point(|o| *o <= c)..]);
             let near = later.iter().take(window::MAX_ATTEMPTS);
             let this = &joined.connections[c];
-            list.extend(near.copied().find(|o| same_story(joined, *o, this)));
+            list.extend(near.copied().find(|o| same_story(self.case, *o, this)));
         }
         list.into_iter().map(|c| of_connection(joined, c)).collect()
     }

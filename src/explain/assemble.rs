@@ -173,7 +173,7 @@ fn what_came_after(case: &Case, index: &Index, c: ConnectionId) -> Span {
         && later
             .iter()
             .take(16)
-            .any(|o| ledger::story::same_story(case.joined, *o, this));
+            .any(|o| ledger::story::same_story(case, *o, this));
     if retried {
         Span::ZERO
     } else {

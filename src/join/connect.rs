@@ -458,7 +458,8 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
 /// The witness that nothing answered an attempt whose end is not known, or that the client gave up.
 fn silence(evidence: &Evidence, attempt: &Attempt) -> Option<Absence> {
     let unanswered = attempt.outcome.is_open() || attempt.outcome.is_timeout();
-    if unanswered && attempt.replies.is_empty() {
+    let coverage = evidence.coverage;
+    if unanswered && coverage.shows_no_reply(attempt.replies.is_empty()) {
         no_answer(evidence, attempt).ok()
     } else {
         None

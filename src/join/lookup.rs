@@ -18,6 +18,7 @@ use super::{
     ClientId, ConnectionId, EventId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query,
     QueryId,
 };
+use crate::coverage::Coverage;
 use crate::event::Task;
 use crate::event::dns::{Name, Rcode, RecordType};
 use crate::flow::{Endpoint, Transport};
@@ -154,7 +155,7 @@ pub fn find(
     let (queries, stops) = giveup::settle(evidence, exchanges, &groups, &moves);
     let lookups = groups.into_iter().zip(stops);
     let mut lookups: Vec<Lookup> = lookups
-        .map(|(g, stop)| conclude(&queries, g, stop))
+        .map(|(g, stop)| conclude(evidence.coverage, &queries, g, stop))
         .collect();
     let alone = of_services(services, &queries, &attempts);
     if !alone.is_empty() {
@@ -253,7 +254,12 @@ fn of_service(wait: &ServiceWait) -> Lookup {
 }
 
 /// The lookup that a group of queries was.
-fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lookup {
+fn conclude(
+    coverage: &Coverage,
+    queries: &IdVec<QueryId, Query>,
+    mut group: Group,
+    stop: Stop,
+) -> Lookup {
     // Most hold one or two, and a list that grew holds room for four.
     group.queries.shrink_to_fit();
     let of = || group.queries.iter().map(|q| &queries[*q]);
@@ -283,7 +289,8 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lo
     let all_searched = of().all(|q| searched(&q));
     let last = of().filter(|q| all_searched || !searched(q));
     let mut last = last.filter_map(Query::answer);
-    let denied = last.any(|a| a.negative() && (!a.late || a.at <= ended));
+    let denies = |a: &super::Answer| a.negative() || a.referral && coverage.shows_denial(false);
+    let denied = last.any(|a| denies(a) && (!a.late || a.at <= ended));
     // Its response carries no records.
     let no_question = of().any(|q| q.opcode != 0);
     let good =
@@ -299,7 +306,7 @@ fn conclude(queries: &IdVec<QueryId, Query>, mut group: Group, stop: Stop) -> Lo
     } else {
         Outcome::Failed
     };
-    let cut = of().all(|q| q.question.cut);
+    let cut = !coverage.shows_whole_name(!of().all(|q| q.question.cut));
     Lookup {
         name: group.name,
         cut,

@@ -59,7 +59,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
                 let o = &joined.connections[*o];
                 o.to != x.to
                     && gap(o, x).is_some_and(|g| g <= ONE_STORY)
-                    && story::same_story(joined, c, o)
+                    && story::same_story(context.case, c, o)
             })
             .collect();
         earlier.push(c);

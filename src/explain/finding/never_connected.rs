@@ -56,7 +56,8 @@ fn lookups(context: &Context) -> Vec<Draft> {
         };
         let lookup = &case.joined.lookups[l];
         // What the client did next is not in the trace.
-        if of_servers.contains(&l) || !case.goes_on_after(lookup) {
+        let due = coverage.shows_connection_due(!of_servers.contains(&l));
+        if !due || !case.goes_on_after(lookup) {
             continue;
         }
         let Some(end) = end(case, lookup) else {

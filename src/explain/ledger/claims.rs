@@ -10,7 +10,7 @@ use crate::flow::{Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::lookup::{Lookup, TOGETHER};
 use crate::join::{
-    ClientId, ConnectionId, EventId, How, Id, Joined, LookupId, Query, QueryId, Silence, State,
+    ClientId, ConnectionId, EventId, How, Id, LookupId, Query, QueryId, Silence, State,
 };
 use crate::time::{Span, Timestamp};
 
@@ -274,7 +274,7 @@ impl Claimed<'_> {
             Role::Server if own && other.first_syn.is_none() => {
                 Some((Kind::AttemptFailed, OWN_ATTEMPT, to))
             }
-            Role::Server if !own && is_earlier(case.joined, self.subject, other) => {
+            Role::Server if !own && is_earlier(case, self.subject, other) => {
                 Some((Kind::AttemptFailed, OWN_ATTEMPT, failed_at(other, to)))
             }
             // It may have been used for something that the trace does not show; busy or asleep the program was not.
@@ -514,8 +514,8 @@ fn last_answer(case: &Case, connection: &Connection) -> Option<Timestamp> {
         .max()
 }
 
-fn is_earlier(joined: &Joined, subject: Subject, other: &Connection) -> bool {
-    matches!(subject, Subject::Connection(c) if same_story(joined, c, other))
+fn is_earlier(case: &Case, subject: Subject, other: &Connection) -> bool {
+    matches!(subject, Subject::Connection(c) if same_story(case, c, other))
 }
 
 fn failed_at(attempt: &Connection, to: Timestamp) -> Timestamp {

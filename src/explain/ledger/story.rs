@@ -2,6 +2,7 @@
 //!
 //! A lookup serves the first story after it. Later connects to its address found it in a cache and waited for nothing.
 
+use crate::explain::Case;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::{ConnectionId, Evidence, Joined, LookupId};
 use crate::time::{Span, Timestamp};
@@ -17,7 +18,8 @@ pub const NEXT_ATTEMPT: Span = Span::seconds(2);
 /// 1. one lookup gave both addresses, or two lookups of one name that followed each other;
 /// 2. both go to the same place, one soon after the other;
 /// 3. a process whose lookups no input shows goes to the same port of another address: the addresses of one call.
-pub fn same_story(joined: &Joined, c: ConnectionId, other: &Connection) -> bool {
+pub fn same_story(case: &Case, c: ConnectionId, other: &Connection) -> bool {
+    let joined = case.joined;
     let this = &joined.connections[c];
     // Of an attempt under way whose end no input shows nothing is known.
     let unknown = other.outcome.is_open() && other.outcome.silence().is_none();
@@ -33,7 +35,11 @@ pub fn same_story(joined: &Joined, c: ConnectionId, other: &Connection) -> bool 
         (Some(a), Some(b)) if soon && same_name(joined, a, b) => return true,
         _ => {}
     }
-    let unnamed = this.lookup.is_none() && other.lookup.is_none() && this.process.is_some();
+    // Packets alone may be of several programs.
+    let coverage = case.evidence.coverage;
+    let unnamed = this.lookup.is_none()
+        && other.lookup.is_none()
+        && coverage.shows_one_program(this.process.is_some());
     soon && (this.to == other.to || unnamed && this.to.port == other.to.port)
 }
 

@@ -98,8 +98,11 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             ClientId::Process(process) => Some(process),
             ClientId::Host(_) => None,
         };
-        let program = process.and_then(|p| index.program_start(case, p, own));
-        program.unwrap_or(case.started).min(own)
+        // Another program had run before.
+        let alone = case.evidence.coverage.shows_one_program(false);
+        let program = process.filter(|_| !alone);
+        let program = program.and_then(|p| index.program_start(case, p, own));
+        program.unwrap_or_else(|| client_start(case)).min(own)
     } else {
         own
     };
@@ -121,7 +124,7 @@ pub fn earlier_attempts<'c>(
     let mut follows = !follows_evicted(case, c);
     let latest_first = before.iter().rev().take(MAX_ATTEMPTS).copied();
     latest_first.take_while(move |o| {
-        let takes = follows && same_story(case.joined, c, &case.joined.connections[*o]);
+        let takes = follows && same_story(case, c, &case.joined.connections[*o]);
         follows = !follows_evicted(case, *o);
         takes
     })
@@ -143,6 +146,15 @@ pub fn place(case: &Case, c: ConnectionId) -> Option<Location> {
 
 /// More attempts in one story than a name has addresses are a retry loop, not a fallback.
 pub const MAX_ATTEMPTS: usize = 16;
+
+/// When a client began of which nothing else is known: with the trace, without one with the first packet of any kind.
+fn client_start(case: &Case) -> Timestamp {
+    let captures = case.evidence.captures.iter();
+    let first = captures.filter_map(|c| c.first).min();
+    first
+        .filter(|_| !case.evidence.has_trace())
+        .map_or(case.started, |first| first.min(case.started))
+}
 
 /// The first query in the window by a traced task (by anybody, without a trace), and the first
 /// name-service activity of any kind.

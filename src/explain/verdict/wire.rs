@@ -2,12 +2,13 @@
 //! a connection is not known.
 
 use super::{
-    Account, Case, Subject, WORTH_SAYING, culprit, other_waits, ranked, share, unanswered_since,
-    unexplained,
+    Account, Case, Subject, WORTH_SAYING, culprit, nothing_held, other_waits, ranked, share,
+    unanswered_since, unexplained,
 };
 use crate::coverage::{Blind, ClaimKind, Wanted};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::{AccountEntry, after_syn, is_answer_captured, probes};
+use crate::explain::undelayed::undelayed;
 use crate::explain::{clients, words};
 use crate::join::connect::{Connection, Ending, SynAnswer};
 use crate::join::lookup::{Lookup, Outcome};
@@ -111,10 +112,13 @@ fn before(case: &Case, account: &Account, x: &Connection) -> String {
                 "{who} sent its SYN to {to} {total} after its first {}; {why}.",
                 first_step(case, account)
             ),
-            None => format!(
-                "Nothing before the SYN of {who} to {to} is known: {}.",
-                no_lookup(case, account, x)
-            ),
+            None => match undelayed(case, account) {
+                Ok(absence) => nothing_held(&who, to, &total, &absence),
+                Err(_) => format!(
+                    "Nothing before the SYN of {who} to {to} is known: {}.",
+                    no_lookup(case, account, x)
+                ),
+            },
         },
     }
 }

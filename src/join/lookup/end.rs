@@ -76,10 +76,11 @@ fn timed_out(lookup: &LookupContext, last: &Exchange, limit: Timestamp) -> Optio
 /// be another program's doing.
 fn of_host(lookup: &LookupContext, last: &Exchange, limit: Timestamp) -> LookupEnd {
     let evidence = lookup.evidence;
+    let alone = evidence.coverage.shows_one_program(false);
     let used = lookup
         .moves
         .connections_after(last.asker(), last.sent)
-        .find(|used| gave(lookup, used))
+        .find(|used| gave(lookup, used) || alone)
         .map(|used| used.at)
         .filter(|at| *at <= limit);
     if let Some(at) = used {
