@@ -2,7 +2,7 @@
 //! where the capture was taken.
 //!
 //! A capture at the server has the SYN-ACK at once and the client's ACK a round trip later; one at the client has it
-//! the other way round. Of one handshake an ACK that came late is told, see [`is_near_server`].
+//! the other way round. Of one handshake an ACK that came late is told, by `is_near_server`.
 
 use super::handshake::PortSlots;
 use crate::event::{OpeningStep, TcpFlags};

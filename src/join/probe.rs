@@ -2,7 +2,7 @@
 //! by multicast or broadcast (mDNS, LLMNR, `NetBIOS`), a server by QUIC. No system call of a client says so, and each of them may
 //! hold a client up.
 //!
-//! A probe is all requests of one host for one thing that follow each other within [`PAUSE`], until an answer:
+//! A probe is all requests of one host for one thing that follow each other within `PAUSE`, until an answer:
 //!
 //! 1. a neighbour answers for its address; whoever then sends it a packet of its own has found it, too;
 //! 2. a name is answered by a response with addresses to the host, or to all by multicast;
