@@ -125,7 +125,7 @@ fn an_ordinary_user_traces_with_file_capabilities() {
         "{report}"
     );
     assert!(
-        report.contains("[connect-refused] packets.pcap:"),
+        report.contains("SYN, refused in") && report.contains("[connect-refused] at "),
         "{report}"
     );
 }
