@@ -10,8 +10,9 @@ use crate::flow::FiveTuple;
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
 
-/// How many connections are followed at once. A flood has more, and those are the oldest that go.
-const MAX_FOLLOWED: usize = 4096;
+/// How many connections are followed at once: with more of them most port pairs would have to be looked at. Of those that
+/// go, when there are more, the first data are not known.
+const MAX_FOLLOWED: usize = 256;
 
 /// A client's ACK that came later than this, and ten times as late as the SYN-ACK, has crossed a network that the SYN-ACK
 /// had not.
@@ -53,9 +54,18 @@ pub struct OpeningSegment {
 }
 
 impl Openings {
-    /// Whether a segment between these ports may be of a connection that is followed.
-    pub fn may_concern(&self, a: u16, b: u16) -> bool {
-        self.slots.may_hold(a, b)
+    /// Whether a segment from one port to another may be of a connection that is followed, and of a side whose first data
+    /// are to come: of a long transfer nearly all segments are not.
+    pub fn may_concern(&self, from: u16, to: u16) -> bool {
+        self.slots.may_hold(from, !to)
+    }
+
+    fn expect(&mut self, from: FiveTuple) {
+        self.slots.add(from.src.port, !from.dst.port);
+    }
+
+    fn expect_no_more(&mut self, from: FiveTuple) {
+        self.slots.remove(from.src.port, !from.dst.port);
     }
 
     /// Forgets all of them.
@@ -84,26 +94,34 @@ impl Openings {
             _ => {}
         }
         if let Some(known) = self.followed.get_mut(&flow) {
-            if let (Some(syn_ack), false) =
-                (known.syn_ack, std::mem::replace(&mut known.acked, true))
+            let first = !std::mem::replace(&mut known.acked, true);
+            if let Some(syn_ack) = known.syn_ack.filter(|_| first)
                 && is_near_server(known.syn, syn_ack, at)
             {
                 tell(flow, OpeningStep::LateAck);
             }
             if data && !std::mem::replace(&mut known.request, true) {
+                self.expect_no_more(flow);
                 tell(flow, OpeningStep::ClientData);
             }
         } else if let Some(known) = self.followed.get_mut(&flow.reversed())
             && data
             && !std::mem::replace(&mut known.response, true)
         {
+            self.expect_no_more(flow);
             tell(flow.reversed(), OpeningStep::ServerData);
         }
-        for flow in [flow, flow.reversed()] {
+        for client in [flow, flow.reversed()] {
             let over = |known: &Followed| known.request && known.response || flags.fin || flags.rst;
-            if self.followed.get(&flow).is_some_and(over) {
-                self.followed.remove(&flow);
-                self.slots.remove(flow.src.port, flow.dst.port);
+            if self.followed.get(&client).is_some_and(over)
+                && let Some(known) = self.followed.remove(&client)
+            {
+                if !known.request {
+                    self.expect_no_more(client);
+                }
+                if !known.response {
+                    self.expect_no_more(client.reversed());
+                }
             }
         }
     }
@@ -119,8 +137,19 @@ impl Openings {
             request: false,
             response: false,
         };
-        if self.followed.insert(flow, fresh).is_none() {
-            self.slots.add(flow.src.port, flow.dst.port);
+        match self.followed.insert(flow, fresh) {
+            None => {
+                self.expect(flow);
+                self.expect(flow.reversed());
+            }
+            Some(known) => {
+                if known.request {
+                    self.expect(flow);
+                }
+                if known.response {
+                    self.expect(flow.reversed());
+                }
+            }
         }
     }
 }
@@ -173,10 +202,8 @@ mod tests {
                 told.push(step);
             });
         }
-        assert_eq!(
-            openings.followed.is_empty(),
-            !openings.may_concern(443, 4000)
-        );
+        let expected = openings.may_concern(443, 4000) || openings.may_concern(4000, 443);
+        assert_eq!(openings.followed.is_empty(), !expected);
         told
     }
 
@@ -222,6 +249,44 @@ mod tests {
         assert!(!ack(40, 60), "on one host");
         assert!(!ack(40, 40_100), "held back");
         assert!(!ack(1, 20_040), "stamps that cannot be");
+    }
+
+    #[test]
+    fn a_side_whose_first_data_were_seen_is_looked_at_no_more() {
+        let mut openings = Openings::default();
+        let mut take = |out: bool, syn: bool, ack: bool, data: bool| {
+            let flags = TcpFlags {
+                syn,
+                ack,
+                ..TcpFlags::default()
+            };
+            let flow = if out {
+                flow(4000)
+            } else {
+                flow(4000).reversed()
+            };
+            openings.take(
+                OpeningSegment {
+                    at: Timestamp(0),
+                    flow,
+                    flags,
+                    data,
+                },
+                &mut |_, _| (),
+            );
+            (
+                openings.may_concern(4000, 443),
+                openings.may_concern(443, 4000),
+            )
+        };
+        assert_eq!(take(true, true, false, false), (true, true));
+        assert_eq!(take(false, true, true, false), (true, true));
+        // A download without a request: its segments are nearly all that there are.
+        assert_eq!(take(false, false, true, true), (true, false));
+        // Another connection with the same ports.
+        assert_eq!(take(true, true, false, false), (true, true));
+        assert_eq!(take(true, false, true, true), (false, true));
+        assert_eq!(take(false, false, true, true), (false, false));
     }
 
     #[test]
