@@ -27,12 +27,12 @@ const HELD_BACK: [Span; 2] = [Span::millis(38), Span::millis(46)];
 /// Connections whose first data are to come, by the client's direction.
 #[derive(Clone, Debug, Default)]
 pub struct Openings {
-    followed: HashMap<FiveTuple, Followed>,
+    followed: HashMap<FiveTuple, AwaitingData>,
     slots: PortSlots,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Followed {
+struct AwaitingData {
     syn: Timestamp,
     syn_ack: Option<Timestamp>,
     acked: bool,
@@ -112,7 +112,8 @@ impl Openings {
             tell(flow.reversed(), OpeningStep::ServerData);
         }
         for client in [flow, flow.reversed()] {
-            let over = |known: &Followed| known.request && known.response || flags.fin || flags.rst;
+            let over =
+                |known: &AwaitingData| known.request && known.response || flags.fin || flags.rst;
             if self.followed.get(&client).is_some_and(over)
                 && let Some(known) = self.followed.remove(&client)
             {
@@ -130,7 +131,7 @@ impl Openings {
         if self.followed.len() >= MAX_FOLLOWED {
             self.clear();
         }
-        let fresh = Followed {
+        let fresh = AwaitingData {
             syn: at,
             syn_ack: None,
             acked: false,

@@ -111,19 +111,14 @@ pub struct RunOutcome {
 /// and confined before it reads anything, decodes, stores and reports. It must be called while the process has one
 /// thread. The listener works in both.
 pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveError> {
+    let job = plan.job();
     let Plan {
         launch,
         capture,
         save,
-        others,
         keep_arguments,
-        settings,
+        ..
     } = plan;
-    let job = Job {
-        folder: save.as_ref().map(|(folder, _)| folder.clone()),
-        capture: capture.is_some(),
-        ..job(&launch, others, settings)
-    };
     let (user, traced) = (launch.user.clone(), launch.trace);
     let needs = needs(&launch);
     let mut analysis = Analysis::start(&job, listener)?;
@@ -158,7 +153,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
         header,
         link: capture.as_ref().map(|c| c.live.link()),
     };
-    outbox.control(|to| opening(to, &files, &begin));
+    outbox.control(|to| first_records(to, &files, &begin));
     let input = u16::from(capture.is_some());
     let pipe = analysis.pipe();
     let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), capture, pipe));
@@ -176,15 +171,17 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     Ok(RunOutcome { exit: ended.exit })
 }
 
-/// What the analysis process is to do, of a run that is neither captured nor saved.
-fn job(launch: &Launch, others: bool, settings: Settings) -> Job {
-    Job {
-        folder: None,
-        capture: false,
-        trace: launch.trace,
-        others,
-        dns_ports: launch.dns_ports.clone(),
-        settings,
+impl Plan {
+    /// What the analysis process is to do.
+    fn job(&self) -> Job {
+        Job {
+            folder: self.save.as_ref().map(|(folder, _)| folder.clone()),
+            capture: self.capture.is_some(),
+            trace: self.launch.trace,
+            others: self.others,
+            dns_ports: self.launch.dns_ports.clone(),
+            settings: self.settings.clone(),
+        }
     }
 }
 
@@ -206,8 +203,8 @@ fn finish(analysis: Analysis, thread: Option<JoinHandle<()>>, outbox: &Outbox) -
     trouble
 }
 
-/// The first records of a run: the files that its resolver reads, then the header.
-fn opening(to: &mut Vec<u8>, files: &HostFiles, begin: &Begin) -> bool {
+/// What a run's stream begins with: the files that its resolver reads, then the header.
+fn first_records(to: &mut Vec<u8>, files: &HostFiles, begin: &Begin) -> bool {
     let texts = [("resolv.conf", &files.resolv_conf), ("hosts", &files.hosts)];
     for (name, text) in texts {
         if let Some(text) = text {

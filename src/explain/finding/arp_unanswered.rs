@@ -1,10 +1,9 @@
 //! A host that nobody on the link answers for.
 
-use super::{Context, Draft, FindingId, Page, Severity, cost, parties};
+use super::{Context, Draft, FindingId, Page, Severity, cost, parties, tally};
 use crate::explain::Case;
 use crate::explain::ledger::{ChargedParty, Kind};
 use crate::explain::words;
-use crate::join::EventId;
 use crate::join::connect::Ending;
 use crate::join::probe::{Probe, Sought};
 use crate::time::{Span, Timestamp};
@@ -51,10 +50,13 @@ pub fn find(context: &Context) -> Vec<Draft> {
     }
     let clients = clients(case);
     let reported = reported(case);
-    let each = |from: IpAddr| sought.keys().filter(|(by, _)| *by == from).count();
+    let mut each: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for (from, _) in sought.keys() {
+        *each.entry(*from).or_default() += 1;
+    }
     let wanted = sought.iter().filter(|((from, about), probes)| {
         let again = probes.iter().any(|p| p.requests > 1);
-        clients.contains(from) && !reported.contains(about) && again && each(*from) <= MAX_SOUGHT
+        clients.contains(from) && !reported.contains(about) && again && each[from] <= MAX_SOUGHT
     });
     wanted
         .map(|((from, about), probes)| draft(context, *from, *about, probes))
@@ -129,7 +131,7 @@ fn draft(context: &Context, from: IpAddr, about: IpAddr, probes: &[&Probe]) -> D
                 format!("from a neighbour: 'ndisc6 {about} INTERFACE'")
             }
         )),
-        evidence: evidence(probes),
+        evidence: tally::packets_of(probes.iter().copied()),
     }
 }
 
@@ -162,9 +164,4 @@ fn went_on(context: &Context, from: IpAddr, probes: &[&Probe]) -> Option<(Span, 
         Some((at - until, format!("sent a SYN to {}", x.to)))
     });
     asked.into_iter().chain(connected).min()
-}
-
-fn evidence(probes: &[&Probe]) -> Vec<EventId> {
-    let all = probes.iter().flat_map(|p| p.packets.iter().copied());
-    all.take(super::tally::MAX_EVIDENCE).collect()
 }

@@ -123,11 +123,6 @@ fn draft(context: &Context, client: IpAddr, names: &BTreeMap<&str, NameQuestions
             "Make the name known to DNS or write it in full; where LLMNR, NetBIOS and mDNS are not used, turn them off."
                 .into(),
         ),
-        evidence: names
-            .values()
-            .flat_map(|a| &a.probes)
-            .flat_map(|p| p.packets.iter().copied())
-            .take(tally::MAX_EVIDENCE)
-            .collect(),
+        evidence: tally::packets_of(names.values().flat_map(|a| &a.probes).copied()),
     }
 }

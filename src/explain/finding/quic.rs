@@ -75,7 +75,7 @@ fn spoken(client: IpAddr, list: &[(Endpoint, &Probe)]) -> Draft {
         cost: None,
         total: None,
         remedy: None,
-        evidence: evidence(list.iter().map(|(_, probe)| *probe)),
+        evidence: tally::packets_of(list.iter().map(|(_, probe)| *probe)),
     }
 }
 
@@ -115,11 +115,6 @@ fn in_vain(context: &Context, client: IpAddr, server: Endpoint, probes: &[&Probe
             "Open UDP port {} to {}, or let the firewall reject it, so that clients turn to TCP at once.",
             server.port, server.ip
         )),
-        evidence: evidence(probes.iter().copied()),
+        evidence: tally::packets_of(probes.iter().copied()),
     }
-}
-
-fn evidence<'a>(probes: impl Iterator<Item = &'a Probe>) -> Vec<crate::join::EventId> {
-    let all = probes.flat_map(|p| p.packets.iter().copied());
-    all.take(tally::MAX_EVIDENCE).collect()
 }

@@ -9,6 +9,7 @@ use crate::explain::Case;
 use crate::explain::resolver;
 use crate::flow::{Endpoint, Transport};
 use crate::join::lookup::CUT;
+use crate::join::probe::Probe;
 use crate::join::{EventId, Query, Silence, State};
 use crate::time::Span;
 use crate::totals::Outcomes;
@@ -399,6 +400,12 @@ pub fn names(queries: &[&Query]) -> String {
     } else {
         crate::explain::words::list(&names)
     }
+}
+
+/// The packets of probes, a bounded number.
+pub fn packets_of<'a>(probes: impl IntoIterator<Item = &'a Probe>) -> Vec<EventId> {
+    let all = probes.into_iter().flat_map(|p| p.packets.iter().copied());
+    all.take(MAX_EVIDENCE).collect()
 }
 
 /// That nobody saw how long the client waited, where that is so.
