@@ -230,7 +230,7 @@ impl Reader {
             self.give_up_open(sink);
         }
         let at = self.clock.at(lead.time, lead.relative, number);
-        if self.clock.is_timed() {
+        if !self.untimed.is_empty() && self.clock.is_timed() {
             self.born(at, sink);
         }
         let tid = lead.tid.or(self.file_tid);

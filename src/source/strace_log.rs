@@ -176,7 +176,6 @@ fn lines(
         if progress.is_stopped() {
             return Ok(start);
         }
-        // Nearly all lines lie in the buffer as a whole and are read there.
         let buffer = match text.fill_buf() {
             Ok(buffer) => buffer,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -191,6 +190,13 @@ fn lines(
             }
             Err(error) => return Err(error),
         };
+        if whole.is_empty() {
+            let taken = whole_lines(buffer, reader, number, progress, sink);
+            if taken > 0 {
+                text.consume(taken);
+                continue;
+            }
+        }
         let end = memchr::memchr(b'\n', buffer);
         let piece = end.map_or(buffer, |end| &buffer[..=end]);
         let taken = piece.len();
@@ -222,6 +228,26 @@ fn lines(
             text.skip_until(b'\n')?;
         }
     }
+}
+
+/// Feeds the lines that lie in a buffer as a whole, as nearly all do. Returns how many bytes they take.
+fn whole_lines(
+    buffer: &[u8],
+    reader: &mut Reader,
+    number: &mut u64,
+    progress: &Progress,
+    sink: &mut dyn FnMut(Event),
+) -> usize {
+    let mut taken = 0;
+    for end in memchr::memchr_iter(b'\n', buffer) {
+        if progress.is_stopped() {
+            break;
+        }
+        *number += 1;
+        reader.line(*number, &buffer[taken..=end], sink);
+        taken = end + 1;
+    }
+    taken
 }
 
 /// Unpacks by the file's first bytes, and recodes UTF-16.

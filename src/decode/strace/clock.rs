@@ -1,5 +1,6 @@
 //! The times on the lines of a log, and what they add up to.
 
+use super::lex;
 use crate::input::TraceClock;
 use crate::time::{SECOND, Span, Timestamp};
 
@@ -65,16 +66,15 @@ pub fn read_any(text: &[u8]) -> Option<(TimeReading, &[u8])> {
 }
 
 fn parse(text: &[u8]) -> Option<(TimeReading, &[u8])> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    match text.get(digits) {
-        Some(b':') if digits == 2 => {
+    let (seconds, rest) = lex::decimal(text)?;
+    match (text.len() - rest.len(), rest.first()) {
+        (2, Some(b':')) => {
             let (nanos, step, rest) = time_of_day(text)?;
             Some((TimeReading::Day { nanos, step }, rest))
         }
-        Some(b'-') if digits == 4 => dated(text),
-        _ if (1..=12).contains(&digits) => {
-            let seconds = int(&text[..digits])?;
-            let (fraction, step, rest) = fraction(&text[digits..]);
+        (4, Some(b'-')) => dated(text),
+        (1..=12, _) => {
+            let (fraction, step, rest) = fraction(rest);
             let nanos = seconds.checked_mul(SECOND)?.checked_add(fraction)?;
             let reading = if seconds >= LEAST_EPOCH {
                 TimeReading::Epoch { nanos, step }
@@ -152,16 +152,16 @@ const STEPS: [i64; 10] = [
     1,
 ];
 
-/// `.123456`, if it is there.
-fn fraction(text: &[u8]) -> (i64, i64, &[u8]) {
+/// `.123456`, if it is there: nanoseconds, its least step, and what follows it.
+pub fn fraction(text: &[u8]) -> (i64, i64, &[u8]) {
     let Some(digits) = text.strip_prefix(b".") else {
         return (0, SECOND, text);
     };
     let mut value = 0;
     let mut length = 0;
-    while let Some(digit) = digits.get(length).filter(|b| b.is_ascii_digit()) {
+    for digit in digits.iter().map_while(|byte| lex::digit(*byte)) {
         if length < STEPS.len() - 1 {
-            value = value * 10 + i64::from(digit - b'0');
+            value = value * 10 + i64::from(digit);
         }
         length += 1;
     }

@@ -175,6 +175,24 @@ pub fn trim(text: &[u8]) -> &[u8] {
     text.trim_ascii()
 }
 
+/// The digit that a byte is.
+pub fn digit(byte: u8) -> Option<u8> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit < 10).then_some(digit)
+}
+
+/// Plain decimal digits at the beginning, at most 18 of them, and what follows them.
+pub fn decimal(text: &[u8]) -> Option<(i64, &[u8])> {
+    let mut value = 0_i64;
+    let mut length = 0;
+    // Every line has several numbers: one pass over each.
+    for digit in text.iter().map_while(|byte| digit(*byte)) {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+        length += 1;
+    }
+    (1..=18).contains(&length).then(|| (value, &text[length..]))
+}
+
 /// The decimal or (`0x`) hexadecimal number at the beginning, and what follows it.
 pub fn number(text: &[u8]) -> Option<(i64, &[u8])> {
     let (negative, digits) = match text.first()? {
@@ -321,6 +339,13 @@ mod tests {
         assert_eq!(number(b"0x10]"), Some((16, &b"]"[..])));
         assert_eq!(number(b"99999999999999999999").map(|n| n.0), Some(i64::MAX));
         assert_eq!(number(b"x"), None);
+        assert_eq!(decimal(b"007 x"), Some((7, &b" x"[..])));
+        assert_eq!(
+            decimal(b"999999999999999999"),
+            Some((999_999_999_999_999_999, &b""[..]))
+        );
+        assert_eq!(decimal(b"9999999999999999999"), None);
+        assert_eq!(decimal(b"-1"), None);
     }
 
     #[test]

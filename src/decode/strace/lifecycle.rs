@@ -49,6 +49,10 @@ pub fn attached(text: &[u8]) -> Option<u32> {
 /// What stands before `<unfinished ...>` or `<pid changed to 5 ...>`, and in the second case the id under
 /// which the call will be resumed. A call that ended all the same (`= ? <unfinished ...>`) is not split.
 pub fn unfinished(args: &[u8]) -> Option<(&[u8], Option<u32>)> {
+    // Most lines with a duration end in `>` too.
+    if !args.ends_with(b" ...>") {
+        return None;
+    }
     let (before, tid) = if let Some(before) = args.strip_suffix(b"<unfinished ...>") {
         (before, None)
     } else if let Some(before) = args.strip_suffix(b"<detached ...>") {

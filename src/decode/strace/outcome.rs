@@ -1,8 +1,8 @@
 //! What stands behind a call's arguments: ` = -1 EINPROGRESS (Operation now in progress) <0.000012>`.
 
-use super::lex;
+use super::{clock, lex};
 use crate::event::CallOutcome;
-use crate::time::Span;
+use crate::time::{SECOND, Span};
 use std::sync::Arc;
 
 /// Error numbers of x86 and most other machines (Linux `include/uapi/asm-generic/errno*.h`), those that
@@ -163,27 +163,10 @@ fn duration_at_end(text: &[u8]) -> Option<(Span, &[u8])> {
 
 /// Decimal seconds with nothing around them.
 fn seconds(text: &[u8]) -> Option<Span> {
-    let (whole, fraction) = match text.iter().position(|b| *b == b'.') {
-        Some(dot) => (&text[..dot], &text[dot + 1..]),
-        None => (text, &[][..]),
-    };
-    let digits = |t: &[u8]| t.iter().all(u8::is_ascii_digit);
-    if whole.is_empty()
-        || whole.len() > 9
-        || fraction.len() > 9
-        || !digits(whole)
-        || !digits(fraction)
-    {
-        return None;
-    }
-    let (whole, _) = lex::number(whole)?;
-    let mut nanos = 0;
-    let mut step = 1_000_000_000;
-    for digit in fraction {
-        step /= 10;
-        nanos += i64::from(digit - b'0') * step;
-    }
-    Some(Span(whole * 1_000_000_000 + nanos))
+    let (whole, rest) = lex::decimal(text)?;
+    let (nanos, _, behind) = clock::fraction(rest);
+    let is_short = text.len() - rest.len() <= 9 && rest.len() <= 10;
+    (is_short && behind.is_empty()).then(|| Span(whole * SECOND + nanos))
 }
 
 #[cfg(test)]
@@ -246,6 +229,19 @@ mod tests {
         ];
         for (text, outcome, lasted) in rows {
             assert_eq!(parsed(text), (outcome, lasted), "{text}");
+        }
+        for (text, nanos) in [
+            ("<0.000012>", Some(12_000)),
+            ("<999999999.999999999>", Some(999_999_999_999_999_999)),
+            ("<3>", Some(3 * SECOND)),
+            ("<3.>", Some(3 * SECOND)),
+            ("<.5>", None),
+            ("<1000000000.0>", None),
+            ("<0.0000000001>", None),
+            ("<0.5s>", None),
+        ] {
+            let found = duration(text.as_bytes()).map(|(lasted, _)| lasted.0);
+            assert_eq!(found, nanos, "{text}");
         }
         for text in ["", " == 3", " = x", "= "] {
             assert_eq!(read(text.as_bytes()), None, "{text}");

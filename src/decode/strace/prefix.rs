@@ -2,7 +2,7 @@
 //! (strace's `printleader`), and what kind of line follows.
 
 use super::clock::{self, TimeReading};
-use super::lex;
+use super::lex::{self, decimal};
 use crate::event::Syscall;
 
 /// How far into a line a thread's name may reach: 15 bytes (`TASK_COMM_LEN`), each escaped with four.
@@ -218,20 +218,6 @@ fn fenced<'a>(text: &'a [u8], open: &[u8], close: &[u8]) -> Option<&'a [u8]> {
     let inside = text.strip_prefix(open)?;
     let end = lex::find(inside, close)?;
     Some(&inside[..end])
-}
-
-/// Plain decimal digits, at most 18 of them.
-fn decimal(text: &[u8]) -> Option<(i64, &[u8])> {
-    let mut value = 0_i64;
-    let mut length = 0;
-    while let Some(digit) = text.get(length).filter(|b| b.is_ascii_digit()) {
-        if length == 18 {
-            return None;
-        }
-        value = value * 10 + i64::from(digit - b'0');
-        length += 1;
-    }
-    (length > 0).then_some((value, &text[length..]))
 }
 
 #[cfg(test)]
