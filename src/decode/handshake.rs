@@ -88,6 +88,9 @@ impl Handshakes {
 
     /// Takes a segment; whether it says how a handshake went although it has neither SYN nor FIN nor RST.
     pub fn take(&mut self, flow: FiveTuple, flags: TcpFlags, seq: u32, ack: u32) -> bool {
+        if !flags.syn && !self.may_concern(flow.src.port, flow.dst.port) {
+            return false;
+        }
         match (flags.syn, flags.ack) {
             _ if flags.rst || flags.fin => {
                 self.remove(&flow);

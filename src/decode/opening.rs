@@ -28,7 +28,10 @@ const HELD_BACK: [Span; 2] = [Span::millis(38), Span::millis(46)];
 #[derive(Clone, Debug, Default)]
 pub struct Openings {
     followed: HashMap<FiveTuple, AwaitingData>,
-    slots: PortSlots,
+    /// Sides whose first data are to come.
+    data: PortSlots,
+    /// Clients whose first segment after the handshake is to come.
+    acks: PortSlots,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,18 +57,32 @@ pub struct OpeningSegment {
 }
 
 impl Openings {
-    /// Whether a segment from one port to another may be of a connection that is followed, and of a side whose first data
-    /// are to come: of a long transfer nearly all segments are not.
-    pub fn may_concern(&self, from: u16, to: u16) -> bool {
-        self.slots.may_hold(from, !to)
+    /// Whether a segment without SYN, FIN and RST may be of a connection that is followed, and of a side whose first data,
+    /// or first ACK, are to come: of a long transfer nearly all segments are not.
+    pub fn may_concern(&self, from: u16, to: u16, data: bool) -> bool {
+        data && self.data.may_hold(from, !to) || self.acks.may_hold(from, !to)
     }
 
-    fn expect(&mut self, from: FiveTuple) {
-        self.slots.add(from.src.port, !from.dst.port);
+    /// Whether a segment may be of a connection that is followed at all: of each, data of some side are to come.
+    fn may_follow(&self, flow: FiveTuple) -> bool {
+        let (src, dst) = (flow.src.port, flow.dst.port);
+        self.data.may_hold(src, !dst) || self.data.may_hold(dst, !src)
     }
 
-    fn expect_no_more(&mut self, from: FiveTuple) {
-        self.slots.remove(from.src.port, !from.dst.port);
+    fn expect_data(&mut self, from: FiveTuple) {
+        self.data.add(from.src.port, !from.dst.port);
+    }
+
+    fn expect_no_data(&mut self, from: FiveTuple) {
+        self.data.remove(from.src.port, !from.dst.port);
+    }
+
+    fn expect_ack(&mut self, client: FiveTuple) {
+        self.acks.add(client.src.port, !client.dst.port);
+    }
+
+    fn expect_no_ack(&mut self, client: FiveTuple) {
+        self.acks.remove(client.src.port, !client.dst.port);
     }
 
     /// Forgets all of them.
@@ -85,6 +102,7 @@ impl Openings {
         } = part;
         match (flags.syn, flags.ack) {
             (true, false) => return self.syn(at, flow),
+            _ if !self.may_follow(flow) => return,
             (true, true) => {
                 if let Some(known) = self.followed.get_mut(&flow.reversed()) {
                     known.syn_ack.get_or_insert(at);
@@ -95,20 +113,24 @@ impl Openings {
         }
         if let Some(known) = self.followed.get_mut(&flow) {
             let first = !std::mem::replace(&mut known.acked, true);
-            if let Some(syn_ack) = known.syn_ack.filter(|_| first)
-                && is_near_server(known.syn, syn_ack, at)
-            {
+            let late = known.syn_ack.filter(|_| first);
+            let late = late.is_some_and(|syn_ack| is_near_server(known.syn, syn_ack, at));
+            let request = data && !std::mem::replace(&mut known.request, true);
+            if first {
+                self.expect_no_ack(flow);
+            }
+            if late {
                 tell(flow, OpeningStep::LateAck);
             }
-            if data && !std::mem::replace(&mut known.request, true) {
-                self.expect_no_more(flow);
+            if request {
+                self.expect_no_data(flow);
                 tell(flow, OpeningStep::ClientData);
             }
         } else if let Some(known) = self.followed.get_mut(&flow.reversed())
             && data
             && !std::mem::replace(&mut known.response, true)
         {
-            self.expect_no_more(flow);
+            self.expect_no_data(flow);
             tell(flow.reversed(), OpeningStep::ServerData);
         }
         for client in [flow, flow.reversed()] {
@@ -117,11 +139,14 @@ impl Openings {
             if self.followed.get(&client).is_some_and(over)
                 && let Some(known) = self.followed.remove(&client)
             {
+                if !known.acked {
+                    self.expect_no_ack(client);
+                }
                 if !known.request {
-                    self.expect_no_more(client);
+                    self.expect_no_data(client);
                 }
                 if !known.response {
-                    self.expect_no_more(client.reversed());
+                    self.expect_no_data(client.reversed());
                 }
             }
         }
@@ -138,19 +163,15 @@ impl Openings {
             request: false,
             response: false,
         };
-        match self.followed.insert(flow, fresh) {
-            None => {
-                self.expect(flow);
-                self.expect(flow.reversed());
-            }
-            Some(known) => {
-                if known.request {
-                    self.expect(flow);
-                }
-                if known.response {
-                    self.expect(flow.reversed());
-                }
-            }
+        let known = self.followed.insert(flow, fresh);
+        if known.is_none_or(|known| known.acked) {
+            self.expect_ack(flow);
+        }
+        if known.is_none_or(|known| known.request) {
+            self.expect_data(flow);
+        }
+        if known.is_none_or(|known| known.response) {
+            self.expect_data(flow.reversed());
         }
     }
 }
@@ -203,7 +224,8 @@ mod tests {
                 told.push(step);
             });
         }
-        let expected = openings.may_concern(443, 4000) || openings.may_concern(4000, 443);
+        let expected =
+            openings.may_concern(443, 4000, true) || openings.may_concern(4000, 443, true);
         assert_eq!(openings.followed.is_empty(), !expected);
         told
     }
@@ -253,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_side_whose_first_data_were_seen_is_looked_at_no_more() {
+    fn a_side_whose_first_segments_were_seen_is_looked_at_no_more() {
         let mut openings = Openings::default();
         let mut take = |out: bool, syn: bool, ack: bool, data: bool| {
             let flags = TcpFlags {
@@ -276,18 +298,22 @@ mod tests {
                 &mut |_, _| (),
             );
             (
-                openings.may_concern(4000, 443),
-                openings.may_concern(443, 4000),
+                openings.may_concern(4000, 443, true),
+                openings.may_concern(443, 4000, true),
+                openings.may_concern(4000, 443, false),
             )
         };
-        assert_eq!(take(true, true, false, false), (true, true));
-        assert_eq!(take(false, true, true, false), (true, true));
+        assert_eq!(take(true, true, false, false), (true, true, true));
+        assert_eq!(take(false, true, true, false), (true, true, true));
         // A download without a request: its segments are nearly all that there are.
-        assert_eq!(take(false, false, true, true), (true, false));
+        assert_eq!(take(false, false, true, true), (true, false, true));
+        // Nor do the ACKs that it is answered with say anything after the first.
+        assert_eq!(take(true, false, true, false), (true, false, false));
+        assert_eq!(take(true, false, true, false), (true, false, false));
         // Another connection with the same ports.
-        assert_eq!(take(true, true, false, false), (true, true));
-        assert_eq!(take(true, false, true, true), (false, true));
-        assert_eq!(take(false, false, true, true), (false, false));
+        assert_eq!(take(true, true, false, false), (true, true, true));
+        assert_eq!(take(true, false, true, true), (false, true, false));
+        assert_eq!(take(false, false, true, true), (false, false, false));
     }
 
     #[test]

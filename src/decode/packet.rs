@@ -159,7 +159,11 @@ impl Decoder {
         ip::is_dull(
             data,
             |port| self.is_wanted(port),
-            |a, b| self.handshakes.may_concern(a, b) || self.openings.may_concern(a, b),
+            |segment| {
+                let (from, to) = (segment.source, segment.destination);
+                self.handshakes.may_concern(from, to)
+                    || self.openings.may_concern(from, to, segment.data)
+            },
         )
     }
 

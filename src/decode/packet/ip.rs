@@ -173,18 +173,42 @@ impl<'a> IpPacket<'a> {
     }
 }
 
+/// The length of the packet by its header; `None` where that does not say.
+fn length(data: &[u8]) -> Option<usize> {
+    let (before, length) = match data {
+        [0x45..=0x4f, _, high, low, ..] => (0, [*high, *low]),
+        [0x60..=0x6f, _, _, _, high, low, ..] => (40, [*high, *low]),
+        _ => return None,
+    };
+    match u16::from_be_bytes(length) {
+        // Segmentation offload, or a jumbogram.
+        0 => None,
+        length => Some(before + usize::from(length)),
+    }
+}
+
 /// The packet without what the link layer padded: padding differs between interfaces.
 pub(super) fn without_padding(data: &[u8]) -> &[u8] {
-    let length = match data {
-        [0x45..=0x4f, _, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
-        [0x60..=0x6f, _, _, _, high, low, ..] => {
-            40 + usize::from(u16::from_be_bytes([*high, *low]))
-        }
-        _ => 0,
-    };
-    match length {
-        0 | 40 => data,
-        length => &data[..length.min(data.len())],
+    length(data).map_or(data, |length| &data[..length.min(data.len())])
+}
+
+/// A TCP segment without SYN, FIN and RST, by its first bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlainSegment {
+    pub source: u16,
+    pub destination: u16,
+    /// It carries data, or its lengths do not say that it carries none.
+    pub data: bool,
+}
+
+/// Whether a TCP segment, whose header begins at `at`, carries data, by the lengths in its headers; where they cannot be,
+/// for offload left 0 there, it may.
+pub(super) fn may_have_data(data: &[u8], at: usize) -> bool {
+    let whole = length(data);
+    let header = data.get(at + 12).map(|offset| usize::from(offset >> 4) * 4);
+    match (whole, header) {
+        (Some(whole), Some(header)) => whole != at + header,
+        _ => true,
     }
 }
 
@@ -195,7 +219,7 @@ pub(super) fn without_padding(data: &[u8]) -> &[u8] {
 pub(super) fn is_dull(
     data: &[u8],
     wanted: impl Fn(u16) -> bool,
-    may_shake_hands: impl Fn(u16, u16) -> bool,
+    concerns: impl Fn(PlainSegment) -> bool,
 ) -> bool {
     let (protocol, at) = match data {
         [
@@ -226,7 +250,11 @@ pub(super) fn is_dull(
         protocol::TCP => {
             data.get(at + 13)
                 .is_some_and(|flags| flags.trailing_zeros() >= 3)
-                && !may_shake_hands(source, destination)
+                && !concerns(PlainSegment {
+                    source,
+                    destination,
+                    data: may_have_data(data, at),
+                })
                 && !ports()
         }
         // The header has 8 bytes, and a candidate exactly one question.

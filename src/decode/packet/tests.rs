@@ -401,3 +401,35 @@ proptest! {
         decode(&[(RAW, data.clone(), 0), (RAW, data, 1)]);
     }
 }
+
+#[test]
+fn lengths_say_whether_a_segment_carries_data() {
+    let segment = |data: &[u8], six: bool| {
+        let builder = if six {
+            PacketBuilder::ipv6([1; 16], [2; 16], 64)
+        } else {
+            PacketBuilder::ipv4(CLIENT, SERVER, 64)
+        };
+        let mut bytes = Vec::new();
+        let builder = builder.tcp(4000, 443, 77, 1000).ack(5);
+        builder.write(&mut bytes, data).unwrap();
+        bytes
+    };
+    for (six, header) in [(false, 20), (true, 40)] {
+        assert!(!ip::may_have_data(&segment(b"", six), header));
+        assert!(ip::may_have_data(&segment(b"x", six), header));
+        // What the link layer padded is none of it, and what was cut is.
+        let padded = [segment(b"", six), vec![0; 6]].concat();
+        assert!(!ip::may_have_data(&padded, header));
+        assert_eq!(ip::without_padding(&padded).len(), header + 20);
+        let whole = segment(b"data", six);
+        assert!(ip::may_have_data(&whole[..header + 14], header));
+        // Offload leaves no length, or a broken header one that cannot be: somebody has to look.
+        let mut offloaded = segment(b"", six);
+        let length = if six { 4 } else { 2 };
+        offloaded[length..length + 2].copy_from_slice(&[0, 0]);
+        assert!(ip::may_have_data(&offloaded, header));
+        offloaded[length + 1] = 1;
+        assert!(ip::may_have_data(&offloaded, header));
+    }
+}
