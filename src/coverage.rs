@@ -21,6 +21,7 @@ mod view;
 use crate::event::Event;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
+use crate::totals::forgotten::Forgotten;
 use std::fmt;
 use std::net::IpAddr;
 use view::CaptureView;
@@ -112,6 +113,10 @@ pub enum Blind {
     DroppedThen(u64),
     /// Packets were captured and not kept, for want of space.
     NotKept(u64),
+    /// Connection attempts were evicted, for want of space, and are forgotten.
+    Forgotten(u64),
+    /// Queries were evicted, for want of space, and are forgotten.
+    ForgottenQueries,
     /// The capture began later, or had ended before.
     OtherTime,
     /// The capture is damaged or cut off, and nothing after this is in it.
@@ -175,6 +180,11 @@ impl fmt::Display for Blind {
             Self::DroppedThen(1) => f.write_str("a packet was dropped at that time"),
             Self::DroppedThen(n) => write!(f, "{n} packets were dropped at that time"),
             Self::NotKept(n) => write!(f, "{n} packets were captured but not retained"),
+            Self::Forgotten(n) => write!(
+                f,
+                "{n} connection attempts in progress were dropped from memory"
+            ),
+            Self::ForgottenQueries => f.write_str("unanswered queries were dropped from memory"),
             Self::OtherTime => f.write_str("the capture does not cover that time"),
             Self::CutOff => f.write_str("the capture is cut off before that time"),
             Self::OtherNamespace => f.write_str("the socket is in another network namespace"),
@@ -223,6 +233,8 @@ pub struct Coverage {
     assumed: bool,
     /// What the traces hide, whatever it is.
     unread: Option<Blind>,
+    /// What was evicted, and more of it may come.
+    forgotten: Forgotten,
 }
 
 /// How the time that a client spent on a query shows in its calls.
@@ -288,6 +300,7 @@ impl Coverage {
             assumed: false,
             traced: !traces.is_empty(),
             unread: traces.iter().find_map(unread),
+            forgotten: Forgotten::default(),
             waits: traces.iter().any(TraceFacts::sees_waits),
         }
     }
@@ -302,6 +315,37 @@ impl Coverage {
     #[must_use]
     pub fn assumed(self, assumed: bool) -> Self {
         Self { assumed, ..self }
+    }
+
+    /// The same, where of some connection attempts and queries nothing is remembered any more.
+    #[must_use]
+    pub fn forgetting(self, forgotten: &Forgotten) -> Self {
+        let forgotten = forgotten.clone();
+        Self { forgotten, ..self }
+    }
+
+    /// Whether a SYN of this time that no call explains begins an attempt of its own.
+    ///
+    /// # Errors
+    /// It may be a part of an attempt that is forgotten.
+    pub fn shows_attempt(&self, at: Timestamp) -> Result<(), Blind> {
+        match self.forgotten.attempts_at(at) {
+            Some(_) if self.trust == Trust::Everything => Ok(()),
+            Some(attempts) => Err(Blind::Forgotten(attempts)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a response of this time that answers no query has none.
+    ///
+    /// # Errors
+    /// It may answer a query that is forgotten.
+    pub fn shows_query_of(&self, at: Timestamp) -> Result<(), Blind> {
+        if self.forgotten.may_answer(at) && self.trust != Trust::Everything {
+            Err(Blind::ForgottenQueries)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether nobody can tell that captures and traces are of one run.
@@ -331,6 +375,10 @@ impl Coverage {
             && matches!(wanted.kind, ClaimKind::Query | ClaimKind::Syn)
         {
             return Err(Blind::NoTimes);
+        }
+        let forgotten = self.forgotten.attempts_of(from, until);
+        if let (ClaimKind::Syn, Some(attempts)) = (wanted.kind, forgotten) {
+            return Err(Blind::Forgotten(attempts));
         }
         let mut reason = Blind::NoCapture;
         for view in &self.views {

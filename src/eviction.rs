@@ -9,8 +9,9 @@
 //! A log without times gets those that add up from what its calls lasted, turn by turn ([`Layout`]). What is over in it, only
 //! the order of its calls shows: the client did something else, or closed the socket.
 //!
-//! The rest is joined again in the next turn. But for the tombstones of unanswered queries, nothing else carries over: a report of what is retained and of
-//! the totals is that of all events.
+//! The rest is joined again in the next turn. What is evicted leaves a tombstone, and what comes later and belongs to it is
+//! counted to it ([`tombstones`]). Nothing else carries over: a report of what is retained and of the totals is that of all
+//! events.
 
 mod selection;
 mod tombstones;
@@ -33,7 +34,7 @@ use crate::time::{SECOND, Span, Timestamp};
 use crate::totals::EvictedTotals;
 use selection::{Evicted, Fate};
 use std::collections::{BTreeMap, HashSet};
-use tombstones::Tombstones;
+use tombstones::{Belongs, Tombstones};
 use units::Units;
 
 /// So many retained events are joined at the latest: with what the join makes of them some 40 MiB at most.
@@ -155,7 +156,7 @@ impl Eviction {
                     capture.first = Some(capture.first.map_or(event.at, |at| at.min(event.at)));
                     capture.last = Some(capture.last.map_or(event.at, |at| at.max(event.at)));
                 }
-                if self.tombstones.answers(&event, &mut self.totals) {
+                if self.belongs_to_evicted(&event) {
                     return;
                 }
                 merge::keep(&mut self.events, event);
@@ -172,11 +173,27 @@ impl Eviction {
                     return;
                 }
                 self.note(&event);
+                if self.belongs_to_evicted(&event) {
+                    return;
+                }
                 self.events.push(event);
             }
         }
         if self.events.len() >= self.most && self.setup.limits.list != usize::MAX {
             self.evict_finished();
+        }
+    }
+
+    /// Whether an event was counted to something that is evicted. If that comes back, it is retained from here on.
+    fn belongs_to_evicted(&mut self, event: &Event) -> bool {
+        let tolerance = self.setup.tolerance;
+        match self.tombstones.belongs(event, tolerance, &mut self.totals) {
+            Belongs::Elsewhere => false,
+            Belongs::Counted => true,
+            Belongs::Revives(packets) => {
+                self.events.extend(packets);
+                false
+            }
         }
     }
 
@@ -251,7 +268,7 @@ impl Eviction {
         let horizon = (self.horizon - Span(1)).min(read);
         merge::order(&mut self.events);
         self.totals.copies += merge::remove_copies(&mut self.events);
-        let only_cuts = self.totals.take_cuts();
+        let known = self.totals.for_next_turn();
         let surroundings = Surroundings {
             own_capture: self.setup.whole,
             assumed: false,
@@ -267,7 +284,7 @@ impl Eviction {
             config: None,
             environment: &[],
             hosts: None,
-            totals: &only_cuts,
+            totals: &known,
             target: self.setup.target.as_ref(),
             stored: true,
         };
@@ -279,10 +296,13 @@ impl Eviction {
             let subjects = units.protect(&index, limits);
             let evicted = selection::choose(&units, &index, LEAST, horizon);
             count(case, &subjects, &evicted, totals);
-            let lookups = case.joined.lookups.entries();
-            let gone = lookups.filter(|(l, _)| evicted.units[units::of_lookup(*l)]);
-            for query in gone.flat_map(|(_, lookup)| lookup.queries(case.joined)) {
-                tombstones.add(case, query);
+            for lookup in case.joined.lookups.ids() {
+                if evicted.units[units::of_lookup(lookup)] {
+                    tombstones.lookup(case, lookup, totals);
+                }
+            }
+            for attempt in evicted.attempts(&units, &subjects) {
+                tombstones.attempt(case, attempt, totals);
             }
             totals.cut = evicted.cut;
             evicted.events
@@ -356,12 +376,14 @@ fn count(case: &Case, subjects: &[Subject], gone: &Evicted, totals: &mut Evicted
     evicted::count_lookups(totals, case, &lookups);
     for c in joined.connections.ids() {
         if goes(&Subject::Connection(c)) {
-            evicted::count_attempt(totals, case, c);
+            totals.add_attempt(&evicted::attempt_count(case, c));
         }
     }
     totals.subjects += subjects.iter().filter(|s| goes(s)).count();
     totals.unfinished += gone.unfinished.len();
     totals.repeated += gone.repeated;
+    totals.unsolicited.responses += gone.unsolicited.responses;
+    totals.unsolicited.not_attributable += gone.unsolicited.not_attributable;
     for wait in &joined.services {
         let socket = wait.calls.first().and_then(|e| joined.sockets.of(*e));
         if socket.is_some_and(|a| gone.sockets.contains(&a)) {

@@ -33,6 +33,7 @@ use crate::event::{Call, CallOutcome, Event, EventKind, Op, Task};
 use crate::flow::{Endpoint, Transport};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
+use crate::totals::Unsolicited;
 pub use id::{AssociationId, ConnectionId, EventId, Id, IdVec, LookupId, ProcessId, QueryId};
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -223,8 +224,17 @@ pub enum Origin {
     Traced,
     /// Some other process's.
     Untraced,
+    /// Nobody can say: it may be a part of something that was evicted and is forgotten.
+    NotAttributable,
     /// Nobody can say: there is no trace.
     Unknown,
+}
+
+impl Origin {
+    /// Whether it counts as the client's own: only a trace shows that it is not.
+    pub fn is_clients(self) -> bool {
+        matches!(self, Self::Traced | Self::Unknown)
+    }
 }
 
 /// Who asks and connects: a process of the trace, or a host where no trace tells processes apart.
@@ -285,7 +295,7 @@ impl Asked {
 
     /// Whether it counts as the client's own: only a trace shows that another process sent it.
     pub fn is_clients(&self) -> bool {
-        self.origin != Origin::Untraced
+        self.origin.is_clients()
     }
 }
 
@@ -499,7 +509,7 @@ pub struct Joined {
     /// What hosts asked the network for beside DNS and connections, in order of time.
     pub probes: Vec<probe::Probe>,
     /// Responses that answer no query of the case.
-    pub unsolicited: usize,
+    pub unsolicited: Unsolicited,
     /// The hosts that no trace shows and that looked something up.
     pub askers: HashSet<IpAddr>,
 }

@@ -444,6 +444,7 @@ impl Surroundings<'_> {
         let (own, ports) = (self.own_capture, self.dns_ports);
         let coverage = Coverage::of(self.captures, self.traces, events, (own, ports));
         let coverage = coverage.trusted(self.trust).assumed(self.assumed);
+        let coverage = coverage.forgetting(&self.totals.forgotten);
         let evidence = Evidence {
             events,
             captures: self.captures,

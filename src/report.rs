@@ -113,6 +113,10 @@ pub struct Report {
     /// Responses that answer no query of the captures. Left out when 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unsolicited_responses: usize,
+    /// What may be a part of connection attempts and queries that were dropped from memory. Absent where none was that may
+    /// have continued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_attributable: Option<NotAttributable>,
     /// What was left out of the lists.
     pub omitted: Omitted,
     /// What the reader should know about the inputs.
@@ -493,6 +497,16 @@ pub struct Frame {
     pub file: String,
     /// Where in that file, in bytes from its beginning.
     pub address: u64,
+}
+
+/// So much was in progress at once that some of it was dropped from memory. What came later may belong to that: it is not
+/// another process's for certain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotAttributable {
+    /// Connections without a call whose SYN may be a retransmission.
+    pub connections: usize,
+    /// Responses that answer no query of the captures.
+    pub responses: usize,
 }
 
 /// How many elements of each list were left out, those among them that were dropped while a large capture was read.

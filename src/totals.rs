@@ -3,6 +3,7 @@
 //! Plain counts. [`crate::eviction`] adds to them what it drops, counted as [`crate::explain`] counts what is retained;
 //! a report is made of both.
 
+pub mod forgotten;
 pub mod times;
 
 use crate::event::Location;
@@ -10,6 +11,7 @@ use crate::event::dns::Rcode;
 use crate::flow::{Endpoint, Transport};
 use crate::report::Origin;
 use crate::time::Span;
+use forgotten::Forgotten;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use times::{Times, Waits};
@@ -86,6 +88,29 @@ impl ResolverCounts {
         self.times.add(&other.times);
         self.waits.add(&other.waits);
     }
+
+    /// Something came for a query that is counted as unanswered, or as open.
+    fn no_longer_waits(&mut self, unanswered: bool) {
+        let counted = if unanswered {
+            &mut self.unanswered
+        } else {
+            &mut self.open
+        };
+        *counted = counted.saturating_sub(1);
+    }
+}
+
+/// An answer to a query that is evicted.
+#[derive(Clone, Copy, Debug)]
+pub struct LateAnswer {
+    /// Response code.
+    pub rcode: Rcode,
+    /// It was truncated.
+    pub truncated: bool,
+    /// From query to answer.
+    pub took: Span,
+    /// The query is counted as unanswered: the answer was due before it came.
+    pub due: bool,
 }
 
 /// Queries to one resolver by what findings say of them. A query may be of several kinds.
@@ -154,6 +179,18 @@ impl Attempts {
         self.unanswered += other.unanswered;
         self.answered_late += other.answered_late;
     }
+
+    fn take(&mut self, other: &Self) {
+        for (mine, less) in [
+            (&mut self.all, other.all),
+            (&mut self.connected, other.connected),
+            (&mut self.refused, other.refused),
+            (&mut self.unanswered, other.unanswered),
+            (&mut self.answered_late, other.answered_late),
+        ] {
+            *mine = mine.saturating_sub(less);
+        }
+    }
 }
 
 /// What one client's lookups and attempts came to, where packets alone show clients.
@@ -173,6 +210,45 @@ impl Acts {
         self.connects += other.connects;
         self.lookups += other.lookups;
         self.lost += other.lost;
+    }
+
+    fn take(&mut self, other: &Self) {
+        self.connects = self.connects.saturating_sub(other.connects);
+        self.lookups = self.lookups.saturating_sub(other.lookups);
+        self.lost = self.lost.saturating_sub(other.lost);
+    }
+}
+
+/// What one attempt counts as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttemptCount {
+    /// Of an attempt to reach a server: which one, and how that went.
+    pub server: Option<(Endpoint, Attempts)>,
+    /// Where packets alone show clients: which one, and what it did.
+    pub client: Option<(IpAddr, Acts)>,
+    /// Of one that no call made, while there is a trace: from which address.
+    pub foreign: Option<IpAddr>,
+    /// No call is known to have made it, and it may be a part of one that is forgotten.
+    pub not_attributable: bool,
+}
+
+/// Responses that answer no query of a case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsolicited {
+    /// They answer nothing.
+    pub responses: usize,
+    /// They may answer a query that was evicted and is forgotten.
+    pub not_attributable: usize,
+}
+
+impl Unsolicited {
+    /// Counts a response; `forgotten`: it may answer a query that is.
+    pub fn add(&mut self, forgotten: bool) {
+        if forgotten {
+            self.not_attributable += 1;
+        } else {
+            self.responses += 1;
+        }
     }
 }
 
@@ -206,9 +282,17 @@ pub struct EvictedTotals {
     pub services: BTreeMap<&'static str, usize>,
     /// Where the retained attempts show whose asker's attempt before them was evicted.
     pub cut: HashSet<Location>,
+    /// Of what nothing is remembered, although more of it may come.
+    pub forgotten: Forgotten,
+    /// Connections that may be a part of one that is forgotten.
+    pub not_attributable: usize,
+    /// Responses that answer no query.
+    pub unsolicited: Unsolicited,
     rows: BTreeMap<ResolverKey, Row>,
     servers: HashMap<Endpoint, Attempts>,
     clients: BTreeMap<IpAddr, Acts>,
+    /// Attempts that no call made, by the address that they came from.
+    foreign: BTreeMap<IpAddr, usize>,
 }
 
 impl EvictedTotals {
@@ -217,11 +301,13 @@ impl EvictedTotals {
         self.lookups + self.connections + self.repeated == 0
     }
 
-    /// Only where attempts were evicted before retained ones: what an account of the next turn must know. It is taken.
+    /// Only what the join and the accounts of the next turn must know: where attempts were evicted before retained ones,
+    /// which is taken, and what is forgotten.
     #[must_use]
-    pub fn take_cuts(&mut self) -> Self {
+    pub fn for_next_turn(&mut self) -> Self {
         Self {
             cut: std::mem::take(&mut self.cut),
+            forgotten: self.forgotten.clone(),
             ..Self::default()
         }
     }
@@ -263,29 +349,51 @@ impl EvictedTotals {
         row.outcomes.add(outcomes);
     }
 
-    /// An evicted query that nothing had answered was answered after all, so long after it was sent.
-    pub fn answered_late(&mut self, row: &ResolverKey, rcode: Rcode, truncated: bool, took: Span) {
+    /// An evicted query that nothing had answered was answered after all.
+    pub fn answered(&mut self, row: &ResolverKey, answer: &LateAnswer) {
         let Some(row) = self.rows.get_mut(row) else {
             return;
         };
+        let late = answer.due;
         let counts = &mut row.counts;
         counts.answered += 1;
-        counts.late += 1;
-        counts.unanswered = counts.unanswered.saturating_sub(1);
+        counts.late += u64::from(late);
+        counts.no_longer_waits(answer.due);
         counts.transactions_unanswered = counts.transactions_unanswered.saturating_sub(1);
-        *counts.rcodes.entry(rcode).or_default() += 1;
-        counts.times.count(took, 1);
+        *counts.rcodes.entry(answer.rcode).or_default() += 1;
+        counts.times.count(answer.took, 1);
         let outcomes = &mut row.outcomes;
         outcomes.answered += 1;
-        outcomes.late += 1;
-        outcomes.silent = outcomes.silent.saturating_sub(1);
-        outcomes.truncated += usize::from(truncated);
-        outcomes.errors += usize::from(rcode.is_error());
+        outcomes.late += usize::from(late);
+        outcomes.in_time += usize::from(!late);
+        outcomes.silent = outcomes.silent.saturating_sub(usize::from(answer.due));
+        outcomes.truncated += usize::from(answer.truncated);
+        outcomes.errors += usize::from(answer.rcode.is_error());
+    }
+
+    /// An error came about an evicted query that nothing had answered. `due`: it was counted as unanswered; `refused`: the
+    /// far end refused.
+    pub fn ended_by_error(&mut self, row: &ResolverKey, due: bool, refused: bool) {
+        let Some(row) = self.rows.get_mut(row) else {
+            return;
+        };
+        row.counts.no_longer_waits(due);
+        row.counts.unanswered += 1;
+        row.counts.refused += 1;
+        let outcomes = &mut row.outcomes;
+        outcomes.silent = outcomes.silent.saturating_sub(usize::from(due));
+        outcomes.refused += usize::from(refused);
+        outcomes.undelivered += usize::from(!refused);
     }
 
     /// What clients did, by address.
     pub fn clients(&self) -> impl Iterator<Item = (IpAddr, Acts)> {
         self.clients.iter().map(|(address, acts)| (*address, *acts))
+    }
+
+    /// Attempts that no call made, by the address that they came from.
+    pub fn foreign(&self) -> impl Iterator<Item = (IpAddr, usize)> {
+        self.foreign.iter().map(|(address, n)| (*address, *n))
     }
 
     /// Counts what a client did and is evicted.
@@ -295,10 +403,42 @@ impl EvictedTotals {
         }
     }
 
-    /// Counts attempts to reach a server that are evicted.
-    pub fn add_attempts(&mut self, to: Endpoint, attempts: &Attempts) {
-        if self.servers.len() < MAX_SERVERS || self.servers.contains_key(&to) {
-            self.servers.entry(to).or_default().add(attempts);
+    /// Counts an attempt that is evicted.
+    pub fn add_attempt(&mut self, attempt: &AttemptCount) {
+        self.connections += 1;
+        self.not_attributable += usize::from(attempt.not_attributable);
+        if let Some((client, acts)) = &attempt.client {
+            self.add_acts(*client, acts);
+        }
+        if let Some(from) = attempt.foreign
+            && (self.foreign.len() < MAX_CLIENTS || self.foreign.contains_key(&from))
+        {
+            *self.foreign.entry(from).or_default() += 1;
+        }
+        if let Some((to, attempts)) = &attempt.server
+            && (self.servers.len() < MAX_SERVERS || self.servers.contains_key(to))
+        {
+            self.servers.entry(*to).or_default().add(attempts);
+        }
+    }
+
+    /// Takes back the count of an attempt.
+    pub fn take_attempt(&mut self, attempt: &AttemptCount) {
+        self.connections = self.connections.saturating_sub(1);
+        let doubtful = usize::from(attempt.not_attributable);
+        self.not_attributable = self.not_attributable.saturating_sub(doubtful);
+        if let Some((client, acts)) = &attempt.client
+            && let Some(counted) = self.clients.get_mut(client)
+        {
+            counted.take(acts);
+        }
+        if let Some(counted) = { attempt.foreign }.and_then(|from| self.foreign.get_mut(&from)) {
+            *counted = counted.saturating_sub(1);
+        }
+        if let Some((to, attempts)) = &attempt.server
+            && let Some(counted) = self.servers.get_mut(to)
+        {
+            counted.take(attempts);
         }
     }
 }

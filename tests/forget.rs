@@ -436,3 +436,85 @@ fn a_flood_of_one_syn_is_bounded_too() {
         report.warnings
     );
 }
+
+/// So many attempts in a row that nobody answers, a millisecond apart, each with its SYN sent again after 1, 3, 7 and 15 s.
+/// Of every 50 the first is answered then and the next is refused. A capture of no more packets than these.
+fn unanswered(count: u32) -> Vec<Event> {
+    let mut packets: Vec<(i64, u32, Option<TcpFlags>)> = Vec::new();
+    for n in 0..count {
+        let at = i64::from(n) * 1_000;
+        for second in [0, 1, 3, 7, 15] {
+            packets.push((at + second * 1_000_000, n, None));
+        }
+        let reply = TcpFlags {
+            syn: n % 50 == 0,
+            rst: n % 50 == 1,
+            ack: true,
+            fin: false,
+        };
+        if reply.syn || reply.rst {
+            packets.push((at + 15_000_400 + i64::from(n), n, Some(reply)));
+        }
+    }
+    packets.sort_by_key(|(at, n, _)| (*at, *n));
+    let mut wire = Wire::default();
+    for (at, n, reply) in packets {
+        wire.tcp(at - wire.micros, n, reply);
+    }
+    wire.events
+}
+
+/// A SYN that is sent again, and what answers it, belong to their attempt although that was evicted.
+#[test]
+fn a_syn_of_an_evicted_attempt_is_no_attempt_of_its_own() {
+    const COUNT: u32 = 14_000;
+    let events = unanswered(COUNT);
+    let (whole, all) = explained(events.clone(), Limits::ALL);
+    let (some, held) = explained(events, Limits::BOUNDED);
+    assert!(held <= 55_000 && all > 70_000, "{held} of {all} held");
+    for report in [&whole, &some] {
+        let connections = report.connections.len() + report.omitted.connections;
+        assert_eq!(connections, COUNT as usize);
+    }
+    assert!(
+        some.not_attributable.is_none(),
+        "{:?}",
+        some.not_attributable
+    );
+    assert_eq!(some.summary, whole.summary);
+    let pairs = some.connections.iter().zip(&whole.connections);
+    pairs.for_each(|(s, w)| assert_eq!(connection(s), connection(w)));
+    let pairs = some.delays.iter().zip(&whole.delays);
+    pairs.for_each(|(s, w)| assert_eq!(delay(s), delay(w)));
+    let titles = |r: &Report| {
+        r.findings
+            .iter()
+            .map(|f| f.title.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(titles(&some), titles(&whole));
+}
+
+/// Of more attempts than can be remembered it is said that later SYNs may be theirs.
+#[test]
+fn what_may_belong_to_a_forgotten_attempt_is_not_attributable() {
+    let events = unanswered(60_000);
+    let (some, held) = explained(events, Limits::BOUNDED);
+    assert!(held < 60_000, "{held} held");
+    let doubtful = some.not_attributable.unwrap();
+    let counted = some.connections.len() + some.omitted.connections;
+    assert!(counted > 60_000, "{counted} connections");
+    // All that are counted twice are among them.
+    assert!(
+        doubtful.connections >= counted - 60_000,
+        "{doubtful:?} of {counted}"
+    );
+    assert!(doubtful.connections < counted, "{doubtful:?} of {counted}");
+    let said = |w: &&String| w.contains("not attributable");
+    assert_eq!(
+        some.warnings.iter().filter(said).count(),
+        1,
+        "{:?}",
+        some.warnings
+    );
+}

@@ -1,10 +1,12 @@
 //! What of a large input is evicted.
 
+use super::tombstones::EvictedAttempt;
 use super::units::{GRACE, Intervals, Owner, Units, of_connection, of_lookup};
-use crate::event::{Call, Event, EventKind, LifecycleChange, Location, Op, Packet, Task};
-use crate::explain::ledger::{Index, window};
-use crate::join::{AssociationId, ConnectionId, EventId, Id};
+use crate::event::{Call, Event, EventKind, LifecycleChange, Location, Op, Packet, Service, Task};
+use crate::explain::ledger::{Index, Subject, window};
+use crate::join::{AssociationId, ConnectionId, EventId, Evidence, Id};
 use crate::time::{Span, Timestamp};
+use crate::totals::Unsolicited;
 use std::collections::{HashMap, HashSet};
 
 /// What becomes of an event.
@@ -30,6 +32,8 @@ pub struct Evicted {
     pub unfinished: HashSet<usize>,
     /// SYNs beyond those that an attempt may have.
     pub repeated: usize,
+    /// Responses that answer no query.
+    pub unsolicited: Unsolicited,
     /// Where the retained attempts show whose asker's attempt before them is evicted, now or before.
     pub cut: HashSet<Location>,
 }
@@ -74,6 +78,7 @@ pub fn choose(units: &Units, index: &Index, left: usize, horizon: Timestamp) -> 
         sockets: HashSet::new(),
         unfinished: HashSet::new(),
         repeated: 0,
+        unsolicited: Unsolicited::default(),
         cut: HashSet::new(),
     };
     let loose = |n: &usize| units.of[*n] == Owner::Nobody && !is_packet(&units.events[*n]);
@@ -176,7 +181,13 @@ impl Evicted {
                 }
                 Evictable::Packet(n) => {
                     self.events[n] = Fate::Goes;
-                    self.repeated += usize::from(is_syn(&units.events[n]));
+                    let event = &units.events[n];
+                    self.repeated += usize::from(is_syn(event));
+                    let evidence = &units.case.evidence;
+                    if is_response(event, evidence) {
+                        let shown = evidence.coverage.shows_query_of(event.at);
+                        self.unsolicited.add(shown.is_err());
+                    }
                 }
             }
             events += n;
@@ -211,6 +222,27 @@ impl Evicted {
                 }
             }
         }
+    }
+
+    /// The attempts that go; `subjects` are all that would have an account.
+    pub fn attempts(&self, units: &Units, subjects: &[Subject]) -> Vec<EvictedAttempt> {
+        let joined = units.case.joined;
+        let of_attempt = |subject: &Subject| match subject {
+            Subject::Connection(c) => Some(*c),
+            Subject::Lookup(_) => None,
+        };
+        let subjects: HashSet<ConnectionId> = subjects.iter().filter_map(of_attempt).collect();
+        let all = joined.connections.ids().filter_map(|c| {
+            let unit = of_connection(joined, c);
+            self.units[unit].then(|| EvictedAttempt {
+                connection: c,
+                alone: unit >= joined.lookups.len(),
+                over: units.list[unit].over,
+                subject: subjects.contains(&c),
+                unfinished: self.unfinished.contains(&unit),
+            })
+        });
+        all.collect()
     }
 
     /// What belongs to a unit or a socket goes with it.
@@ -388,6 +420,12 @@ fn is_packet(event: &Event) -> bool {
 
 fn is_syn(event: &Event) -> bool {
     matches!(&event.what, EventKind::Packet(Packet::Tcp { flags, .. }) if flags.syn && !flags.ack)
+}
+
+/// Whether a packet is a response of a resolver.
+fn is_response(event: &Event, evidence: &Evidence) -> bool {
+    matches!(&event.what, EventKind::Packet(Packet::Dns { flow, service: Service::Unicast, message })
+        if message.response && evidence.is_dns_port(flow.src.port))
 }
 
 fn task_of(event: &Event) -> Option<&Task> {

@@ -1,85 +1,73 @@
-//! What is remembered of evicted queries that nothing had answered: an answer that comes minutes later is still theirs.
+//! What is remembered of evicted queries and connection attempts, so that what comes later is counted to them.
+//!
+//! Of each kind the latest so many. What an older one may belong to is not attributable ([`crate::totals::forgotten`]).
 
-use crate::event::dns::Message;
-use crate::event::{Event, EventKind, Packet, Service};
-use crate::explain::{Case, resolver};
-use crate::flow::FiveTuple;
-use crate::join::Query;
-use crate::time::Timestamp;
-use crate::totals::{self, EvictedTotals};
-use std::collections::{HashMap, VecDeque};
+mod attempts;
+mod queries;
+mod ring;
 
-/// So many are remembered, the latest. What answers an older one is attributed to nothing.
-const MOST: usize = 16_384;
+use crate::event::{Event, EventKind};
+use crate::explain::Case;
+use crate::join::LookupId;
+use crate::time::Span;
+use crate::totals::EvictedTotals;
+use attempts::AttemptTombstones;
+pub use attempts::EvictedAttempt;
+use queries::QueryTombstones;
 
-/// How a query and its answer know each other: the query's flow and its id.
-type TransactionKey = (FiveTuple, u16);
-
-/// One evicted query.
-#[derive(Clone, Copy, Debug)]
-struct Tombstone {
-    row: totals::ResolverKey,
-    sent: Timestamp,
-}
-
-/// Evicted queries without an answer.
+/// Evicted queries and attempts, each kind by what later packets and calls show of them.
 #[derive(Debug, Default)]
 pub struct Tombstones {
-    known: HashMap<TransactionKey, Tombstone>,
-    order: VecDeque<TransactionKey>,
+    queries: QueryTombstones,
+    attempts: AttemptTombstones,
+}
+
+/// Whose a packet or call is.
+#[derive(Debug, PartialEq)]
+pub enum Belongs {
+    /// Not known to be an evicted one's.
+    Elsewhere,
+    /// An evicted one's: it was counted.
+    Counted,
+    /// An attempt's that a few packets are all of: these packets. The attempt is counted no longer.
+    Revives(Vec<Event>),
 }
 
 impl Tombstones {
-    /// Remembers a query that is evicted, if a packet may still answer it.
-    pub fn add(&mut self, case: &Case, query: &Query) {
-        let packet = query.packet.map(|p| &case.evidence.event(p).what);
-        let Some(EventKind::Packet(Packet::Dns { flow, message, .. })) = packet else {
-            return;
-        };
-        if !query.is_silent() {
-            return;
-        }
-        let key = (*flow, message.id);
-        let stone = Tombstone {
-            row: resolver::key(query),
-            sent: query.sent,
-        };
-        if self.known.insert(key, stone).is_none() {
-            self.order.push_back(key);
-        }
-        if self.order.len() > MOST
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+    /// Remembers the queries of a lookup that is evicted.
+    pub fn lookup(&mut self, case: &Case, lookup: LookupId, totals: &mut EvictedTotals) {
+        let now = case.evidence.end();
+        for query in case.joined.lookups[lookup].queries(case.joined) {
+            if let Some(sent) = self.queries.add(case, query) {
+                totals.forgotten.query(sent, now);
+            }
         }
     }
 
-    /// Counts a packet that answers an evicted query. Whether it does.
-    pub fn answers(&mut self, event: &Event, totals: &mut EvictedTotals) -> bool {
-        let EventKind::Packet(Packet::Dns {
-            flow,
-            service: Service::Unicast,
-            message,
-        }) = &event.what
-        else {
-            return false;
-        };
-        if self.known.is_empty() {
-            return false;
+    /// Remembers an attempt that is evicted.
+    pub fn attempt(&mut self, case: &Case, attempt: EvictedAttempt, totals: &mut EvictedTotals) {
+        if let Some(forgotten) = self.attempts.add(case, attempt) {
+            totals.forgotten.attempt(forgotten);
         }
-        if !message.response {
-            // Another query has taken the port and the id: what comes now is its own.
-            self.known.remove(&(*flow, message.id));
-            return false;
+    }
+
+    /// Counts a packet or call that belongs to an evicted query or attempt. `tolerance` is how far the times of calls and
+    /// packets may be apart.
+    pub fn belongs(
+        &mut self,
+        event: &Event,
+        tolerance: Span,
+        totals: &mut EvictedTotals,
+    ) -> Belongs {
+        match &event.what {
+            EventKind::Packet(packet) => {
+                if self.queries.packet(event.at, packet, totals) {
+                    return Belongs::Counted;
+                }
+                self.attempts.packet(event.at, packet, totals)
+            }
+            EventKind::Call(call) => self.attempts.call((event.at, call), tolerance, totals),
+            EventKind::Life(_) | EventKind::Stack(_) => Belongs::Elsewhere,
         }
-        let key = (flow.reversed(), message.id);
-        let Some(stone) = self.known.remove(&key) else {
-            return false;
-        };
-        let Message {
-            rcode, truncated, ..
-        } = **message;
-        totals.answered_late(&stone.row, rcode, truncated, event.at - stone.sent);
-        true
     }
 }

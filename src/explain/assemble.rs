@@ -86,7 +86,8 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         best_change: accounts.first().and_then(|a| to_report::best(&whatif, a)),
         findings: findings.into_iter().map(|f| f.report).collect(),
         stacks: Vec::new(),
-        unsolicited_responses: joined.unsolicited,
+        unsolicited_responses: joined.unsolicited.responses + case.totals.unsolicited.responses,
+        not_attributable: evicted::not_attributable(case),
         duplicates_removed: case
             .evidence
             .captures
@@ -337,6 +338,7 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
             Role::Server => report::Role::Server,
             Role::Resolver => report::Role::Resolver,
             Role::Other => report::Role::Other,
+            Role::NotAttributable => report::Role::NotAttributable,
         },
         called_s: x.called.and_then(|at| cite::moment(case, at, false)),
         syn_s: x.first_syn.map(|at| cite::since(case, at)),
@@ -453,7 +455,7 @@ fn warnings(case: &Case, index: &Index) -> Vec<String> {
         list.extend(warnings.iter().cloned());
     }
     list.extend(finding::coverage::remarks(case));
-    list.extend(evicted::remarks(case.totals));
+    list.extend(evicted::remarks(case));
     if index.cut.get() {
         list.push(format!(
             "so many lookups overlapped that a delay breakdown considers only {} of them",

@@ -5,7 +5,8 @@ use super::{Case, clients, resolver, words};
 use crate::join::connect::Role;
 use crate::join::lookup::Lookup;
 use crate::join::{ConnectionId, Query, QueryId};
-use crate::totals::{EvictedTotals, ResolverKey};
+use crate::report::NotAttributable;
+use crate::totals::{AttemptCount, EvictedTotals, ResolverKey};
 use std::collections::BTreeMap;
 
 fn count_queries(
@@ -34,20 +35,36 @@ pub fn count_lookups(totals: &mut EvictedTotals, case: &Case, lookups: &[&Lookup
     count_queries(totals, case, queries);
 }
 
-/// Counts an attempt that is evicted, of a case that still holds it.
-pub fn count_attempt(totals: &mut EvictedTotals, case: &Case, c: ConnectionId) {
+/// What an attempt counts as.
+pub fn attempt_count(case: &Case, c: ConnectionId) -> AttemptCount {
     let x = &case.joined.connections[c];
-    totals.connections += 1;
-    if let Some((client, acts)) = clients::of_connection(case, x) {
-        totals.add_acts(client, &acts);
-    }
-    if x.role == Role::Server {
-        totals.add_attempts(x.to, &attempt::kinds(case, x));
+    let server = Some(x).filter(|x| x.role == Role::Server);
+    AttemptCount {
+        server: server.map(|x| (x.to, attempt::kinds(case, x))),
+        client: clients::of_connection(case, x),
+        foreign: x.from.filter(|_| x.role == Role::Other).map(|from| from.ip),
+        not_attributable: x.may_be_forgotten(&case.evidence),
     }
 }
 
+/// What may be a part of something that was evicted and is forgotten; `None` where nothing is.
+pub fn not_attributable(case: &Case) -> Option<NotAttributable> {
+    let forgotten = &case.totals.forgotten;
+    if forgotten.is_empty() {
+        return None;
+    }
+    let connections = case.joined.connections.iter();
+    let doubtful = connections.filter(|x| x.may_be_forgotten(&case.evidence));
+    let [retained, evicted] = [&case.joined.unsolicited, &case.totals.unsolicited];
+    Some(NotAttributable {
+        connections: doubtful.count() + case.totals.not_attributable,
+        responses: retained.not_attributable + evicted.not_attributable,
+    })
+}
+
 /// What the reader must know about what was evicted.
-pub fn remarks(totals: &EvictedTotals) -> Vec<String> {
+pub fn remarks(case: &Case) -> Vec<String> {
+    let totals = case.totals;
     if totals.is_empty() {
         return Vec::new();
     }
@@ -64,6 +81,25 @@ pub fn remarks(totals: &EvictedTotals) -> Vec<String> {
             "too many were in progress at once to retain them all: {} of them may have continued",
             totals.unfinished
         ));
+    }
+    if let Some(doubtful) = not_attributable(case) {
+        let mut parts = Vec::new();
+        if doubtful.connections > 0 {
+            let connections = count(doubtful.connections, "connection", "connections");
+            parts.push(format!(
+                "{connections} whose SYN may be a retransmission of theirs"
+            ));
+        }
+        if doubtful.responses > 0 {
+            let responses = count(doubtful.responses, "response", "responses");
+            parts.push(format!("{responses} that may answer them"));
+        }
+        if !parts.is_empty() {
+            list.push(format!(
+                "more connection attempts and queries were in progress than can be remembered: not attributable are {}",
+                words::list(&parts)
+            ));
+        }
     }
     if totals.repeated > 0 {
         list.push(format!(

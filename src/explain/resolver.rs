@@ -18,7 +18,7 @@ pub fn key(query: &Query) -> ResolverKey {
     let origin = match query.origin {
         Origin::Traced => report::Origin::Traced,
         Origin::Untraced => report::Origin::Untraced,
-        Origin::Unknown => report::Origin::Unknown,
+        Origin::Unknown | Origin::NotAttributable => report::Origin::Unknown,
     };
     (origin, query.resolver, query.transport)
 }

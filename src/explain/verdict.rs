@@ -111,9 +111,9 @@ fn nothing(case: &Case) -> String {
         );
     }
     match (queries, connections) {
-        (0, 0) if case.joined.unsolicited > 0 => format!(
+        (0, 0) if case.joined.unsolicited.responses > 0 => format!(
             "There is no DNS query and no connection attempt in these inputs, but {} to queries that they lack.",
-            words::counted(case.joined.unsolicited, "response", "responses")
+            words::counted(case.joined.unsolicited.responses, "response", "responses")
         ),
         (0, 0) => "There is no DNS query and no connection attempt in these inputs.".into(),
         _ => "No connection to a server and no lookup of the traced program is in these inputs."

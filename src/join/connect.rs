@@ -87,6 +87,8 @@ pub enum Role {
     Resolver,
     /// Another process's, while there is a trace.
     Other,
+    /// Nobody can tell: it may be a part of an attempt that was evicted and is forgotten.
+    NotAttributable,
 }
 
 /// How a connection attempt ended.
@@ -159,7 +161,13 @@ impl Attempt {
 
     /// Whether it counts as the client's own: only a trace shows that another process made it.
     pub fn is_clients(&self) -> bool {
-        self.origin != Origin::Untraced
+        self.origin.is_clients()
+    }
+
+    /// Whether it may be a part of an attempt that was evicted and is forgotten.
+    pub fn may_be_forgotten(&self, evidence: &Evidence) -> bool {
+        let alone = self.first_syn.filter(|_| self.called.is_none());
+        alone.is_some_and(|at| evidence.coverage.shows_attempt(at).is_err())
     }
 
     /// The moment the account before this attempt ends: its first SYN, else its failure, else its call.
@@ -414,10 +422,11 @@ fn told_itself(evidence: &Evidence, told: &[(EventId, &Quote)], attempt: &mut At
 
 /// An attempt that no call shows.
 fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
-    let origin = if evidence.has_trace() {
-        Origin::Untraced
-    } else {
-        Origin::Unknown
+    let forgotten = evidence.coverage.shows_attempt(flow.first).is_err();
+    let origin = match (evidence.has_trace(), forgotten) {
+        (true, true) => Origin::NotAttributable,
+        (true, false) => Origin::Untraced,
+        (false, _) => Origin::Unknown,
     };
     // Nobody answered, and no further SYN came when it was due: the client gave up before. Older systems wait 3 s
     // before the second one (RFC 1122), and a capture's end may hide one.
@@ -498,36 +507,35 @@ fn role(evidence: &Evidence, to: Endpoint, origin: Origin) -> Role {
         Role::Resolver
     } else if origin == Origin::Untraced {
         Role::Other
+    } else if origin == Origin::NotAttributable {
+        Role::NotAttributable
     } else {
         Role::Server
     }
 }
 
-/// Whether an ICMP error means that the far end refused, or that it cannot be reached.
+/// What an ICMP error about a packet says.
 pub(super) fn refusal(
     at: Timestamp,
     event: EventId,
     kind: crate::event::IcmpKind,
 ) -> Option<Refusal> {
+    is_refusal(kind).map(|refused| Refusal { at, event, refused })
+}
+
+/// Whether an ICMP error means that the far end refused, rather than that it cannot be reached; `None`: neither.
+pub fn is_refusal(kind: crate::event::IcmpKind) -> Option<bool> {
     use crate::event::IcmpKind::{
         HostUnreachable, NetUnreachable, Other, PortUnreachable, Prohibited, TimeExceeded, TooBig,
     };
     match kind {
-        PortUnreachable | Prohibited => Some(Refusal {
-            at,
-            event,
-            refused: true,
-        }),
-        HostUnreachable | NetUnreachable | TimeExceeded | Other(_) => Some(Refusal {
-            at,
-            event,
-            refused: false,
-        }),
+        PortUnreachable | Prohibited => Some(true),
+        HostUnreachable | NetUnreachable | TimeExceeded | Other(_) => Some(false),
         TooBig => None,
     }
 }
 
 /// How long after its call a SYN may still leave.
-pub(super) fn departure_limit(call_lasted: Option<Span>) -> Span {
+pub fn departure_limit(call_lasted: Option<Span>) -> Span {
     call_lasted.unwrap_or_default().max(NEIGHBOUR_SEARCH)
 }

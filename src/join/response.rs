@@ -14,6 +14,7 @@ use crate::event::dns::{Message, Question};
 use crate::event::{CallOutcome, Errno, EventKind, Op, Packet, Service, Transfer};
 use crate::flow::{Endpoint, Transport};
 use crate::time::Timestamp;
+use crate::totals::Unsolicited;
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 
@@ -123,7 +124,7 @@ impl Exchange {
     }
 }
 
-/// Finds what came back for each query, and the number of responses that answer nothing.
+/// Finds what came back for each query, and how many responses answer nothing.
 ///
 /// 1. A response by packet answers the latest query by packet before it of its socket, resolver and id whose question
 ///    may be the same and that has no answer yet; one that an ICMP error ended only if there is no other.
@@ -135,13 +136,13 @@ pub fn answer(
     evidence: &Evidence,
     sockets: &Sockets,
     asked: IdVec<QueryId, Sending>,
-) -> (IdVec<QueryId, Exchange>, usize) {
+) -> (IdVec<QueryId, Exchange>, Unsolicited) {
     let mut exchanges: IdVec<QueryId, Exchange> = asked.into_iter().map(Exchange::new).collect();
     let queries = &mut exchanges;
     let own = sorted(queries, by_socket);
     let flows = sorted(queries, by_flow);
     let ports = sorted(queries, by_port);
-    let mut unsolicited = 0;
+    let mut unsolicited = Unsolicited::default();
     for (id, event) in evidence.numbered() {
         match &event.what {
             EventKind::Packet(Packet::Dns {
@@ -164,7 +165,7 @@ pub fn answer(
                 let may_be = |q: &Exchange| exact || q.resolver == flow.src;
                 if !settle(queries, list, response, may_be) {
                     from_elsewhere(queries, list, response, flow.dst);
-                    unsolicited += 1;
+                    unsolicited.add(evidence.coverage.shows_query_of(event.at).is_err());
                 }
             }
             EventKind::Packet(Packet::Icmp {

@@ -125,6 +125,8 @@ open_enum! {
         Resolver = "resolver",
         /// Something else.
         Other = "other",
+        /// Nobody can tell: its SYN may be one of an attempt that was dropped from memory.
+        NotAttributable = "not_attributable",
     }
 }
 

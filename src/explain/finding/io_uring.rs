@@ -4,7 +4,7 @@ use super::{Context, Draft, FindingId, Page, Severity, parties, tally};
 use crate::coverage::{Absence, Blind, ClaimKind as Sought, Wanted};
 use crate::event::{EventKind, Op};
 use crate::explain::Case;
-use crate::explain::words;
+use crate::explain::{evicted, words};
 use crate::input::DroppedKind;
 use crate::join::EventId;
 use crate::join::Origin;
@@ -68,11 +68,16 @@ pub fn find(context: &Context) -> Vec<Draft> {
 
 /// Connections that no call caused.
 struct Uncaused<'a> {
+    /// Those that are retained.
     list: Vec<&'a Connection>,
+    /// How many there are, evicted ones among them.
+    count: usize,
     /// They are from an address that a traced socket has; else a host has several, and the trace may show one only.
     of_this_host: bool,
     /// SYNs that the capture does not hold for lack of space.
     dropped: u64,
+    /// Connections of which nobody can tell whether a call caused them.
+    not_attributable: usize,
 }
 
 impl<'a> Uncaused<'a> {
@@ -85,12 +90,20 @@ impl<'a> Uncaused<'a> {
                 .is_some_and(|f| own.is_empty() || own.contains(&f.ip))
         });
         let of_this_host = !loose.is_empty();
+        let evicted = case.totals.foreign().filter(|(from, _)| {
+            let loose = own.is_empty() || own.contains(from);
+            loose == of_this_host
+        });
+        let evicted: usize = evicted.map(|(_, n)| n).sum();
         let captures = case.evidence.captures.iter();
         let dropped = captures.filter_map(|c| c.omitted.beyond.0.get(&DroppedKind::Syn));
+        let list = if of_this_host { loose } else { elsewhere };
         Self {
-            list: if of_this_host { loose } else { elsewhere },
+            count: list.len() + evicted,
+            list,
             of_this_host,
             dropped: dropped.map(|c| c.packets).sum(),
+            not_attributable: evicted::not_attributable(case).map_or(0, |n| n.connections),
         }
     }
 
@@ -115,15 +128,22 @@ impl<'a> Uncaused<'a> {
             .map(|to| to.to_string())
             .collect();
         format!(
-            "{} {}, to {}, {} no call; they may be its own.",
-            words::counted(self.list.len(), "SYN", "SYNs"),
+            "{} {}, to {}, {} no call; they may be its own.{}",
+            words::counted(self.count, "SYN", "SYNs"),
             if self.of_this_host {
                 "of this host"
             } else {
                 "from an address that no traced socket has"
             },
             words::list(&to),
-            if self.list.len() == 1 { "has" } else { "have" }
+            if self.count == 1 { "has" } else { "have" },
+            match self.not_attributable {
+                0 => String::new(),
+                n => format!(
+                    " Whether {} one cannot be known: they may be retransmissions.",
+                    words::counted(n, "more has", "more have")
+                ),
+            }
         )
     }
 }

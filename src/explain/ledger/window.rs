@@ -169,7 +169,7 @@ pub fn first_activity(
     let ours = |q: &Query| match q.origin {
         Origin::Traced => true,
         Origin::Unknown => q.asker() == asker,
-        Origin::Untraced => false,
+        Origin::Untraced | Origin::NotAttributable => false,
     };
     let queries = &case.joined.queries;
     let start = queries.partition_point(|q| q.sent < from);

@@ -47,7 +47,7 @@ fn a_response_of_another_socket_server_id_or_question_answers_nothing() {
         // Nor was it asked again: that it was left without an answer is not shown.
         let expected = ["A a.example 0-0 10.0.1.93:53 open"];
         assert_eq!(rows.queries(), expected, "{wrong}");
-        assert_eq!(rows.join().unsolicited, 2, "{wrong}");
+        assert_eq!(rows.join().unsolicited.responses, 2, "{wrong}");
     }
 }
 

@@ -1,0 +1,421 @@
+//! Evicted connection attempts: SYNs that are sent again, what answers them, and the call that made them belong to them.
+//!
+//! 1. A later packet is an attempt's when it has its two ends, and
+//!    - is a SYN with its sequence number, no later after the last one than a client waits, or its first SYN, where none had
+//!      been seen and one may still leave; or
+//!    - answers its SYN, and nothing has answered that before; or is an ICMP error that quotes it.
+//! 2. A later call is an attempt's when it is a connect to its server and a SYN of the attempt left within the time in which
+//!    that of the call may have left; where the trace shows the socket's own end, that is the attempt's. It is also an
+//!    attempt's when its socket is: a second connect asks for the result of the first (connect(2)).
+//! 3. An attempt that a few packets are all of comes back with what belongs to it, and is joined again. Of another one, which
+//!    calls or a lookup belong to, the count changes.
+//! 4. A SYN with another number is another attempt, from the same port (RFC 6191).
+
+use super::Belongs;
+use super::ring::Ring;
+use crate::event::{
+    Address, Call, CallOutcome, Errno, Event, EventKind, Fd, Op, Packet, SocketType, TcpFlags,
+};
+use crate::explain::{Case, evicted};
+use crate::flow::{Endpoint, FiveTuple, Transport};
+use crate::join::ConnectionId;
+use crate::join::connect::{Connection, Ending, LONGEST_GAP, departure_limit, is_refusal};
+use crate::time::{Span, Timestamp};
+use crate::totals::forgotten::ForgottenAttempt;
+use crate::totals::{AttemptCount, Attempts, EvictedTotals};
+use std::collections::BTreeSet;
+
+/// So many that were not over are remembered.
+const MOST_WAITING: usize = 16_384;
+/// So many that were over: nothing more is expected of them.
+const MOST_OVER: usize = 4_096;
+/// An attempt of more packets does not come back.
+const MOST_PACKETS: usize = 12;
+/// What follows a SYN sooner is a copy of it (see the join's `connect::syn`).
+const COPIED: Span = Span::millis(250);
+/// More data than a SYN can carry.
+const MOST_DATA: u32 = 1 << 16;
+
+/// An attempt that is evicted.
+#[derive(Clone, Copy, Debug)]
+pub struct EvictedAttempt {
+    /// Which one.
+    pub connection: ConnectionId,
+    /// No lookup is evicted with it.
+    pub alone: bool,
+    /// Nothing more is expected of it.
+    pub over: bool,
+    /// It would have had an account.
+    pub subject: bool,
+    /// It is counted as one that may have continued.
+    pub unfinished: bool,
+}
+
+/// What is remembered of one.
+#[derive(Debug)]
+struct Tombstone {
+    /// The sequence number of its SYN, where one was seen.
+    seq: Option<u32>,
+    /// When its first SYN left, else its call was made.
+    first: Timestamp,
+    /// When its last one did.
+    last: Timestamp,
+    /// Its SYN was sent again.
+    again: bool,
+    /// Nothing has answered it.
+    open: bool,
+    /// The kernel's names for its socket and for that one's network namespace, where a trace shows them.
+    socket: Option<(u64, Option<u64>)>,
+    counted: AttemptCount,
+    subject: bool,
+    unfinished: bool,
+    /// All that it is, where that is a few packets.
+    packets: Option<Box<[Event]>>,
+}
+
+/// Evicted attempts, by their SYN's two ends.
+#[derive(Debug)]
+pub struct AttemptTombstones {
+    waiting: Ring<FiveTuple, Tombstone>,
+    over: Ring<FiveTuple, Tombstone>,
+    /// Those that no call is known of, by server and time.
+    without_call: BTreeSet<(Endpoint, Timestamp, Endpoint)>,
+}
+
+impl Default for AttemptTombstones {
+    fn default() -> Self {
+        Self {
+            waiting: Ring::new(MOST_WAITING),
+            over: Ring::new(MOST_OVER),
+            without_call: BTreeSet::new(),
+        }
+    }
+}
+
+impl AttemptTombstones {
+    /// Remembers an attempt that is evicted. Returns the one that is forgotten instead, if more of that may come.
+    pub fn add(&mut self, case: &Case, attempt: EvictedAttempt) -> Option<ForgottenAttempt> {
+        let connection = &case.joined.connections[attempt.connection];
+        let (flow, stone) = Tombstone::of(case, attempt, connection)?;
+        self.take(&flow);
+        let ring = if attempt.over {
+            &mut self.over
+        } else {
+            &mut self.waiting
+        };
+        if stone.packets.is_some() && case.evidence.has_trace() {
+            self.without_call.insert((flow.dst, stone.first, flow.src));
+        }
+        let (flow, forgotten) = ring.add(flow, stone)?;
+        self.without_call
+            .remove(&(flow.dst, forgotten.first, flow.src));
+        (!attempt.over).then(|| ForgottenAttempt {
+            first: forgotten.first,
+            forgotten: case.evidence.end(),
+            until: forgotten.last + LONGEST_GAP,
+        })
+    }
+
+    fn get(&mut self, flow: &FiveTuple) -> Option<&mut Tombstone> {
+        match self.waiting.get(flow) {
+            Some(stone) => Some(stone),
+            None => self.over.get(flow),
+        }
+    }
+
+    fn take(&mut self, flow: &FiveTuple) -> Option<Tombstone> {
+        let stone = self.waiting.take(flow).or_else(|| self.over.take(flow))?;
+        self.without_call.remove(&(flow.dst, stone.first, flow.src));
+        Some(stone)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.over.is_empty()
+    }
+
+    /// Counts a packet that belongs to an attempt.
+    pub fn packet(
+        &mut self,
+        at: Timestamp,
+        packet: &Packet,
+        totals: &mut EvictedTotals,
+    ) -> Belongs {
+        if self.is_empty() {
+            return Belongs::Elsewhere;
+        }
+        let (flow, sign) = match packet {
+            Packet::Tcp {
+                flow, flags, seq, ..
+            } if flags.syn && !flags.ack && !flags.rst => {
+                match self.get(flow).map(|stone| stone.is_syn(at, *seq)) {
+                    Some(true) => (*flow, Sign::Syn(*seq)),
+                    Some(false) => {
+                        self.take(flow);
+                        return Belongs::Elsewhere;
+                    }
+                    None => return Belongs::Elsewhere,
+                }
+            }
+            Packet::Tcp {
+                flow,
+                flags,
+                seq,
+                ack,
+            } => {
+                let back = flow.reversed();
+                if let Some(stone) = self.get(&back) {
+                    match stone.reply(*flags, *ack) {
+                        Some(sign) => (back, sign),
+                        None => return Belongs::Elsewhere,
+                    }
+                } else if flags.ack
+                    && !flags.rst
+                    && self.get(flow).is_some_and(|stone| stone.goes_on(*seq))
+                {
+                    (*flow, Sign::Connected)
+                } else {
+                    return Belongs::Elsewhere;
+                }
+            }
+            Packet::Icmp {
+                kind,
+                quote: Some(quote),
+                ..
+            } if is_refusal(*kind).is_some() => {
+                let quoted = |stone: &mut Tombstone| {
+                    stone.open && quote.seq.is_none_or(|seq| stone.seq == Some(seq))
+                };
+                if !self.get(&quote.flow).is_some_and(quoted) {
+                    return Belongs::Elsewhere;
+                }
+                (quote.flow, Sign::Unreachable)
+            }
+            _ => return Belongs::Elsewhere,
+        };
+        self.shows(&flow, at, sign, totals)
+    }
+
+    /// Counts what a packet shows of the attempt with these ends.
+    fn shows(
+        &mut self,
+        flow: &FiveTuple,
+        at: Timestamp,
+        sign: Sign,
+        totals: &mut EvictedTotals,
+    ) -> Belongs {
+        match self.get(flow) {
+            None => Belongs::Elsewhere,
+            Some(stone) if stone.packets.is_some() => self.revive(flow, totals),
+            Some(stone) => {
+                totals.events += 1;
+                stone.learn(at, sign, totals);
+                Belongs::Counted
+            }
+        }
+    }
+
+    fn revive(&mut self, flow: &FiveTuple, totals: &mut EvictedTotals) -> Belongs {
+        let Some(stone) = self.take(flow) else {
+            return Belongs::Elsewhere;
+        };
+        let packets = stone.packets.map(Vec::from).unwrap_or_default();
+        totals.take_attempt(&stone.counted);
+        totals.subjects = totals.subjects.saturating_sub(stone.subject.into());
+        totals.unfinished = totals.unfinished.saturating_sub(stone.unfinished.into());
+        totals.events = totals.events.saturating_sub(packets.len());
+        // Other attempts before it may be evicted.
+        totals.cut.extend(packets.first().map(|first| first.place));
+        Belongs::Revives(packets)
+    }
+
+    /// Counts a call that belongs to an attempt.
+    pub fn call(
+        &mut self,
+        (at, call): (Timestamp, &Call),
+        tolerance: Span,
+        totals: &mut EvictedTotals,
+    ) -> Belongs {
+        let Op::Connect {
+            fd,
+            to: Address::Inet(to),
+        } = &call.op
+        else {
+            return Belongs::Elsewhere;
+        };
+        let note = fd.note.as_deref();
+        let style = note.and_then(|n| n.socket).map(|s| s.style);
+        if self.is_empty() || style == Some(SocketType::Datagram) {
+            return Belongs::Elsewhere;
+        }
+        let window = (at - tolerance, at + departure_limit(None) + tolerance);
+        let from = match own_end(fd, *to) {
+            Some(from) => Some(from),
+            None => self.earliest(*to, window),
+        };
+        let Some(from) = from else {
+            return Belongs::Elsewhere;
+        };
+        let flow = FiveTuple {
+            transport: Transport::Tcp,
+            src: from,
+            dst: *to,
+        };
+        let socket = note.and_then(|n| Some((n.identity?, n.netns)));
+        match self.get(&flow) {
+            Some(stone) if stone.packets.is_some() => {
+                if stone.first < window.0 || stone.first > window.1 {
+                    return Belongs::Elsewhere;
+                }
+                self.revive(&flow, totals)
+            }
+            Some(stone) if stone.socket.is_some() && stone.socket == socket => {
+                totals.events += 1;
+                if let Some(sign) = Sign::of_call(&call.outcome) {
+                    stone.learn(at, sign, totals);
+                }
+                Belongs::Counted
+            }
+            _ => Belongs::Elsewhere,
+        }
+    }
+
+    /// The client's end of the first attempt to reach a server in this time that no call is known of.
+    fn earliest(&self, to: Endpoint, (from, until): (Timestamp, Timestamp)) -> Option<Endpoint> {
+        let lowest = Endpoint::new([0, 0, 0, 0].into(), 0);
+        let mut later = self.without_call.range((to, from, lowest)..);
+        let (server, first, client) = later.next()?;
+        (*server == to && *first <= until).then_some(*client)
+    }
+}
+
+/// The end of a socket that a connect shows, unless that is an older one's (see the join's `socket::replay`).
+fn own_end(fd: &Fd, to: Endpoint) -> Option<Endpoint> {
+    let note = fd.note.as_deref()?;
+    let current = note.exact || note.peer == Some(to);
+    { note.local }.filter(|local| current && local.port != 0 && !local.ip.is_unspecified())
+}
+
+/// What a packet or call shows of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// A SYN.
+    Syn(u32),
+    Connected,
+    Refused,
+    Unreachable,
+}
+
+impl Sign {
+    /// What the result of a second connect says.
+    fn of_call(outcome: &CallOutcome) -> Option<Self> {
+        match outcome {
+            CallOutcome::Returned(_) => Some(Self::Connected),
+            failed => match failed.errno()? {
+                Errno::IsConnected => Some(Self::Connected),
+                Errno::ConnectionRefused => Some(Self::Refused),
+                Errno::HostUnreachable | Errno::NetworkUnreachable => Some(Self::Unreachable),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Tombstone {
+    /// Of an attempt, and its ends. None of one that no later packet can be told to belong to.
+    fn of(case: &Case, evicted: EvictedAttempt, attempt: &Connection) -> Option<(FiveTuple, Self)> {
+        let evidence = &case.evidence;
+        let syn = attempt.syns.first().map(|syn| &evidence.event(*syn).what);
+        let (flow, seq) = match syn {
+            Some(EventKind::Packet(Packet::Tcp { flow, seq, .. })) => (*flow, Some(*seq)),
+            _ => {
+                let flow = FiveTuple {
+                    transport: Transport::Tcp,
+                    src: attempt.from.filter(|from| from.port != 0)?,
+                    dst: attempt.to,
+                };
+                (flow, None)
+            }
+        };
+        let first = attempt.first_syn.or(attempt.called)?;
+        let last = attempt.syns.last().map_or(first, |e| evidence.event(*e).at);
+        let whole = evicted.alone && attempt.called.is_none() && attempt.association.is_none();
+        let packets = || {
+            let own = attempt.syns.iter().chain(&attempt.ended_by);
+            let own = own.filter(|e| evidence.is_packet(**e));
+            own.map(|e| evidence.event(*e).clone()).collect()
+        };
+        let packets = (whole && attempt.syns.len() < MOST_PACKETS).then(packets);
+        let call = attempt.cause.and_then(|cause| evidence.call(cause.call?));
+        let note = call.and_then(|call| call.op.fd()?.note.as_deref());
+        let stone = Self {
+            seq,
+            first,
+            last,
+            again: attempt.repeats > 0,
+            open: is_open(&attempt.outcome),
+            socket: note.and_then(|n| Some((n.identity?, n.netns))),
+            counted: evicted::attempt_count(case, evicted.connection),
+            subject: evicted.subject,
+            unfinished: evicted.unfinished,
+            packets,
+        };
+        Some((flow, stone))
+    }
+
+    /// Whether a SYN from the same end to the same end is one of this attempt.
+    fn is_syn(&self, at: Timestamp, seq: u32) -> bool {
+        match self.seq {
+            Some(own) => own == seq && at - self.last <= LONGEST_GAP,
+            None => self.open && at - self.first <= departure_limit(None),
+        }
+    }
+
+    /// What a segment of the server says of its SYN (RFC 9293 section 3.10.7.3).
+    fn reply(&self, flags: TcpFlags, ack: u32) -> Option<Sign> {
+        let beyond = ack.wrapping_sub(self.seq?.wrapping_add(1));
+        let ours = beyond == 0 || (flags.syn || flags.rst) && beyond < MOST_DATA;
+        match (flags.syn, flags.ack, flags.rst) {
+            _ if !self.open || !ours => None,
+            (_, true, true) => Some(Sign::Refused),
+            (true, true, false) => Some(Sign::Connected),
+            (false, true, false) if !flags.fin => Some(Sign::Connected),
+            _ => None,
+        }
+    }
+
+    /// Whether a segment of the client acknowledges a SYN-ACK.
+    fn goes_on(&self, seq: u32) -> bool {
+        self.open && self.seq.is_some_and(|own| seq == own.wrapping_add(1))
+    }
+
+    /// Changes the count of the attempt by what something that came later shows.
+    fn learn(&mut self, at: Timestamp, sign: Sign, totals: &mut EvictedTotals) {
+        if let Sign::Syn(seq) = sign {
+            self.again |= self.seq.is_some() && at - self.last >= COPIED;
+            (self.seq, self.last) = (Some(seq), at);
+            return;
+        }
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        totals.take_attempt(&self.counted);
+        if let Some((_, attempts)) = &mut self.counted.server {
+            *attempts = Attempts {
+                all: 1,
+                connected: (sign == Sign::Connected).into(),
+                refused: (sign == Sign::Refused).into(),
+                unanswered: 0,
+                answered_late: (sign == Sign::Connected && self.again).into(),
+            };
+        }
+        if let Some((_, acts)) = &mut self.counted.client {
+            acts.lost = 0;
+        }
+        totals.add_attempt(&self.counted);
+    }
+}
+
+/// Whether an answer may still come.
+fn is_open(ending: &Ending) -> bool {
+    matches!(ending, Ending::Open(_) | Ending::TimedOut(_))
+}
