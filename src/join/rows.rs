@@ -8,12 +8,14 @@
 //! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS [ready|READY] | close | uring
 //! TIME call FD so_error [ERROR]                    TIME life PID exited | forked PARENT | cpu SECONDS
 //! conf LINE                                        dropped COUNT [FROM UNTIL]
+//! forgotten FIRST FORGOTTEN [UNTIL]
 //! ```
 //!
-//! Times are seconds. `call/TID` is another thread's call, `call/PID/TID` another process's. `SEQ` is the SYN's. A wait
+//! Times are seconds. `icmp/local` is an error of the client's own host. `call/TID` is another thread's call, `call/PID/TID` another process's. `SEQ` is the SYN's. A wait
 //! times out, unless the descriptor was ready then (`ready`, without a timeout), or so many seconds after it began.
 //! Several addresses have commas between them. `conf` is a line of resolv.conf(5); without any there is none. The kernel
-//! dropped so many packets of the capture, at any time or at that one.
+//! dropped so many packets of the capture, at any time or at that one. A connection attempt was evicted whose first SYN left
+//! then; it was forgotten then, and more of it may come until then. Without the last time it was a query.
 
 use super::connect::{Connection, Ending};
 use super::{Cause, Evidence, Id, Joined, Origin, Query, State, join};
@@ -30,6 +32,7 @@ use crate::input::drops::{DropSpan, DropTimes};
 use crate::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::time::{Span, Timestamp};
 use crate::timetable::glibc;
+use crate::totals::forgotten::{Forgotten, ForgottenAttempt};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Add;
 use std::sync::Arc;
@@ -74,6 +77,12 @@ impl Rows {
             .partition(|l| l.starts_with("conf "));
         let (facts, rows): (Vec<&str>, Vec<&str>) =
             rows.into_iter().partition(|l| l.starts_with("dropped "));
+        let (evicted, rows): (Vec<&str>, Vec<&str>) =
+            rows.into_iter().partition(|l| l.starts_with("forgotten "));
+        let mut forgotten = Forgotten::default();
+        for line in evicted {
+            forget(&mut forgotten, line);
+        }
         let drops: Vec<(u64, Option<DropSpan>)> = facts.iter().map(|l| drops(l)).collect();
         let mut drop_times = DropTimes::default();
         for span in drops.iter().filter_map(|(_, span)| *span) {
@@ -103,8 +112,9 @@ impl Rows {
         let both = captures.is_some() && traces.is_some();
         let captures: Vec<CaptureFacts> = captures.into_iter().collect();
         let traces: Vec<TraceFacts> = traces.into_iter().collect();
+        let coverage = Coverage::of(&captures, &traces, &events, (taken == Taken::ByUs, &[53]));
         Self {
-            coverage: Coverage::of(&captures, &traces, &events, (taken == Taken::ByUs, &[53])),
+            coverage: coverage.forgetting(&forgotten),
             captures,
             traces,
             tolerance: if both { Span::millis(1) } else { Span::ZERO },
@@ -267,6 +277,20 @@ fn drops(line: &str) -> (u64, Option<DropSpan>) {
     (packets, span)
 }
 
+fn forget(all: &mut Forgotten, line: &str) {
+    let times = line.split_whitespace().skip(1);
+    let times: Vec<Timestamp> = times.map(|t| Timestamp(nanoseconds(t))).collect();
+    match times[..] {
+        [sent, forgotten] => all.query(sent, forgotten),
+        [first, forgotten, until] => all.attempt(ForgottenAttempt {
+            first,
+            forgotten,
+            until,
+        }),
+        _ => panic!("{line}"),
+    }
+}
+
 /// Seconds with at most nine decimals, in nanoseconds.
 fn nanoseconds(text: &str) -> i64 {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
@@ -279,7 +303,7 @@ fn row(line: &str) -> Event {
     let mut kind = words[1].split('/');
     let what = match kind.next().unwrap() {
         "packet" => EventKind::Packet(packet(&words[2..])),
-        "icmp" => EventKind::Packet(icmp(&words[2..])),
+        "icmp" => EventKind::Packet(icmp(&words[2..], kind.next() == Some("local"))),
         "call" => {
             let ids: Vec<u32> = kind.map(|id| id.parse().unwrap()).collect();
             let (pid, tid) = match ids[..] {
@@ -391,8 +415,8 @@ fn packet(words: &[&str]) -> Packet {
     }
 }
 
-/// Port unreachable, about a query from `SRC` to `DST`.
-fn icmp(words: &[&str]) -> Packet {
+/// About a query from `SRC` to `DST`: port unreachable, or what the host of the client sends to itself.
+fn icmp(words: &[&str], local: bool) -> Packet {
     let flow = FiveTuple {
         transport: Transport::Udp,
         src: endpoint(words[0]),
@@ -400,9 +424,13 @@ fn icmp(words: &[&str]) -> Packet {
     };
     let quoted = message(&words[2..], false);
     Packet::Icmp {
-        from: flow.dst.ip,
+        from: if local { flow.src.ip } else { flow.dst.ip },
         to: flow.src.ip,
-        kind: IcmpKind::PortUnreachable,
+        kind: if local {
+            IcmpKind::HostUnreachable
+        } else {
+            IcmpKind::PortUnreachable
+        },
         quote: Some(Box::new(Quote {
             flow,
             seq: None,

@@ -56,7 +56,10 @@ pub fn queries(evidence: &Evidence, seen: &[Sending]) -> Vec<Sending> {
                 && q.question == *question
                 && (at - q.sent).abs() <= SEARCH
         };
-        if !evidence.is_dns_port(flow.dst.port) || seen.iter().chain(&list).any(known) {
+        // The query may have left, and be forgotten.
+        let forgotten = evidence.coverage.shows_query_of(at).is_err();
+        let known = forgotten || seen.iter().chain(&list).any(known);
+        if !evidence.is_dns_port(flow.dst.port) || known {
             continue;
         }
         let asked = Asked {

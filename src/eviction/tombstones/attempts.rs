@@ -143,56 +143,56 @@ impl AttemptTombstones {
         if self.is_empty() {
             return Belongs::Elsewhere;
         }
-        let (flow, sign) = match packet {
+        let sign = match packet {
             Packet::Tcp {
                 flow, flags, seq, ..
-            } if flags.syn && !flags.ack && !flags.rst => {
-                match self.get(flow).map(|stone| stone.is_syn(at, *seq)) {
-                    Some(true) => (*flow, Sign::Syn(*seq)),
-                    Some(false) => {
-                        self.take(flow);
-                        return Belongs::Elsewhere;
-                    }
-                    None => return Belongs::Elsewhere,
-                }
-            }
+            } if flags.syn && !flags.ack && !flags.rst => self.syn(at, flow, *seq),
             Packet::Tcp {
                 flow,
                 flags,
                 seq,
                 ack,
-            } => {
-                let back = flow.reversed();
-                if let Some(stone) = self.get(&back) {
-                    match stone.reply(*flags, *ack) {
-                        Some(sign) => (back, sign),
-                        None => return Belongs::Elsewhere,
-                    }
-                } else if flags.ack
-                    && !flags.rst
-                    && self.get(flow).is_some_and(|stone| stone.goes_on(*seq))
-                {
-                    (*flow, Sign::Connected)
-                } else {
-                    return Belongs::Elsewhere;
-                }
-            }
+            } => self.segment(flow, *flags, (*seq, *ack)),
             Packet::Icmp {
                 kind,
                 quote: Some(quote),
                 ..
             } if is_refusal(*kind).is_some() => {
-                let quoted = |stone: &mut Tombstone| {
-                    stone.open && quote.seq.is_none_or(|seq| stone.seq == Some(seq))
-                };
-                if !self.get(&quote.flow).is_some_and(quoted) {
-                    return Belongs::Elsewhere;
-                }
-                (quote.flow, Sign::Unreachable)
+                let stone = self.get(&quote.flow).filter(|stone| stone.open);
+                stone
+                    .filter(|stone| quote.seq.is_none_or(|seq| stone.seq == Some(seq)))
+                    .map(|_| (quote.flow, Sign::Unreachable))
             }
-            _ => return Belongs::Elsewhere,
+            _ => None,
         };
-        self.shows(&flow, at, sign, totals)
+        match sign {
+            Some((flow, sign)) => self.shows(&flow, at, sign, totals),
+            None => Belongs::Elsewhere,
+        }
+    }
+
+    fn syn(&mut self, at: Timestamp, flow: &FiveTuple, seq: u32) -> Option<(FiveTuple, Sign)> {
+        let is_own = self.get(flow)?.is_syn(at, seq);
+        if is_own {
+            return Some((*flow, Sign::Syn(seq)));
+        }
+        self.take(flow);
+        None
+    }
+
+    /// Another segment: of the server, or of the client.
+    fn segment(
+        &mut self,
+        flow: &FiveTuple,
+        flags: TcpFlags,
+        (seq, ack): (u32, u32),
+    ) -> Option<(FiveTuple, Sign)> {
+        let back = flow.reversed();
+        if let Some(stone) = self.get(&back) {
+            return stone.reply(flags, ack).map(|sign| (back, sign));
+        }
+        let stone = self.get(flow).filter(|_| flags.ack && !flags.rst)?;
+        stone.goes_on(seq).then_some((*flow, Sign::Connected))
     }
 
     /// Counts what a packet shows of the attempt with these ends.
@@ -324,18 +324,7 @@ impl Tombstone {
     /// Of an attempt, and its ends. None of one that no later packet can be told to belong to.
     fn of(case: &Case, evicted: EvictedAttempt, attempt: &Connection) -> Option<(FiveTuple, Self)> {
         let evidence = &case.evidence;
-        let syn = attempt.syns.first().map(|syn| &evidence.event(*syn).what);
-        let (flow, seq) = match syn {
-            Some(EventKind::Packet(Packet::Tcp { flow, seq, .. })) => (*flow, Some(*seq)),
-            _ => {
-                let flow = FiveTuple {
-                    transport: Transport::Tcp,
-                    src: attempt.from.filter(|from| from.port != 0)?,
-                    dst: attempt.to,
-                };
-                (flow, None)
-            }
-        };
+        let (flow, seq) = ends(case, attempt)?;
         let first = attempt.first_syn.or(attempt.called)?;
         let last = attempt.syns.last().map_or(first, |e| evidence.event(*e).at);
         let whole = evicted.alone && attempt.called.is_none() && attempt.association.is_none();
@@ -415,7 +404,182 @@ impl Tombstone {
     }
 }
 
+/// The two ends of an attempt's SYN and its sequence number; without a SYN those of its socket, where they are known.
+fn ends(case: &Case, attempt: &Connection) -> Option<(FiveTuple, Option<u32>)> {
+    let syn = attempt.syns.first().map(|e| &case.evidence.event(*e).what);
+    if let Some(EventKind::Packet(Packet::Tcp { flow, seq, .. })) = syn {
+        return Some((*flow, Some(*seq)));
+    }
+    let flow = FiveTuple {
+        transport: Transport::Tcp,
+        src: attempt.from.filter(|from| from.port != 0)?,
+        dst: attempt.to,
+    };
+    Some((flow, None))
+}
+
 /// Whether an answer may still come.
 fn is_open(ending: &Ending) -> bool {
     matches!(ending, Ending::Open(_) | Ending::TimedOut(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 5_000);
+    const SERVER: ([u8; 4], u16) = ([10, 9, 9, 9], 80);
+
+    fn end((ip, port): ([u8; 4], u16)) -> Endpoint {
+        Endpoint::new(ip.into(), port)
+    }
+
+    fn flow() -> FiveTuple {
+        FiveTuple {
+            transport: Transport::Tcp,
+            src: end(CLIENT),
+            dst: end(SERVER),
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::new(seconds, 0)
+    }
+
+    /// An attempt that calls belong to: its SYN with number 7 left at 0 s.
+    fn counted() -> Tombstone {
+        let attempts = Attempts {
+            all: 1,
+            unanswered: 1,
+            ..Attempts::default()
+        };
+        Tombstone {
+            seq: Some(7),
+            first: at(0),
+            last: at(0),
+            again: false,
+            open: true,
+            socket: Some((99, Some(1))),
+            counted: AttemptCount {
+                server: Some((end(SERVER), attempts)),
+                ..AttemptCount::default()
+            },
+            subject: true,
+            unfinished: true,
+            packets: None,
+        }
+    }
+
+    /// `syn`, `synack`, `rst` or `ack` with the number of the SYN that it is, acknowledges or follows.
+    fn packet(kind: &str, seq: u32) -> Packet {
+        let (syn, rst, ack) = (kind.starts_with("syn"), kind == "rst", kind != "syn");
+        let flags = TcpFlags {
+            syn,
+            ack,
+            rst,
+            fin: false,
+        };
+        let (seq, ack) = match kind {
+            "syn" => (seq, 0),
+            "ack" => (seq + 1, 1),
+            _ => (1, seq + 1),
+        };
+        let forth = matches!(kind, "syn" | "ack");
+        Packet::Tcp {
+            flow: if forth { flow() } else { flow().reversed() },
+            flags,
+            seq,
+            ack,
+        }
+    }
+
+    /// What packets at these seconds make of the count of such an attempt, and how many of them are its own.
+    fn made(packets: &[(i64, &str, u32)]) -> (usize, Attempts) {
+        let mut totals = EvictedTotals::default();
+        let mut stones = AttemptTombstones::default();
+        let stone = counted();
+        totals.add_attempt(&stone.counted);
+        assert!(stones.waiting.add(flow(), stone).is_none());
+        let mut own = 0;
+        for (second, kind, seq) in packets {
+            let belongs = stones.packet(at(*second), &packet(kind, *seq), &mut totals);
+            own += usize::from(belongs == Belongs::Counted);
+        }
+        assert_eq!((totals.connections, totals.events), (1, own), "{packets:?}");
+        (own, totals.attempts(end(SERVER)))
+    }
+
+    #[test]
+    fn what_belongs_to_an_attempt_with_calls_changes_its_count() {
+        for (packets, own, [connected, refused, unanswered, late]) in [
+            (&[][..], 0, [0, 0, 1, 0]),
+            (&[(1, "syn", 7), (3, "syn", 7)], 2, [0, 0, 1, 0]),
+            (&[(1, "synack", 7)], 1, [1, 0, 0, 0]),
+            (&[(1, "syn", 7), (1, "synack", 7)], 2, [1, 0, 0, 1]),
+            (&[(1, "ack", 7)], 1, [1, 0, 0, 0]),
+            (&[(1, "rst", 7)], 1, [0, 1, 0, 0]),
+            // Only the first answer counts, and only one to its own SYN.
+            (&[(1, "rst", 7), (1, "synack", 7)], 1, [0, 1, 0, 0]),
+            (&[(1, "rst", 6), (1, "synack", 6)], 0, [0, 0, 1, 0]),
+            // Another attempt from the same port: what follows is not this one's.
+            (
+                &[(20, "syn", 9), (20, "synack", 9), (21, "syn", 7)],
+                0,
+                [0, 0, 1, 0],
+            ),
+            // Nobody sends a SYN again after so long (tcp_syn_retries).
+            (&[(70, "syn", 7)], 0, [0, 0, 1, 0]),
+        ] {
+            let (all, expected) = (1, own);
+            let attempts = Attempts {
+                all,
+                connected,
+                refused,
+                unanswered,
+                answered_late: late,
+            };
+            assert_eq!(made(packets), (expected, attempts), "{packets:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_connect_of_its_socket_asks_for_the_result() {
+        use crate::event::{FdNote, Task};
+        use std::sync::Arc;
+        let connect = |identity, netns, outcome: CallOutcome| Call {
+            task: Task::default(),
+            exited: None,
+            outcome,
+            op: Op::Connect {
+                fd: Fd {
+                    number: 3,
+                    note: Some(Arc::new(FdNote {
+                        identity: Some(identity),
+                        netns: Some(netns),
+                        local: Some(end(CLIENT)),
+                        exact: true,
+                        ..FdNote::default()
+                    })),
+                },
+                to: Address::Inet(end(SERVER)),
+            },
+        };
+        for (identity, netns, belongs, connected) in [
+            (99, 1, Belongs::Counted, 1),
+            // Another socket has its ends: in another network namespace, or later.
+            (99, 2, Belongs::Elsewhere, 0),
+            (98, 1, Belongs::Elsewhere, 0),
+        ] {
+            let mut totals = EvictedTotals::default();
+            let mut stones = AttemptTombstones::default();
+            let stone = counted();
+            totals.add_attempt(&stone.counted);
+            stones.waiting.add(flow(), stone);
+            let call = connect(identity, netns, CallOutcome::Returned(0));
+            let said = stones.call((at(40), &call), Span::ZERO, &mut totals);
+            assert_eq!(said, belongs, "{identity} {netns}");
+            let attempts = totals.attempts(end(SERVER));
+            assert_eq!(attempts.connected, connected, "{identity} {netns}");
+        }
+    }
 }

@@ -110,3 +110,66 @@ impl QueryTombstones {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::IcmpKind;
+    use crate::event::Quote;
+    use crate::flow::{Endpoint, Transport};
+    use crate::report::Origin;
+    use crate::totals::{Outcomes, ResolverCounts};
+
+    fn end(last: u8, port: u16) -> Endpoint {
+        Endpoint::new([10, 0, 0, last].into(), port)
+    }
+
+    /// What an error makes of the counts of a query with number 7 that is `due` or open: unanswered, open, refused, and
+    /// whether the error was about it.
+    fn after(kind: IcmpKind, id: u16, due: bool) -> (u64, u64, u64, bool) {
+        let flow = FiveTuple {
+            transport: Transport::Udp,
+            src: end(1, 4_000),
+            dst: end(2, 53),
+        };
+        let row = (Origin::Unknown, flow.dst, flow.transport);
+        let mut totals = EvictedTotals::default();
+        let counts = ResolverCounts {
+            sent: 1,
+            unanswered: due.into(),
+            open: (!due).into(),
+            ..ResolverCounts::default()
+        };
+        totals.add_queries(row, &counts, &Outcomes::default());
+        let mut stones = QueryTombstones::default();
+        let sent = Timestamp::new(1, 0);
+        assert!(
+            stones
+                .0
+                .add((flow, 7), Tombstone { row, sent, due })
+                .is_none()
+        );
+        let error = Packet::Icmp {
+            from: flow.src.ip,
+            to: flow.src.ip,
+            kind,
+            quote: Some(Box::new(Quote {
+                flow,
+                seq: None,
+                dns_id: Some(id),
+                question: None,
+            })),
+        };
+        let own = stones.packet(Timestamp::new(4, 0), &error, &mut totals);
+        let counts = totals.counts(&row).unwrap();
+        (counts.unanswered, counts.open, counts.refused, own)
+    }
+
+    #[test]
+    fn an_error_about_an_evicted_query_is_no_query_of_its_own() {
+        assert_eq!(after(IcmpKind::HostUnreachable, 7, true), (1, 0, 1, true));
+        assert_eq!(after(IcmpKind::HostUnreachable, 7, false), (1, 0, 1, true));
+        assert_eq!(after(IcmpKind::HostUnreachable, 8, true), (1, 0, 0, false));
+        assert_eq!(after(IcmpKind::TooBig, 7, true), (1, 0, 0, false));
+    }
+}

@@ -1,6 +1,7 @@
 //! Which findings a case has, and which it must not have. `tests/findings.rs` holds their words; here are their conditions.
 
 use crate::explain::rows::findings;
+use crate::report::FindingId;
 
 /// Holds the findings, dearest first, against what is expected: `ID` and whom each is about.
 fn found(text: &str, expected: &[&str]) {
@@ -330,5 +331,31 @@ fn io_uring_is_said_and_its_connects_are_listed() {
             .to_owned()
             + LATER),
         &["io-uring 10.9.9.8"],
+    );
+}
+
+#[test]
+fn that_no_syn_lacks_a_call_is_not_said_of_what_was_forgotten() {
+    let quiet = "0 call 9 uring
+                 0 call 5 socket tcp
+                 0 call 5 local 10.0.0.1:4002
+                 0 call 5 connect 10.9.9.9:80
+                 0 packet 10.0.0.1:4002 10.9.9.9:80 syn 1
+                 0.1 packet 10.9.9.9:80 10.0.0.1:4002 synack 1
+                 20 call 5 close\n";
+    let detail = |text: &str| {
+        let findings = crate::explain::rows::report(text).findings;
+        let uring = findings.into_iter().find(|f| f.id == FindingId::IoUring);
+        uring.unwrap().detail
+    };
+    let said = detail(quiet);
+    assert!(
+        said.starts_with("No SYN to a server lacks a call"),
+        "{said}"
+    );
+    let said = detail(&format!("forgotten 1 5 66\n{quiet}"));
+    assert!(
+        said.starts_with("Whether SYNs lack a call cannot be seen"),
+        "{said}"
     );
 }

@@ -380,3 +380,35 @@ fn a_process_that_exits_gave_up_its_unanswered_connects() {
         &["10.9.9.9:80 1.001 timed out at 3, 2 SYN 1 again, inferred 2"],
     );
 }
+
+#[test]
+fn nothing_is_concluded_of_what_may_be_a_part_of_a_forgotten_attempt() {
+    // The SYN of one that left at 1 s was evicted, and is forgotten at 5 s; another SYN of it may come until 66 s.
+    let evicted = "forgotten 1 5 66\n";
+    let others = "0 call 4 socket tcp
+                  4.9 packet 10.0.0.1:5000 10.9.9.9:80 syn 7
+                  5.1 packet 10.0.0.1:5001 10.9.9.9:80 syn 8
+                  66.1 packet 10.0.0.1:5002 10.9.9.9:80 syn 9
+                  70 life 100 exited\n";
+    connections(
+        &format!("{evicted} {others}"),
+        &[
+            "10.9.9.9:80 4.9 timed out at 6, 1 SYN 0 again, untraced",
+            "10.9.9.9:80 5.1 timed out at 6.2, 1 SYN 0 again, notattributable",
+            "10.9.9.9:80 66.1 open, 1 SYN 0 again, untraced",
+        ],
+    );
+    // A call that was blocked meanwhile may have sent it; one that was shorter than any was remembered would have it.
+    let calls = "0 call 3 socket tcp
+                 0.9 call 3 connect 10.8.8.8:80 ETIMEDOUT 31
+                 40 call 3 close
+                 40 call 3 socket tcp
+                 40.1 call 3 connect 10.8.8.8:80 EHOSTUNREACH 3
+                 50 packet 10.0.0.1:5000 10.9.9.9:80 syn 7
+                 70 life 100 exited\n";
+    let without = Rows::read(calls).connections();
+    assert!(without[0].contains("no SYN left"), "{without:#?}");
+    let with = Rows::read(&format!("{evicted} {calls}")).connections();
+    assert!(with[0].contains("timed out at 31.9, 0 SYN"), "{with:#?}");
+    assert!(with[1].contains("no SYN left"), "{with:#?}");
+}

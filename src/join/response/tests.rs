@@ -88,3 +88,24 @@ fn a_log_alone_shows_answers_by_what_calls_received() {
         ],
     );
 }
+
+#[test]
+fn nothing_is_concluded_of_what_may_belong_to_a_forgotten_query() {
+    // A query was sent at 1 s, and is forgotten since 5 s.
+    let evicted = "forgotten 1 5\n";
+    let packets = "4 packet 10.0.1.93:53 10.0.0.1:4000 answer 7 A a.example 10.9.9.9
+                   6 packet 10.0.1.93:53 10.0.0.1:4001 answer 8 A b.example 10.9.9.9
+                   7 icmp/local 10.0.0.1:4000 10.0.1.93:53 9 A c.example\n";
+    let read = |text: &str| {
+        let joined = Rows::read(text).join();
+        let unsolicited = joined.unsolicited;
+        (
+            unsolicited.responses,
+            unsolicited.not_attributable,
+            joined.queries.len(),
+        )
+    };
+    // The error shows a query that never left, unless the query may have been another one's.
+    assert_eq!(read(packets), (2, 0, 1));
+    assert_eq!(read(&format!("{evicted}{packets}")), (1, 1, 0));
+}
