@@ -125,7 +125,7 @@ open_enum! {
         Resolver = "resolver",
         /// Something else.
         Other = "other",
-        /// Nobody can tell: its SYN may be one of an attempt that was dropped from memory.
+        /// Unknown: its SYN may be one of an attempt that was dropped from memory.
         NotAttributable = "not_attributable",
     }
 }
