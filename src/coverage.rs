@@ -172,7 +172,7 @@ impl fmt::Display for Blind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCapture => f.write_str("there is no capture"),
-            Self::NoDns => f.write_str("the capture holds no DNS packets"),
+            Self::NoDns => f.write_str("the capture holds no query of the client to port 53"),
             Self::NoSyns => f.write_str("the capture holds no SYNs"),
             Self::OneDirection(to) => write!(f, "the capture lacks packets to {to}"),
             Self::Filter(filter) => write!(f, "the filter '{filter}' may have hidden it"),

@@ -285,7 +285,7 @@ pub fn with_case<T>(
         asking: &Asking::of(conf.as_ref().map(|(_, c)| c), &resolver_options),
         stacks: &stacks,
         started,
-        dated: solutions.iter().all(|s| s.dated),
+        dated: !events.is_empty() && solutions.iter().all(|s| s.dated),
         config: conf.as_ref().map(|(path, c)| (*path, c)),
         environment: &resolver_options,
         hosts: hosts.as_ref(),

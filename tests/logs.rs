@@ -12,7 +12,9 @@
 use presyn::input::progress::Progress;
 use presyn::pipeline::{self, Gathered, Settings};
 use presyn::render::text;
-use presyn::report::{ConnectionOutcome, Delay, FindingId, LookupOutcome, Report, Resolver};
+use presyn::report::{
+    ConnectionOutcome, Delay, EntryKind, FindingId, LookupOutcome, Report, Resolver,
+};
 use presyn::session::inputs::{self, InputOptions};
 use presyn::source::strace_log;
 use std::fs;
@@ -957,4 +959,114 @@ fn evidence_that_is_in_no_file_is_cited_by_time() {
     };
     assert_eq!(cited(true), "log:3");
     assert_eq!(cited(false), "2026-11-18T11:06:40.300000Z");
+}
+
+#[test]
+fn a_stamp_in_front_is_of_the_side_that_the_waits_show() {
+    let strace = timed(&two_tries());
+    let dressed = |stamp: fn(&str) -> String| -> String {
+        let lines = strace.lines().map(|line| {
+            let (time, call) = line.split_once(' ').unwrap();
+            format!("{} {call}\n", stamp(time))
+        });
+        lines.collect()
+    };
+    let stamps: [fn(&str) -> String; 3] = [
+        |time| format!("[2026-07-01 {time}]"),
+        |time| format!("<14>1 2026-07-01T{time}Z host app 99 - -"),
+        |time| format!("web-1 | {}", time.replace('.', ",")),
+    ];
+    for stamp in stamps {
+        let log = dressed(stamp);
+        let report = report(&log);
+        let silent = resolver(&report, "192.0.2.53");
+        assert!(near(silent.waited_s, 3.0), "{log}");
+        assert_eq!(resolver(&report, "192.0.2.54").late, Some(0), "{log}");
+        assert!(near(report.delays[0].since_start_s, 3.0), "{log}");
+    }
+}
+
+#[test]
+fn time_that_a_log_shows_a_program_asleep_is_not_unexplained() {
+    let asleep = |call: &str| {
+        let lines = [
+            "1795000000.000000 execve(\"/srv/app\", [\"app\"], 0x7ffc) = 0 <0.000400>".to_owned(),
+            format!("1795000000.010000 {call} <8.000000>"),
+            format!(
+                "1795000008.020000 {} = 0 <0.010000>",
+                connect(3, "198.51.100.5", 80)
+            ),
+        ];
+        report(&(lines.join("\n") + "\n")).delays[0].entries.clone()
+    };
+    let sleep = asleep("clock_nanosleep(CLOCK_REALTIME, 0, {tv_sec=8, tv_nsec=0}, 0x7ffd) = 0");
+    assert!(
+        sleep.iter().all(|e| e.kind == EntryKind::Running),
+        "{sleep:?}"
+    );
+    // A lock shows that it waited for another thread, whose calls the log lacks.
+    let lock = asleep("futex(0x7f01, FUTEX_WAIT_PRIVATE, 1, NULL) = 0");
+    assert!(
+        lock.iter().any(|e| e.kind == EntryKind::Unexplained),
+        "{lock:?}"
+    );
+}
+
+#[test]
+fn a_lookup_lasts_from_its_first_query() {
+    let mut lines = vec![
+        "accept4(20, {sa_family=AF_INET, sin_port=htons(51000), sin_addr=inet_addr(\"198.51.100.5\")}, [128 => 16], 0) = 45"
+            .to_owned(),
+    ];
+    lines.extend(asked(46, "192.0.2.53"));
+    lines.push(in_vain(46, 3000));
+    lines.push("close(46) = 0".into());
+    let log = timed(&(lines.join("\n") + "\n"));
+    // The server had waited for its client for half a second.
+    let log = log.replacen("10:00:00.000000", "09:59:59.500000", 1);
+    let said = &report(&log).summary[0];
+    assert!(said.contains("gave up after 3.00 s; nearly all"), "{said}");
+}
+
+#[test]
+fn a_refusal_is_the_first_sentence() {
+    let log = format!(
+        "10:00:00.000000 socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 3 <0.000020>\n\
+         10:00:00.001000 {} = -1 ECONNREFUSED (Connection refused) <0.000400>\n",
+        connect(3, "198.51.100.5", 5432)
+    );
+    assert_eq!(
+        report(&log).summary[0],
+        "The server 198.51.100.5:5432 refused the connection."
+    );
+}
+
+#[test]
+fn io_uring_may_hide_what_the_calls_do_not_show() {
+    let log = "10:00:00.000000 io_uring_setup(64, {flags=0, sq_entries=64, cq_entries=128}) = 3 <0.000100>\n\
+               10:00:00.010000 io_uring_enter(3, 2, 1, IORING_ENTER_GETEVENTS, NULL, 8) = 2 <5.004000>\n";
+    let said = &report(log).summary[0];
+    assert!(
+        said.contains("the program uses io_uring, which may hide them"),
+        "{said}"
+    );
+}
+
+/// The rules of the table are no signals.
+#[test]
+fn the_table_of_strace_c_is_refused() {
+    let table = "% time     seconds  usecs/call     calls    errors syscall\n\
+                 ------ ----------- ----------- --------- --------- ----------------\n\
+                 \x2099.10    5.012000     1670666         3         1 poll\n\
+                 ------ ----------- ----------- --------- --------- ----------------\n\
+                 100.00    5.012400                    7         2 total\n";
+    let read = strace_log::read_from(
+        "log",
+        table.as_bytes(),
+        0,
+        &Progress::default(),
+        &mut |_| (),
+    );
+    let error = read.unwrap_err().to_string();
+    assert!(error.contains("strace -c"), "{error}");
 }

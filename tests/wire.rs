@@ -23,8 +23,8 @@ fn end(text: &str) -> Endpoint {
     text.parse::<SocketAddr>().unwrap().into()
 }
 
-/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS,…|nxdomain|nodata|servfail|referral|truncated]` or
-/// `TIME SRC DST syn|synack|ack|rst|fin SEQ [ACK]`, also `llmnr|llmnr-answer|mdns|…` for `query|answer`,
+/// `TIME SRC DST query|answer ID TYPE NAME [ADDRESS,…|nxdomain|nodata|servfail|refused|referral|truncated]` or
+/// `TIME SRC DST syn|synack|ack|rst|rst-ack|fin SEQ [ACK]`, also `llmnr|llmnr-answer|mdns|…` for `query|answer`,
 /// `TIME SRC DST late-ack|client-data|server-data 0` (SRC is the client), `TIME SRC DST quic 0`, and for ARP `TIME SRC ADDRESS who-has 0` and `TIME SRC SRC is-at 0`.
 fn packet(row: &str) -> (Timestamp, Packet) {
     let words: Vec<&str> = row.split_whitespace().collect();
@@ -84,7 +84,7 @@ fn packet(row: &str) -> (Timestamp, Packet) {
             flags: TcpFlags {
                 syn: tcp.starts_with("syn"),
                 ack: tcp.ends_with("ack") || tcp == "fin",
-                rst: tcp == "rst",
+                rst: tcp.starts_with("rst"),
                 fin: tcp == "fin",
             },
             seq: number,
@@ -106,6 +106,7 @@ fn message(id: u32, response: bool, rest: &[&str]) -> Message {
         rcode: match said {
             Some("nxdomain") => Rcode::NXDOMAIN,
             Some("servfail") => Rcode::SERVFAIL,
+            Some("refused") => Rcode::REFUSED,
             _ => Rcode::NOERROR,
         },
         question: Some(Question {
@@ -997,4 +998,108 @@ fn a_response_from_another_address_is_said_in_the_answer() {
         .collect::<Vec<_>>()
         .join("\n");
     assert!(first(&of(&silent, true)).contains("10.0.0.53, which never answered"));
+}
+
+#[test]
+fn what_a_capture_lacks_is_named_for_what_it_is() {
+    // An answer, but not its question: there are DNS packets, and no query.
+    let rows = "0.0 10.0.0.53:53 10.0.0.1:4000 answer 1 A a.example 10.9.9.1
+                0.1 10.0.0.1:5000 10.9.9.1:443 syn 1
+                0.11 10.9.9.1:443 10.0.0.1:5000 synack 9 2";
+    assert_eq!(
+        first(&of(rows, true)),
+        "Nothing before the SYN of 10.0.0.1 to 10.9.9.1:443 is known: the capture holds no query of the client to port 53."
+    );
+    // One direction only.
+    let rows = "0.0 10.0.0.53:53 10.0.0.1:4000 answer 1 A a.example 10.9.9.1
+                0.2 10.9.9.1:443 10.0.0.1:5000 synack 9 2";
+    assert_eq!(
+        first(&of(rows, false)),
+        "There is no DNS query and no connection attempt in these inputs, but 1 response to queries that they lack and 1 \
+         SYN-ACK for SYNs that they lack."
+    );
+    // The end, before anything can be said about the server.
+    let rows = "0.0 10.0.0.1:5000 10.9.9.1:443 syn 1
+                0.05 10.9.9.2:443 10.0.0.1:5001 synack 9 2";
+    let report = of(rows, false);
+    assert_eq!(
+        report.summary[1],
+        "The capture ends 50.0 ms after the SYN of 10.0.0.1 to 10.9.9.1:443."
+    );
+}
+
+#[test]
+fn a_client_that_had_given_up_did_not_connect() {
+    let rows = "0.0 10.0.0.1:5000 10.9.9.1:443 syn 1
+                0.9 10.9.9.1:443 10.0.0.1:5000 synack 9 2
+                0.9001 10.0.0.1:5000 10.9.9.1:443 rst 2";
+    let report = of(rows, true);
+    assert_eq!(
+        first(&report),
+        "10.9.9.1:443 answered the SYN of 10.0.0.1 after 900 ms, when the client had given it up: it reset the connection at \
+         once."
+    );
+    assert_eq!(outcome(&report), "open");
+    assert_eq!(ids(&report), [""; 0]);
+}
+
+#[test]
+fn a_refusal_that_the_client_did_not_take_ends_with_the_last() {
+    let rows = "0.0 10.0.0.1:5000 10.9.9.1:443 syn 1
+                0.001 10.9.9.1:443 10.0.0.1:5000 rst-ack 0 2
+                0.5 10.0.0.1:5000 10.9.9.1:443 syn 1
+                0.501 10.9.9.1:443 10.0.0.1:5000 rst-ack 0 2
+                1.0 10.0.0.1:5000 10.9.9.1:443 syn 1
+                1.001 10.9.9.1:443 10.0.0.1:5000 rst-ack 0 2";
+    let report = of(rows, true);
+    assert_eq!(
+        first(&report),
+        "10.9.9.1:443 refused the connection of 10.0.0.1, at last 1.00 s after the first of 3 SYNs."
+    );
+    assert_eq!(report.findings[0].seconds, Some(1.001));
+}
+
+#[test]
+fn an_error_costs_no_more_than_the_answers_that_had_it() {
+    // Windows: the full name has no AAAA record, the one of the search list is refused, then A is asked for.
+    let rows = "0.0 10.0.0.1:4000 10.0.0.53:53 query 1 AAAA a.example
+                1.5 10.0.0.53:53 10.0.0.1:4000 answer 1 AAAA a.example nodata
+                1.5 10.0.0.1:4001 10.0.0.53:53 query 2 AAAA a.example.corp
+                1.6 10.0.0.53:53 10.0.0.1:4001 answer 2 AAAA a.example.corp refused
+                1.6 10.0.0.1:4002 10.0.0.53:53 query 3 A a.example
+                3.0 10.0.0.53:53 10.0.0.1:4002 answer 3 A a.example 10.9.9.1
+                3.0 10.0.0.1:5000 10.9.9.1:443 syn 1
+                3.1 10.9.9.1:443 10.0.0.1:5000 synack 9 2";
+    let report = of(rows, true);
+    let error = report
+        .findings
+        .iter()
+        .find(|f| f.id == FindingId::ResolverError);
+    assert_eq!(error.unwrap().seconds, Some(0.1));
+}
+
+#[test]
+fn a_name_asked_for_at_another_time_is_no_part_of_a_connect() {
+    let ptr = "0.0 10.0.0.1:4000 10.0.0.53:53 query 1 PTR 1.9.9.10.in-addr.arpa
+               0.1 10.0.0.53:53 10.0.0.1:4000 answer 1 PTR 1.9.9.10.in-addr.arpa nodata
+               0.2 10.0.0.1:4001 10.0.0.53:53 query 2 PTR 1.9.9.10.in-addr.arpa
+               0.3 10.0.0.53:53 10.0.0.1:4001 answer 2 PTR 1.9.9.10.in-addr.arpa nodata\n";
+    let connect = |at: &str, to: &str| {
+        of(
+            &format!("{ptr}{at} 10.0.0.1:5000 {to} syn 1\n{at}5 {to} 10.0.0.1:5000 synack 9 2"),
+            true,
+        )
+    };
+    let said = |report: &Report| titles(report, FindingId::ReverseLookup).len();
+    assert_eq!(
+        titles(&connect("0.4", "10.9.9.1:443"), FindingId::ReverseLookup),
+        ["The client made 2 reverse lookups (PTR) of 10.9.9.1 before it connected to that address"]
+    );
+    assert_eq!(said(&connect("9.0", "10.9.9.1:443")), 0);
+    // nslookup(1) asks for the name of the resolver first, whatever comes then.
+    let own = ptr.replace("10.0.0.53:53", "10.9.9.1:53");
+    let rows = format!(
+        "{own}0.4 10.0.0.1:5000 10.9.9.1:443 syn 1\n0.45 10.9.9.1:443 10.0.0.1:5000 synack 9 2"
+    );
+    assert_eq!(said(&of(&rows, true)), 0);
 }

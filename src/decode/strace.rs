@@ -190,8 +190,12 @@ impl Reader {
         }
         if self.dressing.is_none() {
             self.undressed(number, text, sink);
-        } else if let Some(line) = self.dressing.undo(number, text) {
-            self.undone(&line, sink);
+        } else {
+            for text in self.dressing.lines_of(text) {
+                if let Some(line) = self.dressing.undo(number, text) {
+                    self.undone(&line, sink);
+                }
+            }
         }
     }
 
@@ -225,6 +229,10 @@ impl Reader {
 
     /// A line of strace's own.
     fn own(&mut self, number: u64, lead: &Lead<'_>, body: &Body<'_>, sink: Sink<'_>) {
+        let lead = &Lead {
+            ended: lead.ended && self.dressing.carried_times_end(),
+            ..*lead
+        };
         self.end_stack(sink);
         if self.open.is_some() {
             self.give_up_open(sink);

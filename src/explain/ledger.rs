@@ -12,7 +12,7 @@ pub mod story;
 pub mod window;
 
 use super::Case;
-use crate::event::{EventKind, LifecycleChange, Packet};
+use crate::event::{EventKind, LifecycleChange, Op, Packet};
 use crate::flow::Endpoint;
 use crate::join::connect::Connection;
 use crate::join::{ConnectionId, EventId, LookupId, QueryId};
@@ -373,8 +373,10 @@ fn leftover(
     let before = account.first_lookup.is_none_or(|first| end <= first);
     let traced = case.evidence.has_trace();
     let waits_seen = case.evidence.sees_waits() && !waits_hidden;
-    // Of one thread a log cannot show what it waited for others to do.
-    let alone = end - start >= WORTH_EXPLAINING && !case.evidence.follows_threads();
+    // Of one thread a log cannot show what it waited for others to do; that it slept is shown.
+    let alone = end - start >= WORTH_EXPLAINING
+        && !case.evidence.follows_threads()
+        && end - start - asleep(case, account.subject, (start, end)) >= WORTH_EXPLAINING;
     let kind = if traced && (before || waits_seen) && !alone {
         Kind::Running
     } else {
@@ -392,6 +394,29 @@ fn leftover(
             ..AccountEntry::new(kind, None)
         }),
     }
+}
+
+/// How long the subject's thread slept between two moments, as its calls show.
+pub fn asleep(case: &Case, subject: Subject, (start, end): (Timestamp, Timestamp)) -> Span {
+    let task = match subject {
+        Subject::Connection(c) => case.joined.connections[c].task.as_ref(),
+        Subject::Lookup(l) => case.joined.lookups[l].tasks.first(),
+    };
+    let tid = task.and_then(|task| task.tid);
+    let events = case.evidence.events;
+    let first = events.partition_point(|e| e.at < start);
+    let within = events[first..].iter().take_while(|e| e.at < end);
+    let slept = within.enumerate().filter_map(|(i, event)| {
+        let EventKind::Call(call) = &event.what else {
+            return None;
+        };
+        // Without durations a sleep ends with what comes next.
+        let next = || events.get(first + i + 1).map(|next| next.at);
+        let until = call.exited.or_else(next)?;
+        let sleeps = matches!(call.op, Op::Sleep) && call.task.tid == tid;
+        sleeps.then(|| until.min(end) - event.at)
+    });
+    slept.sum()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Whether the inputs show that nothing delayed a client: the one claim that everything hidden from them could refute.
 
 use super::Case;
-use super::ledger::{Account, Kind, Subject};
+use super::ledger::{Account, Kind, Subject, asleep};
 pub use crate::coverage::QUICK;
 use crate::coverage::{Absence, AccountFacts, Blind};
 use crate::event::{Event, EventKind, Op};
@@ -30,7 +30,7 @@ pub fn undelayed(case: &Case, account: &Account) -> Result<Absence, Blind> {
 }
 
 /// Time of an account that nothing explains. A trace of presyn's own follows every thread: what it leaves is the
-/// program's own time.
+/// program's own time. So is that for which a log shows it asleep.
 fn leftover(case: &Case, account: &Account) -> Span {
     let traces = case.evidence.traces;
     let own = !traces.is_empty() && traces.iter().all(|t| t.writer == TraceWriter::Presyn);
@@ -39,7 +39,12 @@ fn leftover(case: &Case, account: &Account) -> Span {
         Kind::Running => !own,
         _ => false,
     });
-    lines.map(|l| l.span).sum()
+    let dark: Span = lines.map(|l| l.span).sum();
+    let window = (account.from, account.to);
+    if own || dark < QUICK {
+        return dark;
+    }
+    (dark - asleep(case, account.subject, window)).max(Span::ZERO)
 }
 
 /// Whether the inputs began before what the account is about: with the program, or long enough before its lookup.

@@ -11,7 +11,7 @@ use super::undelayed::undelayed;
 use super::words;
 use crate::coverage::Absence;
 use crate::event::dns::RecordType;
-use crate::event::{CallOutcome, EventKind, LifecycleChange, Op};
+use crate::event::{CallOutcome, Event, EventKind, LifecycleChange, Op, Packet};
 use crate::flow::Endpoint;
 use crate::join::EventId;
 use crate::join::connect::{Connection, Ending, SynAnswer};
@@ -68,10 +68,12 @@ fn is_refused_at_once(case: &Case, account: &Account) -> bool {
 
 fn capitalized(sentence: &str) -> String {
     // A program's name is left as it is written.
-    match sentence.strip_prefix("the ") {
-        Some(rest) => format!("The {rest}"),
-        None => sentence.to_owned(),
+    for (word, capital) in [("the ", "The "), ("at least ", "At least ")] {
+        if let Some(rest) = sentence.strip_prefix(word) {
+            return format!("{capital}{rest}");
+        }
     }
+    sentence.to_owned()
 }
 
 fn nothing(case: &Case) -> String {
@@ -110,15 +112,47 @@ fn nothing(case: &Case) -> String {
             "There is no DNS query and no connection attempt in these inputs, but the client waited {waits}."
         );
     }
-    match (queries, connections) {
-        (0, 0) if case.joined.unsolicited.responses > 0 => format!(
-            "There is no DNS query and no connection attempt in these inputs, but {} to queries that they lack.",
-            words::counted(case.joined.unsolicited.responses, "response", "responses")
-        ),
-        (0, 0) => "There is no DNS query and no connection attempt in these inputs.".into(),
-        _ => "No connection to a server and no lookup of the traced program is in these inputs."
-            .into(),
+    if queries + connections > 0 {
+        return "No connection to a server and no lookup of the traced program is in these inputs."
+            .into();
     }
+    if case.evidence.captures.is_empty() && has_io_uring(case) {
+        return "No DNS query and no connection attempt shows in these inputs, but the program uses io_uring, which may \
+                hide them."
+            .into();
+    }
+    let lacking = answers_alone(case);
+    if lacking.is_empty() {
+        return "There is no DNS query and no connection attempt in these inputs.".into();
+    }
+    format!(
+        "There is no DNS query and no connection attempt in these inputs, but {}.",
+        words::list(&lacking)
+    )
+}
+
+/// What answers queries and SYNs that the inputs lack: such a capture holds one direction, or begins too late.
+fn answers_alone(case: &Case) -> Vec<String> {
+    let is_syn_ack = |event: &&Event| matches!(&event.what, EventKind::Packet(Packet::Tcp { flags, .. }) if flags.syn && flags.ack);
+    let syn_acks = case.evidence.events.iter().filter(is_syn_ack).count();
+    let counted = [
+        (
+            case.joined.unsolicited.responses,
+            "response to queries",
+            "responses to queries",
+        ),
+        (syn_acks, "SYN-ACK for SYNs", "SYN-ACKs for SYNs"),
+    ];
+    let seen = counted.into_iter().filter(|(n, ..)| *n > 0);
+    seen.map(|(n, one, many)| format!("{} that they lack", words::counted(n, one, many)))
+        .collect()
+}
+
+fn has_io_uring(case: &Case) -> bool {
+    case.evidence
+        .events
+        .iter()
+        .any(|event| matches!(&event.what, EventKind::Call(call) if matches!(call.op, Op::IoUring)))
 }
 
 /// How long the client waited for name services, where that is worth a word. What it asked them may have been about users.
@@ -204,11 +238,20 @@ fn first(case: &Case, account: &Account) -> String {
         }
         Subject::Lookup(l) => {
             let lookup = &case.joined.lookups[l];
+            // What the program did before it asked is not part of the lookup.
+            let asked = account.first_lookup.unwrap_or(account.from);
+            let before = asked - account.from;
+            let lasted = if before < WORTH_SAYING {
+                account.total()
+            } else {
+                account.to - asked
+            };
             format!(
-                "{who} looked up {} and {} after {total}; {} of it waiting {culprit}.",
+                "{who} looked up {} and {} after {}; {} of it waiting {culprit}.",
                 words::spoken_name(lookup),
                 end_of_lookup(case, lookup),
-                share(case, time, account.total())
+                case.took(lasted),
+                share(case, time, lasted)
             )
         }
     }
@@ -395,6 +438,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             x.to,
             case.took(took)
         )),
+        (Ending::Refused, None) => Some(format!("The server {} refused the connection.", x.to)),
         (Ending::TimedOut(SynAnswer::Absent(_)), _) if x.first_syn.is_some() => {
             Some(format!("Nothing answered {} to {}.", syns(x), x.to))
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! TIME call FD socket udp|tcp|unix                 TIME packet SRC DST query ID TYPE NAME
 //! TIME call FD connect ADDR|PATH [ERROR] [SECONDS] TIME packet SRC DST answer ID TYPE NAME [ADDRESS|RCODE|tc]
-//! TIME call FD local ADDR                          TIME packet SRC DST syn|synack|ack|rst SEQ
+//! TIME call FD local ADDR                          TIME packet SRC DST syn|synack|ack|rst|reset SEQ
 //! TIME call FD send ID TYPE NAME [ADDR]            TIME icmp SRC DST ID TYPE NAME
 //! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS [ready|READY] | close | uring
 //! TIME call FD so_error [ERROR]                    TIME life PID exited | forked PARENT | cpu SECONDS
@@ -396,8 +396,8 @@ fn packet(words: &[&str]) -> Packet {
     let number: u32 = words[3].parse().unwrap();
     let flags = TcpFlags {
         syn: words[2].starts_with("syn"),
-        ack: words[2] != "syn",
-        rst: words[2] == "rst",
+        ack: !["syn", "reset"].contains(&words[2]),
+        rst: words[2].starts_with('r'),
         fin: false,
     };
     let next = number + 1;
@@ -405,6 +405,8 @@ fn packet(words: &[&str]) -> Packet {
         "syn" => (number, 0),
         // The client acknowledges what the server began with, 0.
         "ack" => (next, 1),
+        // The client has no socket for what acknowledged its SYN.
+        "reset" => (next, 0),
         _ => (0, next),
     };
     Packet::Tcp {

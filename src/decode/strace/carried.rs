@@ -8,7 +8,7 @@ use super::interleaved;
 use super::prefix::{self, Body, Lead};
 
 /// How many things may stand in front of a line, and how long one of them may be.
-const MAX_PARTS: usize = 12;
+const MAX_PARTS: usize = 20;
 const MAX_PART: usize = 128;
 
 /// Marks of lists, quotations, patches and shells; a blank follows some of them.
@@ -196,6 +196,13 @@ mod tests {
             ("/tmp/a-b.log:12:10:00:00.000200 ", None, true, false),
             ("/tmp/a-b.log-12-77 10:00:00.000200 ", Some(77), true, false),
             ("trace.log:12:[pid 77] ", Some(77), false, false),
+            // RFC 5424 section 6.
+            (
+                "<14>1 2026-07-01T13:55:25Z host app 99 - - ",
+                None,
+                true,
+                true,
+            ),
         ];
         for (front, tid, time, ended) in rows {
             let text = format!("{front}{call}");

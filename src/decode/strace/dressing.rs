@@ -4,7 +4,7 @@
 //! What another program put in front of a line is not judged here but line by line (`carried`).
 
 use super::interleaved::{self, Shape};
-use super::prefix::{self, Body, CallText};
+use super::prefix::{self, Body, CallText, Lead};
 use super::{call, carried, clock::TimeReading, lex};
 use crate::event::{CallOutcome, Op, Syscall};
 use serde_json::{Map, Value};
@@ -74,6 +74,8 @@ pub struct Dressing {
     width: Option<usize>,
     /// The times stand at the ends of the calls: a program stamped each line when it was complete.
     ends: bool,
+    /// The times that another program put in front are those of the beginnings, as strace's own would be.
+    begins: bool,
     soft: Vec<u8>,
     held: Option<HeldLine>,
 }
@@ -137,7 +139,9 @@ impl Dressing {
         this.numbered = is_numbered(&this.clean(&lines));
         let clean = this.clean(&lines);
         this.width = width(&clean);
-        this.ends = stamps_end(&this.clean(&lines));
+        let clean = this.clean(&lines);
+        this.ends = sides(&clean, Stamps::OwnWithoutDurations) == (true, false);
+        this.begins = sides(&clean, Stamps::Carried) == (false, true);
         this.soft.clear();
         this.held = None;
         this
@@ -147,10 +151,18 @@ impl Dressing {
     fn clean(&mut self, lines: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut clean = Vec::new();
         for (number, line) in lines.iter().enumerate() {
-            clean.extend(self.undo(number as u64, line).map(|line| line.text));
+            for line in self.lines_of(line) {
+                clean.extend(self.undo(number as u64, line).map(|line| line.text));
+            }
         }
         clean.extend(self.finish().map(|line| line.text));
         clean
+    }
+
+    /// Whether the time that another program put in front of a line is that of the call's end: it is stamped when it is
+    /// complete, unless waits show otherwise.
+    pub fn carried_times_end(&self) -> bool {
+        !self.begins
     }
 
     /// Whether lines can be read as they are.
@@ -161,6 +173,13 @@ impl Dressing {
             || self.numbered
             || self.ends
             || self.width.is_some())
+    }
+
+    /// The lines that a line of the file holds, each to be given to [`Self::undo`].
+    pub fn lines_of<'a>(&self, text: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let breaks = self.page.then(|| broken(text));
+        let whole = breaks.is_none().then_some(text);
+        breaks.into_iter().flatten().chain(whole)
     }
 
     /// Takes the next line of the file; gives one that is complete, usually the same.
@@ -296,6 +315,25 @@ fn unpaged(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The lines between the breaks of a page.
+fn broken(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let mut from = 0;
+        while let Some(at) = lex::find(&text[from..], b"<br") {
+            let (line, end) = text.split_at(from + at);
+            if let Some(length) = tag(end) {
+                // What follows the last break is the end of the line.
+                rest = Some(&end[length..]).filter(|rest| !rest.trim_ascii().is_empty());
+                return Some(line);
+            }
+            from += at + 1;
+        }
+        Some(text)
+    })
+}
+
 /// The length of the tag at the beginning. `<unfinished ...>` and `<0.000123>` are strace's.
 fn tag(text: &[u8]) -> Option<usize> {
     let inside = text.strip_prefix(b"<")?;
@@ -405,9 +443,27 @@ fn goes_on(before: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Whether the times stand at the ends of the calls: waits that timed out show on which side of their line the time went
-/// by.
-fn stamps_end(lines: &[Vec<u8>]) -> bool {
+/// Which times are looked at to find on which side of its line a wait went by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stamps {
+    /// Those that stand where strace's would, in a log without durations: with durations they are strace's.
+    OwnWithoutDurations,
+    /// Those that another program put in front.
+    Carried,
+}
+
+impl Stamps {
+    fn read(self, line: &[u8]) -> Option<(Lead<'_>, Body<'_>)> {
+        match self {
+            Self::OwnWithoutDurations => prefix::line(line),
+            Self::Carried => carried::line(line).filter(|(lead, _)| lead.ended),
+        }
+    }
+}
+
+/// Whether long waits show that the time went by before their line, and whether after it: times stand at the ends of the
+/// calls where only the first is so, at their beginnings where only the second is.
+fn sides(lines: &[Vec<u8>], stamps: Stamps) -> (bool, bool) {
     let nanos = |reading| match reading {
         TimeReading::Epoch { nanos, .. }
         | TimeReading::Day { nanos, .. }
@@ -416,23 +472,24 @@ fn stamps_end(lines: &[Vec<u8>]) -> bool {
     };
     let mut calls: Vec<(i64, Option<u32>, Option<i64>)> = Vec::new();
     for line in lines {
-        let Some((lead, Body::Call(CallText { syscall, args, .. }))) = prefix::line(line) else {
+        let Some((lead, Body::Call(CallText { syscall, args, .. }))) = stamps.read(line) else {
             continue;
         };
         let Some(at) = lead.time.and_then(nanos) else {
             continue;
         };
         let parsed = call::read(syscall, args);
-        if parsed.as_ref().is_some_and(|p| p.lasted.is_some()) {
-            return false;
+        let lasted = parsed.as_ref().and_then(|p| p.lasted).map(|span| span.0);
+        if lasted.is_some() && stamps == Stamps::OwnWithoutDurations {
+            return (false, false);
         }
         let waited = parsed.and_then(|parsed| match (parsed.op, parsed.outcome) {
             (Some(Op::Wait { timeout, .. }), CallOutcome::Returned(0)) => timeout.map(|t| t.0),
             _ => None,
         });
-        calls.push((at, lead.tid, waited));
+        calls.push((at, lead.tid, lasted.or(waited)));
     }
-    let (mut before, mut after) = (0, 0);
+    let (mut before, mut after) = (false, false);
     for three in calls.windows(3) {
         let [(earlier, a, _), (at, b, Some(waited)), (later, c, _)] = three else {
             continue;
@@ -441,11 +498,11 @@ fn stamps_end(lines: &[Vec<u8>]) -> bool {
             continue;
         }
         // A clock of whole seconds is a second off.
-        let least = waited - TELLING_WAIT;
-        before += u32::from(at - earlier >= least.max(1) && later - at < least.max(1));
-        after += u32::from(later - at >= least.max(1));
+        let least = (waited - TELLING_WAIT).max(1);
+        before |= at - earlier >= least && later - at < least;
+        after |= later - at >= least;
     }
-    before > 0 && after == 0
+    (before, after)
 }
 
 /// Whether the beginning of a file is a log once it is undone.
@@ -454,7 +511,9 @@ pub fn is_log(sample: &[u8]) -> bool {
     let mut lines = Vec::new();
     for line in sample.split(|b| *b == b'\n').take(SAMPLE) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        lines.extend(dressing.undo(0, line));
+        for line in dressing.lines_of(line) {
+            lines.extend(dressing.undo(0, line));
+        }
     }
     lines.extend(dressing.finish());
     lines.iter().any(|line| interleaved::is_line(&line.text))
@@ -475,7 +534,9 @@ mod tests {
         let mut dressing = Dressing::of(text.as_bytes());
         let mut lines = Vec::new();
         for line in text.lines() {
-            lines.extend(dressing.undo(0, line.as_bytes()));
+            for line in dressing.lines_of(line.as_bytes()) {
+                lines.extend(dressing.undo(0, line));
+            }
         }
         lines.extend(dressing.finish());
         lines
@@ -513,6 +574,8 @@ mod tests {
         };
         let page: Vec<String> = LOG.map(|l| format!("{}<br />", escape(l))).into();
         assert_eq!(undone(&page.join("\n")), LOG);
+        let one_line = LOG.map(|l| escape(l).replace(' ', "&nbsp;")).join("<br>");
+        assert_eq!(undone(&format!("<pre>{one_line}</pre>")), LOG);
         let quotes: Vec<String> = LOG
             .map(|l| l.replace("(\"", "(\u{201c}").replace('"', "\u{201d}"))
             .into();
@@ -551,5 +614,28 @@ mod tests {
         assert!(!Dressing::of(LOG.join("\n").as_bytes()).ends);
         let ended = LOG.join("\n").replace("10:00:00.000400", "10:00:05.005450");
         assert!(Dressing::of(ended.as_bytes()).ends);
+    }
+
+    #[test]
+    fn a_wait_shows_which_end_a_carried_time_is_of() {
+        let bracketed = |log: &str| {
+            let lines = log.lines().map(|line| {
+                let (time, call) = line.split_once(' ').unwrap();
+                format!("[2026-07-01 {time}] {call}")
+            });
+            lines.collect::<Vec<String>>().join("\n")
+        };
+        let begun = LOG.join("\n");
+        let ended = begun.replace("10:00:00.000400", "10:00:05.005450");
+        for (log, end) in [(&begun, false), (&ended, true)] {
+            for duration in ["", " <5.005030>"] {
+                let log = log.replace("(Timeout)", &format!("(Timeout){duration}"));
+                let dressing = Dressing::of(bracketed(&log).as_bytes());
+                assert_eq!(dressing.carried_times_end(), end, "{log}");
+            }
+        }
+        // Nothing shows it: who stamps a line does so when it is complete.
+        let short = bracketed(&LOG[..2].join("\n"));
+        assert!(Dressing::of(short.as_bytes()).carried_times_end());
     }
 }

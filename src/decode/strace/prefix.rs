@@ -196,7 +196,9 @@ fn body(text: &[u8]) -> Option<Body<'_>> {
             // Before 4.2x: `<... poll resumed> )`; with a comment: `<... clone resumed>, flags=…`.
             Some(Body::Detached)
         }
-        b'-' => fenced(text, b"--- ", b" ---").map(Body::Signal),
+        b'-' => fenced(text, b"--- ", b" ---")
+            .filter(|inside| inside.starts_with(b"SIG") || inside.starts_with(b"stopped by "))
+            .map(Body::Signal),
         b'+' => fenced(text, b"+++ ", b" +++").map(Body::End),
         b'P' => {
             let rest = text.strip_prefix(b"Process ")?;
@@ -321,6 +323,7 @@ mod tests {
             "",
             "brk@SYS(nil) = 1",
             "100.00    0.000123          12        10           total",
+            "--- ----------- ----------- --------- ---------",
             "Connecting to 192.168.110.231:8998",
             "12:34:56",
             "[pid 99999999999999999999] connect(",

@@ -76,7 +76,8 @@ pub fn evidence_with_replies<'a>(
 ) -> Vec<EventId> {
     let mut list = evidence(attempts.clone());
     for x in attempts {
-        list.extend(x.replies.ignored.iter().chain(&x.replies.foreign));
+        let replies = x.replies.ignored.iter().chain(&x.replies.foreign);
+        list.extend(replies.chain(&x.replies.too_late));
     }
     list.truncate(MAX_EVIDENCE);
     list

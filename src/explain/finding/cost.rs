@@ -1,9 +1,10 @@
 //! What a finding cost, taken from the accounts, and how much it matters by that.
 
 use super::{Context, Severity};
-use crate::explain::ledger::{AccountEntry, ChargedParty, Kind, Subject};
-use crate::explain::lost;
+use crate::explain::ledger::{Account, AccountEntry, ChargedParty, Kind, Subject};
+use crate::explain::{Case, lost};
 use crate::flow::Endpoint;
+use crate::join::QueryId;
 use crate::time::Span;
 use std::collections::BTreeSet;
 
@@ -42,6 +43,36 @@ pub fn of(context: &Context, matching: impl Fn(&AccountEntry) -> bool) -> Cost {
         total: lost::in_all(context.accounts, matching),
         ..best
     }
+}
+
+/// What waiting of one kind for some queries cost: of an entry that is for others too, their own part.
+pub fn of_queries(context: &Context, kind: Kind, own: &BTreeSet<QueryId>) -> Cost {
+    let concerns = |line: &AccountEntry| line.kind == kind && !line.queries.is_disjoint(own);
+    let Cost { subject, total, .. } = of(context, concerns);
+    let parts = |account: &Account| -> Span {
+        let lines = account.lines.iter().filter(|l| concerns(l));
+        lines.map(|l| part(context.case, l, own)).sum()
+    };
+    let account = context.accounts.iter().find(|a| Some(a.subject) == subject);
+    let of_all: Span = context.accounts.iter().map(parts).sum();
+    Cost {
+        span: account.map(parts),
+        subject,
+        total: total.map(|total| total.min(of_all)),
+    }
+}
+
+/// The part of an entry that these queries own.
+pub fn part(case: &Case, line: &AccountEntry, own: &BTreeSet<QueryId>) -> Span {
+    if line.queries.is_subset(own) {
+        return line.span;
+    }
+    let waited: Span = line
+        .queries
+        .intersection(own)
+        .map(|q| case.joined.queries[*q].waited())
+        .sum();
+    waited.min(line.span)
 }
 
 /// What waiting of these kinds for these resolvers or servers cost.

@@ -91,10 +91,16 @@ pub fn same_seconds(drafts: &[Draft]) -> Vec<Option<usize>> {
     let mut same: Vec<Option<usize>> = Vec::with_capacity(drafts.len());
     for (n, this) in drafts.iter().enumerate() {
         let cited: BTreeSet<_> = this.evidence.iter().collect();
+        // A fallback is told of the attempt that came up; what kept it waiting, of the one that did not.
+        let is_part = |d: &Draft| d.evidence.iter().all(|e| cited.contains(e));
+        let holds = |d: &Draft| {
+            let theirs: BTreeSet<_> = d.evidence.iter().collect();
+            theirs.is_superset(&cited)
+        };
         let cost = this.cost.filter(|c| *c >= Span::millis(1));
         let is_same = |d: &Draft| {
             matches!((d.cost, cost), (Some(a), Some(b)) if (a - b).abs() <= SAME)
-                && d.subject == this.subject
+                && (d.subject == this.subject || is_part(d) || holds(d))
                 && d.evidence.iter().any(|e| cited.contains(e))
         };
         // What is the same as the second is the same as the first.

@@ -4,7 +4,8 @@ use super::{Context, Draft, FindingId, Page, Statement, cost, tally};
 use crate::event::dns::Rcode;
 use crate::explain::ledger::Kind;
 use crate::explain::words;
-use std::collections::BTreeMap;
+use crate::join::QueryId;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What `presyn explain resolver-error` shows.
 pub const PAGE: Page = Page {
@@ -44,13 +45,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
             *codes.entry(answer.rcode.0).or_default() += 1;
         }
         let said: Vec<String> = codes.keys().map(|c| Rcode(*c).to_string()).collect();
-        let found = cost::of(context, |line| {
-            line.kind == Kind::ResolverAnswer
-                && line
-                    .queries
-                    .iter()
-                    .any(|q| t.has_error(&case.joined.queries[*q]))
-        });
+        let own: BTreeSet<QueryId> = case
+            .joined
+            .queries
+            .entries()
+            .filter(|(_, q)| t.has_error(q))
+            .map(|(q, _)| q)
+            .collect();
+        let found = cost::of_queries(context, Kind::ResolverAnswer, &own);
         let name = words::resolver(t.resolver);
         let said = Statement {
             title: format!(

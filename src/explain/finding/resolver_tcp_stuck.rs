@@ -119,18 +119,25 @@ impl<'a> OverTcp<'a> {
 
     fn remedy(&self, context: &Context) -> String {
         let resolver = words::placed(context.case, self.resolver.ip);
-        // The port is open: what came over it came late.
-        if self.failed.is_empty() && self.unanswered.is_empty() {
+        // The port is open: what came over it came late, or not at all.
+        if self.failed.is_empty() {
             return format!(
                 "Find out what {resolver} waits for (its forwarders, the domain's authoritative servers: dig +tcp \
                  +trace), or use another resolver."
             );
         }
-        format!(
-            "Open TCP port {} to {resolver} (RFC 7766 requires it), or avoid the truncation: 'options edns0' in \
-             resolv.conf, or another resolver.",
+        let open = format!(
+            "Open TCP port {} to {resolver} (RFC 7766 requires it), or",
             self.resolver.port
-        )
+        );
+        let mut queries = context.case.joined.queries.iter();
+        if queries.any(|q| q.answer().is_some_and(|a| a.truncated)) {
+            format!(
+                "{open} avoid the truncation: 'options edns0' in resolv.conf, or another resolver."
+            )
+        } else {
+            format!("{open} use another resolver.")
+        }
     }
 
     fn title(&self, context: &Context) -> String {
@@ -151,6 +158,9 @@ impl<'a> OverTcp<'a> {
                         words::counted(n, "SYN", "SYNs")
                     ),
                 }
+            }
+            _ if self.unanswered.len() == 1 => {
+                format!("{name} accepted the TCP connection but did not answer the query over it")
             }
             _ if !self.unanswered.is_empty() => format!(
                 "{name} accepted the TCP connection but answered none of {} over it",

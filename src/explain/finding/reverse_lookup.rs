@@ -37,6 +37,9 @@ records for your networks to the resolvers.",
 /// A connection and the lookups of its address before it.
 type LookedUp<'a> = (ConnectionId, Vec<&'a Lookup>);
 
+/// Without a trace, how soon after a reverse lookup a client connects that made it for that: packets do not show who asked.
+const FOR_IT: Span = Span::seconds(1);
+
 /// Finds reverse lookups of addresses that were then connected to, one finding per address.
 pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
@@ -71,8 +74,32 @@ pub fn find(context: &Context) -> Vec<Draft> {
     }
     by_server
         .into_values()
+        .map(|(c, lookups)| (c, made_for(case, c, lookups)))
+        .filter(|(_, lookups)| !lookups.is_empty())
         .map(|(c, lookups)| draft(context, c, &lookups))
         .collect()
+}
+
+/// Of lookups before a connection those that the client seems to have made because it was to connect. Of packets alone
+/// these are the ones that followed one another up to the SYN, unless it is the resolver itself that was asked for: nslookup(1)
+/// does that first.
+fn made_for<'a>(case: &Case, c: ConnectionId, lookups: Vec<&'a Lookup>) -> Vec<&'a Lookup> {
+    let x = &case.joined.connections[c];
+    if x.process.is_some() {
+        return lookups;
+    }
+    let mut next = x.first_syn;
+    let latest_first = lookups.into_iter().rev();
+    let mut chain: Vec<&Lookup> = latest_first
+        .take_while(|lookup| {
+            let at_once = next.is_some_and(|next| next - lookup.ended <= FOR_IT);
+            next = Some(lookup.began);
+            let mut queries = lookup.queries(case.joined);
+            at_once && queries.all(|q| q.resolver.ip != x.to.ip)
+        })
+        .collect();
+    chain.reverse();
+    chain
 }
 
 fn draft(context: &Context, c: ConnectionId, lookups: &[&Lookup]) -> Draft {
@@ -133,17 +160,7 @@ fn share(case: &Case, account: &Account, own: &BTreeSet<QueryId>) -> Span {
         .lines
         .iter()
         .filter(|l| !l.queries.is_disjoint(own))
-        .map(|line| {
-            if line.queries.is_subset(own) {
-                return line.span;
-            }
-            let waited: Span = line
-                .queries
-                .intersection(own)
-                .map(|q| case.joined.queries[*q].waited())
-                .sum();
-            waited.min(line.span)
-        })
+        .map(|l| cost::part(case, l, own))
         .sum()
 }
 

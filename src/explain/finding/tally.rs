@@ -287,8 +287,8 @@ impl<'a> Tally<'a> {
                 let spoke = by_question
                     .get(&(name.clone(), other))
                     .is_some_and(|(n, _)| *n > 0);
-                // One lost packet looks the same, unless it is asked again or the type is never answered.
-                let sure = silent.len() > 1 || !answered_types.contains(&kind);
+                let never = !answered_types.contains(&kind);
+                let sure = is_left_out(kind, silent.len(), never);
                 if *k == kind && *answered == 0 && !silent.is_empty() && spoke && sure {
                     left.extend(silent);
                 }
@@ -328,6 +328,12 @@ impl<'a> Tally<'a> {
                 })
         })
     }
+}
+
+/// Whether a resolver leaves out a type of which it was silent this often, never answering it perhaps. One lost packet looks
+/// the same: that AAAA is dropped is a common fault, that A is and AAAA is not would be a strange one.
+pub fn is_left_out(kind: RecordType, silent: usize, never_answered: bool) -> bool {
+    silent > 1 || kind == RecordType::AAAA && never_answered
 }
 
 /// The address from which a response came to one of these that were sent to another one.

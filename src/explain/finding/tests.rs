@@ -107,6 +107,14 @@ fn a_type_that_is_never_answered_is_no_loss() {
     let a = packets(&[0], "10.0.1.93", "7 A a.example", Some("10.9.9.9"));
     let aaaa = packets(&[0, 5, 10], "10.0.1.93", "8 AAAA a.example", None);
     found(&(a + &aaaa + LATER), &["aaaa-silent 10.0.1.93"]);
+    // One lost query: nobody drops A and lets AAAA pass.
+    let lost = packets(&[0], "10.0.1.93", "7 A a.example", None);
+    let other = packets(&[0], "10.0.1.93", "8 AAAA a.example", Some("noerror"));
+    let next = packets(&[5], "10.0.1.95", "9 A a.example", Some("10.9.9.9"));
+    found(
+        &(lost + &other + &next + LATER),
+        &["resolver-lossy 10.0.1.93"],
+    );
     // RFC 4074: no records of the type is an answer.
     let a = packets(&[0], "10.0.1.93", "7 A a.example", Some("10.9.9.9"));
     let empty = packets(&[0], "10.0.1.93", "8 AAAA a.example", Some("noerror"));

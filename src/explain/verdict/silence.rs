@@ -3,7 +3,7 @@
 use super::{AccountEntry, Case, ChargedParty, count, one_type, party};
 use crate::event::dns::RecordType;
 use crate::explain::finding::stub_upstream_silent::{explained, is_explained};
-use crate::explain::finding::tally::answered_from;
+use crate::explain::finding::tally::{answered_from, is_left_out};
 use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::{Query, State};
@@ -120,7 +120,11 @@ fn how_silent(case: &Case, line: &AccountEntry, who: ChargedParty) -> SilenceKin
         (_, Some(other)) => SilenceKind::From(other),
         _ if answered.is_empty() && late == 0 => SilenceKind::Never,
         _ if answered.is_empty() => SilenceKind::Late,
-        (Some(kind), _) if !answered.contains(&Some(kind)) && late == 0 => {
+        (Some(kind), _)
+            if !answered.contains(&Some(kind))
+                && late == 0
+                && is_left_out(kind, own.len(), true) =>
+        {
             SilenceKind::OneType(kind)
         }
         // An answer that comes after the question was sent again counts for the copy: what is left without one

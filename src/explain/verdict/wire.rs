@@ -212,8 +212,13 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             let took = words::took(after_syn(x)?);
             Some(format!("{to} answered the SYN{of} in {took}{repeats}."))
         }
+        Ending::Refused if again > 0 => Some(format!(
+            "{to} refused the connection{of}, at last {} after the first of {}.",
+            words::took(after_syn(x)?),
+            syns(x)
+        )),
         Ending::Refused => Some(format!(
-            "{to} refused the connection{of} {} after the SYN{repeats}.",
+            "{to} refused the connection{of} {} after the SYN.",
             words::took(after_syn(x)?)
         )),
         Ending::Unreachable => Some(format!(
@@ -224,10 +229,23 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
         Ending::TimedOut(SynAnswer::Absent(_)) | Ending::Open(SynAnswer::Absent(_)) => {
             unanswered(case, x, &of)
         }
-        Ending::TimedOut(SynAnswer::Unknown)
-        | Ending::Open(SynAnswer::Unknown)
-        | Ending::NoSyn(_) => None,
+        Ending::Open(SynAnswer::Unknown) => ends_soon(case, x, &of),
+        Ending::TimedOut(SynAnswer::Unknown) | Ending::NoSyn(_) => None,
     }
+}
+
+/// That the capture ends before an answer was due. What else it holds of the attempt is not judged.
+fn ends_soon(case: &Case, x: &Connection, of: &str) -> Option<String> {
+    let rest = case.evidence.end() - last_syn(case, x)?;
+    if rest >= WORTH_SAYING {
+        return None;
+    }
+    let ends = if rest == Span::ZERO {
+        "with".to_owned()
+    } else {
+        format!("{} after", words::took(rest))
+    };
+    Some(format!("The capture ends {ends} the SYN{of} to {}.", x.to))
 }
 
 /// ` of 10.0.0.1`, where the client is known.
@@ -255,6 +273,12 @@ fn reply_refused(case: &Case, x: &Connection, of: &str) -> Option<String> {
             "{to} answered the SYN{of} after {after}, but the client sent {syns}: it did not accept the SYN-ACK{end}."
         ));
     }
+    if let Some(late) = x.replies.too_late {
+        let after = words::took(case.evidence.event(late).at - x.first_syn?);
+        return Some(format!(
+            "{to} answered the SYN{of} after {after}, when the client had given it up: it reset the connection at once."
+        ));
+    }
     (!x.replies.foreign.is_empty() && x.outcome != Ending::Connected).then(|| {
         format!(
             "{to} answered {syns}{of} with an ACK of another connection: it, or a NAT before it, still has an older \
@@ -268,7 +292,7 @@ fn unanswered(case: &Case, x: &Connection, of: &str) -> Option<String> {
     let (to, first) = (x.to, x.first_syn?);
     let seen = case.evidence.end() - first;
     if seen < WORTH_SAYING {
-        return None;
+        return ends_soon(case, x, of);
     }
     let tried = last_syn(case, x)? - first;
     Some(if x.repeats == 0 {

@@ -74,6 +74,8 @@ pub struct Replies {
     pub ignored: Vec<EventId>,
     /// ACKs that acknowledge another connection's bytes.
     pub foreign: Vec<EventId>,
+    /// The SYN-ACK that came when the client had closed the socket: it was reset at once.
+    pub too_late: Option<EventId>,
 }
 
 impl Replies {
@@ -82,7 +84,7 @@ impl Replies {
 
     /// Whether nothing came back.
     pub fn is_empty(&self) -> bool {
-        self.ignored.is_empty() && self.foreign.is_empty()
+        self.ignored.is_empty() && self.foreign.is_empty() && self.too_late.is_none()
     }
 
     fn keep(list: &mut Vec<EventId>, id: EventId) {
@@ -141,6 +143,23 @@ impl SynFlow {
         }
     }
 
+    /// Whether the client sent its SYN once more after it was refused.
+    fn is_tried_again(&self) -> bool {
+        self.ending == Ending::Refused && self.ended.is_some_and(|ended| self.last > ended)
+    }
+
+    /// A RST of the client without an acknowledgement answers a segment for which it has no socket (RFC 9293 section
+    /// 3.10.7.1): right behind the SYN-ACK it has the number that this acknowledged.
+    fn reset(&mut self, at: Timestamp, seq: u32) {
+        let has_just_come = self.ended.is_some_and(|ended| at - ended <= CROSSED);
+        let of_syn_ack = self.ending == Ending::Connected && seq == self.seq.wrapping_add(1);
+        if of_syn_ack && has_just_come && self.opening == Opening::default() {
+            self.replies.too_late = self.ended_by.take();
+            self.ended = None;
+            self.take_ending();
+        }
+    }
+
     /// Another segment of the client: with the number after its SYN's it acknowledges a SYN-ACK.
     fn goes_on(&mut self, at: Timestamp, id: EventId, seq: u32) {
         let into = seq.wrapping_sub(self.seq.wrapping_add(1));
@@ -174,7 +193,8 @@ impl SynFlow {
                 self.end(Ending::Connected, at, id);
             }
             // The client drops a RST that acknowledges something else, or nothing (RFC 9293 section 3.10.7.3).
-            (_, true, true) if ours && self.ending.is_open() => {
+            // Some clients try again in spite of it (Windows, three times half a second apart): the last one ends it.
+            (_, true, true) if ours && (self.ending.is_open() || self.is_tried_again()) => {
                 self.end(Ending::Refused, at, id);
             }
             (false, true, false) if self.ending.is_open() && !flags.fin => {
@@ -204,11 +224,12 @@ pub fn flows(evidence: &Evidence) -> Vec<SynFlow> {
                     handshakes.syn(event.at, id, flow, *seq);
                 } else if let Some(known) = handshakes.latest(&flow.reversed()) {
                     known.reply(event.at, id, *flags, *ack);
-                } else if let Some(known) = handshakes.latest(flow)
-                    && flags.ack
-                    && !flags.rst
-                {
-                    known.goes_on(event.at, id, *seq);
+                } else if let Some(known) = handshakes.latest(flow) {
+                    match (flags.ack, flags.rst) {
+                        (true, false) => known.goes_on(event.at, id, *seq),
+                        (false, true) => known.reset(event.at, *seq),
+                        _ => {}
+                    }
                 }
             }
             EventKind::Packet(Packet::Opening { flow, step }) => {

@@ -370,6 +370,42 @@ fn a_client_that_goes_on_is_connected_and_one_that_asks_again_is_not() {
 }
 
 #[test]
+fn a_client_that_resets_a_syn_ack_at_once_was_not_connected() {
+    let attempt = |then: &str| {
+        format!(
+            "1.000 packet 10.0.0.1:5000 10.9.9.9:80 syn 7
+             1.900 packet 10.9.9.9:80 10.0.0.1:5000 synack 7
+             {then}"
+        )
+    };
+    connections(
+        &attempt("1.9001 packet 10.0.0.1:5000 10.9.9.9:80 reset 7"),
+        &["10.9.9.9:80 1 open, 1 SYN 0 again, unknown"],
+    );
+    // Later, or with an acknowledgement, it ends a connection.
+    for then in [
+        "1.9500 packet 10.0.0.1:5000 10.9.9.9:80 reset 7",
+        "1.9001 packet 10.0.0.1:5000 10.9.9.9:80 ack 7",
+    ] {
+        connections(
+            &attempt(then),
+            &["10.9.9.9:80 1 connected at 1.9, 1 SYN 0 again, unknown"],
+        );
+    }
+}
+
+#[test]
+fn a_client_that_asks_again_in_spite_of_a_refusal_is_refused_at_last() {
+    connections(
+        "1.000 packet 10.0.0.1:5000 10.9.9.9:80 syn 7
+         1.001 packet 10.9.9.9:80 10.0.0.1:5000 rst 7
+         1.500 packet 10.0.0.1:5000 10.9.9.9:80 syn 7
+         1.501 packet 10.9.9.9:80 10.0.0.1:5000 rst 7",
+        &["10.9.9.9:80 1 refused at 1.501, 2 SYN 1 again, unknown"],
+    );
+}
+
+#[test]
 fn a_process_that_exits_gave_up_its_unanswered_connects() {
     connections(
         "1.000 call 3 socket tcp
