@@ -210,6 +210,10 @@ mod tests {
             let seen = (lead.tid, lead.time.is_some(), lead.ended);
             assert_eq!(seen, (tid, time, ended), "{front:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_line_behind_something_is_not_read() {
         for text in [
             "Connecting to server",
             "",
@@ -219,6 +223,7 @@ mod tests {
         ] {
             assert!(line(text.as_bytes()).is_none(), "{text}");
         }
+        let call = "connect(3, NULL, 0) = -1 EFAULT (Bad address)";
         let glued = format!("Connecting11496 10:00:00.000200 {call}");
         assert!(line(glued.as_bytes()).is_some_and(|(lead, _)| lead.tid.is_none()));
         assert!(line_of_thread(glued.as_bytes()).is_none());
