@@ -247,7 +247,9 @@ impl<'a> LookupContext<'a> {
         let later = self.exchanges.as_slice()[q.position() + 1..].iter();
         let mut later = later.take(MAX_LATER).take_while(|o| o.sent < until);
         let again = later.find(|o| {
-            let same = o.id == this.id && o.question == this.question;
+            // Ids are chosen by chance: another host's may be the same.
+            let host = |q: &Exchange| q.client.map(|c| c.ip);
+            let same = o.id == this.id && o.question == this.question && host(o) == host(this);
             !o.is_clients() && same && o.sent - this.sent > TOGETHER
         });
         again.map(|o| o.sent)

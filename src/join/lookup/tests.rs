@@ -1,4 +1,5 @@
 use crate::join::rows::Rows;
+use crate::time::Span;
 
 /// Holds all lookups, as `NAME BEGAN-ENDED OUTCOME QUERIES`, against what is expected.
 fn lookups(text: &str, expected: &[&str]) {
@@ -497,4 +498,28 @@ fn an_answer_that_a_wait_slept_through_was_not_received() {
     // Without an end of its own the log shows no wait.
     let silent = case(5.0, "").replace("0.003 call 3 wait 5", "");
     assert!(!row(&silent).contains("not received"));
+}
+
+#[test]
+fn the_same_question_of_another_host_ends_no_wait() {
+    // Two hosts chose the same id. The traced one waits until its own timeout.
+    let other = |host: &str| {
+        format!(
+            "0.000 call 3 socket udp
+             0.001 call 3 connect 10.0.1.93:53
+             0.002 call 3 send 7 A a.example
+             0.003 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example
+             0.300 packet {host}:4001 10.0.1.93:53 query 7 A a.example
+             0.004 call 3 wait 5
+             5.010 call 3 close
+             {LATER}"
+        )
+    };
+    let waited = |host: &str| {
+        let joined = Rows::read(&other(host)).join();
+        joined.queries.iter().next().unwrap().waited()
+    };
+    assert!(waited("10.0.0.9") >= Span::seconds(5));
+    // What the trace lacks of the same host: it asked again.
+    assert!(waited("10.0.0.1") < Span::seconds(1));
 }

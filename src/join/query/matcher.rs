@@ -23,6 +23,7 @@ use crate::join::socket::Sockets;
 use crate::join::{AssociationId, ConnectionId, EventId, Evidence, How, IdVec};
 use crate::time::{Span, Timestamp};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 /// A send whose packet is farther away than this is another send: a neighbour search may hold a packet
 /// back for three seconds (arp(7)).
@@ -271,7 +272,9 @@ impl<'a> Matcher<'a> {
     /// 2. it was open when the packet left,
     /// 3. it is connected to the address the packet went to, or is not connected; a packet between ports that are
     ///    not DNS's may have been changed by NAT, and only its socket's peer must be a resolver,
-    /// 4. and whoever it asked is a resolver.
+    /// 4. it comes from the socket's local address, if another packet that is the socket's own does: other hosts use the same
+    ///    ports,
+    /// 5. and whoever it asked is a resolver.
     ///
     /// Of several, which used the port in turn, the one opened last.
     fn by_port(&mut self) {
@@ -285,6 +288,7 @@ impl<'a> Matcher<'a> {
             list.sort_by_key(|a| self.sockets.list[*a].opened);
         }
         let tolerance = self.evidence.tolerance;
+        let addresses = self.addresses();
         for w in self.wire.ids() {
             let packet = &self.wire[w].packet;
             let (Some(list), true) = (
@@ -300,7 +304,10 @@ impl<'a> Matcher<'a> {
                 list.partition_point(|a| self.sockets.list[*a].opened <= packet.at + tolerance);
             let owner = list[..end].iter().rev().copied().find(|a| {
                 let socket = &self.sockets.list[*a];
-                socket.peer.is_none_or(may_ask) && socket.alive(packet.at, tolerance)
+                let own = addresses.get(a).is_none_or(|ip| *ip == packet.flow.src.ip);
+                (own || packet.candidate)
+                    && socket.peer.is_none_or(may_ask)
+                    && socket.alive(packet.at, tolerance)
             });
             let Some(a) = owner else { continue };
             let resolver = self.sockets.list[a].peer.unwrap_or(packet.flow.dst);
@@ -313,6 +320,16 @@ impl<'a> Matcher<'a> {
                 });
             }
         }
+    }
+
+    /// The local addresses from which packets of sockets came so far.
+    fn addresses(&self) -> HashMap<AssociationId, IpAddr> {
+        let joined = self.wire.iter().filter_map(|w| {
+            let a = w.sender?.association?;
+            let from = w.packet.flow.src;
+            (self.local(a) == Some(from)).then_some((a, from.ip))
+        });
+        joined.collect()
     }
 
     /// Step 4. A connection carried a message when

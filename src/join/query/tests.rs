@@ -145,3 +145,25 @@ fn a_connect_alone_takes_the_next_flow_to_its_resolver() {
         &["1.001 10.0.1.93:53 inferred 1", "2 10.0.1.93:53 untraced"],
     );
 }
+
+#[test]
+fn another_hosts_packet_is_no_sockets_although_it_comes_from_its_port() {
+    // The socket's own packet shows its address; the next one from that port is another host's.
+    let other = |from: &str| {
+        format!(
+            "1.000 call 3 socket udp
+             1.001 call 3 connect 10.0.1.93:53
+             1.002 call 3 send 7 A a.example
+             1.003 packet 10.0.0.1:4000 10.0.1.93:53 query 7 A a.example
+             1.300 packet {from}:4000 10.0.1.93:53 query 8 A a.example"
+        )
+    };
+    causes(
+        &other("10.0.0.9"),
+        &["1.003 10.0.1.93:53 call 3", "1.3 10.0.1.93:53 untraced"],
+    );
+    causes(
+        &other("10.0.0.1"),
+        &["1.003 10.0.1.93:53 call 3", "1.3 10.0.1.93:53 socket 2"],
+    );
+}
