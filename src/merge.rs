@@ -6,7 +6,7 @@ use crate::event::{Event, EventKind, Packet, Service};
 use crate::flow::FiveTuple;
 use crate::time::Span;
 use several::ONE_PLACE;
-pub use several::align;
+pub use several::{align, have_two_clocks};
 use std::collections::HashMap;
 
 /// Moves the events of a trace into the capture's time.

@@ -20,7 +20,7 @@ pub fn align(captures: &mut [CaptureFacts], packets: &mut Vec<Event>) -> u64 {
     let Some((first, others)) = captures.split_first_mut() else {
         return 0;
     };
-    let known = known(packets, first.input);
+    let known = by_mark(of(packets, first.input));
     let mut moved: HashMap<u16, Span> = HashMap::new();
     for capture in others {
         let Some(apart) = apart(&known, packets, (&*first, &*capture)) else {
@@ -95,10 +95,10 @@ fn mark(event: &Event) -> Option<Mark> {
     }
 }
 
-/// The packets of the first capture, each by its first occurrence.
-fn known(packets: &[Event], input: u16) -> HashMap<Mark, &Event> {
+/// The packets of a capture, each by its first occurrence.
+fn by_mark<'e>(packets: impl Iterator<Item = &'e Event>) -> HashMap<Mark, &'e Event> {
     let mut known = HashMap::new();
-    for event in of(packets, input) {
+    for event in packets {
         if let Some(mark) = mark(event) {
             known.entry(mark).or_insert(event);
         }
@@ -114,38 +114,70 @@ fn of(packets: &[Event], input: u16) -> impl Iterator<Item = &Event> {
 /// Packets that two captures share are this near to one distance in time: what a path may add to some of them.
 const ONE_DISTANCE: Span = Span::millis(20);
 
-/// How much later a capture shows what the first shows, by the packet in the middle; `None` where that is not certain.
-///
-/// What was sent again looks like the first one, and its late answer like the answer to the second: one exchange of
-/// DNS, or answers alone, are no proof. Proof is a TCP handshake or two questions, each with its answer, that both hold,
-/// all at one distance; and of captures that follow each other (one that was rotated) most of what either holds must be in
-/// both.
+/// How much later a capture shows what the first shows; `None` where that is not certain. Of captures that follow each other
+/// (one that was rotated) most of what either holds must be in both.
 fn apart(
     known: &HashMap<Mark, &Event>,
     packets: &[Event],
     (first, other): (&CaptureFacts, &CaptureFacts),
 ) -> Option<Span> {
-    let mut seen = HashSet::new();
-    let mut shared = HashSet::new();
-    let mut distances: Vec<Span> = Vec::new();
-    for event in of(packets, other.input) {
-        let Some(mark) = mark(event).filter(|m| seen.insert(*m)) else {
-            continue;
-        };
-        if let Some(same) = known.get(&mark) {
-            distances.push(event.at - same.at);
-            shared.insert(mark);
-        }
-    }
-    if !proven(&shared) {
-        return None;
-    }
-    let middle = distances.len() / 2;
-    let apart = *distances.select_nth_unstable(middle).1;
-    let alike = distances.iter().all(|d| (*d - apart).abs() <= ONE_DISTANCE);
+    let mut shared = SharedPackets::of(known, of(packets, other.input));
+    let apart = shared.apart()?;
     let overlap = first.first <= other.last && other.first <= first.last;
-    let most = 2 * distances.len() >= known.len().min(seen.len());
-    (alike && (overlap || most)).then_some(apart)
+    let most = 2 * shared.distances.len() >= known.len().min(shared.seen);
+    (overlap || most).then_some(apart)
+}
+
+/// Whether two captures show the same packets at different times, as far as these packets of theirs show.
+pub fn have_two_clocks(first: &[Event], other: &[Event]) -> bool {
+    let mut shared = SharedPackets::of(&by_mark(first.iter()), other.iter());
+    shared.apart().is_some_and(|apart| apart.abs() > ONE_PLACE)
+}
+
+/// The packets that two captures share.
+struct SharedPackets {
+    marks: HashSet<Mark>,
+    /// How much later the second one shows each.
+    distances: Vec<Span>,
+    /// How many the second one has.
+    seen: usize,
+}
+
+impl SharedPackets {
+    fn of<'e>(known: &HashMap<Mark, &Event>, packets: impl Iterator<Item = &'e Event>) -> Self {
+        let mut seen = HashSet::new();
+        let mut this = Self {
+            marks: HashSet::new(),
+            distances: Vec::new(),
+            seen: 0,
+        };
+        for event in packets {
+            let Some(mark) = mark(event).filter(|m| seen.insert(*m)) else {
+                continue;
+            };
+            if let Some(same) = known.get(&mark) {
+                this.distances.push(event.at - same.at);
+                this.marks.insert(mark);
+            }
+        }
+        this.seen = seen.len();
+        this
+    }
+
+    /// How much later they are shown, by the packet in the middle; `None` where that is not certain.
+    ///
+    /// What was sent again looks like the first one, and its late answer like the answer to the second: one exchange of
+    /// DNS, or answers alone, are no proof. Proof is a TCP handshake or two questions, each with its answer, that both
+    /// hold, all at one distance.
+    fn apart(&mut self) -> Option<Span> {
+        if !proven(&self.marks) {
+            return None;
+        }
+        let middle = self.distances.len() / 2;
+        let apart = *self.distances.select_nth_unstable(middle).1;
+        let near = |distance: &Span| (*distance - apart).abs() <= ONE_DISTANCE;
+        self.distances.iter().all(near).then_some(apart)
+    }
 }
 
 /// Whether the packets that two captures share hold one handshake of TCP or two exchanges of DNS.

@@ -13,7 +13,7 @@ const MOST: usize = 1 << 15;
 const CROWD: usize = 1 << 13;
 
 /// When an event was known: a call, when it returned.
-fn known(event: &Event) -> Timestamp {
+pub(super) fn known(event: &Event) -> Timestamp {
     let exited = match &event.what {
         EventKind::Call(call) => call.exited,
         EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => None,

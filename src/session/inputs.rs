@@ -13,7 +13,7 @@ use crate::event::{Event, EventKind, LifecycleChange};
 use crate::eviction::{Eviction, EvictionSetup};
 use crate::explain::assemble::Limits;
 use crate::flow::{DNS_PORT, Target};
-use crate::input::CaptureFacts;
+use crate::input::{CaptureFacts, TraceFacts};
 use crate::input::progress::Progress;
 use crate::intern::Interner;
 use crate::pipeline::Gathered;
@@ -269,6 +269,7 @@ fn read_all(
         Err(found) => found,
     };
     let mut eviction = Eviction::new(setup(&found, options, gathered));
+    let mut facts = Vec::new();
     let mut horizons = horizons(&found).into_iter();
     for (input, found) in found.into_iter().enumerate() {
         if let Some(horizon) = horizons.next() {
@@ -286,7 +287,7 @@ fn read_all(
         if begun {
             options.capture.progress = Progress::default();
         }
-        read(found, input, &options, &mut eviction, gathered)?;
+        facts.extend(read(found, input, &options, &mut eviction)?);
         if progress.is_stopped() {
             let remark = format!(
                 "{name}: reading was interrupted; the report is about what had been read by then"
@@ -294,8 +295,30 @@ fn read_all(
             gathered.remarks.push(remark);
         }
     }
+    take_facts(facts, eviction.first(), gathered);
     keep(eviction, gathered);
     Ok(())
+}
+
+/// What an input says of itself, once it is read.
+enum InputFacts {
+    Capture(CaptureFacts),
+    Log(TraceFacts),
+    Own(Box<TraceFile>),
+}
+
+/// Takes what the inputs, of which the first event was at `first`, say of themselves. Their events come later.
+fn take_facts(facts: Vec<InputFacts>, first: Option<Timestamp>, gathered: &mut Gathered) {
+    let is_capture = |facts: &InputFacts| matches!(facts, InputFacts::Capture(_));
+    // A trace of presyn's says something about the capture beside it.
+    let (captures, traces): (Vec<_>, Vec<_>) = facts.into_iter().partition(is_capture);
+    for facts in captures.into_iter().chain(traces) {
+        match facts {
+            InputFacts::Capture(facts) => gathered.captures.push(facts),
+            InputFacts::Log(facts) => gathered.traces.push((facts, Vec::new())),
+            InputFacts::Own(trace) => own(*trace, first, gathered),
+        }
+    }
 }
 
 /// The same inputs; of several, a pipe is kept in a file, for it is read beside another one, and perhaps twice.
@@ -313,33 +336,23 @@ fn read(
     input: u16,
     options: &InputOptions,
     eviction: &mut Eviction,
-    gathered: &mut Gathered,
-) -> Result<(), InputError> {
+) -> Result<Option<InputFacts>, InputError> {
     let progress = &options.capture.progress;
-    let found = match found {
-        Found::Spooled(spooled) => Found::Stream(spooled.into_stream()?),
-        other => other,
-    };
     let mut shared = Interner::default();
     let sink = &mut |mut event| {
         shared.event(&mut event);
         eviction.push(event);
     };
-    match found {
+    let found = match found {
+        Found::Spooled(spooled) => Found::Stream(spooled.into_stream()?),
+        other => other,
+    };
+    Ok(Some(match found {
         Found::Capture(path) => {
-            let facts = capture_file::read(&path, input, &options.capture, sink)?;
-            gathered.captures.push(facts);
+            InputFacts::Capture(capture_file::read(&path, input, &options.capture, sink)?)
         }
-        Found::Trace(path) => {
-            let facts = strace_log::read(&path, input, progress, sink)?;
-            gathered.traces.push((facts, Vec::new()));
-        }
-        // Taken out before.
-        Found::ResolverFile(..) | Found::Spooled(_) => {}
-        Found::Own(path) => {
-            let trace = jsonl::read(&path, input, progress, sink)?;
-            own(trace, eviction.first(), gathered);
-        }
+        Found::Trace(path) => InputFacts::Log(strace_log::read(&path, input, progress, sink)?),
+        Found::Own(path) => InputFacts::Own(Box::new(jsonl::read(&path, input, progress, sink)?)),
         Found::Stream(stream) => {
             let name = stream.name.clone();
             let (capture, trace) = (
@@ -348,18 +361,20 @@ fn read(
             );
             let bytes = all(stream, progress);
             if capture {
-                let facts = capture_file::read_from(bytes, &name, input, &options.capture, sink)?;
-                gathered.captures.push(facts);
+                let options = &options.capture;
+                let facts = capture_file::read_from(bytes, &name, input, options, sink)?;
+                InputFacts::Capture(facts)
             } else if trace {
                 let trace = jsonl::read_from(bytes, &name, input, progress, sink)?;
-                own(trace, eviction.first(), gathered);
+                InputFacts::Own(Box::new(trace))
             } else {
                 let facts = strace_log::read_from(&name, bytes, input, progress, sink)?;
-                gathered.traces.push((facts, Vec::new()));
+                InputFacts::Log(facts)
             }
         }
-    }
-    Ok(())
+        // Taken out before.
+        Found::ResolverFile(..) | Found::Spooled(_) => return Ok(None),
+    }))
 }
 
 /// What is known of the case before it is read, and whether anything of it may be evicted: of captures alone, and of one
