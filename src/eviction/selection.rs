@@ -100,12 +100,13 @@ pub fn choose(units: &Units, index: &Index, left: usize, horizon: Timestamp) -> 
     });
     evicted.stories(units, index);
     evicted.owned(units);
-    // What no unit owns went on at the same time as what goes.
+    // What no unit owns went on at the same time as what goes, or is not among the last lines: a busy loop has hundreds of
+    // thousands of calls in the time in which something may still come of one.
+    let lines = units.events[units.events.len().saturating_sub(left)].at;
     let recent = if units.case.evidence.is_timed() {
-        units.now - GRACE
+        lines.max(units.now - GRACE)
     } else {
-        // Without times the last lines are what is recent.
-        units.events[units.events.len().saturating_sub(left)].at
+        lines
     };
     evicted.calls(units, until.max(recent).min(horizon));
     evicted.marks(units);
