@@ -8,10 +8,16 @@
 )]
 
 use flate2::{Compression, write::GzEncoder};
+use presyn::case::jsonl::{self, Footer, Header};
+use presyn::decode::strace;
+use presyn::event::Event;
 use presyn::explain::assemble::Limits;
+use presyn::merge;
 use presyn::pipeline::{self, Settings};
 use presyn::report::Report;
 use presyn::session::inputs::{self, InputOptions};
+use presyn::time::{Span, Timestamp};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
@@ -210,7 +216,7 @@ fn report(paths: &[PathBuf], limits: Limits) -> Report {
 /// The report of what is read in bounded memory is that of all that the inputs hold, which is returned.
 fn same_as_of_all(paths: &[PathBuf]) -> Report {
     let (some, whole) = (report(paths, Limits::BOUNDED), report(paths, Limits::ALL));
-    same(&some, &whole);
+    identical(&some, &whole);
     assert!(whole.resolvers[0].answered >= Some(u64::from(ROUNDS)));
     whole
 }
@@ -218,6 +224,44 @@ fn same_as_of_all(paths: &[PathBuf]) -> Report {
 fn is_behind(report: &Report) -> bool {
     let offset = report.inputs.clock.offset_s;
     offset.is_some_and(|s| (s - f64::from(BEHIND)).abs() < 0.001)
+}
+
+/// All of a report but what tells how it was read: the numbers of lookups and connections among those retained, how many
+/// calls the clock was solved from, and that something was evicted.
+fn but_for_the_reading(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(but_for_the_reading),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let ("id" | "lookup" | "connection" | "method", Value::String(text)) =
+                    (&**name, &mut *value)
+                {
+                    text.retain(|c| !c.is_ascii_digit());
+                }
+                but_for_the_reading(value);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Both reports are equal in every byte but those.
+fn identical(some: &Report, whole: &Report) {
+    let [some, whole] = [some, whole].map(|report| {
+        let mut report = report.clone();
+        report
+            .warnings
+            .retain(|w| !w.contains("counted but not retained"));
+        let mut value = serde_json::to_value(report).unwrap();
+        but_for_the_reading(&mut value);
+        serde_json::to_string_pretty(&value).unwrap()
+    });
+    let differs = some
+        .lines()
+        .zip(whole.lines())
+        .find(|(some, whole)| some != whole);
+    assert_eq!(differs, None);
+    assert_eq!(some.len(), whole.len());
 }
 
 fn same(some: &Report, whole: &Report) {
@@ -389,8 +433,221 @@ fn untimed_log(folder: &Path, rounds: u32) -> PathBuf {
 #[test]
 fn a_log_without_times_is_read_in_bounded_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = same_as_of_all(&[untimed_log(folder.path(), 2 * ROUNDS)]);
+    let paths = [untimed_log(folder.path(), 2 * ROUNDS)];
+    let whole = report(&paths, Limits::ALL);
+    same(&report(&paths, Limits::BOUNDED), &whole);
     let resolver = &whole.resolvers[0];
     assert!(resolver.waited_s > Some(60.0) && resolver.unanswered > Some(200));
     assert!(whole.delays[0].at_least);
+}
+
+#[test]
+fn a_busy_loop_is_read_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = String::new();
+    let clone =
+        |child: u32| format!("clone(child_stack=NULL, flags=SIGCHLD, child_tidptr=0x7f) = {child}");
+    let mut micros = 0;
+    let mut line = |pid: u32, call: &str, log: &mut String| {
+        micros += 5;
+        let (seconds, rest) = (1_699_996_400 + micros / 1_000_000, micros % 1_000_000);
+        writeln!(log, "{pid} {seconds}.{rest:06} {call} <0.000003>").unwrap();
+    };
+    for n in 0..10_000 {
+        line(900, &clone(10_000 + n), &mut log);
+    }
+    for n in 0..200_000 {
+        line(10_000 + n % 3, "epoll_wait(4, [], 16, 0) = 0", &mut log);
+        if n % 100_000 == 7 {
+            // A lookup, and what it connects to.
+            let mut calls = String::new();
+            lines(1 + n / 100_000, &mut calls);
+            for call in calls.lines() {
+                let call = call.splitn(3, ' ').nth(2).unwrap();
+                let (call, _) = call.rsplit_once(" <").unwrap();
+                line(10_005, call, &mut log);
+            }
+        }
+    }
+    let path = folder.path().join("busy.strace.gz");
+    packed(&path, log.as_bytes());
+    let paths = [path];
+    let (some, whole) = (report(&paths, Limits::BOUNDED), report(&paths, Limits::ALL));
+    identical(&some, &whole);
+    assert_eq!((whole.lookups.len(), whole.connections.len()), (2, 2));
+}
+
+/// The capture of all rounds in so many files that follow each other.
+fn rotated(folder: &Path, count: u32) -> Vec<PathBuf> {
+    let of = ROUNDS / count;
+    { 0..count }
+        .map(|file| {
+            let mut capture = capture_header();
+            (file * of + 1..=(file + 1) * of).for_each(|n| frames(n, &mut capture));
+            let path = folder.join(format!("run.pcap{file}.gz"));
+            packed(&path, &capture);
+            path
+        })
+        .collect()
+}
+
+/// The capture of all rounds, with the clock this much ahead.
+fn capture(folder: &Path, name: &str, ahead: Span) -> PathBuf {
+    let mut bytes = capture_header();
+    (1..=ROUNDS).for_each(|n| frames(n, &mut bytes));
+    let mut at = 24;
+    while at < bytes.len() {
+        let field = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let length = usize::try_from(field(at + 8)).unwrap();
+        let (seconds, micros) = (i64::from(field(at)), i64::from(field(at + 4)));
+        let micros = seconds * 1_000_000 + micros + ahead.0 / 1_000;
+        for (field, value) in [(at, micros / 1_000_000), (at + 4, micros % 1_000_000)] {
+            let value = u32::try_from(value).unwrap();
+            bytes[field..field + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        at += 16 + length;
+    }
+    let path = folder.join(name);
+    packed(&path, &bytes);
+    path
+}
+
+/// The trace that presyn would have taken of these rounds.
+fn own_trace(folder: &Path, rounds: std::ops::RangeInclusive<u32>) -> PathBuf {
+    let mut log = String::new();
+    rounds.for_each(|n| lines(n, &mut log));
+    let mut reader = strace::Reader::new(0);
+    let header = Header {
+        schema: jsonl::SCHEMA.into(),
+        started: Timestamp::new(1_700_000_000, 0),
+        traced: true,
+        ..Header::default()
+    };
+    let mut trace = jsonl::header_line(&header).unwrap();
+    trace.push(b'\n');
+    let mut sink = |mut event: Event| {
+        merge::shift(
+            std::slice::from_mut(&mut event),
+            Span::seconds(BEHIND.into()),
+        );
+        trace.extend(jsonl::line(&event).unwrap());
+        trace.push(b'\n');
+    };
+    for (line, number) in log.lines().zip(1..) {
+        reader.line(number, line.as_bytes(), &mut sink);
+    }
+    reader.finish("", &mut sink);
+    let footer = Footer {
+        dropped: Some(7),
+        ..Footer::default()
+    };
+    trace.extend(jsonl::footer_line(&footer).unwrap());
+    let path = folder.join("trace.jsonl");
+    fs::write(&path, &trace).unwrap();
+    path
+}
+
+#[test]
+fn a_rotated_capture_beside_a_log_is_read_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut paths = rotated(folder, 3);
+    paths.extend(logs(folder, 2));
+    let whole = same_as_of_all(&paths);
+    assert!(is_behind(&whole));
+    // In any order.
+    paths.reverse();
+    same(&report(&paths, Limits::BOUNDED), &whole);
+}
+
+#[test]
+fn two_interfaces_beside_a_log_are_read_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut paths = logs(folder, 2);
+    paths.push(capture(folder, "eth0.pcap.gz", Span::ZERO));
+    paths.push(capture(folder, "br0.pcap.gz", Span::micros(3)));
+    let whole = same_as_of_all(&paths);
+    assert_eq!(whole.duplicates_removed, u64::from(4 * ROUNDS));
+}
+
+#[test]
+fn captures_of_two_clocks_beside_a_log_are_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut paths = logs(folder, 2);
+    paths.push(capture(folder, "here.pcap.gz", Span::ZERO));
+    paths.push(capture(folder, "there.pcap.gz", Span::seconds(3)));
+    let gathered = inputs::gather(&paths, &InputOptions::default()).unwrap();
+    assert!(gathered.totals.is_empty() && gathered.packets.len() > 40_000);
+    let report = pipeline::checked_report(gathered, &Settings::default()).unwrap();
+    assert!(
+        report
+            .warnings
+            .iter()
+            .any(|w| w.contains("3.000000 s later"))
+    );
+}
+
+#[test]
+fn a_trace_of_presyns_beside_captures_and_a_log_is_read_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut paths = rotated(folder, 2);
+    paths.insert(1, own_trace(folder, 1..=ROUNDS / 2));
+    let mut log = String::new();
+    (ROUNDS / 2 + 1..=ROUNDS).for_each(|n| lines(n, &mut log));
+    // Beside a trace of presyn's the times of a log are taken as they are.
+    let ahead = |line: &str| {
+        let (pid, rest) = line.split_once(' ').unwrap();
+        let (seconds, rest) = rest.split_once('.').unwrap();
+        let seconds = seconds.parse::<u32>().unwrap() + BEHIND;
+        format!("{pid} {seconds}.{rest}\n")
+    };
+    let log: String = log.lines().map(ahead).collect();
+    paths.push(folder.join("rest.strace"));
+    fs::write(&paths[3], log).unwrap();
+    let whole = same_as_of_all(&paths);
+    assert_eq!(whole.inputs.traces.len(), 2);
+    // Which of the two lost packets nobody knows.
+    assert!(whole.inputs.captures.iter().all(|c| c.dropped.is_none()));
+}
+
+#[test]
+fn what_is_short_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (mut log, mut capture) = (String::new(), capture_header());
+    (1..=100).for_each(|n| {
+        lines(n, &mut log);
+        frames(n, &mut capture);
+    });
+    // The capture holds nearly nothing but what does not matter.
+    let mut segment = capture_header().split_off(24);
+    let plain = tcp([(CLIENT, 5), (server(1), 443)], 1, 1, 0x10);
+    let length = u32::try_from(plain.len()).unwrap();
+    for field in [1_700_000_003, 0, length, length] {
+        segment.extend(field.to_le_bytes());
+    }
+    segment.extend(plain);
+    (0..300_000).for_each(|_| capture.extend(&segment));
+    let paths = [folder.join("run.strace"), folder.join("run.pcap")];
+    fs::write(&paths[1], &capture).unwrap();
+    // One log is of the capture's run, one is of another.
+    let mut other = String::new();
+    (5_000..5_100).for_each(|n| lines(n, &mut other));
+    for log in [log, other] {
+        fs::write(&paths[0], &log).unwrap();
+        let mut options = InputOptions::default();
+        let some = pipeline::report(
+            inputs::gather(&paths, &options).unwrap(),
+            &Settings::default(),
+        );
+        let size = (log.len() + capture.len()) as u64;
+        assert!(size > 16 << 20);
+        assert_eq!(options.capture.progress.read(), size);
+        options.limits = Limits::ALL;
+        let whole = inputs::gather(&paths, &options).unwrap();
+        identical(&some, &pipeline::report(whole, &Settings::default()));
+    }
 }

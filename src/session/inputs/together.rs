@@ -18,6 +18,7 @@ use super::classify::{Found, Kind};
 use super::{InputError, InputFacts, InputOptions, take_facts};
 use crate::clock::{self, Solution};
 use crate::eviction::{Eviction, EvictionSetup};
+use crate::explain::assemble::Limits;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::merge;
 use crate::pipeline::Gathered;
@@ -91,9 +92,12 @@ impl Together {
         }
         let together = match (own, captures, kinds.len()) {
             (1, 1, 2) => true,
-            _ => this.is_large(options) && this.solve(options).is_some(),
+            _ => this.is_large(options) && (this.solve(options).is_some() || this.is_whole()),
         };
         if together {
+            if this.is_whole() {
+                this.traces.iter_mut().for_each(|trace| trace.solved = None);
+            }
             Ok(this)
         } else {
             Err(this.into_found())
@@ -129,6 +133,10 @@ impl Together {
 
     /// What is known of the case before it is read.
     pub fn setup(&self, options: &InputOptions, setup: EvictionSetup) -> EvictionSetup {
+        if self.is_whole() {
+            let limits = Limits::ALL;
+            return EvictionSetup { limits, ..setup };
+        }
         let logs = || self.traces.iter().filter_map(|trace| trace.solved.as_ref());
         let resolution = |facts: &TraceFacts| clock::resolution(facts.clock);
         let off = logs().map(|(facts, solution)| resolution(facts) + solution.uncertainty);

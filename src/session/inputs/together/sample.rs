@@ -102,6 +102,12 @@ impl<F: Clone> Beginning<F> {
 }
 
 impl Together {
+    /// Whether all of them were read to their end, and are in memory. Their clocks are then solved as those of small files.
+    pub(super) fn is_whole(&self) -> bool {
+        self.captures.iter().all(|c| c.sample.whole.is_some())
+            && self.traces.iter().all(|t| t.sample.whole.is_some())
+    }
+
     /// Solves the clocks of the logs from the beginnings of all. `None` where an input cannot be read, where logs have no
     /// times, and where the beginnings do not show that all are of one run.
     pub(super) fn solve(&mut self, options: &InputOptions) -> Option<()> {
@@ -109,13 +115,10 @@ impl Together {
         let packets = self.first_packets(options, &mut kept)?;
         let is_one_clock = self.is_one_clock();
         let (ports, progress) = (dns_ports(options), &options.capture.progress);
-        let mut during = Vec::new();
+        let (mut during, mut is_timed) = (Vec::new(), true);
         for log in self.traces.iter_mut().filter(|t| t.kind == Kind::Log) {
             let Beginning { facts, events, .. } = log.beginning(progress, &mut kept)?;
-            // Of what the user has stopped, what was read by then is all there is.
-            if !facts.clock.has_times() && !progress.is_stopped() {
-                return None;
-            }
+            is_timed &= facts.clock.has_times();
             let times = || events.iter().map(|e| e.at);
             during.push(times().min().zip(times().max()));
             if !is_one_clock {
@@ -124,7 +127,8 @@ impl Together {
                 log.solved = Some((facts, solution));
             }
         }
-        let is_sure = self.captures.is_empty() || self.is_of_one_run(&during);
+        let is_sure = is_timed && (self.captures.is_empty() || self.is_of_one_run(&during));
+        // Of what the user has stopped, what was read by then is all there is.
         (is_sure || progress.is_stopped()).then_some(())
     }
 
