@@ -1070,3 +1070,40 @@ fn the_table_of_strace_c_is_refused() {
     let error = read.unwrap_err().to_string();
     assert!(error.contains("strace -c"), "{error}");
 }
+
+#[test]
+fn an_attempt_that_the_account_holds_is_no_other_connection() {
+    let attempt = |at: f64, address: &str, ready: bool| {
+        let (lasted, result) = if ready {
+            (0.01, "1 ([{fd=60, revents=POLLOUT}])")
+        } else {
+            (4.002, "0 (Timeout)")
+        };
+        let socket = "socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 60 <0.000020>";
+        let called = connect(60, address, 2181);
+        format!(
+            "{:.6} {socket}\n{:.6} {called} = -1 EINPROGRESS (Operation now in progress) <0.000040>\n\
+             {:.6} poll([{{fd=60, events=POLLOUT}}], 1, 4000) = {result} <{lasted:.6}>\n\
+             {:.6} getsockopt(60, SOL_SOCKET, SO_ERROR, [0], [4]) = 0 <0.000010>\n\
+             {:.6} close(60) = 0 <0.000010>\n",
+            at,
+            at + 0.001,
+            at + 0.002,
+            at + 0.002 + lasted,
+            at + 0.003 + lasted,
+        )
+    };
+    let start = 1_795_000_000.0;
+    let first = attempt(start, "198.51.100.6", false).replace("getsockopt", "fcntl");
+    let log = first + &attempt(start + 4.1, "198.51.100.5", true);
+    let report = report(&log);
+    let said = words(&report);
+    assert!(said.contains("waiting for 198.51.100.6:2181"), "{said}");
+    assert!(!said.contains("Other connections and lookups"), "{said}");
+    // The findings of the same seconds are one.
+    let same = report
+        .findings
+        .iter()
+        .filter(|f| f.same_seconds_as.is_some());
+    assert_eq!(same.count(), 1, "{said}");
+}

@@ -8,8 +8,8 @@ use crate::explain::comparison::PartKind;
 use crate::explain::words::drop_times;
 use crate::report::subjects::Subjects;
 use crate::report::{
-    Caller, Capture, Connection, ConnectionOutcome, Delay, Entry, Finding, LeftOutWhy, Lost,
-    Origin, PacketKind, QueryState, Report, Resolver, Task, TraceWriter, Transport,
+    Caller, Capture, Connection, ConnectionOutcome, Delay, Entry, EntryKind, Finding, LeftOutWhy,
+    Lost, Origin, PacketKind, QueryState, Report, Resolver, Task, TraceWriter, Transport,
 };
 use crate::shell;
 use std::borrow::Cow;
@@ -460,7 +460,14 @@ pub fn others(report: &Report) -> Vec<Others<'_>> {
     let mut index: HashMap<String, usize> = HashMap::new();
     // Where a connect begins its own account, nothing before it is known: the list of connections has it.
     let known = |d: &&Delay| d.since_start_s.is_none_or(|s| s > 0.0);
-    for delay in report.delays.iter().skip(1).filter(known) {
+    let told = report
+        .delays
+        .first()
+        .map(|d| attempts_of(report, &subjects, d));
+    let told = told.unwrap_or_default();
+    let is_told = |d: &Delay| d.connection.as_deref().is_some_and(|id| told.contains(&id));
+    let others = report.delays.iter().skip(1).filter(known);
+    for delay in others.filter(|d| !is_told(d)) {
         let what = escape(subjects.name(delay).unwrap_or("a name that is not known")).into_owned();
         if let Some(at) = index.get(&what) {
             let group = &mut groups[*at];
@@ -480,6 +487,28 @@ pub fn others(report: &Report) -> Vec<Others<'_>> {
     // The report's own order counts what came after the SYN as well, which is not shown here.
     groups.sort_by(|a, b| shown_first(a.slowest, b.slowest));
     groups
+}
+
+/// The failed attempts that the account of another holds: they began within it, to the parties of its entries.
+fn attempts_of<'r>(report: &'r Report, subjects: &Subjects<'r>, delay: &Delay) -> Vec<&'r str> {
+    let began = |c: &Connection| c.called_s.or(c.syn_s);
+    let of_account = subjects.connection(delay.connection.as_deref());
+    let window = of_account.and_then(|c| c.syn_s.or(c.called_s).zip(delay.since_start_s));
+    let Some((until, length)) = window else {
+        return Vec::new();
+    };
+    let failed = delay
+        .entries
+        .iter()
+        .filter(|e| e.kind == EntryKind::AttemptFailed);
+    let parties: Vec<&str> = failed.filter_map(|e| e.party.as_deref()).collect();
+    let list = report.connections.iter();
+    let within = |c: &&'r Connection| {
+        began(c).is_some_and(|at| at >= until - length && at < until)
+            && c.outcome != Some(ConnectionOutcome::Connected)
+            && parties.contains(&&*c.to)
+    };
+    list.filter(within).map(|c| &*c.id).collect()
 }
 
 /// The order of delays by the figure that is shown, the slowest first and those without one last.

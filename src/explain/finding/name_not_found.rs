@@ -134,8 +134,8 @@ fn remedy(lookup: &Lookup, queries: &[&Query], denied: bool) -> String {
     }
 }
 
-/// Whether a client asks so in passing and gets on without an answer: for service records (`_http._tcp…`, RFC 2782), or for
-/// types that most names lack (AAAA, HTTPS, DS, SOA, …) where the name itself was not denied.
+/// Whether a client asks so in passing and gets on without an answer: for service records (`_http._tcp…`, RFC 2782), whether
+/// an address is on a blocklist (RFC 5782: there is no such name where it is not), or for types that most names lack (AAAA, HTTPS, DS, SOA, …) where the name itself was not denied.
 fn is_optional(queries: &[&Query]) -> bool {
     let service = queries.iter().all(|q| q.question.name.0.starts_with('_'));
     let denied = |q: &&Query| q.answer().is_some_and(|a| a.rcode == Rcode::NXDOMAIN);
@@ -146,7 +146,17 @@ fn is_optional(queries: &[&Query]) -> bool {
         )
     };
     let asks = queries.iter().any(|q| q.opcode == 0);
-    service || !asks || !queries.iter().any(|q| denied(q) || needed(q))
+    let listed = queries.iter().all(|q| is_of_blocklist(&q.question.name.0));
+    service || listed || !asks || !queries.iter().any(|q| denied(q) || needed(q))
+}
+
+/// Whether a name is an IPv4 address, its bytes reversed, below a domain that is not the one of PTR records.
+fn is_of_blocklist(name: &str) -> bool {
+    let mut labels = name.split('.');
+    let is_byte = |label: &str| label.len() <= 3 && label.parse::<u8>().is_ok();
+    let address = labels.by_ref().take(4).filter(|l| is_byte(l)).count() == 4;
+    let domain: Vec<String> = labels.map(str::to_ascii_lowercase).collect();
+    address && domain.len() > 1 && domain.last().is_some_and(|l| l != "arpa")
 }
 
 /// The resolvers that gave such an answer, each once.

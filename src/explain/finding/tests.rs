@@ -367,3 +367,17 @@ fn that_no_syn_lacks_a_call_is_not_said_of_what_was_forgotten() {
         "{said}"
     );
 }
+
+#[test]
+fn an_address_that_no_blocklist_has_is_not_missing() {
+    // RFC 5782 section 2.1: the reversed address below the list's domain.
+    let asked = |name: &str| {
+        let what = format!("7 A {name}");
+        packets(&[20], "10.0.1.93", &what, Some("nxdomain")) + EARLIER + LATER
+    };
+    found(&asked("77.113.0.203.list.example"), &[]);
+    found(
+        &asked("77.113.0.host.list.example"),
+        &["name-not-found 77.113.0.host.list.example"],
+    );
+}
