@@ -1100,6 +1100,7 @@ fn an_attempt_that_the_account_holds_is_no_other_connection() {
     let said = words(&report);
     assert!(said.contains("waiting for 198.51.100.6:2181"), "{said}");
     assert!(!said.contains("Other connections and lookups"), "{said}");
+    assert!(!said.contains("0 SYNs"), "{said}");
     // The findings of the same seconds are one.
     let same = report
         .findings

@@ -489,6 +489,9 @@ pub fn others(report: &Report) -> Vec<Others<'_>> {
     groups
 }
 
+/// Figures of a report are rounded to this, in seconds.
+const ROUNDED: f64 = 1e-6;
+
 /// The failed attempts that the account of another holds: they began within it, to the parties of its entries.
 fn attempts_of<'r>(report: &'r Report, subjects: &Subjects<'r>, delay: &Delay) -> Vec<&'r str> {
     let began = |c: &Connection| c.called_s.or(c.syn_s);
@@ -504,7 +507,7 @@ fn attempts_of<'r>(report: &'r Report, subjects: &Subjects<'r>, delay: &Delay) -
     let parties: Vec<&str> = failed.filter_map(|e| e.party.as_deref()).collect();
     let list = report.connections.iter();
     let within = |c: &&'r Connection| {
-        began(c).is_some_and(|at| at >= until - length && at < until)
+        began(c).is_some_and(|at| at >= until - length - ROUNDED && at < until)
             && c.outcome != Some(ConnectionOutcome::Connected)
             && parties.contains(&&*c.to)
     };

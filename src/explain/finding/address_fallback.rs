@@ -178,6 +178,9 @@ fn outcome(case: &Case, x: &Connection) -> String {
         Ending::Refused => format!("refused{}", time("after")),
         Ending::Unreachable => format!("was unreachable{}", time("after")),
         Ending::NoSyn(_) => format!("failed{}: no SYN left this host", time("after")),
+        Ending::TimedOut(_) | Ending::Open(_) if x.syns.is_empty() => {
+            format!("did not accept a connection{}", time("in"))
+        }
         Ending::TimedOut(_) | Ending::Open(_) => format!(
             "answered none of {}{}",
             words::counted((x.repeats + 1).min(x.syns.len()), "SYN", "SYNs"),
