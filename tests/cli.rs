@@ -981,6 +981,19 @@ fn a_folder_of_cases_names_them() {
     assert!(!said.contains("*/"), "{said}");
 }
 
+/// tcpdump without `-U` has written nothing while it runs: a report without that capture must not pass for one with it.
+#[test]
+fn a_capture_of_a_folder_that_is_not_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(TRACE, folder.path().join("syscalls.strace")).unwrap();
+    for (bytes, why) in [("", "it is empty"), ("text", "it is no packet capture")] {
+        fs::write(folder.path().join("packets.pcap"), bytes).unwrap();
+        let warnings = json(&[folder.path().to_str().unwrap()])["warnings"].to_string();
+        assert!(warnings.contains("packets.pcap was not read"), "{warnings}");
+        assert!(warnings.contains(why), "{warnings}");
+    }
+}
+
 #[test]
 fn a_target_may_be_a_name_that_the_case_knows() {
     let delays = |args: &[&str]| json(args)["delays"].clone();

@@ -302,14 +302,15 @@ impl FolderFiles {
                 }
                 Some("hosts") => gathered.hosts = Some(part_of_case(&file, gathered)?),
                 Some(SYSCALLS | TRACE) if this.own.is_some() => {}
-                _ => this.add(file)?,
+                _ => this.add(file, gathered)?,
             }
         }
         Ok(this)
     }
 
-    /// Adds a file by its first bytes; one that is neither a capture nor a log is left out.
-    fn add(&mut self, file: PathBuf) -> Result<(), InputError> {
+    /// Adds a file by its first bytes; one that is neither a capture nor a log is left out, and a remark says so where its name
+    /// promises a capture.
+    fn add(&mut self, file: PathBuf, gathered: &mut Gathered) -> Result<(), InputError> {
         let opened = match bounded::open_regular(&file) {
             Ok(opened) => opened,
             // A file of the kernel's is as little of a case as a FIFO is.
@@ -321,6 +322,14 @@ impl FolderFiles {
             self.captures.push(file);
         } else if strace_log::sniff(&head) {
             self.traces.push(file);
+        } else if is_capture_name(&file) {
+            let why = if head.is_empty() {
+                "it is empty (tcpdump writes when it ends, or with -U at each packet)"
+            } else {
+                "it is no packet capture"
+            };
+            let name = file.display();
+            gathered.remarks.push(format!("{name} was not read: {why}"));
         }
         Ok(())
     }
