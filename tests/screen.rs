@@ -62,6 +62,24 @@ fn no_line_is_wider_than_the_terminal() {
 }
 
 #[test]
+fn a_narrow_terminal_loses_no_word_of_the_breakdown() {
+    let narrow = Look {
+        columns: 40,
+        ..Look::default()
+    };
+    let mut seen = 0;
+    for (name, report) in reports() {
+        let text = written(&report, narrow);
+        let head = text.find("\nWhere ").unwrap_or(text.len());
+        let account = text[head..].trim_start().split("\n\n").next();
+        let account = account.unwrap_or_default();
+        assert!(!account.contains('…'), "{name}: {account}");
+        seen += usize::from(account.contains(" silent "));
+    }
+    assert!(seen > 5, "{seen}");
+}
+
+#[test]
 fn everything_can_be_shown_in_ascii() {
     for (name, report) in reports() {
         let full = Look {

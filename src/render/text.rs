@@ -148,14 +148,17 @@ fn account(report: &Report, delay: &Delay, style: &Style, out: &mut dyn Write) -
         if entry.inferred {
             label.push_str(" (inferred)");
         }
-        let bar = style::bar(entry.seconds.unwrap_or(0.0), most, bars);
-        let label = style::fit(&label, labels);
-        let line = if bar.is_empty() {
-            label
+        let spent = format!("{:>10}  ", words::known_seconds(entry.seconds));
+        if bars == 0 {
+            // Nor for columns: a second line rather than a label without its middle.
+            let words: Vec<&str> = label.split_whitespace().collect();
+            bullet(&spent, &words.join(" "), style, out)?;
         } else {
-            format!("{} {bar}", style::pad(&label, labels))
-        };
-        writeln!(out, "{:>10}  {line}", words::known_seconds(entry.seconds))?;
+            let bar = style::bar(entry.seconds.unwrap_or(0.0), most, bars);
+            let label = style::fit(&label, labels);
+            let line = format!("{} {bar}", style::pad(&label, labels));
+            writeln!(out, "{spent}{}", line.trim_end())?;
+        }
         if let Some(note) = &entry.note {
             for line in style.wrap(&escape(note), 12) {
                 writeln!(out, "{:>10}  {}", "", style.faint(&line))?;
