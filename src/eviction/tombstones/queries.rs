@@ -18,7 +18,7 @@ type TransactionKey = (FiveTuple, u16);
 
 /// One evicted query.
 #[derive(Clone, Copy, Debug)]
-struct Tombstone {
+struct QueryTombstone {
     row: ResolverKey,
     sent: Timestamp,
     /// Whether an answer was due: it is counted as unanswered.
@@ -27,7 +27,7 @@ struct Tombstone {
 
 /// Evicted queries without an answer.
 #[derive(Debug)]
-pub struct QueryTombstones(Ring<TransactionKey, Tombstone>);
+pub struct QueryTombstones(Ring<TransactionKey, QueryTombstone>);
 
 impl Default for QueryTombstones {
     fn default() -> Self {
@@ -46,7 +46,7 @@ impl QueryTombstones {
         if !query.is_silent() && !query.is_open() {
             return None;
         }
-        let stone = Tombstone {
+        let stone = QueryTombstone {
             row: resolver::key(query),
             sent: query.sent,
             due: query.is_silent(),
@@ -146,7 +146,7 @@ mod tests {
         assert!(
             stones
                 .0
-                .add((flow, 7), Tombstone { row, sent, due })
+                .add((flow, 7), QueryTombstone { row, sent, due })
                 .is_none()
         );
         let error = Packet::Icmp {

@@ -7,11 +7,11 @@ use crate::decode::resolv_conf::ResolvConf;
 use crate::explain::rows::predicted;
 
 /// One resolver that a lookup asked in turn: how long it was waited for, and whether it answered then.
-type Asked = (&'static str, f64, bool);
+type AskedRow = (&'static str, f64, bool);
 
 /// A lookup of one address, from sockets that stay open and with one id in all rounds, as glibc makes it; then a connect,
 /// where it was answered.
-fn glibc(conf: &str, asked: &[Asked]) -> String {
+fn glibc(conf: &str, asked: &[AskedRow]) -> String {
     let mut rows: Vec<String> = conf.lines().map(|l| format!("conf {l}")).collect();
     let mut seen: Vec<&str> = Vec::new();
     let mut at = 0.0;

@@ -68,7 +68,7 @@ fn error_came(evidence: &Evidence, id: EventId, error: Option<Errno>) -> Option<
 const A_WAIT: Span = Span::millis(1);
 
 /// What one later call shows of an attempt that went on in the background.
-enum Sign {
+enum CallSign {
     /// How it ended, and when, where the call tells that.
     Ended(CallResult, Option<Timestamp>),
     /// It was not connected after a wait.
@@ -78,7 +78,7 @@ enum Sign {
     Nothing,
 }
 
-impl Sign {
+impl CallSign {
     /// `SO_ERROR` and errors of the first use of the socket tell the end, a use that succeeds that there is a connection.
     fn of(at: Timestamp, call: &Call, silent: bool) -> Self {
         match &call.op {
@@ -150,16 +150,16 @@ fn by_later_calls(
     let mut in_vain: Option<EventId> = None;
     let mut over = false;
     for (id, at, call) in calls().filter(|(id, ..)| Some(*id) > this.connect) {
-        match Sign::of(at, call, silence.is_some()) {
-            Sign::Ended(result, ended) => {
+        match CallSign::of(at, call, silence.is_some()) {
+            CallSign::Ended(result, ended) => {
                 (connection.outcome, connection.ended) = (result.ending(silence), ended);
                 connection.ended_by = Some(id);
                 return;
             }
-            Sign::Over => (in_vain, over) = (None, true),
+            CallSign::Over => (in_vain, over) = (None, true),
             // A wait after the end is one for data.
-            Sign::WaitedInVain if !over => in_vain = Some(id),
-            Sign::WaitedInVain | Sign::Nothing => {}
+            CallSign::WaitedInVain if !over => in_vain = Some(id),
+            CallSign::WaitedInVain | CallSign::Nothing => {}
         }
     }
     // Only a close that was seen ends the wait: a descriptor that is used again says nothing about the attempt.

@@ -167,8 +167,8 @@ impl Together {
         let solved = logs.filter_map(|trace| Some((trace.input, trace.solved.as_ref()?.1.clone())));
         gathered.solved = solved.collect();
         // A call is reported when it returns, and comes before its packet nevertheless: traces go first.
-        let traces = self.traces.into_iter().map(Job::Trace);
-        let jobs = traces.chain(self.captures.into_iter().map(Job::Capture));
+        let traces = self.traces.into_iter().map(JointInput::Trace);
+        let jobs = traces.chain(self.captures.into_iter().map(JointInput::Capture));
         let turns = jobs.map(|job| Turn {
             begins: job.begins(),
             read: move |batches| job.read(options, batches),
@@ -187,12 +187,12 @@ impl Together {
 }
 
 /// One of the inputs.
-enum Job {
+enum JointInput {
     Capture(CaptureInput),
     Trace(TraceInput),
 }
 
-impl Job {
+impl JointInput {
     /// When its first event was known, in the captures' time, as far as that is known before it is read.
     fn begins(&self) -> Option<Timestamp> {
         match self {
