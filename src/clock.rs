@@ -23,14 +23,50 @@ pub struct Solution {
     pub offset: Span,
     /// The offset may be wrong by this much.
     pub uncertainty: Span,
-    /// How it was found, in words for the report.
-    pub method: String,
+    /// How it was found.
+    pub method: ClockMethod,
     /// Whether the date of the times is real; without it only differences mean something.
     pub dated: bool,
     /// Whether trace and capture are of one run.
     pub belonging: Belonging,
     /// Whether calls of the trace were laid on packets of theirs.
     pub paired: bool,
+}
+
+/// How the clock of a trace was laid on that of the captures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClockMethod {
+    /// The user gave the offset.
+    Given,
+    /// It is the captures' clock: so many calls and their packets agree.
+    OneClock(usize),
+    /// From calls and their packets.
+    Solved {
+        /// How many of them agree.
+        votes: usize,
+        /// Of a clock in local time, how far its zone is east of UTC.
+        zone: Option<Span>,
+    },
+    /// No call has a packet, and the clock has dates: it is taken to be the captures'.
+    AssumedOne,
+    /// There are no packets, and the clock has dates.
+    OwnClock,
+    /// There are no packets, and the clock has no dates.
+    OwnClockUndated,
+    /// Local dates, in the zone that the user gave.
+    GivenZone,
+    /// Local dates, taken as those of UTC.
+    UtcTaken,
+    /// No call has a packet, and the clock has times of day: by the first times of both.
+    FirstTimes,
+    /// No call has a packet, and the clock has differences: both are taken to begin together.
+    BegunTogether,
+    /// There are neither times nor packets.
+    NoTimes,
+    /// There are no times, and no call has a packet.
+    NoTimesNoPacket,
+    /// There are no times, and so many calls take those of their packets.
+    PacketTimes(usize),
 }
 
 /// What the user said about the clock.
@@ -66,7 +102,7 @@ pub fn solve(
         return Solution {
             offset,
             uncertainty: Span::ZERO,
-            method: "as given with --clock-offset".into(),
+            method: ClockMethod::Given,
             dated: true,
             belonging: Belonging::Same,
             paired: false,
@@ -96,7 +132,7 @@ pub fn solve(
             return Solution {
                 offset: Span::ZERO,
                 uncertainty: offset.abs().max(Span::micros(1)),
-                method: format!("one clock: {votes} calls and their packets agree"),
+                method: ClockMethod::OneClock(votes),
                 dated: true,
                 belonging,
                 paired: true,
@@ -105,10 +141,10 @@ pub fn solve(
         return Solution {
             offset,
             uncertainty: spare,
-            method: format!(
-                "solved from {votes} calls and their packets{}",
-                zone_of(clock, offset)
-            ),
+            method: ClockMethod::Solved {
+                votes,
+                zone: zone_of(clock, offset),
+            },
             dated: true,
             belonging,
             paired: true,
@@ -189,9 +225,6 @@ pub fn recognise_siblings(logs: &mut [Sibling]) {
     }
 }
 
-/// How times were found that a log without packets beside it does not have.
-const NO_TIMES: &str = "the trace has no times";
-
 /// Gives the events of a log without times such as can be known: those of the packets that its calls caused, else those
 /// that add up from what its calls lasted.
 pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> Solution {
@@ -203,17 +236,15 @@ pub fn lay_out(events: &mut [Event], packets: &[Event], dns_ports: &[u16]) -> So
     };
     let belonging = belonging::judge(TraceClock::None, events, packets, dns_ports, actions);
     let method = match (found, packets.is_empty()) {
-        (0, true) => NO_TIMES.into(),
+        (0, true) => ClockMethod::NoTimes,
         (0, false) => {
             if let (Some(call), Some(packet)) = (events.first(), packets.first()) {
                 let offset = packet.at - call.at;
                 crate::merge::shift(events, offset);
             }
-            "the trace has no times, and no call of it has a packet in the capture".into()
+            ClockMethod::NoTimesNoPacket
         }
-        (n, _) => format!(
-            "the trace has no times: its calls take those of {n} packets that they sent or received"
-        ),
+        (n, _) => ClockMethod::PacketTimes(n),
     };
     Solution {
         offset: Span::ZERO,
@@ -241,16 +272,16 @@ impl Solution {
     pub fn laid_out() -> Self {
         Self {
             dated: false,
-            ..Self::unproven(Span::ZERO, Span::ZERO, NO_TIMES)
+            ..Self::unproven(Span::ZERO, Span::ZERO, ClockMethod::NoTimes)
         }
     }
 
     /// An offset that no pair of call and packet shows.
-    fn unproven(offset: Span, uncertainty: Span, method: &str) -> Self {
+    fn unproven(offset: Span, uncertainty: Span, method: ClockMethod) -> Self {
         Self {
             offset,
             uncertainty,
-            method: method.into(),
+            method,
             dated: true,
             belonging: Belonging::Unknown,
             paired: false,
@@ -267,39 +298,29 @@ fn unpaired(clock: TraceClock, calls: &[Event], packets: &[Event], given: Given)
     let packet = packets.iter().map(|e| e.at).min();
     match (clock, call, packet) {
         (TraceClock::Epoch { resolution }, _, None) => {
-            Solution::unproven(Span::ZERO, resolution, "the trace's own clock")
+            Solution::unproven(Span::ZERO, resolution, ClockMethod::OwnClock)
         }
-        (TraceClock::Epoch { .. }, ..) => Solution::unproven(
-            Span::ZERO,
-            Span::seconds(1),
-            "assumed to be one clock: no call of the trace has a packet in the capture",
-        ),
+        (TraceClock::Epoch { .. }, ..) => {
+            Solution::unproven(Span::ZERO, Span::seconds(1), ClockMethod::AssumedOne)
+        }
         (TraceClock::LocalDate { resolution }, ..) => {
             let (zone, method) = match given.utc_offset {
-                Some(zone) => (zone, "zone as given with --tz"),
-                None => (Span::ZERO, "local time taken as UTC (no --tz)"),
+                Some(zone) => (zone, ClockMethod::GivenZone),
+                None => (Span::ZERO, ClockMethod::UtcTaken),
             };
             Solution::unproven(-zone, resolution, method)
         }
         (TraceClock::TimeOfDay { resolution }, Some(call), Some(packet)) => Solution::unproven(
             undated_offset(packet - call, given.utc_offset),
             Span(QUARTER / 2).max(resolution),
-            "guessed from the first times of both inputs: no call of the trace has a packet in the capture",
+            ClockMethod::FirstTimes,
         ),
         (TraceClock::Relative { .. } | TraceClock::None, Some(call), Some(packet)) => {
-            Solution::unproven(
-                packet - call,
-                Span::seconds(60),
-                "guessed: both inputs are taken to begin together",
-            )
+            Solution::unproven(packet - call, Span::seconds(60), ClockMethod::BegunTogether)
         }
         _ => Solution {
             dated: false,
-            ..Solution::unproven(
-                Span::ZERO,
-                Span::ZERO,
-                "the trace's own clock, which has no date",
-            )
+            ..Solution::unproven(Span::ZERO, Span::ZERO, ClockMethod::OwnClockUndated)
         },
     }
 }
@@ -448,27 +469,20 @@ fn densest(differences: &[Span], window: Span, clock: TraceClock) -> Option<(Spa
     best
 }
 
-/// In words, the zone that an offset of a local clock amounts to.
-fn zone_of(clock: TraceClock, offset: Span) -> String {
+/// The zone that an offset of a local clock amounts to, to the quarter of an hour: how far it is east of UTC.
+fn zone_of(clock: TraceClock, offset: Span) -> Option<Span> {
     if !matches!(
         clock,
         TraceClock::TimeOfDay { .. } | TraceClock::LocalDate { .. }
     ) {
-        return String::new();
+        return None;
     }
     let day = 86_400 * SECOND;
     let east = offset.0.saturating_neg().rem_euclid(day);
     let rounded = (east + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
-    let signed = if rounded > day / 2 {
+    Some(Span(if rounded > day / 2 {
         rounded - day
     } else {
         rounded
-    };
-    let minutes = signed / (60 * SECOND);
-    let sign = if minutes < 0 { '-' } else { '+' };
-    format!(
-        "; the log is in UTC{sign}{:02}:{:02}",
-        minutes.abs() / 60,
-        minutes.abs() % 60
-    )
+    }))
 }

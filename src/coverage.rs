@@ -22,7 +22,6 @@ use crate::event::Event;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
 use crate::totals::forgotten::Forgotten;
-use std::fmt;
 use std::net::IpAddr;
 use view::CaptureView;
 
@@ -165,48 +164,6 @@ impl Blind {
                 | Self::TooShort
                 | Self::NoTimes
         )
-    }
-}
-
-impl fmt::Display for Blind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCapture => f.write_str("there is no capture"),
-            Self::NoDns => f.write_str("the capture holds no query of the client to port 53"),
-            Self::NoSyns => f.write_str("the capture holds no SYNs"),
-            Self::OneDirection(to) => write!(f, "the capture lacks packets to {to}"),
-            Self::Filter(filter) => write!(f, "the filter '{filter}' may have hidden it"),
-            Self::Dropped(n) => write!(f, "{n} packets were dropped while capturing"),
-            Self::DroppedThen(1) => f.write_str("a packet was dropped at that time"),
-            Self::DroppedThen(n) => write!(f, "{n} packets were dropped at that time"),
-            Self::NotKept(n) => write!(f, "{n} packets were captured but not retained"),
-            Self::Forgotten(n) => write!(
-                f,
-                "{n} connection attempts in progress were dropped from memory"
-            ),
-            Self::ForgottenQueries => f.write_str("unanswered queries were dropped from memory"),
-            Self::OtherTime => f.write_str("the capture does not cover that time"),
-            Self::CutOff => f.write_str("the capture is cut off before that time"),
-            Self::OtherNamespace => f.write_str("the socket is in another network namespace"),
-            Self::ProvenWrong => f.write_str("calls received what the capture lacks"),
-            Self::TwoRuns => f.write_str("capture and trace may be of two runs"),
-            Self::Loopback => f.write_str("the capture holds no packets of the loopback interface"),
-            Self::Unread(kind, n) => write!(f, "{n} packets ({kind}) could not be read"),
-            Self::NoWaits => f.write_str("the trace does not show how long the client waited"),
-            Self::TooShort => f.write_str("the client did not wait long enough"),
-            Self::NotRepeated => f.write_str("the client did not ask again"),
-            Self::Unexplained(span) => write!(
-                f,
-                "what passed in {:.1} s of that is not in the inputs (strace -f follows all threads)",
-                span.as_seconds()
-            ),
-            Self::Before => f.write_str("the inputs may have begun after it had waited already"),
-            Self::After => f.write_str("the trace may end before what the client did next"),
-            Self::NoTimes => f.write_str("the trace has no times (strace -ttt would give them)"),
-            Self::UnreadCalls(n) => write!(f, "{n} lines with a connect could not be read"),
-            Self::UnreadableAddresses(n) => write!(f, "{n} addresses cannot be read"),
-            Self::Untrusted => f.write_str("absences are not trusted"),
-        }
     }
 }
 

@@ -11,7 +11,6 @@ use crate::flow::{Endpoint, FiveTuple};
 use crate::input::TraceClock;
 use crate::time::{SECOND, Span, Timestamp};
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
 /// Whether inputs are of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,26 +32,6 @@ pub enum Mismatch {
     Ports(Endpoint),
     /// Both show queries to this resolver, and no id of the one occurs in the other.
     Ids(Endpoint),
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Times(apart) => write!(
-                f,
-                "their times do not overlap: they are {:.1} s apart",
-                apart.as_seconds()
-            ),
-            Self::Ports(host) => write!(
-                f,
-                "both show traffic with {host}, but no local port of the calls occurs in the packets"
-            ),
-            Self::Ids(resolver) => write!(
-                f,
-                "both show queries to {resolver}, but no query id of the calls occurs in the packets"
-            ),
-        }
-    }
 }
 
 /// How many ports or ids are remembered for one host: what is chosen at random agrees by chance in longer lists.

@@ -217,7 +217,10 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
         // Of several traces the one laid beside the captures least surely, in whatever order they came.
         clock: clock
             .iter()
-            .max_by_key(|s| (s.uncertainty, s.offset.abs(), s.offset, &s.method))
+            .max_by_key(|s| {
+                let method = s.method.to_string();
+                (s.uncertainty, s.offset.abs(), s.offset, method)
+            })
             .map_or_else(
                 || report::Clock {
                     method: if evidence.has_capture() && evidence.has_trace() {
@@ -231,7 +234,7 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
                 |s| report::Clock {
                     offset_s: Some(cite::seconds(s.offset.as_seconds())),
                     uncertainty_s: Some(cite::seconds(s.uncertainty.as_seconds())),
-                    method: s.method.clone(),
+                    method: s.method.to_string(),
                 },
             ),
     }

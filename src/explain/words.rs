@@ -1,5 +1,7 @@
 //! Words that the verdict and all findings share: lists, counts, times, names, lines of resolv.conf.
 
+mod inputs;
+
 use super::Case;
 use super::ledger::other::service_of_port;
 use super::ledger::{AccountEntry, ChargedParty};
