@@ -51,6 +51,8 @@ struct Run {
     shown: Shown,
     known: Vec<(i64, Event)>,
     ports: u16,
+    /// The next initial sequence numbers are higher by so much.
+    isn: u32,
 }
 
 /// One socket of a process.
@@ -296,6 +298,14 @@ impl Run {
         took: i64,
         error: Option<&str>,
     ) -> Socket {
+        let socket = self.begin(n, pid, fd, at);
+        self.handshake(n, socket, at, took, error);
+        self.result(socket, at, took, error);
+        socket
+    }
+
+    /// The call of such a connect.
+    fn begin(&mut self, n: u32, pid: u32, fd: i32, at: i64) -> Socket {
         let to = server(n);
         let socket = self.socket(n, pid, fd, at, SocketType::Stream, to);
         let pending = CallOutcome::Failed("EINPROGRESS".into());
@@ -309,30 +319,15 @@ impl Run {
                 to: Address::Inet(to),
             },
         );
-        let flow = socket.flow(Transport::Tcp);
-        let syn = TcpFlags {
-            syn: true,
-            ..TcpFlags::default()
-        };
-        self.packet(
-            at + 15,
-            Packet::Tcp {
-                flow,
-                flags: syn,
-                seq: n,
-                ack: 0,
-            },
-        );
+        socket
+    }
+
+    /// Its packets.
+    fn handshake(&mut self, n: u32, socket: Socket, at: i64, took: i64, error: Option<&str>) {
+        let (flow, isn) = (socket.flow(Transport::Tcp), self.isn + n);
+        syn(self, at + 15, flow, isn);
         if took > 1_000_000 {
-            self.packet(
-                at + 1_000_015,
-                Packet::Tcp {
-                    flow,
-                    flags: syn,
-                    seq: n,
-                    ack: 0,
-                },
-            );
+            syn(self, at + 1_000_015, flow, isn);
         }
         if error != Some("ETIMEDOUT") {
             let rst = error.is_some();
@@ -342,29 +337,33 @@ impl Run {
                 ack: true,
                 fin: false,
             };
-            let flow = flow.reversed();
+            let (flow, seq, ack) = (flow.reversed(), 1, isn + 1);
             self.packet(
                 at + took,
                 Packet::Tcp {
                     flow,
                     flags,
-                    seq: 1,
-                    ack: n + 1,
+                    seq,
+                    ack,
                 },
             );
         }
+    }
+
+    /// The client's wait for it, and its result.
+    fn result(&mut self, socket: Socket, at: i64, took: i64, error: Option<&str>) {
         let wait = Op::Wait {
             fds: vec![socket.fd(self.shown)],
-            ready: vec![fd],
+            ready: vec![socket.fd],
             timeout: None,
         };
-        self.call(pid, at + 30, took - 20, CallOutcome::Returned(1), wait);
+        let woken = CallOutcome::Returned(1);
+        self.call(socket.pid, at + 30, took - 20, woken, wait);
         let ended = Op::SocketError {
             fd: socket.fd(self.shown),
             error: error.map(Into::into),
         };
-        self.ok(pid, at + took + 20, ended);
-        socket
+        self.ok(socket.pid, at + took + 20, ended);
     }
 
     fn life(&mut self, pid: u32, at: i64, change: LifecycleChange) {
@@ -377,17 +376,22 @@ impl Run {
 
     /// A process of its own, as a child of the first one.
     fn fork(&mut self, n: u32, at: i64) -> u32 {
+        self.fork_of(1_000, n, at)
+    }
+
+    /// The same of any process.
+    fn fork_of(&mut self, parent: u32, n: u32, at: i64) -> u32 {
         let child = 100_000 + n;
         let op = Op::Clone {
             thread: false,
             files: false,
         };
-        self.call(1_000, at, 10, CallOutcome::Returned(i64::from(child)), op);
+        self.call(parent, at, 10, CallOutcome::Returned(i64::from(child)), op);
         self.life(
             child,
             at + 5,
             LifecycleChange::Forked {
-                parent: Some(1_000),
+                parent: Some(parent),
                 thread: Some(false),
             },
         );
@@ -415,12 +419,15 @@ impl Run {
 
 /// `count` rounds of 20 ms, most of them a quick lookup and connect of one of eight processes. Some are children with
 /// inherited sockets, meet a dead resolver, an answer after two minutes, a server that refuses or is silent; some
-/// use a descriptor again without a close, or a local port of a moment ago. No two waits of a kind are equally long.
+/// use a descriptor again without a close, a local port of a moment ago, or both ends within the time of `TIME_WAIT`; some
+/// sockets are inherited, passed to another process or duplicated while they connect. No two waits of a kind are equally
+/// long.
 fn busy(count: u32, shown: Shown) -> Vec<Event> {
     let mut run = Run {
         shown,
         known: Vec::new(),
         ports: 20_000,
+        isn: 0,
     };
     run.ok(
         1_000,
@@ -493,6 +500,61 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
                 let child = run.fork(n, at);
                 run.connect(n, child, 3, at + 100, 3_000_000 + odd, Some("ETIMEDOUT"));
                 run.life(child, at + 4_000_000 + 2 * odd, LifecycleChange::Exited(1));
+            }
+            31 => {
+                // A child inherits a socket whose connect is under way; the parent closes its descriptor (fork(2)).
+                let socket = run.begin(n, pid, 40, at);
+                run.handshake(n, socket, at, 4_000 + odd, None);
+                let child = run.fork_of(pid, n, at + 100);
+                run.close(socket, at + 300);
+                let inherited = Socket {
+                    pid: child,
+                    ..socket
+                };
+                run.result(inherited, at + 500, 3_600 + odd, None);
+                run.life(child, at + 9_000 + 3 * odd, LifecycleChange::Exited(0));
+            }
+            33 => {
+                // Another process is given the socket through a unix socket (SCM_RIGHTS, unix(7)).
+                let socket = run.begin(n, pid, 41, at);
+                run.handshake(n, socket, at, 5_000 + odd, None);
+                let passed = Socket {
+                    pid: 1_000 + (n + 3) % 8,
+                    fd: 60,
+                    ..socket
+                };
+                run.close(socket, at + 400);
+                run.result(passed, at + 1_000, 4_100 + odd, None);
+                run.close(passed, at + 9_000 + odd);
+            }
+            37 => {
+                // The same two ends again, half a minute later: the port was in TIME_WAIT (RFC 6191).
+                let port = run.ports;
+                for (isn, later) in [(0, 0), (1 << 20, 30_000_000 + odd)] {
+                    (run.ports, run.isn) = (port, isn);
+                    let socket = run.connect(n, pid, 42, at + later, 600 + odd, None);
+                    run.close(socket, at + later + 2_000 + 2 * odd);
+                }
+                run.isn = 0;
+            }
+            41 => {
+                // Another descriptor for the socket, and the first one is closed (dup(2)).
+                let socket = run.begin(n, pid, 43, at);
+                run.handshake(n, socket, at, 7_000 + odd, Some("ECONNREFUSED"));
+                let fd = socket.fd(shown);
+                let copy = Op::Duplicate { fd, new: 61 };
+                run.call(pid, at + 50, 2, CallOutcome::Returned(61), copy);
+                run.close(socket, at + 100);
+                let copied = Socket { fd: 61, ..socket };
+                run.result(copied, at + 100, 6_900 + odd, Some("ECONNREFUSED"));
+                run.close(copied, at + 16_000 + odd);
+            }
+            43 => {
+                // Its number is used for another socket while nothing has answered it (dup2(2) without a close).
+                let socket = run.begin(n, pid, 44, at);
+                run.handshake(n, socket, at, 2_000_000 + odd, None);
+                let other = run.connect(n + 500_000, pid, 44, at + 2_000, 800 + odd, None);
+                run.close(other, at + 5_000 + 2 * odd);
             }
             _ => run.quick(n, pid, fd, at),
         }
@@ -771,6 +833,7 @@ fn storm(connects: u32, before: u32, is_lossy: bool) -> Vec<Event> {
         shown,
         known: Vec::new(),
         ports: 20_000,
+        isn: 0,
     };
     let to = server(7);
     for n in 0..before {
@@ -918,6 +981,7 @@ fn blocked(others: u32, shown: Shown) -> Vec<Event> {
         shown,
         known: Vec::new(),
         ports: 20_000,
+        isn: 0,
     };
     let program = "/usr/bin/client".into();
     run.ok(1_000, -200, Op::Exec { program });

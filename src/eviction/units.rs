@@ -296,7 +296,9 @@ impl<'a> Units<'a> {
             Subject::Connection(c) => joined.connections[*c].lookup.map(of_lookup),
             Subject::Lookup(_) => None,
         }));
-        stay.extend(self.first_activities(index, slowest));
+        let windows = slowest.iter();
+        let windows = windows.filter_map(|s| window::bounds(self.case, index, *s));
+        stay.extend(self.first_activities(windows.chain(self.under_way(limits.list))));
         stay.extend(self.stories(index, slowest));
         stay.extend(self.first(limits.list));
         stay.extend(self.samples());
@@ -335,8 +337,11 @@ impl<'a> Units<'a> {
         list
     }
 
-    /// The lookups with the first query of anybody within the windows of these subjects, which an account names.
-    fn first_activities(&self, index: &Index, slowest: &[Subject]) -> Vec<usize> {
+    /// The lookups with the first query of anybody within each of these windows, which an account names.
+    fn first_activities(
+        &self,
+        windows: impl Iterator<Item = (Timestamp, Timestamp)>,
+    ) -> Vec<usize> {
         let joined = self.case.joined;
         if !self.case.evidence.has_trace() {
             return Vec::new();
@@ -347,15 +352,23 @@ impl<'a> Units<'a> {
                 lookup_of[q.position()] = Some(of_lookup(l));
             }
         }
-        let first = |subject: &Subject| {
-            let (from, to) = window::bounds(self.case, index, *subject)?;
+        let first = |(from, to): (Timestamp, Timestamp)| {
             let start = joined.queries.partition_point(|q| q.sent < from);
             let queries = joined.queries.as_slice()[start..].iter().enumerate();
             let mut within = queries.take_while(|(_, q)| q.sent <= to);
             let (n, _) = within.find(|(_, q)| q.origin == Origin::Traced)?;
             lookup_of[start + n]
         };
-        slowest.iter().filter_map(first).collect()
+        windows.filter_map(first).collect()
+    }
+
+    /// The windows that the client's own attempts will have had, if they end now, the longest first.
+    fn under_way(&self, most: usize) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        let attempts = self.case.joined.connections.iter();
+        let open = attempts.filter(|x| x.role == Role::Server && x.outcome.is_open());
+        // In order of time.
+        let began = open.filter_map(|x| x.called).take(most);
+        began.map(|began| (began, self.now))
     }
 
     /// The attempts that those of these subjects follow, and the next one after each: it has the time after the SYN in its own

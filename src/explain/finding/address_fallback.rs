@@ -2,7 +2,7 @@
 
 use super::{Context, Draft, FindingId, Page, Severity, attempt, cost, parties};
 use crate::explain::Case;
-use crate::explain::ledger::{ChargedParty, Kind, Subject, story};
+use crate::explain::ledger::{ChargedParty, Kind, Subject, story, window};
 use crate::explain::words;
 use crate::flow::Endpoint;
 use crate::join::ConnectionId;
@@ -49,12 +49,18 @@ pub fn find(context: &Context) -> Vec<Draft> {
             continue;
         }
         let earlier = by_process.entry(x.process).or_default();
+        // Where attempts between were evicted, a story is not followed back.
+        let mut follows = !window::follows_evicted(context.case, c);
         let failed: Vec<ConnectionId> = earlier
             .iter()
             .rev()
             .take(LOOK_BACK)
             .copied()
-            .take_while(|o| joined.connections[*o].outcome != Ending::Connected)
+            .take_while(|o| {
+                let takes = follows && joined.connections[*o].outcome != Ending::Connected;
+                follows = !window::follows_evicted(context.case, *o);
+                takes
+            })
             .filter(|o| {
                 let o = &joined.connections[*o];
                 o.to != x.to
