@@ -280,7 +280,7 @@ pub struct EvictedTotals {
     pub unnamed: usize,
     /// Connections to name services, by the service's name.
     pub services: BTreeMap<&'static str, usize>,
-    /// Where the retained attempts show whose asker's attempt before them was evicted.
+    /// Where the retained attempts show whose asker's attempt after them was evicted.
     pub cut: HashSet<Location>,
     /// Of what nothing is remembered, although more of it may come.
     pub forgotten: Forgotten,
@@ -301,7 +301,7 @@ impl EvictedTotals {
         self.lookups + self.connections + self.repeated == 0
     }
 
-    /// Only what the join and the accounts of the next turn must know: where attempts were evicted before retained ones,
+    /// Only what the join and the accounts of the next turn must know: where attempts were evicted after retained ones,
     /// which is taken, and what is forgotten.
     #[must_use]
     pub fn for_next_turn(&mut self) -> Self {

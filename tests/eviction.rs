@@ -325,9 +325,11 @@ impl Run {
     /// Its packets.
     fn handshake(&mut self, n: u32, socket: Socket, at: i64, took: i64, error: Option<&str>) {
         let (flow, isn) = (socket.flow(Transport::Tcp), self.isn + n);
-        syn(self, at + 15, flow, isn);
-        if took > 1_000_000 {
-            syn(self, at + 1_000_015, flow, isn);
+        for second in [0, 1, 3, 7, 15, 31] {
+            let after = second * 1_000_000 + 15;
+            if after < took {
+                syn(self, at + after, flow, isn);
+            }
         }
         if error != Some("ETIMEDOUT") {
             let rst = error.is_some();
@@ -442,6 +444,8 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
         let (at, odd) = (i64::from(n) * 20_000, i64::from(n));
         let pid = 1_000 + n % 8;
         let fd = 5 + i32::try_from(n % 3).unwrap();
+        // Some connects are answered at once, some only after 40 s.
+        let long = if n % 100 < 50 { 4_000 } else { 40_000_000 };
         match n % 50 {
             7 => {
                 let child = run.fork(n, at);
@@ -504,33 +508,37 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
             31 => {
                 // A child inherits a socket whose connect is under way; the parent closes its descriptor (fork(2)).
                 let socket = run.begin(n, pid, 40, at);
-                run.handshake(n, socket, at, 4_000 + odd, None);
+                run.handshake(n, socket, at, long + odd, None);
                 let child = run.fork_of(pid, n, at + 100);
                 run.close(socket, at + 300);
                 let inherited = Socket {
                     pid: child,
                     ..socket
                 };
-                run.result(inherited, at + 500, 3_600 + odd, None);
-                run.life(child, at + 9_000 + 3 * odd, LifecycleChange::Exited(0));
+                run.result(inherited, at + 500, long - 400 + odd, None);
+                run.life(
+                    child,
+                    at + long + 9_000 + 3 * odd,
+                    LifecycleChange::Exited(0),
+                );
             }
             33 => {
                 // Another process is given the socket through a unix socket (SCM_RIGHTS, unix(7)).
                 let socket = run.begin(n, pid, 41, at);
-                run.handshake(n, socket, at, 5_000 + odd, None);
+                run.handshake(n, socket, at, long + 1_000 + odd, None);
                 let passed = Socket {
                     pid: 1_000 + (n + 3) % 8,
                     fd: 60,
                     ..socket
                 };
                 run.close(socket, at + 400);
-                run.result(passed, at + 1_000, 4_100 + odd, None);
-                run.close(passed, at + 9_000 + odd);
+                run.result(passed, at + 1_000, long + 100 + odd, None);
+                run.close(passed, at + long + 9_000 + odd);
             }
             37 => {
-                // The same two ends again, half a minute later: the port was in TIME_WAIT (RFC 6191).
+                // The same two ends again, a minute later: the port was in TIME_WAIT (RFC 6191).
                 let port = run.ports;
-                for (isn, later) in [(0, 0), (1 << 20, 30_000_000 + odd)] {
+                for (isn, later) in [(0, 0), (1 << 20, 55_000_000 + odd)] {
                     (run.ports, run.isn) = (port, isn);
                     let socket = run.connect(n, pid, 42, at + later, 600 + odd, None);
                     run.close(socket, at + later + 2_000 + 2 * odd);
@@ -540,19 +548,19 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
             41 => {
                 // Another descriptor for the socket, and the first one is closed (dup(2)).
                 let socket = run.begin(n, pid, 43, at);
-                run.handshake(n, socket, at, 7_000 + odd, Some("ECONNREFUSED"));
+                run.handshake(n, socket, at, long + 7_000 + odd, Some("ECONNREFUSED"));
                 let fd = socket.fd(shown);
                 let copy = Op::Duplicate { fd, new: 61 };
                 run.call(pid, at + 50, 2, CallOutcome::Returned(61), copy);
                 run.close(socket, at + 100);
                 let copied = Socket { fd: 61, ..socket };
-                run.result(copied, at + 100, 6_900 + odd, Some("ECONNREFUSED"));
-                run.close(copied, at + 16_000 + odd);
+                run.result(copied, at + 100, long + 6_900 + odd, Some("ECONNREFUSED"));
+                run.close(copied, at + long + 16_000 + odd);
             }
             43 => {
                 // Its number is used for another socket while nothing has answered it (dup2(2) without a close).
                 let socket = run.begin(n, pid, 44, at);
-                run.handshake(n, socket, at, 2_000_000 + odd, None);
+                run.handshake(n, socket, at, long + odd, None);
                 let other = run.connect(n + 500_000, pid, 44, at + 2_000, 800 + odd, None);
                 run.close(other, at + 5_000 + 2 * odd);
             }

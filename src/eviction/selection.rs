@@ -34,7 +34,7 @@ pub struct Evicted {
     pub repeated: usize,
     /// Responses that answer no query.
     pub unsolicited: Unsolicited,
-    /// Where the retained attempts show whose asker's attempt before them is evicted, now or before.
+    /// Where the retained attempts show whose asker's attempt after them is evicted, now or before.
     pub cut: HashSet<Location>,
 }
 
@@ -197,8 +197,8 @@ impl Evicted {
         until
     }
 
-    /// The attempts that a retained one follows stay with it, as far as its account reaches back. Of those that stay for
-    /// another reason it is remembered that something is missing before them.
+    /// The attempts that a retained one follows stay with it, as far as its account reaches back. Where others are
+    /// evicted, the retained one before them has it that something is missing after it.
     fn stories(&mut self, units: &Units, index: &Index) {
         let (case, joined) = (units.case, units.case.joined);
         let unit = |c: &ConnectionId| of_connection(joined, *c);
@@ -214,12 +214,14 @@ impl Evicted {
             }
         }
         for list in index.connections.values() {
-            let mut gone = false;
+            let mut last = None;
             for c in list {
                 if self.units[unit(c)] {
-                    gone = true;
-                } else if std::mem::take(&mut gone) || window::follows_evicted(case, *c) {
-                    self.cut.extend(window::place(case, *c));
+                    self.cut.extend(last.take());
+                } else {
+                    last = window::place(case, *c);
+                    self.cut
+                        .extend(last.filter(|_| window::precedes_evicted(case, *c)));
                 }
             }
         }

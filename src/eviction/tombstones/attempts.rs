@@ -223,7 +223,7 @@ impl AttemptTombstones {
         totals.subjects = totals.subjects.saturating_sub(stone.subject.into());
         totals.unfinished = totals.unfinished.saturating_sub(stone.unfinished.into());
         totals.events = totals.events.saturating_sub(packets.len());
-        // Other attempts before it may be evicted.
+        // Other attempts after it may be evicted.
         totals.cut.extend(packets.first().map(|first| first.place));
         Belongs::Revives(packets)
     }

@@ -50,16 +50,14 @@ pub fn find(context: &Context) -> Vec<Draft> {
         }
         let earlier = by_process.entry(x.process).or_default();
         // Where attempts between were evicted, a story is not followed back.
-        let mut follows = !window::follows_evicted(context.case, c);
         let failed: Vec<ConnectionId> = earlier
             .iter()
             .rev()
             .take(LOOK_BACK)
             .copied()
             .take_while(|o| {
-                let takes = follows && joined.connections[*o].outcome != Ending::Connected;
-                follows = !window::follows_evicted(context.case, *o);
-                takes
+                let connected = joined.connections[*o].outcome == Ending::Connected;
+                !connected && !window::precedes_evicted(context.case, *o)
             })
             .filter(|o| {
                 let o = &joined.connections[*o];

@@ -121,17 +121,14 @@ pub fn earlier_attempts<'c>(
         .get(&index.asker_of(case, Subject::Connection(c)))
         .filter(|_| !index.is_cached(c));
     let before = list.map_or(&[][..], |list| &list[..list.partition_point(|o| *o < c)]);
-    let mut follows = !follows_evicted(case, c);
     let latest_first = before.iter().rev().take(MAX_ATTEMPTS).copied();
     latest_first.take_while(move |o| {
-        let takes = follows && same_story(case, c, &case.joined.connections[*o]);
-        follows = !follows_evicted(case, *o);
-        takes
+        !precedes_evicted(case, *o) && same_story(case, c, &case.joined.connections[*o])
     })
 }
 
-/// Whether the attempt of the same asker before this one was evicted.
-pub fn follows_evicted(case: &Case, c: ConnectionId) -> bool {
+/// Whether the attempt of the same asker after this one was evicted.
+pub fn precedes_evicted(case: &Case, c: ConnectionId) -> bool {
     let cut = &case.totals.cut;
     !cut.is_empty() && place(case, c).is_some_and(|place| cut.contains(&place))
 }
