@@ -289,7 +289,7 @@ impl<'a> Units<'a> {
     pub fn protect(&mut self, index: &Index, limits: Limits) -> Vec<Subject> {
         let joined = self.case.joined;
         let subjects = assemble::by_delay(self.case, index);
-        let slowest = &subjects[..subjects.len().min(limits.list)];
+        let slowest = &self.slowest(&subjects, limits.list)[..];
         let mut stay: Vec<usize> = slowest.iter().map(|s| of_subject(joined, *s)).collect();
         // Of a connection whose lookup is a unit of its own, that too: the account begins with it.
         stay.extend(slowest.iter().filter_map(|s| match s {
@@ -314,6 +314,18 @@ impl<'a> Units<'a> {
             self.list[unit].stays = true;
         }
         subjects
+    }
+
+    /// The slowest of subjects that are sorted, as many of those that are over as of those under way: how long these will
+    /// have taken is not known, and a client that gives up has not waited as long as its attempt is pending now.
+    fn slowest(&self, subjects: &[Subject], most: usize) -> Vec<Subject> {
+        let is_open = |subject: &Subject| match subject {
+            Subject::Connection(c) => self.case.joined.connections[*c].outcome.is_open(),
+            Subject::Lookup(_) => false,
+        };
+        let (open, over): (Vec<Subject>, Vec<Subject>) = subjects.iter().partition(|s| is_open(s));
+        let over = over.into_iter().take(most);
+        over.chain(open.into_iter().take(most)).collect()
     }
 
     /// The first lookups and connections, the client's own before others.

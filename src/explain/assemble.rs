@@ -170,11 +170,15 @@ fn what_came_after(case: &Case, index: &Index, c: ConnectionId) -> Span {
         .connections
         .get(&index.asker_of(case, Subject::Connection(c)));
     let later = list.map_or(&[][..], |list| &list[list.partition_point(|o| *o <= c)..]);
+    // Where attempts between were evicted, it is not known which one follows.
+    let mut follows = !window::precedes_evicted(case, c);
+    let mut next = later.iter().take(16).take_while(|o| {
+        let takes = follows;
+        follows = !window::precedes_evicted(case, **o);
+        takes
+    });
     let retried = this.outcome != Ending::Connected
-        && later
-            .iter()
-            .take(16)
-            .any(|o| ledger::story::same_story(case, *o, this));
+        && next.any(|o| ledger::story::same_story(case, *o, this));
     if retried {
         Span::ZERO
     } else {
