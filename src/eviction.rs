@@ -301,7 +301,7 @@ impl Eviction {
                     tombstones.lookup(case, lookup, totals);
                 }
             }
-            for attempt in evicted.attempts(&units, &subjects) {
+            for attempt in evicted.attempts(&units, &index, &subjects) {
                 tombstones.attempt(case, attempt, totals);
             }
             totals.cut = evicted.cut;

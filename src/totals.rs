@@ -12,7 +12,7 @@ use crate::flow::{Endpoint, Transport};
 use crate::report::Origin;
 use crate::time::Span;
 use forgotten::Forgotten;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use times::{Times, Waits};
 
@@ -280,8 +280,9 @@ pub struct EvictedTotals {
     pub unnamed: usize,
     /// Connections to name services, by the service's name.
     pub services: BTreeMap<&'static str, usize>,
-    /// Where the retained attempts show whose asker's attempt after them was evicted.
-    pub cut: HashSet<Location>,
+    /// Where the retained attempts show whose asker's attempt after them was evicted, and whether what they tried was tried
+    /// again.
+    pub cut: HashMap<Location, bool>,
     /// Of what nothing is remembered, although more of it may come.
     pub forgotten: Forgotten,
     /// Connections that may be a part of one that is forgotten.

@@ -546,16 +546,19 @@ fn busy(count: u32, shown: Shown) -> Vec<Event> {
                 run.isn = 0;
             }
             41 => {
-                // Another descriptor for the socket, and the first one is closed (dup(2)).
-                let socket = run.begin(n, pid, 43, at);
+                // Another descriptor for the socket, and the first one is closed (dup(2)). Each is another process's: of
+                // attempts beside each other the last to fail may count as tried again.
+                let child = run.fork(n, at - 50);
+                let socket = run.begin(n, child, 43, at);
                 run.handshake(n, socket, at, long + 7_000 + odd, Some("ECONNREFUSED"));
                 let fd = socket.fd(shown);
                 let copy = Op::Duplicate { fd, new: 61 };
-                run.call(pid, at + 50, 2, CallOutcome::Returned(61), copy);
+                run.call(child, at + 50, 2, CallOutcome::Returned(61), copy);
                 run.close(socket, at + 100);
                 let copied = Socket { fd: 61, ..socket };
                 run.result(copied, at + 100, long + 6_900 + odd, Some("ECONNREFUSED"));
                 run.close(copied, at + long + 16_000 + odd);
+                run.life(child, at + long + 30_000 + odd, LifecycleChange::Exited(0));
             }
             43 => {
                 // Its number is used for another socket while nothing has answered it (dup2(2) without a close).

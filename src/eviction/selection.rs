@@ -3,6 +3,7 @@
 use super::tombstones::EvictedAttempt;
 use super::units::{GRACE, Intervals, Owner, Units, of_connection, of_lookup};
 use crate::event::{Call, Event, EventKind, LifecycleChange, Location, Op, Packet, Service, Task};
+use crate::explain::assemble;
 use crate::explain::ledger::{Index, Subject, window};
 use crate::join::{AssociationId, ConnectionId, EventId, Evidence, Id};
 use crate::time::{Span, Timestamp};
@@ -35,7 +36,7 @@ pub struct Evicted {
     /// Responses that answer no query.
     pub unsolicited: Unsolicited,
     /// Where the retained attempts show whose asker's attempt after them is evicted, now or before.
-    pub cut: HashSet<Location>,
+    pub cut: HashMap<Location, bool>,
 }
 
 /// How surely nothing more comes of something: what has the least goes first.
@@ -79,7 +80,7 @@ pub fn choose(units: &Units, index: &Index, left: usize, horizon: Timestamp) -> 
         unfinished: HashSet::new(),
         repeated: 0,
         unsolicited: Unsolicited::default(),
-        cut: HashSet::new(),
+        cut: HashMap::new(),
     };
     let loose = |n: &usize| units.of[*n] == Owner::Nobody && !is_packet(&units.events[*n]);
     let calls = (0..units.events.len()).filter(loose).count();
@@ -217,18 +218,32 @@ impl Evicted {
             let mut last = None;
             for c in list {
                 if self.units[unit(c)] {
-                    self.cut.extend(last.take());
+                    self.cut_after(units, index, last.take());
                 } else {
-                    last = window::place(case, *c);
-                    self.cut
-                        .extend(last.filter(|_| window::precedes_evicted(case, *c)));
+                    let known = window::precedes_evicted(case, *c);
+                    self.cut_after(units, index, Some(*c).filter(|_| known));
+                    last = Some(*c);
                 }
             }
         }
     }
 
+    /// Remembers that attempts after a retained one are evicted.
+    fn cut_after(&mut self, units: &Units, index: &Index, retained: Option<ConnectionId>) {
+        let Some(c) = retained else { return };
+        if let Some(place) = window::place(units.case, c) {
+            let retried = assemble::is_retried(units.case, index, c);
+            self.cut.insert(place, retried);
+        }
+    }
+
     /// The attempts that go; `subjects` are all that would have an account.
-    pub fn attempts(&self, units: &Units, subjects: &[Subject]) -> Vec<EvictedAttempt> {
+    pub fn attempts(
+        &self,
+        units: &Units,
+        index: &Index,
+        subjects: &[Subject],
+    ) -> Vec<EvictedAttempt> {
         let joined = units.case.joined;
         let of_attempt = |subject: &Subject| match subject {
             Subject::Connection(c) => Some(*c),
@@ -243,6 +258,7 @@ impl Evicted {
                 over: units.list[unit].over,
                 subject: subjects.contains(&c),
                 unfinished: self.unfinished.contains(&unit),
+                retried: assemble::is_retried(units.case, index, c),
             })
         });
         all.collect()

@@ -164,22 +164,8 @@ pub fn by_delay(case: &Case, index: &Index) -> Vec<Subject> {
 
 /// The wait after the SYN, unless a later attempt of the same story has it in its own account.
 fn what_came_after(case: &Case, index: &Index, c: ConnectionId) -> Span {
-    let connections = &case.joined.connections;
-    let this = &connections[c];
-    let list = index
-        .connections
-        .get(&index.asker_of(case, Subject::Connection(c)));
-    let later = list.map_or(&[][..], |list| &list[list.partition_point(|o| *o <= c)..]);
-    // Where attempts between were evicted, it is not known which one follows.
-    let mut follows = !window::precedes_evicted(case, c);
-    let mut next = later.iter().take(16).take_while(|o| {
-        let takes = follows;
-        follows = !window::precedes_evicted(case, **o);
-        takes
-    });
-    let retried = this.outcome != Ending::Connected
-        && next.any(|o| ledger::story::same_story(case, *o, this));
-    if retried {
+    let this = &case.joined.connections[c];
+    if is_retried(case, index, c) {
         Span::ZERO
     } else {
         let pending = || verdict::unanswered_since(case, this);
@@ -189,6 +175,32 @@ fn what_came_after(case: &Case, index: &Index, c: ConnectionId) -> Span {
             .or_else(tried)
             .unwrap_or_default()
     }
+}
+
+/// How many attempts after one are looked at for one of its story.
+const NEXT_ATTEMPTS: usize = 16;
+
+/// Whether a later attempt goes on with the story of one that did not connect. Where those after it were evicted, that is
+/// known from before.
+pub fn is_retried(case: &Case, index: &Index, c: ConnectionId) -> bool {
+    let this = &case.joined.connections[c];
+    if this.outcome == Ending::Connected {
+        return false;
+    }
+    if let Some(retried) = window::retried_by_evicted(case, c) {
+        return retried;
+    }
+    let list = index
+        .connections
+        .get(&index.asker_of(case, Subject::Connection(c)));
+    let later = list.map_or(&[][..], |list| &list[list.partition_point(|o| *o <= c)..]);
+    let mut follows = true;
+    let mut next = later.iter().take(NEXT_ATTEMPTS).take_while(|o| {
+        let takes = follows;
+        follows = !window::precedes_evicted(case, **o);
+        takes
+    });
+    next.any(|o| ledger::story::same_story(case, *o, this))
 }
 
 fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {

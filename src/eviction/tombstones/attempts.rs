@@ -49,6 +49,8 @@ pub struct EvictedAttempt {
     pub subject: bool,
     /// It is counted as one that may have continued.
     pub unfinished: bool,
+    /// What it tried was tried again.
+    pub retried: bool,
 }
 
 /// What is remembered of one.
@@ -69,6 +71,7 @@ struct Tombstone {
     counted: AttemptCount,
     subject: bool,
     unfinished: bool,
+    retried: bool,
     /// All that it is, where that is a few packets.
     packets: Option<Box<[Event]>>,
 }
@@ -224,7 +227,8 @@ impl AttemptTombstones {
         totals.unfinished = totals.unfinished.saturating_sub(stone.unfinished.into());
         totals.events = totals.events.saturating_sub(packets.len());
         // Other attempts after it may be evicted.
-        totals.cut.extend(packets.first().map(|first| first.place));
+        let shows = packets.first().map(|first| first.place);
+        totals.cut.extend(shows.map(|place| (place, stone.retried)));
         Belongs::Revives(packets)
     }
 
@@ -346,6 +350,7 @@ impl Tombstone {
             counted: evicted::attempt_count(case, evicted.connection),
             subject: evicted.subject,
             unfinished: evicted.unfinished,
+            retried: evicted.retried,
             packets,
         };
         Some((flow, stone))
@@ -466,6 +471,7 @@ mod tests {
             },
             subject: true,
             unfinished: true,
+            retried: false,
             packets: None,
         }
     }

@@ -129,8 +129,16 @@ pub fn earlier_attempts<'c>(
 
 /// Whether the attempt of the same asker after this one was evicted.
 pub fn precedes_evicted(case: &Case, c: ConnectionId) -> bool {
+    retried_by_evicted(case, c).is_some()
+}
+
+/// Of an attempt after which some of the same asker were evicted: whether what it tried was tried again.
+pub fn retried_by_evicted(case: &Case, c: ConnectionId) -> Option<bool> {
     let cut = &case.totals.cut;
-    !cut.is_empty() && place(case, c).is_some_and(|place| cut.contains(&place))
+    if cut.is_empty() {
+        return None;
+    }
+    cut.get(&place(case, c)?).copied()
 }
 
 /// Where an attempt shows: its call, or its first SYN.
