@@ -371,7 +371,7 @@ fn logs(folder: &Path, count: u32) -> Vec<PathBuf> {
 #[test]
 fn logs_are_read_side_by_side_in_bounded_memory() {
     let folder = tempfile::tempdir().unwrap();
-    same_as_of_all(&logs(folder.path(), 4));
+    same_as_of_all(&logs(folder.path(), 70));
 }
 
 #[test]

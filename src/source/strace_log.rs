@@ -18,6 +18,9 @@ mod utf16;
 /// a DNS message never is; the rest of a longer line is passed over.
 const MAX_LINE: usize = 1 << 20;
 
+/// Bytes per read. Large enough that system calls do not matter, small enough for hundreds of logs at once.
+const BUFFER: usize = 1 << 16;
+
 /// How much is looked at to tell a trace from other files.
 const SNIFF: usize = 1 << 16;
 
@@ -252,7 +255,7 @@ fn whole_lines(
 
 /// Unpacks by the file's first bytes, and recodes UTF-16.
 fn unpacked<'r>(file: impl Read + 'r) -> io::Result<Box<dyn BufRead + 'r>> {
-    let mut raw = BufReader::with_capacity(1 << 18, file);
+    let mut raw = BufReader::with_capacity(BUFFER, file);
     let packed = compression::sniff(raw.fill_buf()?);
     let mut text = compression::decompress(packed, raw)?;
     // What cannot be unpacked is reported when it is read.

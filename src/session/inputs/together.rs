@@ -28,8 +28,9 @@ use sample::Sample;
 use std::thread;
 use turns::{Batches, Turn, in_order};
 
-/// So many inputs may be open at once: each has a thread and buffers.
-const MOST_INPUTS: usize = 64;
+/// So many inputs may be open at once: each has a file descriptor, of which a process often has 1,024, a thread, and 200 KiB
+/// of buffers.
+const MOST_INPUTS: usize = 512;
 
 /// Files that are together no larger fit into memory whatever they hold, unless they are packed.
 const SMALL: u64 = 16 << 20;

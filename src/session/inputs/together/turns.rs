@@ -4,14 +4,15 @@ use super::super::super::in_order::next_known;
 use crate::event::Event;
 use crate::intern::Interner;
 use crate::time::Timestamp;
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 /// So many events are read ahead of their turn, of all inputs together: as many batches of each, of so many events at least.
-const AHEAD: usize = 2_048;
+const AHEAD: usize = 8_192;
 const BATCHES: usize = 4;
-const LEAST_BATCH: usize = 8;
+const LEAST_BATCH: usize = 16;
 
 /// Events on their way from a reader.
 pub(super) struct Batches {
@@ -80,18 +81,17 @@ where
     for input in inputs.iter_mut().filter(|input| input.begins.is_none()) {
         input.open(scope);
     }
-    loop {
-        let next = inputs.iter_mut().enumerate();
-        let next = next.filter_map(|(n, input)| Some((input.next_known()?, n)));
-        let Some((_, first)) = next.min() else {
-            break;
-        };
+    let known = inputs.iter_mut().zip(0..);
+    let known = known.filter_map(|(input, n)| Some(Reverse((input.next_known()?, n))));
+    let mut next: BinaryHeap<Reverse<(Timestamp, usize)>> = known.collect();
+    while let Some(Reverse((_, first))) = next.pop() {
         let input = &mut inputs[first];
         if input.unread.is_some() {
             input.open(scope);
         } else if let Some(event) = input.waiting.pop_front() {
             sink(event);
         }
+        next.extend(input.next_known().map(|known| Reverse((known, first))));
     }
     let threads = inputs.into_iter().filter_map(|input| input.thread);
     threads.map(joined).collect()
