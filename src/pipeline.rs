@@ -1,9 +1,7 @@
 //! From events to a report: the pure middle of the house, the same for live and recorded cases.
 
 pub mod files;
-mod outside;
 pub mod retention;
-mod selection;
 
 use crate::clock::belonging::{Belonging, Mismatch};
 use crate::clock::{self, Given, Sibling, Solution};
@@ -14,6 +12,7 @@ use crate::event::{Event, EventKind};
 use crate::explain::Case;
 use crate::explain::assemble::{self, Limits};
 use crate::explain::stack::Stacks;
+use crate::explain::words::{inputs, outside, selection};
 use crate::flow::{DNS_PORT, Target};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::join::{self, Evidence};
@@ -206,7 +205,7 @@ fn explained<E>(
     let mut remarks = std::mem::take(&mut gathered.remarks);
     let run = gathered.run.take();
     remarks.extend(outside::warnings(&gathered.traces));
-    remarks.extend(no_nameserver(gathered.resolv_conf.as_ref()));
+    remarks.extend(inputs::no_nameserver(gathered.resolv_conf.as_ref()));
     let mut report = with_case(gathered, settings, |case, solutions| {
         check(solutions)?;
         remarks.extend(selection::nothing_chosen(case, &settings.pids));
@@ -215,15 +214,6 @@ fn explained<E>(
     report.warnings.splice(..0, remarks);
     report.run = run;
     Ok(report)
-}
-
-/// A resolv.conf that names no resolver: perhaps the wrong file, and what it makes of a client is worth a word.
-fn no_nameserver(conf: Option<&(String, String)>) -> Option<String> {
-    let (path, text) = conf?;
-    let known = ResolvConf::parse(text).nameservers;
-    known.is_empty().then(|| {
-        format!("{path}: no nameserver line with an address (glibc then asks the resolver of this host, 127.0.0.1)")
-    })
 }
 
 /// Solves the clock, orders and joins, and hands the case to whoever explains it.

@@ -1,10 +1,13 @@
 //! Words that the verdict and all findings share: lists, counts, times, names, lines of resolv.conf.
 
-mod inputs;
+pub mod inputs;
+pub mod outside;
+pub mod selection;
 
 use super::Case;
 use super::ledger::other::service_of_port;
 use super::ledger::{AccountEntry, ChargedParty};
+use crate::event::Task;
 use crate::flow::{self, Endpoint};
 use crate::join::Query;
 use crate::join::lookup::Lookup;
@@ -255,4 +258,13 @@ pub fn sockets(lines: &[&AccountEntry]) -> String {
         }
     }
     list(&names)
+}
+
+/// A process as warnings call it.
+pub fn task_name(task: &Task) -> String {
+    let comm = task.comm.as_deref().unwrap_or("process");
+    match task.pid.or(task.tid) {
+        Some(pid) => format!("{comm} ({pid})"),
+        None => comm.to_owned(),
+    }
 }

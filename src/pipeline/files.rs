@@ -3,6 +3,7 @@
 
 use super::Gathered;
 use crate::event::{EventKind, LifecycleChange, ResolverFiles, Task};
+use crate::explain::words::task_name;
 
 /// Takes the files out of the events, lets those of the first process count, and says where others saw other ones.
 pub fn apply(gathered: &mut Gathered) {
@@ -22,7 +23,7 @@ pub fn apply(gathered: &mut Gathered) {
     let Some(((first, files), others)) = seen.split_first() else {
         return;
     };
-    let first = name(first);
+    let first = task_name(first);
     let missing = |file: &str| files.warnings.iter().any(|w| w.contains(file));
     let at_start = gathered.resolv_conf.as_ref().map(|(_, text)| text.as_str());
     if at_start != files.resolv_conf.as_deref() && !missing("/resolv.conf:") {
@@ -54,19 +55,10 @@ pub fn apply(gathered: &mut Gathered) {
         if !different.is_empty() {
             gathered.remarks.push(format!(
                 "{} saw another {} than {first}, whose files this report is about",
-                name(task),
+                task_name(task),
                 different.join(", ")
             ));
         }
-    }
-}
-
-/// A process as warnings call it.
-pub(super) fn name(task: &Task) -> String {
-    let comm = task.comm.as_deref().unwrap_or("process");
-    match task.pid.or(task.tid) {
-        Some(pid) => format!("{comm} ({pid})"),
-        None => comm.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::clock::ClockMethod;
 use crate::clock::belonging::Mismatch;
 use crate::coverage::Blind;
+use crate::decode::resolv_conf::ResolvConf;
 use crate::time::{SECOND, Span};
 use std::fmt;
 
@@ -116,6 +117,15 @@ impl fmt::Display for UtcOffset {
         let minutes = minutes.abs();
         write!(f, "UTC{sign}{:02}:{:02}", minutes / 60, minutes % 60)
     }
+}
+
+/// A resolv.conf that names no resolver: perhaps the wrong file, and what it makes of a client is worth a word.
+pub fn no_nameserver(conf: Option<&(String, String)>) -> Option<String> {
+    let (path, text) = conf?;
+    let known = ResolvConf::parse(text).nameservers;
+    known.is_empty().then(|| {
+        format!("{path}: no nameserver line with an address (glibc then asks the resolver of this host, 127.0.0.1)")
+    })
 }
 
 #[cfg(test)]

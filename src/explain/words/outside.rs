@@ -41,7 +41,7 @@ pub fn warnings(traces: &[(TraceFacts, Vec<Event>)]) -> Vec<String> {
         let names: Vec<String> = tasks
             .values()
             .take(MAX_NAMED)
-            .map(|t| super::files::name(t))
+            .map(|t| super::task_name(t))
             .collect();
         match tasks.len().saturating_sub(MAX_NAMED) {
             0 => format!("{} {told}", names.join(", ")),

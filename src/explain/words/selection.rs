@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const LISTED: usize = 5;
 
 /// Says which choices match nothing, with what would match.
-pub(super) fn nothing_chosen(case: &Case, pids: &[u32]) -> Vec<String> {
+pub fn nothing_chosen(case: &Case, pids: &[u32]) -> Vec<String> {
     let mut said = Vec::new();
     // What was evicted may have been theirs.
     if !pids.is_empty() && case.totals.is_empty() && !case.evidence.events.iter().any(is_traced) {
