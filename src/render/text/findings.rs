@@ -14,7 +14,8 @@ const SHOWN: usize = 4;
 /// And how many where the report is to fit a screen.
 const SHOWN_BRIEFLY: usize = 2;
 
-/// What was concluded, and what to change. Without `--full`, findings of the same seconds are one, with one remedy.
+/// What was concluded, and what to change. Without `--full`, findings of the same seconds are one, with one remedy; before it
+/// stands that of a question that need not be asked, which saves all of them.
 pub fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     if report.findings.is_empty() {
         return Ok(());
@@ -37,6 +38,9 @@ pub fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<
                 .filter(|f| f.same_seconds_as == Some(n));
             for other in same {
                 bullet("     ", &words::same_seconds(other), style, out)?;
+                if let Some(remedy) = other.remedy.as_deref().filter(|_| is_needless(other)) {
+                    advice("  => ", remedy, style, out)?;
+                }
             }
         }
         if let Some(remedy) = &finding.remedy {
@@ -55,6 +59,14 @@ pub fn write(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<
         }
     }
     Ok(())
+}
+
+/// Whether a finding is about a question that the client could do without.
+fn is_needless(finding: &Finding) -> bool {
+    matches!(
+        finding.id,
+        FindingId::ReverseLookup | FindingId::ServerReverseLookup
+    )
 }
 
 /// Whether a finding says of a server no more than another one of it: that its attempts failed.
