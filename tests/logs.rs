@@ -1108,3 +1108,41 @@ fn an_attempt_that_the_account_holds_is_no_other_connection() {
         .filter(|f| f.same_seconds_as.is_some());
     assert_eq!(same.count(), 1, "{said}");
 }
+
+#[test]
+fn a_lookup_that_was_refused_when_the_log_ends_says_so() {
+    let mut lines = asked(7, "127.0.0.1");
+    lines.push(
+        "recvfrom(7, 0xc000, 512, 0, NULL, NULL) = -1 ECONNREFUSED (Connection refused)".into(),
+    );
+    let log = timed(&(lines.join("\n") + "\n"));
+    let said = &report(&log).summary[0];
+    assert!(
+        said.contains("had been refused by 127.0.0.1 and was still open"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_address_without_a_name_is_no_spelling_error() {
+    let query =
+        r#""\21\21\1\0\0\1\0\0\0\0\0\0\0015\003100\00251\003198\7in-addr\4arpa\0\0\f\0\1", 43"#;
+    let answer = query
+        .replacen(r"\1\0\0\1", r"\201\203\0\1", 1)
+        .replace(", 43", ", 2048");
+    let sent = asked(3, "192.0.2.53")
+        .iter()
+        .map(|line| line.replace(QUERY, query).replace("= 27", "= 43"))
+        .collect();
+    let got = answered(3, "192.0.2.53")
+        .iter()
+        .map(|line| line.replace(ANSWER, &answer))
+        .collect();
+    let report = report(&timed(&log(&[sent, got])));
+    let finding = report
+        .findings
+        .iter()
+        .find(|f| f.id == FindingId::NameNotFound);
+    let remedy = finding.unwrap().remedy.as_deref().unwrap();
+    assert!(remedy.contains("PTR record"), "{remedy}");
+}

@@ -596,7 +596,10 @@ fn looked_up_at_once(case: &Case, lookup: &Lookup, who: &str) -> String {
         (Outcome::Open, Stop::Signal(by)) => {
             format!("was ended by {}", signal(case, by))
         }
-        (Outcome::Open, _) => "was still open at the end".into(),
+        (Outcome::Open, _) => match refusers(case, lookup) {
+            Some(who) => format!("had been refused by {who} and was still open at the end"),
+            None => "was still open at the end".into(),
+        },
     };
     format!(
         "{who}'s lookup of {} {how} after {}; {}.",
@@ -608,6 +611,14 @@ fn looked_up_at_once(case: &Case, lookup: &Lookup, who: &str) -> String {
             "the trace ends there"
         }
     )
+}
+
+/// The resolvers that refused all queries of a lookup.
+fn refusers(case: &Case, lookup: &Lookup) -> Option<String> {
+    let refused = lookup.queries(case.joined).all(|q| q.refusal().is_some());
+    let resolvers: BTreeSet<Endpoint> = lookup.queries(case.joined).map(|q| q.resolver).collect();
+    let names: Vec<String> = resolvers.into_iter().map(words::resolver).collect();
+    (refused && !names.is_empty()).then(|| words::list(&names))
 }
 
 /// Whether the calls that were to send the queries of a lookup all failed.

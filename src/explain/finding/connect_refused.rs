@@ -1,7 +1,7 @@
 //! A server that refuses the connection.
 
 use super::{Context, Draft, FindingId, Page, Severity, attempt, parties};
-use crate::explain::ledger::Subject;
+use crate::explain::ledger::{Subject, after_syn};
 use crate::join::connect::Ending;
 
 /// What `presyn explain connect-refused` shows.
@@ -38,6 +38,8 @@ pub fn find(context: &Context) -> Vec<Draft> {
             let by_packet = x
                 .ended_by
                 .is_some_and(|e| case.evidence.is_packet(e));
+            // The figure of the first sentence: from the SYN, where that is seen.
+            let took = after_syn(x).or_else(|| attempt::lasted(x));
             let recovered = list
                 .iter()
                 .all(|c| attempt::recovered(case, &case.joined.connections[*c]));
@@ -59,12 +61,12 @@ pub fn find(context: &Context) -> Vec<Draft> {
                         "The connect returned ECONNREFUSED"
                     },
                     to.port,
-                    attempt::lasted(x).map_or_else(String::new, |t| format!(
+                    took.map_or_else(String::new, |t| format!(
                         " It took {}.",
                         context.case.took(t)
                     ))
                 ),
-                cost: attempt::lasted(x),
+                cost: took,
                 total: None,
                 remedy: Some(format!(
                     "Check on {} with 'ss -ltn' that the service listens on port {} and on this address; look for a \

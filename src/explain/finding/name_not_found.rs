@@ -118,6 +118,11 @@ fn draft(case: &Case, l: LookupId, queries: &[&Query]) -> Draft {
 }
 
 fn remedy(lookup: &Lookup, queries: &[&Query], denied: bool) -> String {
+    if let Some(address) = lookup.reverse {
+        return format!(
+            "Where a name for {address} is wanted, add a PTR record to its reverse zone; nothing else needs one."
+        );
+    }
     let knows = |answer: &Answer| answer.rcode == Rcode::NOERROR && answer.records > 0;
     match queries.iter().find(|q| q.answer().is_some_and(knows)) {
         None if denied => {
