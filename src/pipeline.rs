@@ -256,10 +256,12 @@ pub fn with_case<T>(
     } = Merged::of(logs, &settings.pids);
     // The command's start is its first call: a capture usually begins earlier, with others' packets.
     let first = |events: &[Event]| events.iter().map(|e| e.at).min();
-    let started = started
+    let began = started
         .or_else(|| first(&calls))
         .or_else(|| first(&packets))
-        .unwrap_or_default();
+        // Of packets that say nothing here, or cannot be read.
+        .or_else(|| captures.iter().filter_map(|c| c.first).min());
+    let started = began.unwrap_or_default();
     let both = !packets.is_empty() && !calls.is_empty();
     let assumed = both && solutions.iter().any(|s| s.belonging != Belonging::Same);
     let events = merge::one(calls, packets);
@@ -275,7 +277,7 @@ pub fn with_case<T>(
         asking: &Asking::of(conf.as_ref().map(|(_, c)| c), &resolver_options),
         stacks: &stacks,
         started,
-        dated: !events.is_empty() && solutions.iter().all(|s| s.dated),
+        dated: began.is_some() && solutions.iter().all(|s| s.dated),
         config: conf.as_ref().map(|(path, c)| (*path, c)),
         environment: &resolver_options,
         hosts: hosts.as_ref(),

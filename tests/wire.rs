@@ -1103,3 +1103,27 @@ fn a_name_asked_for_at_another_time_is_no_part_of_a_connect() {
     );
     assert_eq!(said(&of(&rows, true)), 0);
 }
+
+#[test]
+fn a_capture_without_a_word_for_the_report_has_its_date() {
+    let facts = |first| CaptureFacts {
+        path: "packets.pcap".into(),
+        packets: 6,
+        first,
+        last: first,
+        ..CaptureFacts::default()
+    };
+    let started = |first| {
+        let gathered = Gathered {
+            captures: vec![facts(first)],
+            ..Gathered::default()
+        };
+        report(gathered, &Settings::default()).started
+    };
+    assert_eq!(
+        started(Some(at("0"))).as_deref(),
+        Some("2026-11-18T11:06:40.000000Z")
+    );
+    // Without one it is not known; it is not 1970.
+    assert_eq!(started(None), None);
+}
