@@ -254,13 +254,7 @@ pub fn with_case<T>(
         facts,
         calls,
     } = Merged::of(logs, &settings.pids);
-    // The command's start is its first call: a capture usually begins earlier, with others' packets.
-    let first = |events: &[Event]| events.iter().map(|e| e.at).min();
-    let began = started
-        .or_else(|| first(&calls))
-        .or_else(|| first(&packets))
-        // Of packets that say nothing here, or cannot be read.
-        .or_else(|| captures.iter().filter_map(|c| c.first).min());
+    let began = started.or_else(|| first_moment(&calls, &packets, &captures));
     let started = began.unwrap_or_default();
     let both = !packets.is_empty() && !calls.is_empty();
     let assumed = both && solutions.iter().any(|s| s.belonging != Belonging::Same);
@@ -286,6 +280,20 @@ pub fn with_case<T>(
         stored: settings.stored,
     };
     surroundings.with_case(&events, |case| explain(case, &solutions))
+}
+
+/// When a case begins of which nothing says when its command was started.
+fn first_moment(
+    calls: &[Event],
+    packets: &[Event],
+    captures: &[CaptureFacts],
+) -> Option<Timestamp> {
+    let first = |events: &[Event]| events.iter().map(|e| e.at).min();
+    // The command's start is its first call: a capture usually begins earlier, with others' packets. The last are packets
+    // that say nothing here, or cannot be read.
+    first(calls)
+        .or_else(|| first(packets))
+        .or_else(|| captures.iter().filter_map(|c| c.first).min())
 }
 
 /// Orders the packets of all captures and removes what a second one shows again. Returns how many went.
