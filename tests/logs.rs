@@ -971,6 +971,18 @@ fn a_stamp_in_front_is_of_the_side_that_the_waits_show() {
         });
         lines.collect()
     };
+    // Lines of another thread between them change nothing.
+    let both = strace.lines().map(|line| {
+        let (time, call) = line.split_once(' ').unwrap();
+        format!("[2026-07-01 {time}] [pid 8] {call}\n[2026-07-01 {time}] [pid 9] {call}\n")
+    });
+    let threads = report(&both.collect::<String>());
+    assert!(
+        near(threads.delays[0].since_start_s, 3.0),
+        "{:?}",
+        threads.summary
+    );
+    assert!(near(resolver(&threads, "192.0.2.53").waited_s, 3.0));
     let stamps: [fn(&str) -> String; 3] = [
         |time| format!("[2026-07-01 {time}]"),
         |time| format!("<14>1 2026-07-01T{time}Z host app 99 - -"),
@@ -1145,4 +1157,19 @@ fn an_address_without_a_name_is_no_spelling_error() {
         .find(|f| f.id == FindingId::NameNotFound);
     let remedy = finding.unwrap().remedy.as_deref().unwrap();
     assert!(remedy.contains("PTR record"), "{remedy}");
+}
+
+#[test]
+fn a_first_line_without_its_time_is_of_the_first_time() {
+    let whole = timed(&two_tries());
+    // A paste that begins behind the first time; a mark that Windows puts before UTF-8.
+    let cut = whole.split_once(' ').unwrap().1.to_owned();
+    for log in [cut, format!("\u{feff}{}", whole.replace('\n', "\r\n"))] {
+        let report = report(&log);
+        assert!(
+            near(report.delays[0].since_start_s, 3.0),
+            "{:?}",
+            report.summary
+        );
+    }
 }

@@ -153,6 +153,9 @@ impl Reader {
     /// them. To be called before its first line, if at all.
     pub fn begin(&mut self, sample: &[u8]) {
         self.dressing = Dressing::of(sample);
+        if let Some(first) = self.dressing.opening {
+            self.clock.opens(first);
+        }
     }
 
     /// The lines that follow are of another file of the same trace (`strace -ff`); `tid` is its suffix.
@@ -179,6 +182,9 @@ impl Reader {
         let mut text = text;
         while let [rest @ .., b'\n' | b'\r'] = text {
             text = rest;
+        }
+        if number == 1 {
+            text = dressing::without_mark(text);
         }
         if text.first() == Some(&0) {
             let nuls = text.iter().take_while(|b| **b == 0).count();

@@ -195,6 +195,8 @@ pub struct LogClock {
     from_zero: bool,
     /// The times of day are differences from line to line: `ts -i` stamps so.
     intervals: bool,
+    /// The first time of the log, where its beginning was looked at.
+    opening: Option<i64>,
 }
 
 impl LogClock {
@@ -222,10 +224,24 @@ impl LogClock {
             }
             None if relative.is_some() && self.style.is_none() => self.sum,
             None if self.is_timed() => self.last,
-            None => i64::try_from(line).unwrap_or(i64::MAX),
+            None => {
+                let number = || i64::try_from(line).unwrap_or(i64::MAX);
+                self.opening.unwrap_or_else(number)
+            }
         };
         self.last = at;
         Timestamp(at)
+    }
+
+    /// The first time that a log has, before its first line is read: lines above it (the first one of a paste, cut behind its
+    /// time) happened no later, and nothing says how much earlier.
+    pub fn opens(&mut self, first: TimeReading) {
+        self.opening = match first {
+            TimeReading::Day { nanos, .. }
+            | TimeReading::Epoch { nanos, .. }
+            | TimeReading::Date { nanos, .. } => Some(nanos),
+            TimeReading::Relative { .. } => None,
+        };
     }
 
     /// Whether the log has had any time so far.

@@ -76,6 +76,8 @@ pub struct Dressing {
     ends: bool,
     /// The times that another program put in front are those of the beginnings, as strace's own would be.
     begins: bool,
+    /// The first time in the sample.
+    pub opening: Option<TimeReading>,
     soft: Vec<u8>,
     held: Option<HeldLine>,
 }
@@ -101,6 +103,7 @@ pub struct LogLine {
 impl Dressing {
     /// Judges the beginning of a log.
     pub fn of(sample: &[u8]) -> Self {
+        let sample = without_mark(sample);
         let lines: Vec<&[u8]> = sample
             .split(|b| *b == b'\n')
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
@@ -142,6 +145,8 @@ impl Dressing {
         let clean = this.clean(&lines);
         this.ends = sides(&clean, Stamps::OwnWithoutDurations) == (true, false);
         this.begins = sides(&clean, Stamps::Carried) == (false, true);
+        let read = |line: &Vec<u8>| prefix::line(line).or_else(|| carried::line(line))?.0.time;
+        this.opening = clean.iter().find_map(read);
         this.soft.clear();
         this.held = None;
         this
@@ -489,6 +494,8 @@ fn sides(lines: &[Vec<u8>], stamps: Stamps) -> (bool, bool) {
         });
         calls.push((at, lead.tid, lasted.or(waited)));
     }
+    // Lines of threads interleave; the sort is stable.
+    calls.sort_by_key(|(_, tid, _)| *tid);
     let (mut before, mut after) = (false, false);
     for three in calls.windows(3) {
         let [(earlier, a, _), (at, b, Some(waited)), (later, c, _)] = three else {
@@ -505,8 +512,14 @@ fn sides(lines: &[Vec<u8>], stamps: Stamps) -> (bool, bool) {
     (before, after)
 }
 
+/// The text behind the byte order mark that some editors and shells put before UTF-8.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
+}
+
 /// Whether the beginning of a file is a log once it is undone.
 pub fn is_log(sample: &[u8]) -> bool {
+    let sample = without_mark(sample);
     let mut dressing = Dressing::of(sample);
     let mut lines = Vec::new();
     for line in sample.split(|b| *b == b'\n').take(SAMPLE) {
