@@ -27,7 +27,7 @@ pub mod words;
 use crate::decode::hosts::HostsFile;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::Name;
-use crate::event::{Address, EventKind, LifecycleChange, Op};
+use crate::event::{Address, EventKind, LifecycleChange, Op, SocketType};
 use crate::flow::Target;
 use crate::join::lookup::Lookup;
 use crate::join::{Evidence, Joined};
@@ -61,6 +61,15 @@ pub struct Case<'a> {
     pub target: Option<&'a Target>,
     /// The events are in files, whose lines and packets can be named.
     pub stored: bool,
+}
+
+/// Whether a connect is of a datagram socket: nothing leaves the host, getaddrinfo asks so for the address it would use.
+fn is_of_datagrams(op: &Op) -> bool {
+    let Op::Connect { fd, .. } = op else {
+        return false;
+    };
+    let socket = fd.note.as_ref().and_then(|note| note.socket);
+    socket.is_some_and(|socket| socket.style == SocketType::Datagram)
 }
 
 /// Whether a call connects to a resolver.
@@ -102,7 +111,11 @@ impl Case<'_> {
                         | Op::Wait { .. }
                         | Op::Receive { .. }
                         | Op::Send { .. }
+                        // getaddrinfo asks the kernel for addresses (netlink) and sorts those it got.
+                        | Op::Bind { .. }
+                        | Op::LocalName { .. }
                 ) && !to_resolver(&call.op)
+                    && !is_of_datagrams(&call.op)
             }
             EventKind::Life(life) => matches!(
                 life.change,

@@ -1173,3 +1173,37 @@ fn a_first_line_without_its_time_is_of_the_first_time() {
         );
     }
 }
+
+/// Every beginning of a log is a log that was cut there: it shows neither that nothing followed nor that the client gave up.
+#[test]
+fn a_log_that_is_cut_anywhere_claims_no_end() {
+    for case in [
+        "two-addresses-fallback",
+        "musl-client",
+        "first-resolver-silent",
+    ] {
+        let whole = fs::read_to_string(format!("captures/{case}/syscalls.strace")).unwrap();
+        let ends: Vec<usize> = whole.match_indices('\n').map(|(at, _)| at).collect();
+        for (n, end) in ends.iter().enumerate().skip(3) {
+            // Behind the line, and in the middle of the next one.
+            let next = ends
+                .get(n + 1)
+                .map_or(*end, |next| end + (next - end) * 2 / 3);
+            for cut in [*end + 1, next] {
+                let report = report(&whole[..cut]);
+                let said = report.summary.concat();
+                assert!(!said.contains("gave up"), "{case}, line {n}: {said}");
+                // The last of these programs' calls is their connect.
+                let connected = !report.connections.is_empty();
+                assert!(
+                    connected || !said.contains("no connection followed"),
+                    "{case}, line {n}: {said}"
+                );
+                assert!(
+                    connected || !has(&report, FindingId::NothingWrong),
+                    "{case}, line {n}: {said}"
+                );
+            }
+        }
+    }
+}

@@ -125,7 +125,9 @@ impl<'a> Moves<'a> {
 
     fn note_call(&mut self, id: EventId, event: &Event, call: &Call) {
         let tid = call.task.tid;
-        if call.op.is_move() {
+        // A log that ends inside a send does not show to whom, nor what: it may be the lookup's next query.
+        let is_cut = matches!(call.op, Op::Send { .. }) && call.outcome == CallOutcome::Unknown;
+        if call.op.is_move() && !is_cut {
             let list = self.calls.entry(tid).or_default();
             list.push((event.at, Act::Own));
         }
@@ -364,21 +366,32 @@ pub fn outlasts(evidence: &Evidence, at: Timestamp) -> bool {
 /// How many events at the end of a log are looked at for the last one of a thread.
 const LAST_EVENTS: usize = 64;
 
-/// Whether the last that a log shows of the thread that asked, after a moment, is that it opened another socket.
+/// Whether the last that a log shows of the thread that asked, after a moment, is that it opened another socket, or the log
+/// ends inside a call with which it may go on asking.
 fn is_cut_after(evidence: &Evidence, asked: &Exchange, at: Timestamp) -> bool {
     let tid = asked.task.as_ref().and_then(|t| t.tid);
     let last = evidence.events.iter().rev().take(LAST_EVENTS);
     let last = last.take_while(|e| e.at >= at).find_map(|e| match &e.what {
-        EventKind::Call(call) if call.task.tid == tid => Some(match &call.op {
-            Op::Socket { .. } => true,
-            Op::Connect {
-                to: Address::Inet(to),
-                ..
-            } => evidence.is_dns_port(to.port),
-            _ => false,
-        }),
+        EventKind::Call(call) if call.task.tid == tid => may_go_on(evidence, call),
         EventKind::Life(life) if life.task.tid == tid => Some(false),
         _ => None,
     });
     last == Some(true)
+}
+
+/// Whether a call is one with which a stub resolver goes on asking; `None` where it says nothing, and the one before it does.
+fn may_go_on(evidence: &Evidence, call: &Call) -> Option<bool> {
+    let is_cut = call.outcome == CallOutcome::Unknown;
+    match &call.op {
+        Op::Socket { .. } => Some(true),
+        Op::Connect {
+            to: Address::Inet(to),
+            ..
+        } => Some(evidence.is_dns_port(to.port)),
+        // The log ends before the address, or the bytes.
+        Op::Connect { .. } | Op::Send { .. } => Some(is_cut),
+        // It waits again, or the log ends before it says for what.
+        Op::Wait { fds, .. } if is_cut && fds.len() < 2 => Some(true),
+        op => op.is_move().then_some(false),
+    }
 }
