@@ -9,6 +9,7 @@ pub mod manual;
 pub mod offline;
 pub mod output;
 pub mod progress;
+pub mod reproduce;
 pub mod settings;
 pub mod values;
 pub mod whatif;
@@ -41,6 +42,8 @@ pub enum Command {
     Run(RunArgs),
     /// Estimate the delay with other resolvers or options.
     Whatif(Whatif),
+    /// Act a case again: its resolvers and servers in private namespaces, your client between them.
+    Reproduce(Reproduce),
     /// Compare two runs of one client: what went away, what is new, what it gained.
     Diff(Diff),
     /// Show what this machine permits, and how to fix what is missing.
@@ -220,6 +223,74 @@ pub struct RunArgs {
     /// Options shared by everything that makes a report.
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+/// `presyn reproduce`.
+#[derive(Debug, Args)]
+#[command(after_help = help::REPRODUCE, override_usage = "presyn reproduce [OPTIONS] CASE... -- CMD [ARG]...")]
+pub struct Reproduce {
+    /// A case folder, or the files of one run.
+    #[arg(required = true, value_name = "CASE")]
+    pub paths: Vec<PathBuf>,
+    /// The client to run, after `--`. Without it the recorded command is printed: nothing of a case is ever executed.
+    #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<std::ffi::OsString>,
+    /// The change to try: with this resolv.conf.
+    #[arg(long, value_name = "FILE", help_heading = "Change")]
+    pub resolv_conf: Option<PathBuf>,
+    /// With these options of resolv.conf(5) added.
+    #[arg(long, value_name = "OPTIONS", help_heading = "Change")]
+    pub options: Vec<String>,
+    /// Without this resolver in resolv.conf.
+    #[arg(long, value_name = "RESOLVER", help_heading = "Change")]
+    pub without: Vec<std::net::IpAddr>,
+    /// With this resolver answering at once: `'ADDRESS answers'`.
+    #[arg(long, value_name = "FIX", help_heading = "Change")]
+    pub fix: Vec<String>,
+    /// With this hosts file.
+    #[arg(long, value_name = "FILE", help_heading = "Change")]
+    pub hosts: Option<PathBuf>,
+    /// With this variable in the command's environment.
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Change")]
+    pub env: Vec<String>,
+    /// What questions get that the case does not hold; without, what the resolver did otherwise.
+    #[arg(long, value_enum, value_name = "REPLY", help_heading = "Acting")]
+    pub unknown: Option<UnknownQuestions>,
+    /// Leave `DBUS_*`, `*_PROXY`, `SSH_AUTH_SOCK` and `XDG_RUNTIME_DIR` in the command's environment.
+    #[arg(long, help_heading = "Acting")]
+    pub keep_env: bool,
+    /// Leave the namespaces standing until Ctrl-C, and say how to enter them.
+    #[arg(long, help_heading = "Acting")]
+    pub keep: bool,
+    /// Exit as the command did.
+    #[arg(long, help_heading = "Acting")]
+    pub pass_status: bool,
+    /// Save the reproduced run into this new case folder.
+    #[arg(long, value_name = "CASE", help_heading = "Case", value_hint = ValueHint::DirPath)]
+    pub save: Option<PathBuf>,
+    /// Replace the case in an existing folder.
+    #[arg(long, requires = "save", help_heading = "Case")]
+    pub force: bool,
+    /// The client's resolv.conf at the time of the run; replaces the one that the inputs hold.
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
+    pub recorded_resolv_conf: Option<PathBuf>,
+    /// Options shared by everything that makes a report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How to read the files.
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+}
+
+/// What questions get that a case does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnknownQuestions {
+    /// There is no such name.
+    Nxdomain,
+    /// No answer.
+    Silent,
+    /// An ICMP error.
+    Refuse,
 }
 
 /// `presyn diff`.

@@ -15,6 +15,7 @@ mod left_out;
 pub mod listed;
 mod lost;
 pub mod resolver;
+pub mod scenario;
 #[cfg(test)]
 pub(crate) mod rows;
 pub mod schedule;

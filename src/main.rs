@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Parser;
 use presyn::cli::live::{self, Ran};
+use presyn::cli::reproduce::{self, Reproduced};
 use presyn::cli::{Cli, Command, diff, manual, offline, output, values, whatif};
 use presyn::explain::finding;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -59,6 +60,13 @@ fn run(cli: Cli) -> Result<u8> {
                 Ran::Failed(status) => Ok(status),
             };
         }
+        Command::Reproduce(args) => match reproduce::reproduce(&args, &mut out)? {
+            Reproduced::Status(status) => status,
+            Reproduced::Like(exit) => {
+                out.flush()?;
+                return presyn::source::tracer::end_like(exit);
+            }
+        },
         Command::Check => u8::from(!live::check(&mut out)?),
         Command::Explain { finding } => explain(finding.as_deref(), &mut out)?,
         Command::Diff(args) => diff::diff(&args, &mut out)?,

@@ -4,3 +4,4 @@ mod in_order;
 pub mod inputs;
 pub mod live;
 pub mod saved;
+pub mod reproduce;

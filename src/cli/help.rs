@@ -44,6 +44,30 @@ Exit status:
   130  Ctrl-C while reading, with a report about what was read
   Where several hold: 130 before 2 before 3 before 1.";
 
+/// `presyn reproduce`.
+pub const REPRODUCE: &str = "\
+Builds the recorded network around your client, in namespaces of its own: resolvers that
+answer with the recorded bytes after the recorded time, stay silent, refuse or are absent;
+servers that accept, refuse or drop SYNs; the client's addresses and configuration. No
+packet and no lookup leaves it. CMD runs under presyn's tracer and capture. Root is not
+needed where the host lets users make namespaces.
+
+What the recording does not tell is chosen, and each choice is printed.
+
+Examples:
+  presyn reproduce case/
+  presyn reproduce case/ -- curl -s http://web.example/
+  presyn reproduce --without 10.0.1.93 case/ -- curl -s http://web.example/
+  presyn reproduce --fix '10.0.1.93 answers' case/ -- getent ahosts web.example
+  presyn reproduce --options 'timeout:1 attempts:1' --save tried/ case/ -- CMD
+
+Exit status:
+  0    the findings are the same, and cost as much (10 % or 0.3 s)
+  1    they are not
+  2    unusable input or usage, or no command
+  125  the case could not be acted; 126 and 127 are the command's
+  --pass-status exits as the command did.";
+
 /// `presyn run`.
 pub const RUN: &str = "\
 The report goes to standard error, or to --report FILE; standard output is the command's

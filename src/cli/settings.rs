@@ -1,7 +1,7 @@
 //! From what was typed to what is meant.
 
 use super::condition::Condition;
-use super::{Analyze, Format, ReadingArgs, ReportArgs, RunArgs, Whatif, output};
+use super::{Analyze, Format, ReadingArgs, ReportArgs, Reproduce, RunArgs, Whatif, output};
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::Name;
@@ -62,6 +62,16 @@ pub fn whatif(args: &Whatif) -> Result<(Settings, InputOptions, Option<Change>)>
     Ok((settings, inputs, asked))
 }
 
+/// Settings of a reproduction.
+pub fn reproduce(args: &Reproduce) -> Result<(Settings, InputOptions)> {
+    let resolv_conf = args.recorded_resolv_conf.clone();
+    let (mut settings, mut inputs) = recorded(&args.report, &args.reading, resolv_conf)?;
+    // Who is left out of a list would look gone.
+    settings.limits = Limits::ALL;
+    inputs.limits = Limits::ALL;
+    Ok((settings, inputs))
+}
+
 /// Settings for recorded files; `resolv_conf` is the client's, where it is given.
 fn recorded(
     wanted: &ReportArgs,
@@ -81,6 +91,7 @@ fn recorded(
             filter: reading.filter.clone(),
             selection: selection(reading)?,
             progress: Progress::default(),
+            keep_messages: false,
         },
         resolv_conf,
         // Which addresses a name has is known when all is read: nothing may be evicted before.

@@ -166,6 +166,7 @@ fn header(bytes: &[u8]) -> Result<(Header, Message), DnsError> {
         referral: false,
         edns: false,
         complete: false,
+        bytes: None,
     };
     Ok((header, message))
 }

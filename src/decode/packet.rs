@@ -24,6 +24,7 @@ use ip::{IpPacket, protocol};
 use link::Layer;
 pub use outline::{Outline, outline};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 pub use trim::trimmed_length;
 
 /// A link type by its number in capture files (LINKTYPE) or in libpcap (DLT).
@@ -40,6 +41,8 @@ const MAX_UNSUPPORTED: usize = 16;
 pub struct DecodeOptions {
     /// Ports of resolvers besides 53.
     pub dns_ports: Vec<u16>,
+    /// Keep the bytes of whole DNS messages: they are to be sent again.
+    pub keep_messages: bool,
 }
 
 /// One frame as captured.
@@ -82,6 +85,7 @@ pub struct Counters {
 #[derive(Clone, Debug)]
 pub struct Decoder {
     ports: Vec<u16>,
+    keep_messages: bool,
     counters: Counters,
     fragments: Fragments,
     streams: Streams,
@@ -100,6 +104,7 @@ impl Decoder {
         ports.insert(0, DNS_PORT);
         Self {
             ports,
+            keep_messages: options.keep_messages,
             counters: Counters::default(),
             fragments: Fragments::default(),
             streams: Streams::default(),
@@ -309,15 +314,18 @@ impl Decoder {
             _ => None,
         };
         match message {
-            Some(message) => sink(Packet::Dns {
-                flow: FiveTuple {
-                    transport: Transport::Udp,
-                    src: Endpoint::new(packet.src, src),
-                    dst: Endpoint::new(packet.dst, dst),
-                },
-                service,
-                message: Box::new(message),
-            }),
+            Some(mut message) => {
+                message.bytes = kept(self.keep_messages && message.complete, payload);
+                sink(Packet::Dns {
+                    flow: FiveTuple {
+                        transport: Transport::Udp,
+                        src: Endpoint::new(packet.src, src),
+                        dst: Endpoint::new(packet.dst, dst),
+                    },
+                    service,
+                    message: Box::new(message),
+                });
+            }
             None if service == Service::Unicast => {
                 self.counters.undecodable += 1;
                 self.counters.hidden_messages += u64::from(cut);
@@ -382,15 +390,17 @@ impl Decoder {
     /// The DNS messages that a segment completes.
     fn messages(&mut self, flow: FiveTuple, segment: Segment<'_>, sink: &mut PacketSink<'_>) {
         let undecodable = &mut self.counters.undecodable;
+        let keep = self.keep_messages;
         self.streams.add(flow, segment, &mut |piece| {
-            let message = match piece {
-                StreamMessage::Whole(bytes) => dns::parse(bytes).ok(),
-                StreamMessage::Cut(bytes) => dns::glimpse(bytes, true),
+            let (bytes, message) = match piece {
+                StreamMessage::Whole(bytes) => (bytes, dns::parse(bytes).ok()),
+                StreamMessage::Cut(bytes) => (bytes, dns::glimpse(bytes, true)),
             };
-            let Some(message) = message else {
+            let Some(mut message) = message else {
                 *undecodable += 1;
                 return false;
             };
+            message.bytes = kept(keep && message.complete, bytes);
             sink(Packet::Dns {
                 flow,
                 service: Service::Unicast,
@@ -399,6 +409,11 @@ impl Decoder {
             true
         });
     }
+}
+
+/// The bytes of a message that is to be sent again.
+fn kept(wanted: bool, bytes: &[u8]) -> Option<Arc<[u8]>> {
+    wanted.then(|| bytes.into())
 }
 
 /// Length of a TCP header without options (RFC 9293 section 3.1).

@@ -34,6 +34,10 @@ pub struct Message {
     pub edns: bool,
     /// Whether all of the message was there and could be walked to its end.
     pub complete: bool,
+    /// The message as it was sent, where it is complete and somebody wants to send it again
+    /// (`decode::packet::DecodeOptions::keep_messages`).
+    #[serde(skip)]
+    pub bytes: Option<Arc<[u8]>>,
 }
 
 fn is_empty(addresses: &Arc<[IpAddr]>) -> bool {

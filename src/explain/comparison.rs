@@ -5,6 +5,7 @@
 //! `subjects` are matched by; `findings` are matched by what they accuse of what.
 
 mod findings;
+pub mod reproduced;
 mod subjects;
 
 use super::words;

@@ -275,6 +275,7 @@ impl Scheduled<'_> {
             let reply = |asked: ServedQuery| {
                 let question = QuestionTo {
                     server: *servers.get(asked.server)?,
+                    transport: Transport::Udp,
                     name: stage.name.clone(),
                     kind: *stage.kinds.get(asked.question)?,
                 };

@@ -165,6 +165,7 @@ mod tests {
                 referral: false,
                 edns: false,
                 complete: true,
+                bytes: None,
             }),
         }
     }

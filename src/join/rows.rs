@@ -371,6 +371,7 @@ fn message(words: &[&str], response: bool) -> dns::Message {
         edns: false,
         referral: false,
         complete: true,
+        bytes: None,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod comparison;
 mod findings;
 mod others;
+pub mod reproduction;
 pub(super) mod style;
 mod tables;
 pub mod whatif;

@@ -37,6 +37,8 @@ pub struct CaptureOptions {
     pub selection: Selection,
     /// Where the reading is counted, and stopped.
     pub progress: Progress,
+    /// Keep the bytes of whole DNS messages.
+    pub keep_messages: bool,
 }
 
 /// Why a capture cannot be read at all. Damage inside a capture is no error: see
@@ -131,6 +133,7 @@ pub fn read_from(
     };
     let decoder = Decoder::new(DecodeOptions {
         dns_ports: options.dns_ports.clone(),
+        keep_messages: options.keep_messages,
     });
     let mut reading = Reading::new(facts, decoder, filter, sink);
     reading.selector = Selector::new(options.selection.clone());

@@ -62,6 +62,7 @@ fn frame(link: LinkType, data: &[u8], micros: i64) -> RawFrame<'_> {
 fn decode(frames: &[(LinkType, Vec<u8>, i64)]) -> (Vec<Packet>, Counters) {
     let mut decoder = Decoder::new(DecodeOptions {
         dns_ports: vec![8053],
+        ..DecodeOptions::default()
     });
     let mut packets = Vec::new();
     for (link, data, micros) in frames {

@@ -4,26 +4,35 @@ use crate::event::dns::{Name, Rcode, RecordType};
 use crate::explain::Case;
 use crate::flow::Transport;
 use crate::join::lookup::Lookup;
-use crate::join::{LookupId, Query, Silence, State};
+use crate::join::{EventId, LookupId, Query, Silence, State};
 use crate::time::{Span, Timestamp};
 use crate::timetable::{Edge, ServedQuery, ServerReply};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The resolvers of a case.
 pub struct ServerBehaviour<'a> {
     case: &'a Case<'a>,
-    usual: HashMap<(IpAddr, Option<RecordType>), ServerReply>,
-    usual_of_any: HashMap<IpAddr, ServerReply>,
+    usual: Arc<UsualReplies>,
 }
 
-impl<'a> ServerBehaviour<'a> {
+/// What each resolver usually does.
+#[derive(Debug, Default)]
+struct UsualReplies {
+    of_type: HashMap<(IpAddr, Option<RecordType>), ServerReply>,
+    of_any: HashMap<IpAddr, ServerReply>,
+}
+
+impl UsualReplies {
     /// From every query of the case whose fate is known, whoever asked.
-    pub fn new(case: &'a Case<'a>) -> Self {
+    fn of(case: &Case) -> Self {
         let mut by_type: HashMap<(IpAddr, Option<RecordType>), Vec<ServerReply>> = HashMap::new();
         let mut by_server: HashMap<IpAddr, Vec<ServerReply>> = HashMap::new();
         for query in &case.joined.queries {
-            if let Some(reply) = reply_to(query, None) {
+            if query.transport == Transport::Udp
+                && let Some(reply) = reply_to(query, None)
+            {
                 let server = query.resolver.ip.to_canonical();
                 let kind = query.question.kind;
                 by_type.entry((server, kind)).or_default().push(reply);
@@ -31,40 +40,57 @@ impl<'a> ServerBehaviour<'a> {
             }
         }
         Self {
+            of_type: by_type.into_iter().map(|(k, l)| (k, usual(l))).collect(),
+            of_any: by_server.into_iter().map(|(k, l)| (k, usual(l))).collect(),
+        }
+    }
+}
+
+impl<'a> ServerBehaviour<'a> {
+    /// From every query of the case whose fate is known, whoever asked.
+    pub fn new(case: &'a Case<'a>) -> Self {
+        Self {
             case,
-            usual: by_type.into_iter().map(|(k, l)| (k, usual(l))).collect(),
-            usual_of_any: by_server.into_iter().map(|(k, l)| (k, usual(l))).collect(),
+            usual: Arc::new(UsualReplies::of(case)),
         }
     }
 
     /// What a server usually does, whatever it is asked.
     pub fn usually(&self, server: IpAddr) -> Option<ServerReply> {
-        self.usual_of_any.get(&server).copied()
-    }
-
-    /// What a server usually does when it is asked for this type.
-    fn usually_of_type(&self, question: &QuestionTo) -> Option<ServerReply> {
-        self.usual.get(&(question.server, question.kind)).copied()
+        self.usual.of_any.get(&server).copied()
     }
 
     /// The replies that one lookup got, and what the servers usually do for all that it did not ask.
-    pub fn of_lookup(&self, lookup: LookupId) -> LookupReplies<'_> {
+    pub fn of_lookup(&self, lookup: LookupId) -> RecordedReplies {
         let lookup = &self.case.joined.lookups[lookup];
-        let mut own: HashMap<_, Vec<Own>> = HashMap::new();
-        for q in &lookup.queries {
-            let query = &self.case.joined.queries[*q];
-            let question = QuestionTo {
-                server: query.resolver.ip.to_canonical(),
-                name: query.question.name.folded(),
-                kind: query.question.kind,
-            };
-            own.entry(question).or_default().push(Own {
-                sent: query.sent,
-                reply: reply_to(query, Some((self.case, lookup))),
-            });
+        let queries = lookup.queries(self.case.joined);
+        self.of_queries(queries, Some(lookup))
+    }
+
+    /// The replies to all queries of the case, whoever asked.
+    pub fn of_case(&self) -> RecordedReplies {
+        self.of_queries(self.case.joined.queries.iter(), None)
+    }
+
+    fn of_queries<'q>(
+        &self,
+        queries: impl Iterator<Item = &'q Query>,
+        lookup: Option<&Lookup>,
+    ) -> RecordedReplies {
+        let mut own: HashMap<_, Vec<RecordedReply>> = HashMap::new();
+        for query in queries {
+            own.entry(QuestionTo::of(query))
+                .or_default()
+                .push(RecordedReply {
+                    sent: query.sent,
+                    reply: reply_to(query, lookup.map(|l| (self.case, l))),
+                    response: query.response().map(|r| r.event),
+                    after: query.response().map(|r| (r.at - query.sent).max(Span::ZERO)),
+                    lost: query.is_lost(),
+                });
         }
-        LookupReplies {
-            behaviour: self,
+        RecordedReplies {
+            usual: Arc::clone(&self.usual),
             own,
         }
     }
@@ -75,27 +101,71 @@ impl<'a> ServerBehaviour<'a> {
 pub struct QuestionTo {
     /// Whom.
     pub server: IpAddr,
+    /// Over what.
+    pub transport: Transport,
     /// The name, in lower case.
     pub name: Name,
     /// The record type, where it is known.
     pub kind: Option<RecordType>,
 }
 
-/// What one lookup got for one query.
-struct Own {
-    sent: Timestamp,
-    reply: Option<ServerReply>,
+impl QuestionTo {
+    /// Of a query.
+    fn of(query: &Query) -> Self {
+        Self {
+            server: query.resolver.ip.to_canonical(),
+            transport: query.transport,
+            name: query.question.name.folded(),
+            kind: query.question.kind,
+        }
+    }
 }
 
-/// The replies that one lookup got.
-pub struct LookupReplies<'a> {
-    behaviour: &'a ServerBehaviour<'a>,
-    own: HashMap<QuestionTo, Vec<Own>>,
+/// What one query got.
+#[derive(Clone, Debug)]
+pub struct RecordedReply {
+    /// When the query was sent.
+    pub sent: Timestamp,
+    /// What came of it, for the client; `None`: nobody can say.
+    pub reply: Option<ServerReply>,
+    /// The response on the wire.
+    pub response: Option<EventId>,
+    /// When that came, from the query on.
+    pub after: Option<Span>,
+    /// The response did not get to the client.
+    pub lost: bool,
 }
 
-impl LookupReplies<'_> {
-    /// The reply of a server to a query. The n-th time it is asked a question it gives the n-th reply that it gave,
-    /// after these its last, without any what it usually does.
+/// The replies that queries got: what each server did with the n-th query for a question, and what it usually does. What-if
+/// runs models of stub resolvers against it, and a reproduction real clients.
+#[derive(Clone, Debug)]
+pub struct RecordedReplies {
+    usual: Arc<UsualReplies>,
+    own: HashMap<QuestionTo, Vec<RecordedReply>>,
+}
+
+impl RecordedReplies {
+    /// All that was asked, in no order.
+    pub fn questions(&self) -> impl Iterator<Item = (&QuestionTo, &[RecordedReply])> {
+        self.own.iter().map(|(question, list)| (question, &**list))
+    }
+
+    /// The n-th time a server is asked a question it gives the n-th reply that it gave, after these its last. `None`: it
+    /// never was asked that.
+    pub fn nth(&self, question: &QuestionTo, n: usize) -> Option<&RecordedReply> {
+        let own = self.own.get(question)?;
+        own.get(n).or(own.last())
+    }
+
+    /// What a server usually does with what it was never asked.
+    pub fn usually(&self, question: &QuestionTo) -> Option<ServerReply> {
+        let of_type = self.usual.of_type.get(&(question.server, question.kind));
+        of_type
+            .or_else(|| self.usual.of_any.get(&question.server))
+            .copied()
+    }
+
+    /// The reply of a server to a query: its n-th, or what it usually does.
     ///
     /// A server that was silent to a query and answered a later one for the same question has lost the first, or
     /// was not ready before: nobody can say. [`Edge::Least`] takes it for lost, [`Edge::Most`] for not ready.
@@ -105,9 +175,7 @@ impl LookupReplies<'_> {
         asked: &ServedQuery,
         edge: Edge,
     ) -> Option<ServerReply> {
-        let own = self.own.get(question);
-        let own = own.map_or(&[][..], Vec::as_slice);
-        let reply = own.get(asked.before).or(own.last()).and_then(|o| o.reply);
+        let own = self.own.get(question).map_or(&[][..], Vec::as_slice);
         if edge == Edge::Most
             && own
                 .first()
@@ -121,14 +189,13 @@ impl LookupReplies<'_> {
                 other => other,
             });
         }
-        reply
-            .or_else(|| self.behaviour.usually_of_type(question))
-            .or_else(|| self.behaviour.usually(question.server))
+        let nth = self.nth(question, asked.before);
+        nth.and_then(|o| o.reply).or_else(|| self.usually(question))
     }
 }
 
 /// When the first answer to a question left, from the first query on, and the answer.
-fn ready(own: &[Own]) -> Option<(Span, ServerReply)> {
+fn ready(own: &[RecordedReply]) -> Option<(Span, ServerReply)> {
     let first = own.first()?.sent;
     own.iter().find_map(|o| match o.reply? {
         answer @ (ServerReply::Answer(after) | ServerReply::Denied(after)) => {
@@ -141,9 +208,6 @@ fn ready(own: &[Own]) -> Option<(Span, ServerReply)> {
 /// What became of a query, as a reply; `None` when nobody can say. The lookup tells how long the repetition over
 /// TCP took.
 fn reply_to(query: &Query, within: Option<(&Case, &Lookup)>) -> Option<ServerReply> {
-    if query.transport != Transport::Udp {
-        return None;
-    }
     let after = |at: Timestamp| (at - query.sent).max(Span::ZERO);
     Some(match &query.state {
         State::Answered(answer) if answer.truncated => {

@@ -20,6 +20,7 @@ impl Classifier {
         Self {
             decoder: Decoder::new(DecodeOptions {
                 dns_ports: dns_ports.to_vec(),
+                ..DecodeOptions::default()
             }),
             keys: Vec::new(),
         }

@@ -57,6 +57,7 @@ impl<'a> Reading<'a> {
     pub fn live(facts: CaptureFacts, dns_ports: &[u16], sink: &'a mut dyn FnMut(Event)) -> Self {
         let decoder = Decoder::new(DecodeOptions {
             dns_ports: dns_ports.to_vec(),
+            ..DecodeOptions::default()
         });
         Self::new(facts, decoder, None, sink)
     }

@@ -1,0 +1,351 @@
+//! `presyn reproduce`, as the terminal sees it.
+
+use super::live::FAILED;
+use super::output::{self, CONDITION, Screen, UNUSABLE};
+use super::{Reproduce, UnknownQuestions, offline, settings};
+use crate::bounded;
+use crate::decode::resolv_conf::ResolvConf;
+use crate::event::Event;
+use crate::explain::assemble::Limits;
+use crate::explain::comparison::reproduced::Reproduction;
+use crate::explain::comparison::{self, Comparison};
+use crate::explain::scenario::Scenario;
+use crate::explain::scenario::responder::Unknown;
+use crate::flow::Transport;
+use crate::pipeline::{self, Gathered, Settings};
+use crate::render::{safe::escape, text};
+use crate::report::Report;
+use crate::session::inputs::{self, InputOptions};
+use crate::session::live::{self, Listener, Plan};
+use crate::session::reproduce::{self, Configuration, Stage};
+use crate::shell;
+use crate::source::capture::CaptureSettings;
+use crate::source::privilege::RetainedRights;
+use crate::source::tracer::{self, Launch};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Variables that lead out of the namespaces, or to services that are not there: D-Bus, proxies, the ssh agent.
+const LEADING_OUT: [&str; 2] = ["SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"];
+/// What stands in nsswitch.conf where the case has none.
+const NSSWITCH: &str = "hosts: files dns\n";
+/// What stands in hosts where the case has none.
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
+
+/// How it ended.
+pub enum Reproduced {
+    /// With this status.
+    Status(u8),
+    /// As the command did.
+    Like(tracer::Exit),
+}
+
+/// Acts a case again. Returns the exit status.
+pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
+    let (settings, options) = settings::reproduce(args)?;
+    let recorded = offline::read(&args.paths, &options, &settings)?.report;
+    if args.command.is_empty() {
+        command_of(&recorded, out)?;
+        return Ok(Reproduced::Status(UNUSABLE));
+    }
+    let (scenario, files) = scenario(args, &options, &settings)?;
+    let mut said = Vec::new();
+    let configuration = configuration(args, &scenario, files, &mut said)?;
+    let environment = environment(args, &mut said)?;
+    let mended = mended(args, &scenario)?;
+    let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let folder = match &args.save {
+        Some(folder) => folder.clone(),
+        None => temporary.path().join("case"),
+    };
+    let stage = Stage {
+        scenario,
+        configuration,
+        unknown: match args.unknown {
+            None => Unknown::AsUsual,
+            Some(UnknownQuestions::Nxdomain) => Unknown::NoSuchName,
+            Some(UnknownQuestions::Silent) => Unknown::Silent,
+            Some(UnknownQuestions::Refuse) => Unknown::Refuse,
+        },
+        mended,
+        runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+        stay: args.keep,
+    };
+    let plan = plan(args, environment, folder.clone())?;
+    // Their buffers must not be written twice.
+    out.flush()?;
+    let acted = reproduce::run(stage, plan, &mut Quiet)?;
+    said.extend(acted.choices);
+    for line in &said {
+        say(line);
+    }
+    let after = offline::read(&[folder], &InputOptions::default(), &settings)?.report;
+    let found = comparison::compare(&recorded, &after);
+    let verdict = Reproduction::of(&found);
+    write(args, &after, &found, &verdict, out).context("cannot write the comparison")?;
+    Ok(if args.pass_status {
+        Reproduced::Like(acted.exit)
+    } else {
+        Reproduced::Status(if verdict.same { 0 } else { CONDITION })
+    })
+}
+
+/// A line on standard error. If that is closed or full, there is no other place to say it.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "presyn: {}", escape(line));
+}
+
+/// The headline, then the verdict, then what is compared.
+fn write(
+    args: &Reproduce,
+    report: &Report,
+    found: &Comparison,
+    verdict: &Reproduction,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let screen = Screen::of(io::stdout(), args.report.color);
+    screen.write(out, |out| {
+        text::reproduction::write(&report.summary, verdict, screen.look, out)?;
+        text::comparison::write(found, screen.look, out)
+    })
+}
+
+/// Without a command: the recorded one, for whoever wants to type it. Nothing of a case is ever executed.
+fn command_of(recorded: &Report, out: &mut dyn Write) -> Result<()> {
+    let Some(run) = recorded.run.as_ref().filter(|run| !run.command.is_empty()) else {
+        bail!(
+            "give the client's command after --; the case does not say what it was"
+        );
+    };
+    let words: Vec<_> = run.command.iter().map(|word| shell::word(word)).collect();
+    say("give the client's command after --; recorded was:");
+    writeln!(out, "{}", words.join(" "))?;
+    Ok(())
+}
+
+/// The files of a case that are acted with.
+struct CaseFiles {
+    resolv_conf: Option<String>,
+    hosts: Option<String>,
+    nsswitch_conf: Option<String>,
+    gai_conf: Option<String>,
+}
+
+fn scenario(
+    args: &Reproduce,
+    options: &InputOptions,
+    settings: &Settings,
+) -> Result<(Scenario, CaseFiles)> {
+    let mut options = options.clone();
+    options.capture.keep_messages = true;
+    let mut gathered = inputs::gather(&args.paths, &options)?;
+    pipeline::files::apply(&mut gathered);
+    let beside = |name: &str| -> Result<Option<String>> {
+        let folder = args.paths.first().filter(|path| path.is_dir());
+        let Some(path) = folder.map(|folder| folder.join(name)) else {
+            return Ok(None);
+        };
+        match bounded::whole_text(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                Err(error).with_context(|| format!("{} cannot be read", path.display()))
+            }
+        }
+    };
+    let files = CaseFiles {
+        resolv_conf: gathered.resolv_conf.as_ref().map(|(_, text)| text.clone()),
+        hosts: gathered.hosts.clone(),
+        nsswitch_conf: beside("nsswitch.conf")?,
+        gai_conf: beside("gai.conf")?,
+    };
+    let scenario = pipeline::checked_case(gathered, settings, Scenario::of)??;
+    Ok((scenario, files))
+}
+
+/// What the client is to see in /etc: as recorded, with the change that is tried.
+fn configuration(
+    args: &Reproduce,
+    scenario: &Scenario,
+    files: CaseFiles,
+    said: &mut Vec<String>,
+) -> Result<Configuration> {
+    let given = |path: &Path| {
+        let text = inputs::resolver_text(path);
+        text.with_context(|| format!("{} cannot be read", path.display()))
+    };
+    let recorded = files.resolv_conf.unwrap_or_else(|| {
+        said.push("resolv.conf is not recorded: it names the resolvers in the order in which they were asked".into());
+        in_order_asked(scenario)
+    });
+    let mut resolv_conf = match &args.resolv_conf {
+        Some(path) => given(path)?,
+        None => recorded,
+    };
+    for resolver in &args.without {
+        let before = resolv_conf.lines().count();
+        let lines: Vec<&str> = resolv_conf.lines().filter(|l| !names(l, *resolver)).collect();
+        if lines.len() == before {
+            bail!("--without {resolver}: no nameserver line of resolv.conf names it");
+        }
+        resolv_conf = lines.join("\n") + "\n";
+    }
+    for options in &args.options {
+        resolv_conf.push_str(&format!("\noptions {}\n", one_line(options)?));
+    }
+    let hosts = match &args.hosts {
+        Some(path) => given(path)?,
+        None => files.hosts.unwrap_or_else(|| HOSTS.to_owned()),
+    };
+    let nsswitch_conf = files.nsswitch_conf.unwrap_or_else(|| {
+        said.push("nsswitch.conf is not recorded: it says 'hosts: files dns'".into());
+        NSSWITCH.to_owned()
+    });
+    Ok(Configuration {
+        resolv_conf,
+        nsswitch_conf,
+        hosts,
+        gai_conf: files.gai_conf.unwrap_or_default(),
+    })
+}
+
+fn one_line(text: &str) -> Result<&str> {
+    if text.chars().any(char::is_control) {
+        bail!("--options takes one line of words");
+    }
+    Ok(text)
+}
+
+/// Whether a line of resolv.conf names this resolver.
+fn names(line: &str, resolver: IpAddr) -> bool {
+    let named = ResolvConf::parse(line).nameservers;
+    named.iter().any(|(ip, _)| ip.to_canonical() == resolver.to_canonical())
+}
+
+fn in_order_asked(scenario: &Scenario) -> String {
+    let asked = scenario.replies.questions();
+    let mut first: Vec<_> = { asked }
+        .filter(|(question, _)| question.transport == Transport::Udp)
+        .filter_map(|(question, list)| Some((list.first()?.sent, question.server)))
+        .collect();
+    first.sort();
+    let mut lines = String::new();
+    for (_, server) in first {
+        let line = format!("nameserver {server}\n");
+        if !lines.contains(&line) {
+            lines.push_str(&line);
+        }
+    }
+    lines
+}
+
+/// The command's environment: the user's own, without what leads out of the namespaces.
+fn environment(args: &Reproduce, said: &mut Vec<String>) -> Result<Vec<(OsString, OsString)>> {
+    let leads_out = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        let upper = name.to_ascii_uppercase();
+        LEADING_OUT.iter().any(|out| name == *out)
+            || name.starts_with("DBUS_")
+            || upper.ends_with("_PROXY")
+    };
+    let mut list = Vec::new();
+    let mut taken = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        if leads_out(&name) && !args.keep_env {
+            taken.push(name.to_string_lossy().into_owned());
+        } else {
+            list.push((name, value));
+        }
+    }
+    if !taken.is_empty() {
+        said.push(format!(
+            "not in the command's environment, since it leads out of the namespaces: {} (--keep-env keeps it)",
+            taken.join(", ")
+        ));
+    }
+    for setting in &args.env {
+        let Some((name, value)) = setting.split_once('=').filter(|(name, _)| !name.is_empty())
+        else {
+            bail!("--env {setting}: give NAME=VALUE");
+        };
+        list.retain(|(other, _)| other != name);
+        list.push((name.into(), value.into()));
+    }
+    Ok(list)
+}
+
+/// The resolvers that `--fix 'RESOLVER answers'` names.
+fn mended(args: &Reproduce, scenario: &Scenario) -> Result<BTreeSet<IpAddr>> {
+    let mut list = BTreeSet::new();
+    for fix in &args.fix {
+        let resolver = fix.strip_suffix(" answers").unwrap_or(fix).trim();
+        let Ok(ip) = resolver.parse::<IpAddr>() else {
+            bail!("--fix '{fix}': give 'ADDRESS answers'");
+        };
+        let ip = ip.to_canonical();
+        if !scenario.hosts.get(&ip).is_some_and(|h| !h.resolver_ports.is_empty()) {
+            bail!("--fix '{fix}': {ip} is not a resolver of this case");
+        }
+        list.insert(ip);
+    }
+    Ok(list)
+}
+
+fn plan(
+    args: &Reproduce,
+    environment: Vec<(OsString, OsString)>,
+    folder: PathBuf,
+) -> Result<Plan> {
+    let user = live::command_user(None, &environment)?;
+    let environment = match &user {
+        Some(user) => user.environment(&environment),
+        None => environment,
+    };
+    let mut launch = Launch::new(args.command.clone(), environment);
+    launch.user = user;
+    launch.dns_ports.extend(&args.report.dns_port);
+    Ok(Plan {
+        capture: Some(CaptureSettings {
+            dns_ports: launch.dns_ports.clone(),
+            ..CaptureSettings::default()
+        }),
+        launch,
+        settings: Settings {
+            limits: Limits::BOUNDED,
+            ..Settings::default()
+        },
+        save: Some((folder, args.force)),
+        // The namespace is the reproduction's own: whoever speaks in it belongs to it.
+        others: true,
+        keep_arguments: false,
+    })
+}
+
+/// Says nothing while the command runs: the report is made of the saved case.
+struct Quiet;
+
+impl Listener for Quiet {
+    fn line(&mut self, _: &str) {}
+
+    fn trouble(&mut self, line: &str) {
+        say(line);
+    }
+
+    fn event(&mut self, _: &Event) {}
+
+    fn report(&mut self, _: Gathered) -> bool {
+        true
+    }
+
+    fn rights(&mut self, _: &RetainedRights, _: &str) {}
+}
+
+/// The exit status of a reproduction that failed.
+pub fn failed(error: &anyhow::Error) -> u8 {
+    output::complain(error);
+    FAILED
+}

@@ -1,0 +1,144 @@
+//! What a recording does not tell, and what is done about it.
+
+use crate::event::dns::RecordType;
+use crate::flow::host;
+use std::fmt;
+use std::net::IpAddr;
+
+/// Something that is decided for want of a record. Its text is as hostile as the case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Choice {
+    /// The client's own address is not known.
+    ClientAddress(IpAddr),
+    /// A packet filter of the client's host kept its packets.
+    LocalFirewall(IpAddr),
+    /// A name service at a path where none is made.
+    ServicePath(Box<str>),
+    /// A resolver of resolv.conf that was never asked.
+    NeverAsked(IpAddr),
+    /// A question that a resolver was never asked.
+    Question {
+        /// The resolver.
+        server: IpAddr,
+        /// The name.
+        name: Box<str>,
+        /// The type.
+        kind: Option<RecordType>,
+        /// What it gets.
+        reply: ChosenReply,
+    },
+    /// A query whose fate the case does not show.
+    Unseen {
+        /// The resolver.
+        server: IpAddr,
+        /// The name.
+        name: Box<str>,
+        /// What it gets.
+        reply: ChosenReply,
+    },
+    /// A response of which the case holds no bytes: it is made again from what is known of it.
+    Composed(Box<str>),
+    /// A host that the case does not know.
+    UnknownHost(IpAddr),
+    /// A TCP port of a known host that nobody connected to.
+    UnknownPort(IpAddr, u16),
+    /// What a server says once it is connected is not recorded.
+    ServerTalk(IpAddr, u16),
+    /// What a name service answered is not recorded.
+    ServiceAnswer(Box<str>),
+}
+
+/// What an unrecorded question gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChosenReply {
+    /// What another resolver, or this one over another transport, answered.
+    AsElsewhere,
+    /// There is no such name.
+    NoSuchName,
+    /// The name is known, this type is not.
+    NoSuchType,
+    /// SERVFAIL.
+    Failure,
+    /// An ICMP error.
+    Refusal,
+    /// Nothing.
+    Silence,
+}
+
+impl fmt::Display for ChosenReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AsElsewhere => "the answer that was recorded elsewhere",
+            Self::NoSuchName => "NXDOMAIN",
+            Self::NoSuchType => "no record of this type",
+            Self::Failure => "SERVFAIL",
+            Self::Refusal => "an ICMP error",
+            Self::Silence => "no answer",
+        })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientAddress(ip) => {
+                write!(f, "the client's own address is not recorded: it has {ip}")
+            }
+            Self::LocalFirewall(ip) => write!(
+                f,
+                "a packet filter of the client's host kept it from {}: no filter is set here",
+                host(*ip)
+            ),
+            Self::ServicePath(path) => write!(f, "no name service is played at {path}"),
+            Self::NeverAsked(ip) => write!(
+                f,
+                "resolver {} was never asked: it gives at once what others answered, else NXDOMAIN",
+                host(*ip)
+            ),
+            Self::Question {
+                server,
+                name,
+                kind,
+                reply,
+            } => {
+                write!(f, "resolver {} was never asked for ", host(*server))?;
+                if let Some(kind) = kind {
+                    write!(f, "{kind} ")?;
+                }
+                write!(f, "{name}: it gives {reply}")
+            }
+            Self::Unseen {
+                server,
+                name,
+                reply,
+            } => write!(
+                f,
+                "what resolver {} did with {name} is not recorded: it gives {reply}",
+                host(*server)
+            ),
+            Self::Composed(name) => write!(
+                f,
+                "the response for {name} is not recorded byte by byte: it is made from what is known of it"
+            ),
+            Self::UnknownHost(ip) => write!(
+                f,
+                "{} is not in the recording: nobody has this address here",
+                host(*ip)
+            ),
+            Self::UnknownPort(ip, port) => write!(
+                f,
+                "nobody connected to port {port} of {} in the recording: it refuses",
+                host(*ip)
+            ),
+            Self::ServerTalk(ip, port) => write!(
+                f,
+                "what {} says on port {port} is not recorded: HTTP gets an empty answer, TLS is closed, all else gets nothing",
+                host(*ip)
+            ),
+            Self::ServiceAnswer(path) => write!(
+                f,
+                "what the name service at {path} answered is not recorded: it closes the connection"
+            ),
+        }
+    }
+}

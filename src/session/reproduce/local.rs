@@ -1,0 +1,168 @@
+//! Who answers on the client's own host: stubs on loopback, with the queries that they send to their resolvers, and name
+//! services on unix sockets. A process of its own in the client's namespaces, with a thread for each socket.
+
+use super::servers::{Servers, pause, spawn};
+use super::teller::Teller;
+use crate::explain::scenario::choice::Choice;
+use crate::explain::scenario::responder::{Reply, Responder};
+use crate::explain::scenario::{Leg, PlayedHost, PlayedWait, Scenario, message};
+use crate::flow::Transport;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// So many replies wait for their time.
+const MAX_WAITING: usize = 1_000;
+/// A datagram is not longer.
+const LONGEST: usize = 65_535;
+/// How long a stub hears what its resolvers answer; nothing is done about it.
+const HEARS: Duration = Duration::from_secs(30);
+
+/// The stubs and services of a scenario.
+#[derive(Clone)]
+pub struct Local {
+    scenario: Arc<Scenario>,
+    responder: Arc<Mutex<Responder>>,
+    teller: Teller,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Local {
+    /// Opens all sockets; they are served by threads of this process.
+    pub fn start(
+        scenario: &Arc<Scenario>,
+        responder: Arc<Mutex<Responder>>,
+        teller: &Teller,
+    ) -> io::Result<()> {
+        let this = Self {
+            scenario: Arc::clone(scenario),
+            responder: Arc::clone(&responder),
+            teller: teller.clone(),
+            waiting: Arc::default(),
+        };
+        let servers = Servers::new(responder, teller.clone());
+        servers.serve(servers.bind(scenario.local())?)?;
+        for (ip, host) in scenario.local() {
+            for port in host.resolver_ports.iter().filter(|_| listens(scenario, ip, host)) {
+                let socket = UdpSocket::bind(SocketAddr::new(ip, *port))?;
+                let this = this.clone();
+                spawn(move || this.stub(&Arc::new(socket), ip))?;
+            }
+        }
+        for (path, waits) in &scenario.services {
+            let listener = UnixListener::bind(path)?;
+            let (this, path) = (this.clone(), path.clone());
+            let waits: Arc<[PlayedWait]> = waits.as_slice().into();
+            spawn(move || this.service(&listener, &path, &waits))?;
+        }
+        Ok(())
+    }
+
+    fn stub(&self, socket: &Arc<UdpSocket>, ip: IpAddr) {
+        let mut message = vec![0; LONGEST];
+        // An error is that of an earlier answer, which was refused.
+        loop {
+            let Ok((got, from)) = socket.recv_from(&mut message) else {
+                continue;
+            };
+            let act = {
+                let mut responder = self.responder.lock().unwrap_or_else(PoisonError::into_inner);
+                let act = responder.act(ip, Transport::Udp, &message[..got]);
+                let choices = responder.take_choices();
+                choices.into_iter().for_each(|choice| self.teller.choice(choice));
+                act
+            };
+            self.ask(act.legs);
+            if let Reply::Message { after, bytes, lost } = act.reply
+                && !lost
+            {
+                let socket = Arc::clone(socket);
+                self.later(move || {
+                    pause(after);
+                    // Who asked may be gone.
+                    let _ = socket.send_to(&bytes, from);
+                });
+            }
+        }
+    }
+
+    /// Sends what a stub asks its own resolvers, each in its time.
+    fn ask(&self, legs: Vec<Leg>) {
+        if legs.is_empty() {
+            return;
+        }
+        self.later(move || {
+            let mut now = crate::time::Span::ZERO;
+            let mut sockets = Vec::new();
+            for (n, leg) in (0_u16..).zip(&legs) {
+                pause(leg.after - now);
+                now = now.max(leg.after);
+                let any: IpAddr = if leg.to.ip.is_ipv4() {
+                    [0; 4].into()
+                } else {
+                    [0_u16; 8].into()
+                };
+                // A query that cannot be sent is one that nobody answers.
+                if let (Some(query), Ok(socket)) = (
+                    message::query(n.wrapping_mul(40_503), &leg.name, leg.kind),
+                    UdpSocket::bind((any, 0)),
+                ) {
+                    let _ = socket.send_to(&query, SocketAddr::from(leg.to));
+                    sockets.push(socket);
+                }
+            }
+            // Answers that come late find somebody, as they did.
+            std::thread::sleep(HEARS);
+        });
+    }
+
+    fn service(&self, listener: &UnixListener, path: &str, waits: &[PlayedWait]) {
+        for (n, stream) in listener.incoming().enumerate() {
+            let (Ok(stream), Some(wait)) = (stream, waits.get(n).or(waits.last())) else {
+                continue;
+            };
+            let wait = wait.clone();
+            if wait.answered {
+                self.teller.choice(Choice::ServiceAnswer(path.into()));
+            }
+            self.ask(wait.legs.clone());
+            self.later(move || silent(stream, &wait));
+        }
+    }
+
+    /// Does something that takes time, unless too much is under way.
+    fn later(&self, work: impl FnOnce() + Send + 'static) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let waiting = Arc::clone(&self.waiting);
+        let started = spawn(move || {
+            work();
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        });
+        if started.is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Says nothing for as long as the recorded one did; one that never did says nothing until its client leaves.
+fn silent(mut stream: UnixStream, wait: &PlayedWait) {
+    if wait.answered {
+        return pause(wait.after);
+    }
+    let mut piece = [0; 1024];
+    while stream.read(&mut piece).is_ok_and(|got| got > 0) {}
+}
+
+/// Whether anybody listens: a stub whose queries were all refused is not there.
+fn listens(scenario: &Scenario, ip: IpAddr, host: &PlayedHost) -> bool {
+    host.error.is_none()
+        || scenario.replies.questions().any(|(question, list)| {
+            question.server == ip && list.iter().any(|r| r.response.is_some())
+        })
+}

@@ -1,0 +1,190 @@
+//! Played TCP servers: the targets of the client, and resolvers over TCP. Each has a thread, and each connection; both are
+//! bounded. Whether a SYN gets this far is the wire's decision.
+
+use super::teller::Teller;
+use crate::explain::scenario::choice::Choice;
+use crate::explain::scenario::responder::{Reply, Responder};
+use crate::explain::scenario::{PlayedHost, SynEnd};
+use crate::flow::{DNS_PORT, Transport};
+use crate::time::Span;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// So many connections are served at once; what is beyond is closed.
+const MAX_CONNECTIONS: usize = 256;
+/// A connection that says nothing for so long is closed.
+const IDLE: Duration = Duration::from_secs(300);
+/// Threads that do so little need little.
+const STACK: usize = 256 << 10;
+/// So much is read of a request before it is answered.
+const REQUEST: usize = 16 << 10;
+/// What a TLS client says first: a handshake record of version 3 (RFC 8446 section 5.1).
+const TLS: [u8; 2] = [0x16, 0x03];
+/// What an HTTP client gets: the least that is an answer (RFC 9110).
+const HTTP: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// How HTTP requests begin.
+const METHODS: [&[u8]; 7] = [
+    b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ",
+];
+
+/// What a listener serves.
+#[derive(Clone)]
+pub struct Servers {
+    responder: Arc<Mutex<Responder>>,
+    teller: Teller,
+    open: Arc<AtomicUsize>,
+}
+
+/// A port that is open and not served yet.
+pub struct OpenPort {
+    listener: TcpListener,
+    ip: IpAddr,
+    dns: bool,
+}
+
+impl Servers {
+    /// Nobody yet.
+    pub fn new(responder: Arc<Mutex<Responder>>, teller: Teller) -> Self {
+        Self {
+            responder,
+            teller,
+            open: Arc::default(),
+        }
+    }
+
+    /// Opens every port of these hosts that ever accepted, and those of resolvers.
+    pub fn bind<'a>(
+        &self,
+        hosts: impl Iterator<Item = (IpAddr, &'a PlayedHost)>,
+    ) -> io::Result<Vec<OpenPort>> {
+        let mut list = Vec::new();
+        for (ip, host) in hosts {
+            let accepts = |port: &u16| {
+                let attempts = host.ports.get(port).into_iter().flatten();
+                { attempts }.any(|a| matches!(a.end, SynEnd::Accepted(_)))
+            };
+            let mut ports: Vec<u16> = host.ports.keys().copied().filter(accepts).collect();
+            let resolver = !host.resolver_ports.is_empty() || ports.contains(&DNS_PORT);
+            // On loopback no wire keeps a SYN from a port that refused in the recording.
+            let recorded = ip.is_loopback() && host.ports.contains_key(&DNS_PORT);
+            if resolver && !ports.contains(&DNS_PORT) && !recorded {
+                ports.push(DNS_PORT);
+            }
+            for port in ports {
+                list.push(OpenPort {
+                    listener: TcpListener::bind(SocketAddr::new(ip, port))?,
+                    ip,
+                    dns: resolver && port == DNS_PORT,
+                });
+            }
+        }
+        Ok(list)
+    }
+
+    /// Serves them, each by a thread.
+    pub fn serve(&self, ports: Vec<OpenPort>) -> io::Result<()> {
+        for OpenPort { listener, ip, dns } in ports {
+            let this = self.clone();
+            spawn(move || this.accept(&listener, ip, dns))?;
+        }
+        Ok(())
+    }
+
+    fn accept(self, listener: &TcpListener, ip: IpAddr, dns: bool) {
+        for stream in listener.incoming() {
+            // One that is gone already is no loss.
+            let Ok(stream) = stream else { continue };
+            if self.open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let this = self.clone();
+            let served = spawn(move || {
+                // Connections end as they like.
+                let _ = if dns {
+                    this.resolver(stream, ip)
+                } else {
+                    this.server(stream)
+                };
+                this.open.fetch_sub(1, Ordering::Relaxed);
+            });
+            if served.is_err() {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Messages with their lengths (RFC 1035 section 4.2.2).
+    fn resolver(&self, mut stream: TcpStream, ip: IpAddr) -> io::Result<()> {
+        stream.set_read_timeout(Some(IDLE))?;
+        loop {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut query)?;
+            let act = {
+                let mut responder = self.responder.lock().unwrap_or_else(PoisonError::into_inner);
+                let act = responder.act(ip, Transport::Tcp, &query);
+                let choices = responder.take_choices();
+                choices.into_iter().for_each(|choice| self.teller.choice(choice));
+                act
+            };
+            match act.reply {
+                Reply::Nothing => {}
+                Reply::Message { after, bytes, lost } if !lost => {
+                    pause(after);
+                    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+                    stream.write_all(&length.to_be_bytes())?;
+                    stream.write_all(&bytes)?;
+                }
+                Reply::Message { .. } => {}
+                Reply::Error(after) => {
+                    pause(after);
+                    return stream.shutdown(Shutdown::Both);
+                }
+            }
+        }
+    }
+
+    /// Whatever it may be: the recording holds no data of it.
+    fn server(&self, mut stream: TcpStream) -> io::Result<()> {
+        let local = stream.local_addr()?;
+        stream.set_read_timeout(Some(IDLE))?;
+        self.teller
+            .choice(Choice::ServerTalk(local.ip().to_canonical(), local.port()));
+        let mut request = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            let got = stream.read(&mut piece)?;
+            if got == 0 {
+                return Ok(());
+            }
+            if request.len() < REQUEST {
+                request.extend_from_slice(&piece[..got]);
+            }
+            if request.starts_with(&TLS) {
+                return Ok(());
+            }
+            let http = METHODS.iter().any(|method| request.starts_with(method));
+            let whole = memchr::memmem::find(&request, b"\r\n\r\n").is_some();
+            if http && (whole || request.len() >= REQUEST) {
+                stream.write_all(HTTP)?;
+                return stream.shutdown(Shutdown::Write);
+            }
+        }
+    }
+}
+
+/// Starts a thread that needs little.
+pub fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().stack_size(STACK).spawn(work).map(drop)
+}
+
+/// Waits as long as the recorded one did.
+pub fn pause(after: Span) {
+    thread::sleep(Duration::from_nanos(u64::try_from(after.0).unwrap_or(0)));
+}
