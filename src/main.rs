@@ -64,7 +64,7 @@ fn run(cli: Cli) -> Result<u8> {
             Reproduced::Status(status) => status,
             Reproduced::Like(exit) => {
                 out.flush()?;
-                return presyn::source::tracer::end_like(exit);
+                presyn::source::tracer::end_like(exit)
             }
         },
         Command::Check => u8::from(!live::check(&mut out)?),

@@ -22,15 +22,19 @@ use crate::shell;
 use crate::source::capture::CaptureSettings;
 use crate::source::privilege::RetainedRights;
 use crate::source::tracer::{self, Launch};
+use crate::time::Span;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Variables that lead out of the namespaces, or to services that are not there: D-Bus, proxies, the ssh agent.
 const LEADING_OUT: [&str; 2] = ["SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"];
+/// `HOST_NAME_MAX` (gethostname(2)).
+const LONGEST_HOSTNAME: usize = 64;
 /// What stands in nsswitch.conf where the case has none.
 const NSSWITCH: &str = "hosts: files dns\n";
 /// What stands in hosts where the case has none.
@@ -75,7 +79,13 @@ pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
         runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
         stay: args.keep,
     };
-    let plan = plan(args, environment, folder.clone())?;
+    // A little more than as recorded, for the answer itself.
+    let linger = match stage.scenario.linger {
+        Span::ZERO => Duration::ZERO,
+        linger => Duration::from_nanos(linger.0.unsigned_abs()) + Duration::from_millis(200),
+    };
+    let mut plan = plan(args, environment, folder.clone())?;
+    plan.linger = linger;
     // Their buffers must not be written twice.
     out.flush()?;
     let acted = reproduce::run(stage, plan, &mut Quiet)?;
@@ -206,11 +216,30 @@ fn configuration(
         NSSWITCH.to_owned()
     });
     Ok(Configuration {
+        hostname: hostname(&hosts),
         resolv_conf,
         nsswitch_conf,
         hosts,
         gai_conf: files.gai_conf.unwrap_or_default(),
     })
+}
+
+/// A name for the client's host, one that its hosts file resolves: programs look up their own host's name, and the recorded
+/// one had an answer for that.
+fn hostname(hosts: &str) -> String {
+    let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or(""));
+    let own = lines.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let ip: IpAddr = words.next()?.parse().ok()?;
+        ip.is_loopback().then_some(words)
+    });
+    let plain = |name: &&str| {
+        name.len() <= LONGEST_HOSTNAME
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
+    };
+    let localhost = |name: &str| name.starts_with("localhost") || name.starts_with("ip6-");
+    let mut names = own.flatten().filter(plain).filter(|name| !localhost(name));
+    names.next().unwrap_or("localhost").to_owned()
 }
 
 fn one_line(text: &str) -> Result<&str> {
@@ -321,6 +350,7 @@ fn plan(
         save: Some((folder, args.force)),
         // The namespace is the reproduction's own: whoever speaks in it belongs to it.
         others: true,
+        linger: Duration::ZERO,
         keep_arguments: false,
     })
 }

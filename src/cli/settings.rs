@@ -22,6 +22,7 @@ use crate::user::files::{self as user_files, as_whom};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of an analysis.
 pub fn analyze(args: &Analyze) -> Result<(Settings, InputOptions, Vec<Condition>)> {
@@ -173,6 +174,7 @@ pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
             capture,
             save: args.save.clone().map(|folder| (folder, args.force)),
             others: args.others,
+            linger: Duration::ZERO,
             keep_arguments: args.keep_arguments,
         },
     ))

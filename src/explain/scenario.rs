@@ -16,7 +16,7 @@ use super::schedule::server_behaviour::{RecordedReplies, ServerBehaviour};
 use crate::event::{Errno, EventKind, IcmpKind, Packet};
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::probe::Sought;
-use crate::join::service::{ServiceReply, name_of};
+use crate::join::service::{ServiceReply, ServiceWait, name_of};
 use crate::join::{EventId, Query, Received, Silence, State};
 use crate::time::Span;
 use choice::Choice;
@@ -33,8 +33,12 @@ const MAX_CLIENT_ADDRESSES: usize = 16;
 const MAX_HOSTS: usize = 1_000;
 /// So many connection attempts to one port are remembered; the last stands for all that follow.
 const MAX_ATTEMPTS: usize = 1_000;
+/// A response that came so long after the client's end is not waited for.
+const LONGEST_LINGER: Span = Span::seconds(10);
 /// The longest path of a unix socket (`sun_path`, unix(7)).
 const LONGEST_PATH: usize = 107;
+/// How long a client of nscd waits for it: 5 s (`wait_on_socket` of glibc's nscd/nscd_helper.c), less what that may be off.
+const NSCD_PATIENCE: Span = Span::millis(4_900);
 /// Directories that name services have their sockets in.
 const SERVICE_PLACES: [&str; 3] = ["/run/", "/var/run/", "/var/lib/sss/"];
 
@@ -70,6 +74,8 @@ pub struct Scenario {
     pub services: BTreeMap<String, Vec<PlayedWait>>,
     /// The client has IPv6: it asked for such addresses, or used one.
     pub ipv6: bool,
+    /// For how long after the client's end an answer still came.
+    pub linger: Span,
     /// What the case does not tell, and what is done about it.
     pub choices: BTreeSet<Choice>,
 }
@@ -154,6 +160,7 @@ impl Scenario {
             legs: Legs::default(),
             services: BTreeMap::new(),
             ipv6: false,
+            linger: linger(case),
             choices: BTreeSet::new(),
         };
         for query in &joined.queries {
@@ -176,6 +183,18 @@ impl Scenario {
     pub fn speaks_ipv6(&self) -> bool {
         let all = self.client.iter().chain(self.hosts.keys());
         { all }.any(|ip| ip.is_ipv6() && !ip.is_loopback())
+    }
+
+    /// The addresses that anybody of the case was given for a name.
+    pub fn addresses_of(&self, name: &str) -> Vec<IpAddr> {
+        let asked = self.replies.questions();
+        let same = asked.filter(|(question, _)| question.name.0.eq_ignore_ascii_case(name));
+        let events = same.flat_map(|(_, list)| list.iter().filter_map(|r| r.response));
+        let given = events.filter_map(|event| self.responses.get(&event));
+        let all: BTreeSet<IpAddr> = given
+            .flat_map(|response| response.received.addresses.iter().copied())
+            .collect();
+        all.into_iter().collect()
     }
 
     /// The hosts on the client's links.
@@ -303,19 +322,27 @@ impl Scenario {
     }
 
     fn services(&mut self, case: &Case) {
-        for wait in &case.joined.services {
+        let waits = &case.joined.services;
+        // A client of nscd asks it for its memory first, and for users: only names are played.
+        let named = waits.iter().any(|w| w.service == "nscd" && w.asked.is_some());
+        let plays = |w: &&ServiceWait| w.service != "nscd" || !named || w.asked.is_some();
+        for wait in waits.iter().filter(plays) {
             let path = &*wait.path;
             let names = name_of(path).is_some() || path.ends_with("/dbus/system_bus_socket");
             if !names || !is_service_path(path) {
                 self.choices.insert(Choice::ServicePath(path.into()));
                 continue;
             }
-            let answered = wait.replied.is_some() || wait.reply != ServiceReply::Unseen;
+            let end = wait.replied.unwrap_or(wait.ended);
+            let after = (end - wait.began).max(Span::ZERO);
+            // Its client reads the answer by a call that few traces show, and gives up at a known time.
+            let in_time = wait.service == "nscd" && after < NSCD_PATIENCE;
+            let answered =
+                in_time || wait.replied.is_some() || wait.reply != ServiceReply::Unseen;
             let waits = self.services.entry(path.to_owned()).or_default();
             if waits.len() < MAX_ATTEMPTS {
-                let end = wait.replied.unwrap_or(wait.ended);
                 waits.push(PlayedWait {
-                    after: (end - wait.began).max(Span::ZERO),
+                    after,
                     answered,
                     legs: legs::within(case, wait.began, wait.ended),
                 });
@@ -345,6 +372,20 @@ impl Scenario {
         let client = self.client.clone();
         self.hosts.retain(|ip, _| !client.contains(ip));
         Ok(())
+    }
+}
+
+/// How long after the last thing that the trace shows a response still came.
+fn linger(case: &Case) -> Span {
+    let events = case.evidence.events.iter();
+    let last = { events }
+        .filter(|e| !matches!(e.what, EventKind::Packet(_)))
+        .map(|e| e.at)
+        .max();
+    let responses = case.joined.queries.iter().filter_map(Query::response);
+    match (last, responses.map(|r| r.at).max()) {
+        (Some(end), Some(response)) => (response - end).clamp(Span::ZERO, LONGEST_LINGER),
+        _ => Span::ZERO,
     }
 }
 

@@ -37,6 +37,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use thiserror::Error;
 use watched::WatchedCapture;
 
@@ -50,6 +51,8 @@ pub struct Plan {
     pub save: Option<(PathBuf, bool)>,
     /// Keep the packets of all processes, not of the command's alone.
     pub others: bool,
+    /// Capture for so long after the command's end.
+    pub linger: Duration,
     /// Store the command's arguments and environment as they are, secrets among them.
     pub keep_arguments: bool,
     /// What the report is to be about, and how much it will hold: the rest is counted and not retained.
@@ -117,6 +120,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
         capture,
         save,
         keep_arguments,
+        linger,
         ..
     } = plan;
     let (user, traced) = (launch.user.clone(), launch.trace);
@@ -159,6 +163,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), capture, pipe));
     let mut sender = EventSender::new(&outbox, &analysis, listener, input);
     let ended = tracer.run(&mut sender);
+    std::thread::sleep(linger);
     let (lost, remarks) = (sender.lost(), sender.into_remarks());
     let footer = { ended.as_ref().ok() }.map(|ended| footer(ended, remarks, descriptor_limit));
     let thread = forwarding.map(|forwarding| forwarding.finish(footer));

@@ -17,6 +17,7 @@ mod frames;
 mod helper;
 mod local;
 mod netlink;
+mod nscd;
 mod places;
 mod servers;
 mod teller;
@@ -36,7 +37,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, getegid, geteuid, getpid, getppid, pipe2};
+use nix::unistd::{Pid, getegid, geteuid, getpid, getppid, pipe2, sethostname};
 pub use places::Configuration;
 use servers::Servers;
 use std::collections::BTreeSet;
@@ -197,7 +198,9 @@ fn client_side(
             .read_exact(&mut [0])
             .map_err(step("cannot map the user"))?;
     }
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).map_err(forbidden)?;
+    let apart = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+    unshare(apart).map_err(forbidden)?;
+    sethostname(&stage.configuration.hostname).map_err(step("sethostname"))?;
     helper::ends_with(getppid()).map_err(step("prctl"))?;
     let Stage {
         scenario,

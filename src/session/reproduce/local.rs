@@ -1,13 +1,14 @@
 //! Who answers on the client's own host: stubs on loopback, with the queries that they send to their resolvers, and name
 //! services on unix sockets. A process of its own in the client's namespaces, with a thread for each socket.
 
+use super::nscd;
 use super::servers::{Servers, pause, spawn};
 use super::teller::Teller;
 use crate::explain::scenario::choice::Choice;
 use crate::explain::scenario::responder::{Reply, Responder};
 use crate::explain::scenario::{Leg, PlayedHost, PlayedWait, Scenario, message};
 use crate::flow::Transport;
-use std::io::{self, Read};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -120,16 +121,53 @@ impl Local {
     }
 
     fn service(&self, listener: &UnixListener, path: &str, waits: &[PlayedWait]) {
-        for (n, stream) in listener.incoming().enumerate() {
-            let (Ok(stream), Some(wait)) = (stream, waits.get(n).or(waits.last())) else {
-                continue;
-            };
-            let wait = wait.clone();
-            if wait.answered {
-                self.teller.choice(Choice::ServiceAnswer(path.into()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        for stream in listener.incoming() {
+            // Who is gone already asks nothing.
+            let Ok(stream) = stream else { continue };
+            let (this, path) = (self.clone(), path.to_owned());
+            let (waits, asked): (Arc<[PlayedWait]>, _) = (waits.into(), Arc::clone(&asked));
+            self.later(move || {
+                // A client that breaks off ends its own connection.
+                let _ = this.serve(stream, &path, &waits, &asked);
+            });
+        }
+    }
+
+    /// One client of a name service, which gets the wait that the n-th question got.
+    fn serve(
+        &self,
+        mut stream: UnixStream,
+        path: &str,
+        waits: &[PlayedWait],
+        asked: &AtomicUsize,
+    ) -> io::Result<()> {
+        let question = if path.ends_with("/nscd/socket") {
+            match nscd::question(&mut stream)? {
+                Some(question) => Some(question),
+                // It wants to read the service's memory: then it asks.
+                None => return Ok(()),
             }
-            self.ask(wait.legs.clone());
-            self.later(move || silent(stream, &wait));
+        } else {
+            None
+        };
+        let n = asked.fetch_add(1, Ordering::Relaxed);
+        let Some(wait) = waits.get(n).or(waits.last()) else {
+            return Ok(());
+        };
+        self.ask(wait.legs.clone());
+        if !wait.answered {
+            // It says nothing until its client leaves.
+            return io::copy(&mut stream, &mut io::sink()).map(drop);
+        }
+        pause(wait.after);
+        let answer = question.and_then(|name| nscd::answer(&self.scenario.addresses_of(&name)));
+        match answer {
+            Some(answer) => stream.write_all(&answer),
+            None => {
+                self.teller.choice(Choice::ServiceAnswer(path.into()));
+                Ok(())
+            }
         }
     }
 
@@ -148,15 +186,6 @@ impl Local {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-/// Says nothing for as long as the recorded one did; one that never did says nothing until its client leaves.
-fn silent(mut stream: UnixStream, wait: &PlayedWait) {
-    if wait.answered {
-        return pause(wait.after);
-    }
-    let mut piece = [0; 1024];
-    while stream.read(&mut piece).is_ok_and(|got| got > 0) {}
 }
 
 /// Whether anybody listens: a stub whose queries were all refused is not there.

@@ -29,6 +29,8 @@ const MAX_ENTRIES: usize = 4_000;
 /// The files of /etc that decide how names are looked up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
+    /// The name of the host.
+    pub hostname: String,
     /// resolv.conf(5)
     pub resolv_conf: String,
     /// nsswitch.conf(5)
