@@ -1,6 +1,6 @@
 //! Whether a reproduction is the recorded run again.
 
-use super::{ComparedFinding, Comparison};
+use super::{ComparedFinding, Comparison, WaitComparison};
 use crate::report::FindingId;
 
 /// Two runs of one client differ by as much: this share of the longer,
@@ -31,18 +31,22 @@ impl Reproduction {
         let findings = comparison.findings.iter();
         let mut differences: Vec<String> =
             { findings }.filter_map(difference).collect();
-        let both = comparison.delays.iter().filter_map(|wait| {
-            let (before, after) = (wait.before.as_ref()?, wait.after.as_ref()?);
-            Some((wait.what(), before.slowest_s?, after.slowest_s?))
-        });
         let mut slowest: Option<(f64, f64)> = None;
-        for (what, before, after) in both {
-            if !alike(before, after) {
+        for wait in &comparison.delays {
+            let times = (wait.before.as_ref(), wait.after.as_ref());
+            let (Some(before), Some(after)) = times else {
+                continue;
+            };
+            let (others_before, others_after) = for_others(wait);
+            if !alike(others_before, others_after) {
                 differences.push(format!(
-                    "{what}: {before:.2} s recorded, {after:.2} s reproduced"
+                    "{}: {others_before:.2} s of waiting recorded, {others_after:.2} s reproduced",
+                    wait.what()
                 ));
             }
-            if slowest.is_none_or(|(most, _)| before > most) {
+            if let (Some(before), Some(after)) = (before.slowest_s, after.slowest_s)
+                && slowest.is_none_or(|(most, _)| before > most)
+            {
                 slowest = Some((before, after));
             }
         }
@@ -52,6 +56,17 @@ impl Reproduction {
             slowest,
         }
     }
+}
+
+/// How long the slowest waited for others, before and after: what the program itself takes depends on the machine.
+fn for_others(wait: &WaitComparison) -> (f64, f64) {
+    let waits = wait.parts.iter().filter(|part| part.kind.is_wait());
+    waits.fold((0.0, 0.0), |(before, after), part| {
+        (
+            before + part.before_s.unwrap_or(0.0),
+            after + part.after_s.unwrap_or(0.0),
+        )
+    })
 }
 
 /// What is different about a finding; `None`: nothing that matters.
