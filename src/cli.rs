@@ -101,7 +101,7 @@ pub struct Analyze {
 
 /// `presyn whatif`.
 #[derive(Debug, Args)]
-#[command(after_help = help::WHATIF)]
+#[command(after_help = help::WHATIF, override_usage = "presyn whatif [OPTIONS] PATH... [--prove -- CMD [ARG]...]")]
 pub struct Whatif {
     /// A case folder, or the files of one run in any order: captures, strace logs, the client's resolv.conf; `-` is
     /// standard input.
@@ -119,6 +119,12 @@ pub struct Whatif {
     /// Without the lookup of the address that is connected to.
     #[arg(long)]
     pub without_reverse_lookup: bool,
+    /// Prove the estimate: act the case (as presyn reproduce does) with CMD, without and with the change.
+    #[arg(long, requires = "command")]
+    pub prove: bool,
+    /// The client of --prove, after `--`.
+    #[arg(last = true, requires = "prove", value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<std::ffi::OsString>,
     /// The client's resolv.conf at the time of the run; replaces the one that the inputs hold. (`--resolv-conf` of
     /// analyze.)
     #[arg(long, value_name = "FILE", help_heading = "Reading")]
@@ -345,7 +351,7 @@ pub enum Document {
 }
 
 /// How recorded files are read.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reading")]
 pub struct ReadingArgs {
     /// Time zone of the strace log, where it prints local time: UTC, +08:00 or a name like Asia/Shanghai.
@@ -378,7 +384,7 @@ pub struct ReadingArgs {
 }
 
 /// What shapes a report.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
     /// How to write the report.

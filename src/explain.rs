@@ -15,9 +15,9 @@ mod left_out;
 pub mod listed;
 mod lost;
 pub mod resolver;
-pub mod scenario;
 #[cfg(test)]
 pub(crate) mod rows;
+pub mod scenario;
 pub mod schedule;
 pub mod stack;
 pub mod undelayed;

@@ -3,5 +3,5 @@
 mod in_order;
 pub mod inputs;
 pub mod live;
-pub mod saved;
 pub mod reproduce;
+pub mod saved;

@@ -1,8 +1,7 @@
 //! `presyn reproduce`, as the terminal sees it.
 
-use super::live::FAILED;
 use super::output::{self, CONDITION, Screen, UNUSABLE};
-use super::{Reproduce, UnknownQuestions, offline, settings};
+use super::{Format, Reproduce, UnknownQuestions, offline, settings};
 use crate::bounded;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::Event;
@@ -13,7 +12,7 @@ use crate::explain::scenario::Scenario;
 use crate::explain::scenario::responder::Unknown;
 use crate::flow::Transport;
 use crate::pipeline::{self, Gathered, Settings};
-use crate::render::{safe::escape, text};
+use crate::render::{json, safe::escape, text};
 use crate::report::Report;
 use crate::session::inputs::{self, InputOptions};
 use crate::session::live::{self, Listener, Plan};
@@ -35,8 +34,12 @@ use std::time::Duration;
 const LEADING_OUT: [&str; 2] = ["SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"];
 /// `HOST_NAME_MAX` (gethostname(2)).
 const LONGEST_HOSTNAME: usize = 64;
-/// What stands in nsswitch.conf where the case has none.
-const NSSWITCH: &str = "hosts: files dns\n";
+/// The module of nsswitch.conf that asks a name service, by the service's socket.
+const MODULES: [(&str, &str); 3] = [
+    ("/avahi-daemon/socket", "mdns"),
+    ("/io.systemd.Resolve", "resolve"),
+    ("/sss/pipes/nss", "sss"),
+];
 /// What stands in hosts where the case has none.
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
 
@@ -50,12 +53,57 @@ pub enum Reproduced {
 
 /// Acts a case again. Returns the exit status.
 pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
-    let (settings, options) = settings::reproduce(args)?;
-    let recorded = offline::read(&args.paths, &options, &settings)?.report;
+    if !matches!(args.report.format, Format::Text | Format::Json) {
+        bail!(
+            "reproduce answers in text or JSON, not in {}",
+            output::name(args.report.format)
+        );
+    }
+    let recorded = recorded(args)?;
     if args.command.is_empty() {
         command_of(&recorded, out)?;
         return Ok(Reproduced::Status(UNUSABLE));
     }
+    // What is in a buffer must not be written twice.
+    out.flush()?;
+    let trial = act(args)?;
+    trial.said.iter().for_each(|line| say(line));
+    let mut found = comparison::compare(&recorded, &trial.report);
+    if args.save.is_none() {
+        found.after.paths = vec!["the reproduced run (--save CASE stores it)".into()];
+    }
+    let verdict = Reproduction::of(&recorded, &found);
+    let written = if args.report.format == Format::Json {
+        json::write(&found, out)
+    } else {
+        write(args, &trial.report, &found, &verdict, out)
+    };
+    written.context("cannot write the comparison")?;
+    Ok(match (trial.exit, args.pass_status) {
+        (exit, true) => Reproduced::Like(exit),
+        (_, false) => Reproduced::Status(if verdict.same { 0 } else { CONDITION }),
+    })
+}
+
+/// The report on the recorded run.
+pub fn recorded(args: &Reproduce) -> Result<Report> {
+    let (settings, options) = settings::reproduce(args)?;
+    Ok(offline::read(&args.paths, &options, &settings)?.report)
+}
+
+/// What came of acting a case once.
+pub struct Trial {
+    /// The report on the reproduced run.
+    pub report: Report,
+    /// How the command ended.
+    pub exit: tracer::Exit,
+    /// What was chosen, for want of a record.
+    pub said: Vec<String>,
+}
+
+/// Acts a case once, with the change that is wanted.
+pub fn act(args: &Reproduce) -> Result<Trial> {
+    let (settings, options) = settings::reproduce(args)?;
     let (scenario, files) = scenario(args, &options, &settings)?;
     let mut said = Vec::new();
     let configuration = configuration(args, &scenario, files, &mut said)?;
@@ -65,6 +113,12 @@ pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
     let folder = match &args.save {
         Some(folder) => folder.clone(),
         None => temporary.path().join("case"),
+    };
+    let mut plan = plan(args, environment, folder.clone())?;
+    // A little more than as recorded, for the answer itself.
+    plan.linger = match scenario.linger {
+        Span::ZERO => Duration::ZERO,
+        linger => Duration::from_nanos(linger.0.unsigned_abs()) + Duration::from_millis(200),
     };
     let stage = Stage {
         scenario,
@@ -79,33 +133,17 @@ pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
         runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
         stay: args.keep,
     };
-    // A little more than as recorded, for the answer itself.
-    let linger = match stage.scenario.linger {
-        Span::ZERO => Duration::ZERO,
-        linger => Duration::from_nanos(linger.0.unsigned_abs()) + Duration::from_millis(200),
-    };
-    let mut plan = plan(args, environment, folder.clone())?;
-    plan.linger = linger;
-    // Their buffers must not be written twice.
-    out.flush()?;
-    let acted = reproduce::run(stage, plan, &mut Quiet)?;
+    let acted = reproduce::run(stage, plan, &mut Waits)?;
     said.extend(acted.choices);
-    for line in &said {
-        say(line);
-    }
-    let after = offline::read(&[folder], &InputOptions::default(), &settings)?.report;
-    let found = comparison::compare(&recorded, &after);
-    let verdict = Reproduction::of(&found);
-    write(args, &after, &found, &verdict, out).context("cannot write the comparison")?;
-    Ok(if args.pass_status {
-        Reproduced::Like(acted.exit)
-    } else {
-        Reproduced::Status(if verdict.same { 0 } else { CONDITION })
+    Ok(Trial {
+        report: offline::read(&[folder], &InputOptions::default(), &settings)?.report,
+        exit: acted.exit,
+        said,
     })
 }
 
 /// A line on standard error. If that is closed or full, there is no other place to say it.
-fn say(line: &str) {
+pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "presyn: {}", escape(line));
 }
 
@@ -127,9 +165,7 @@ fn write(
 /// Without a command: the recorded one, for whoever wants to type it. Nothing of a case is ever executed.
 fn command_of(recorded: &Report, out: &mut dyn Write) -> Result<()> {
     let Some(run) = recorded.run.as_ref().filter(|run| !run.command.is_empty()) else {
-        bail!(
-            "give the client's command after --; the case does not say what it was"
-        );
+        bail!("give the client's command after --; the case does not say what it was");
     };
     let words: Vec<_> = run.command.iter().map(|word| shell::word(word)).collect();
     say("give the client's command after --; recorded was:");
@@ -162,9 +198,7 @@ fn scenario(
         match bounded::whole_text(&path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(error).with_context(|| format!("{} cannot be read", path.display()))
-            }
+            Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
         }
     };
     let files = CaseFiles {
@@ -198,22 +232,26 @@ fn configuration(
     };
     for resolver in &args.without {
         let before = resolv_conf.lines().count();
-        let lines: Vec<&str> = resolv_conf.lines().filter(|l| !names(l, *resolver)).collect();
+        let lines: Vec<&str> = resolv_conf
+            .lines()
+            .filter(|l| !names(l, *resolver))
+            .collect();
         if lines.len() == before {
             bail!("--without {resolver}: no nameserver line of resolv.conf names it");
         }
         resolv_conf = lines.join("\n") + "\n";
     }
     for options in &args.options {
-        resolv_conf.push_str(&format!("\noptions {}\n", one_line(options)?));
+        resolv_conf = format!("{resolv_conf}\noptions {}\n", one_line(options)?);
     }
     let hosts = match &args.hosts {
         Some(path) => given(path)?,
         None => files.hosts.unwrap_or_else(|| HOSTS.to_owned()),
     };
     let nsswitch_conf = files.nsswitch_conf.unwrap_or_else(|| {
-        said.push("nsswitch.conf is not recorded: it says 'hosts: files dns'".into());
-        NSSWITCH.to_owned()
+        let line = sources(scenario);
+        said.push(format!("nsswitch.conf is not recorded: it says '{line}'"));
+        line + "\n"
     });
     Ok(Configuration {
         hostname: hostname(&hosts),
@@ -224,10 +262,32 @@ fn configuration(
     })
 }
 
+/// The `hosts` line of nsswitch.conf where the case has none: whoever was asked is asked again, in that order.
+fn sources(scenario: &Scenario) -> String {
+    let dns = scenario.first_query;
+    let asked = |path: &str| scenario.services.iter().find(|(p, _)| p.ends_with(path));
+    let (mut before, mut after) = (String::new(), String::new());
+    for (path, module) in MODULES {
+        let Some(first) = asked(path).and_then(|(_, waits)| waits.first()) else {
+            continue;
+        };
+        let side = if dns.is_some_and(|dns| dns < first.began) {
+            &mut after
+        } else {
+            &mut before
+        };
+        side.push(' ');
+        side.push_str(module);
+    }
+    format!("hosts: files{before} dns{after}")
+}
+
 /// A name for the client's host, one that its hosts file resolves: programs look up their own host's name, and the recorded
 /// one had an answer for that.
 fn hostname(hosts: &str) -> String {
-    let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or(""));
+    let lines = hosts
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or(""));
     let own = lines.filter_map(|line| {
         let mut words = line.split_whitespace();
         let ip: IpAddr = words.next()?.parse().ok()?;
@@ -235,7 +295,9 @@ fn hostname(hosts: &str) -> String {
     });
     let plain = |name: &&str| {
         name.len() <= LONGEST_HOSTNAME
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
     };
     let localhost = |name: &str| name.starts_with("localhost") || name.starts_with("ip6-");
     let mut names = own.flatten().filter(plain).filter(|name| !localhost(name));
@@ -252,7 +314,9 @@ fn one_line(text: &str) -> Result<&str> {
 /// Whether a line of resolv.conf names this resolver.
 fn names(line: &str, resolver: IpAddr) -> bool {
     let named = ResolvConf::parse(line).nameservers;
-    named.iter().any(|(ip, _)| ip.to_canonical() == resolver.to_canonical())
+    named
+        .iter()
+        .any(|(ip, _)| ip.to_canonical() == resolver.to_canonical())
 }
 
 fn in_order_asked(scenario: &Scenario) -> String {
@@ -316,7 +380,8 @@ fn mended(args: &Reproduce, scenario: &Scenario) -> Result<BTreeSet<IpAddr>> {
             bail!("--fix '{fix}': give 'ADDRESS answers'");
         };
         let ip = ip.to_canonical();
-        if !scenario.hosts.get(&ip).is_some_and(|h| !h.resolver_ports.is_empty()) {
+        let asked = scenario.hosts.get(&ip).map(|h| &h.resolver_ports);
+        if asked.is_none_or(BTreeSet::is_empty) {
             bail!("--fix '{fix}': {ip} is not a resolver of this case");
         }
         list.insert(ip);
@@ -324,11 +389,7 @@ fn mended(args: &Reproduce, scenario: &Scenario) -> Result<BTreeSet<IpAddr>> {
     Ok(list)
 }
 
-fn plan(
-    args: &Reproduce,
-    environment: Vec<(OsString, OsString)>,
-    folder: PathBuf,
-) -> Result<Plan> {
+fn plan(args: &Reproduce, environment: Vec<(OsString, OsString)>, folder: PathBuf) -> Result<Plan> {
     let user = live::command_user(None, &environment)?;
     let environment = match &user {
         Some(user) => user.environment(&environment),
@@ -355,11 +416,13 @@ fn plan(
     })
 }
 
-/// Says nothing while the command runs: the report is made of the saved case.
-struct Quiet;
+/// Says what is waited for while the command runs; the report is made of the saved case.
+struct Waits;
 
-impl Listener for Quiet {
-    fn line(&mut self, _: &str) {}
+impl Listener for Waits {
+    fn line(&mut self, line: &str) {
+        say(line);
+    }
 
     fn trouble(&mut self, line: &str) {
         say(line);
@@ -372,10 +435,4 @@ impl Listener for Quiet {
     }
 
     fn rights(&mut self, _: &RetainedRights, _: &str) {}
-}
-
-/// The exit status of a reproduction that failed.
-pub fn failed(error: &anyhow::Error) -> u8 {
-    output::complain(error);
-    FAILED
 }

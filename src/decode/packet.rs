@@ -276,6 +276,11 @@ impl Decoder {
         let (src, dst) = (udp.source_port(), udp.destination_port());
         let payload = udp.payload();
         let either = |port| src == port || dst == port;
+        let flow = || FiveTuple {
+            transport: Transport::Udp,
+            src: Endpoint::new(packet.src, src),
+            dst: Endpoint::new(packet.dst, dst),
+        };
         let service = if self.is_dns_port(src) || self.is_dns_port(dst) {
             // Whatever the other port: a client may ask from any, from a tunnel's too.
             Service::Unicast
@@ -291,13 +296,7 @@ impl Decoder {
         } else if src == NETBIOS_PORT || dst == NETBIOS_PORT {
             Service::NetBios
         } else if quic::is_initial(src, dst, payload) {
-            return sink(Packet::QuicInitial {
-                flow: FiveTuple {
-                    transport: Transport::Udp,
-                    src: Endpoint::new(packet.src, src),
-                    dst: Endpoint::new(packet.dst, dst),
-                },
-            });
+            return sink(Packet::QuicInitial { flow: flow() });
         } else if dns::looks_like_dns(payload) {
             Service::Candidate
         } else {
@@ -317,11 +316,7 @@ impl Decoder {
             Some(mut message) => {
                 message.bytes = kept(self.keep_messages && message.complete, payload);
                 sink(Packet::Dns {
-                    flow: FiveTuple {
-                        transport: Transport::Udp,
-                        src: Endpoint::new(packet.src, src),
-                        dst: Endpoint::new(packet.dst, dst),
-                    },
+                    flow: flow(),
                     service,
                     message: Box::new(message),
                 });

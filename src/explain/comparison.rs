@@ -50,6 +50,17 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// How long the server or name took after the change that took longest before it.
+    pub fn slowest_after(&self) -> Option<f64> {
+        let seconds = |times: &Option<AttemptTimes>| times.as_ref().and_then(|t| t.slowest_s);
+        let slowest = self
+            .delays
+            .iter()
+            .filter_map(|wait| Some((seconds(&wait.before)?, &wait.after)))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        seconds(slowest?.1)
+    }
+
     /// The server or name to show part by part, and the others. What is in one report only has nothing to be held
     /// against.
     pub fn first_and_others(&self) -> (Option<&WaitComparison>, &[WaitComparison]) {

@@ -14,14 +14,14 @@ mod tests;
 use super::Case;
 use super::schedule::server_behaviour::{RecordedReplies, ServerBehaviour};
 use crate::event::{Errno, EventKind, IcmpKind, Packet};
-use crate::join::connect::{Connection, Ending, Role};
+use crate::join::connect::{Connection, Ending, Role, SynAnswer};
 use crate::join::probe::Sought;
 use crate::join::service::{ServiceReply, ServiceWait, name_of};
 use crate::join::{EventId, Query, Received, Silence, State};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 use choice::Choice;
-use legs::Legs;
 pub use legs::Leg;
+use legs::Legs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ const MAX_ATTEMPTS: usize = 1_000;
 const LONGEST_LINGER: Span = Span::seconds(10);
 /// The longest path of a unix socket (`sun_path`, unix(7)).
 const LONGEST_PATH: usize = 107;
-/// How long a client of nscd waits for it: 5 s (`wait_on_socket` of glibc's nscd/nscd_helper.c), less what that may be off.
+/// How long a client of nscd waits for it: 5 s (`wait_on_socket` of glibc's `nscd_helper.c`), less what that may be off.
 const NSCD_PATIENCE: Span = Span::millis(4_900);
 /// Directories that name services have their sockets in.
 const SERVICE_PLACES: [&str; 3] = ["/run/", "/var/run/", "/var/lib/sss/"];
@@ -74,6 +74,8 @@ pub struct Scenario {
     pub services: BTreeMap<String, Vec<PlayedWait>>,
     /// The client has IPv6: it asked for such addresses, or used one.
     pub ipv6: bool,
+    /// When the client asked a resolver first.
+    pub first_query: Option<Timestamp>,
     /// For how long after the client's end an answer still came.
     pub linger: Span,
     /// What the case does not tell, and what is done about it.
@@ -139,6 +141,8 @@ pub enum SynEnd {
 /// One wait for a name service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlayedWait {
+    /// When it began.
+    pub began: Timestamp,
     /// How long it said nothing.
     pub after: Span,
     /// It then said something.
@@ -160,6 +164,7 @@ impl Scenario {
             legs: Legs::default(),
             services: BTreeMap::new(),
             ipv6: false,
+            first_query: first_query(case),
             linger: linger(case),
             choices: BTreeSet::new(),
         };
@@ -275,6 +280,10 @@ impl Scenario {
         let began = last.or(connection.began());
         let after = { connection.ended.zip(began) }.map_or(Span::ZERO, |(end, began)| end - began);
         let after = after.max(Span::ZERO);
+        // It went on when the trace ended.
+        let unknown = connection.outcome == Ending::Open(SynAnswer::Unknown)
+            && connection.replies.is_empty()
+            && connection.ended_by.is_none();
         let end = match (&connection.outcome, told) {
             (Ending::Connected, _) => SynEnd::Accepted(after),
             (_, Some(Told::Icmp(kind, from))) => SynEnd::Unreachable(after, kind, from),
@@ -291,6 +300,7 @@ impl Scenario {
                 host.presence = Presence::Absent;
                 SynEnd::Silent
             }
+            _ if unknown => SynEnd::Accepted(Span::ZERO),
             (Ending::Unreachable | Ending::TimedOut(_) | Ending::Open(_), _) => SynEnd::Silent,
         };
         let list = host.ports.entry(to.port).or_default();
@@ -302,6 +312,9 @@ impl Scenario {
             };
             list.push(SynReply { lost, end });
         }
+        if unknown {
+            self.choices.insert(Choice::Outcome(to.ip, to.port));
+        }
     }
 
     /// Hosts whose hardware address was looked for in vain, and that never said anything.
@@ -311,7 +324,11 @@ impl Scenario {
                 continue;
             };
             if let Some(host) = self.hosts.get_mut(&ip.to_canonical())
-                && !host.ports.values().flatten().any(|s| s.end != SynEnd::Silent)
+                && !host
+                    .ports
+                    .values()
+                    .flatten()
+                    .any(|s| s.end != SynEnd::Silent)
                 && self.replies.questions().all(|(question, list)| {
                     question.server != ip || list.iter().all(|r| r.response.is_none())
                 })
@@ -324,7 +341,9 @@ impl Scenario {
     fn services(&mut self, case: &Case) {
         let waits = &case.joined.services;
         // A client of nscd asks it for its memory first, and for users: only names are played.
-        let named = waits.iter().any(|w| w.service == "nscd" && w.asked.is_some());
+        let named = waits
+            .iter()
+            .any(|w| w.service == "nscd" && w.asked.is_some());
         let plays = |w: &&ServiceWait| w.service != "nscd" || !named || w.asked.is_some();
         for wait in waits.iter().filter(plays) {
             let path = &*wait.path;
@@ -337,11 +356,11 @@ impl Scenario {
             let after = (end - wait.began).max(Span::ZERO);
             // Its client reads the answer by a call that few traces show, and gives up at a known time.
             let in_time = wait.service == "nscd" && after < NSCD_PATIENCE;
-            let answered =
-                in_time || wait.replied.is_some() || wait.reply != ServiceReply::Unseen;
+            let answered = in_time || wait.replied.is_some() || wait.reply != ServiceReply::Unseen;
             let waits = self.services.entry(path.to_owned()).or_default();
             if waits.len() < MAX_ATTEMPTS {
                 waits.push(PlayedWait {
+                    began: wait.began,
                     after,
                     answered,
                     legs: legs::within(case, wait.began, wait.ended),
@@ -352,8 +371,8 @@ impl Scenario {
 
     /// One client, with an address of each family that it needs.
     fn one_client(&mut self, case: &Case) -> Result<(), ScenarioError> {
-        if !case.evidence.has_trace() && self.client.len() > 1 || self.client.len() > MAX_CLIENT_ADDRESSES
-        {
+        let several = !case.evidence.has_trace() && !may_be_one_host(case);
+        if several || self.client.len() > MAX_CLIENT_ADDRESSES {
             let list = self.client.iter().map(ToString::to_string);
             let list: Vec<String> = list.take(MAX_CLIENT_ADDRESSES).collect();
             return Err(ScenarioError::SeveralClients(list.join(", ")));
@@ -373,6 +392,30 @@ impl Scenario {
         self.hosts.retain(|ip, _| !client.contains(ip));
         Ok(())
     }
+}
+
+/// Whether the addresses may be one host's: it looks up from one, and connects from one.
+fn may_be_one_host(case: &Case) -> bool {
+    let asks = { case.joined.queries.iter() }.filter_map(|q| q.client.map(|c| c.ip));
+    let connects = case
+        .joined
+        .connections
+        .iter()
+        .filter(|c| c.role == Role::Server);
+    let connects = connects.filter_map(|c| c.from.map(|f| f.ip));
+    let distant = |ip: &IpAddr| !ip.is_loopback();
+    is_one(&asks.filter(distant).collect()) && is_one(&connects.filter(distant).collect())
+}
+
+/// At most one address of each family.
+fn is_one(addresses: &BTreeSet<IpAddr>) -> bool {
+    let v4 = addresses.iter().filter(|ip| ip.is_ipv4()).count();
+    v4 <= 1 && addresses.len() - v4 <= 1
+}
+
+fn first_query(case: &Case) -> Option<Timestamp> {
+    let own = case.joined.queries.iter().filter(|q| q.is_clients());
+    own.map(|q| q.sent).min()
 }
 
 /// How long after the last thing that the trace shows a response still came.

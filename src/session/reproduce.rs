@@ -16,49 +16,35 @@
 mod frames;
 mod helper;
 mod local;
+mod namespaces;
 mod netlink;
+mod network;
 mod nscd;
 mod places;
+mod resolvers;
 mod servers;
 mod teller;
 mod wire;
 
 use super::live::{self, Listener, Plan};
+use crate::explain::scenario::Scenario;
 use crate::explain::scenario::responder::{Responder, Unknown};
-use crate::explain::scenario::{Presence, Scenario};
 use crate::source::tracer::Exit;
-use crate::user::capabilities;
-use frames::{CLIENT, FAR};
 use local::Local;
-use netlink::{LOOPBACK, LinkEnd, Netlink, PeerNamespace, Way};
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, getegid, geteuid, getpid, getppid, pipe2, sethostname};
+use nix::unistd::{getpid, pipe2, sethostname};
 pub use places::Configuration;
-use servers::Servers;
+use resolvers::Resolvers;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use teller::{Teller, Told};
 use thiserror::Error;
-use wire::Wire;
-
-/// Name of the client's link where the case tells none.
-const LINK: &str = "eth0";
-/// `CAP_SYS_ADMIN` and `CAP_NET_ADMIN` (linux/capability.h): with both, namespaces need no user namespace.
-const MAKES_NAMESPACES: u64 = 1 << 21 | 1 << 12;
-/// The other ends of the wire have addresses too; nobody uses them.
-const WIRE_NEAR: [u8; 6] = [0x02, 0, 0, 0, 0, 0x11];
-const WIRE_FAR: [u8; 6] = [0x02, 0, 0, 0, 0, 0x12];
 
 /// What is acted.
 pub struct Stage {
@@ -97,7 +83,9 @@ pub enum ReproduceError {
         source: io::Error,
     },
     /// No namespaces for this user.
-    #[error("this host does not let you make namespaces: {0}; run presyn reproduce as root, or allow them")]
+    #[error(
+        "this host does not let you make namespaces: {0}; run presyn reproduce as root, or allow them"
+    )]
     Forbidden(String),
     /// A process of the reproduction says what failed.
     #[error("{0}")]
@@ -116,28 +104,24 @@ fn step<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> ReproduceEr
 
 /// Acts a case, with a command for its client. It must be called while this process has one thread.
 pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acted, ReproduceError> {
-    let own_users = !may_make_namespaces();
     let (hear, tell) = pipe2(OFlag::O_CLOEXEC).map_err(step("pipe"))?;
-    let (mut ours, theirs) = UnixStream::pair().map_err(step("socketpair"))?;
+    let (mapper, mut mapped) = namespaces::pair().map_err(step("socketpair"))?;
     let teller = Teller::new(tell);
-    let (mine, hear_too) = (teller.clone(), hear.try_clone().map_err(step("dup"))?);
-    let client = helper::start(move || {
-        drop(hear_too);
-        let told = mine.clone();
-        match client_side(stage, plan, listener, own_users, theirs, mine) {
+    let client = helper::start(
+        || match client_side(stage, plan, listener, &mut mapped, &teller) {
             Ok(()) => 0,
             Err(error) => {
-                told.failure(&error.to_string());
+                teller.failure(&error.to_string());
                 1
             }
-        }
-    })
+        },
+    )
     .map_err(step("fork"))?;
-    drop(teller);
+    // Theirs: only then do we hear when they have ended.
+    drop((teller, mapped));
+    let before = SigSet::thread_get_mask().map_err(step("sigprocmask"))?;
     helper::leave_interrupts().map_err(step("sigprocmask"))?;
-    if own_users {
-        map_users(client, &mut ours)?;
-    }
+    mapper.map(client)?;
     let mut exit = None;
     let mut failure = None;
     let mut choices = Vec::new();
@@ -148,6 +132,7 @@ pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acte
     })
     .map_err(step("cannot read what happens"))?;
     waitpid(client, None).map_err(step("wait"))?;
+    before.thread_set_mask().map_err(step("sigprocmask"))?;
     match (exit, failure) {
         (Some(exit), _) => Ok(Acted { exit, choices }),
         (None, Some(failure)) => Err(ReproduceError::Told(failure)),
@@ -155,53 +140,15 @@ pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acte
     }
 }
 
-/// Whether namespaces can be made without a user namespace.
-fn may_make_namespaces() -> bool {
-    capabilities::capabilities()
-        .is_ok_and(|now| now.effective & MAKES_NAMESPACES == MAKES_NAMESPACES)
-}
-
-/// Maps the user and group of a process that waits in its new user namespace to themselves. It cannot do that itself: it
-/// may have to be one that nobody may look into.
-fn map_users(client: Pid, ours: &mut UnixStream) -> Result<(), ReproduceError> {
-    let mut ready = [0];
-    if ours.read_exact(&mut ready).is_err() {
-        // It has told why.
-        return Ok(());
-    }
-    let write = |file: &str, text: &str| {
-        fs::write(format!("/proc/{client}/{file}"), text).map_err(step("cannot map the user"))
-    };
-    let (user, group) = (geteuid(), getegid());
-    write("setgroups", "deny")?;
-    write("uid_map", &format!("{user} {user} 1"))?;
-    write("gid_map", &format!("{group} {group} 1"))?;
-    ours.write_all(b"!").map_err(step("cannot map the user"))
-}
-
 /// The client's side: makes the namespaces, starts the others, runs the command.
 fn client_side(
     stage: Stage,
     plan: Plan,
     listener: &mut dyn Listener,
-    own_users: bool,
-    mut parent: UnixStream,
-    teller: Teller,
+    parent: &mut namespaces::Mapped,
+    teller: &Teller,
 ) -> Result<(), ReproduceError> {
-    // A process that nobody may look into cannot be mapped, nor look into its own namespaces.
-    prctl::set_dumpable(true).map_err(step("prctl"))?;
-    if own_users {
-        unshare(CloneFlags::CLONE_NEWUSER).map_err(forbidden)?;
-        prctl::set_dumpable(true).map_err(step("prctl"))?;
-        parent.write_all(b"?").map_err(step("cannot map the user"))?;
-        parent
-            .read_exact(&mut [0])
-            .map_err(step("cannot map the user"))?;
-    }
-    let apart = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
-    unshare(apart).map_err(forbidden)?;
-    sethostname(&stage.configuration.hostname).map_err(step("sethostname"))?;
-    helper::ends_with(getppid()).map_err(step("prctl"))?;
+    parent.enter()?;
     let Stage {
         scenario,
         configuration,
@@ -210,36 +157,23 @@ fn client_side(
         runtime,
         stay,
     } = stage;
+    sethostname(&configuration.hostname).map_err(step("sethostname"))?;
     let scenario = Arc::new(scenario);
-    let responder = || Responder::new(Arc::clone(&scenario), unknown, mended.clone());
-    scenario
-        .choices
-        .iter()
-        .for_each(|choice| teller.choice(choice.clone()));
-
-    let (mut wire, its) = UnixStream::pair().map_err(step("socketpair"))?;
-    let far = {
-        let (scenario, responder, teller) = (Arc::clone(&scenario), responder(), teller.clone());
-        let end = wire.try_clone().map_err(step("dup"))?;
-        helper::start(move || {
-            drop(end);
-            let told = teller.clone();
-            match far_side(&scenario, responder, teller, its) {
-                Ok(()) => 0,
-                Err(error) => {
-                    told.failure(&error.to_string());
-                    1
-                }
-            }
-        })
-        .map_err(step("fork"))?
+    let resolvers = || {
+        let responder = Responder::new(Arc::clone(&scenario), unknown, mended.clone());
+        Arc::new(Resolvers::new(responder, teller.clone()))
     };
-    link_up(&scenario, far, &mut wire)?;
+    for choice in &scenario.choices {
+        teller.choice(choice.clone());
+    }
+    let mut far = far_side(&scenario, &resolvers(), teller)?;
+    network::of_client(&scenario, &mut far).map_err(step("cannot set up the client's network"))?;
     let services = scenario.services.keys().map(String::as_str);
     places::arrange(&configuration, services, runtime.as_deref())
         .map_err(step("cannot put the recorded configuration in place"))?;
-    local_side(&scenario, responder(), &teller)?;
-    let outcome = live::run(plan, listener).map_err(|error| ReproduceError::Told(error.to_string()))?;
+    local_side(&scenario, resolvers(), teller)?;
+    let outcome =
+        live::run(plan, listener).map_err(|error| ReproduceError::Told(error.to_string()))?;
     teller.exit(outcome.exit);
     if stay {
         hold(listener)?;
@@ -247,155 +181,35 @@ fn client_side(
     Ok(())
 }
 
-/// Why the kernel does not let this user make namespaces.
-fn forbidden(error: Errno) -> ReproduceError {
-    let setting = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let why = if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
-        "AppArmor restricts user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0, or a profile for presyn \
-         with the rule 'userns,')"
-            .to_owned()
-    } else if setting("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
-        "sysctl kernel.unprivileged_userns_clone is 0".to_owned()
-    } else if setting("/proc/sys/user/max_user_namespaces") == "0" {
-        "sysctl user.max_user_namespaces is 0".to_owned()
-    } else {
-        error.desc().to_owned()
-    };
-    ReproduceError::Forbidden(why)
-}
-
-/// The client's links, addresses and routes.
-fn link_up(scenario: &Scenario, far: Pid, wire: &mut UnixStream) -> Result<(), ReproduceError> {
-    let failed = || step::<io::Error>("cannot set up the client's network");
-    // The far side has its namespace.
-    let mut ready = [0];
-    wire.read_exact(&mut ready).map_err(failed())?;
-    quiet_ipv6(scenario.ipv6 || scenario.speaks_ipv6());
-    // Who the command is may use ping sockets (icmp(7)); where the kernel does not let us, ping fails as it would.
-    let group = getegid();
-    let _ = fs::write(
-        "/proc/sys/net/ipv4/ping_group_range",
-        format!("{group} {group}"),
-    );
-    let mut net = Netlink::open().map_err(failed())?;
-    net.up(LOOPBACK).map_err(failed())?;
-    let here = LinkEnd {
-        name: LINK.to_owned(),
-        hardware: CLIENT,
-    };
-    let there = LinkEnd {
-        name: wire::NEAR.to_owned(),
-        hardware: WIRE_NEAR,
-    };
-    let pid = far.as_raw().unsigned_abs();
-    net.pair(&here, &there, PeerNamespace::Process(pid))
-        .map_err(failed())?;
-    let link = index_of(LINK)?;
-    net.up(link).map_err(failed())?;
-    for address in &scenario.client {
-        net.address(link, *address).map_err(failed())?;
-    }
-    wire.write_all(b"!").map_err(failed())?;
-    wire.read_exact(&mut ready).map_err(failed())?;
-    for v6 in [false, true] {
-        if let Some(source) = scenario.client.iter().find(|ip| ip.is_ipv6() == v6) {
-            net.default_route(v6, Way::Link(link, Some(*source)))
-                .map_err(failed())?;
-        }
-    }
-    for (ip, host) in scenario.remote() {
-        let source = scenario.sources.get(&ip).copied();
-        let way = match host.presence {
-            Presence::NoRoute => Way::None,
-            Presence::OnLink | Presence::Absent if source.is_some() => Way::Link(link, source),
-            Presence::OnLink | Presence::Absent => continue,
-        };
-        net.route(ip, way).map_err(failed())?;
-    }
-    Ok(())
-}
-
-/// What IPv6 does of its own accord on a new link would be in the capture: none of it, or no IPv6 at all. A container may
-/// hold these settings read-only; then the capture has a few packets more.
-fn quiet_ipv6(wanted: bool) {
-    let set = |name: &str, value: &str| {
-        for scope in ["all", "default"] {
-            let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/{name}"), value);
-        }
-    };
-    set("accept_ra", "0");
-    set("accept_dad", "0");
-    set("router_solicitations", "0");
-    if !wanted {
-        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-    }
-}
-
-fn index_of(name: &str) -> Result<u32, ReproduceError> {
-    nix::net::if_::if_nametoindex(name).map_err(step("no such link"))
-}
-
-/// The far side: the servers' namespace, then the wire's.
+/// Starts the far side.
 fn far_side(
     scenario: &Arc<Scenario>,
-    responder: Responder,
-    teller: Teller,
-    mut client: UnixStream,
-) -> Result<(), ReproduceError> {
-    helper::leave_interrupts().map_err(step("sigprocmask"))?;
-    let failed = || step::<io::Error>("cannot set up the far side");
-    let responder = Arc::new(Mutex::new(responder));
-    unshare(CloneFlags::CLONE_NEWNET).map_err(forbidden)?;
-    quiet_ipv6(scenario.speaks_ipv6());
-    let servers: OwnedFd = File::open("/proc/self/ns/net").map_err(failed())?.into();
-    let mut net = Netlink::open().map_err(failed())?;
-    net.up(LOOPBACK).map_err(failed())?;
-    let there = scenario.remote();
-    let there: Vec<_> = there.filter(|(_, host)| host.presence == Presence::OnLink).collect();
-    for (ip, _) in &there {
-        net.address(LOOPBACK, *ip).map_err(failed())?;
-    }
-    // Threads start in this namespace; their sockets stay in it.
-    let sockets = Servers::new(Arc::clone(&responder), teller.clone());
-    let listeners = sockets.bind(there.into_iter()).map_err(failed())?;
-    unshare(CloneFlags::CLONE_NEWNET).map_err(forbidden)?;
-    quiet_ipv6(false);
-    let mut own = Netlink::open().map_err(failed())?;
-    let here = LinkEnd {
-        name: wire::FAR_END.to_owned(),
-        hardware: WIRE_FAR,
-    };
-    let behind = LinkEnd {
-        name: LINK.to_owned(),
-        hardware: FAR,
-    };
-    own.pair(&here, &behind, PeerNamespace::Descriptor(servers.as_fd()))
-        .map_err(failed())?;
-    // The index in the other namespace: the first link after loopback.
-    let link = LOOPBACK + 1;
-    net.up(link).map_err(failed())?;
-    for v6 in [false, true] {
-        if scenario.client.iter().any(|ip| ip.is_ipv6() == v6) {
-            net.default_route(v6, Way::Link(link, None))
-                .map_err(failed())?;
+    resolvers: &Arc<Resolvers>,
+    teller: &Teller,
+) -> Result<network::FarSide, ReproduceError> {
+    let (ours, mut its) = UnixStream::pair().map_err(step("socketpair"))?;
+    let end = ours.try_clone().map_err(step("dup"))?;
+    let process = helper::start(|| {
+        drop(end);
+        match network::far_side(scenario, resolvers, &mut its) {
+            Ok(()) => 0,
+            Err(error) => {
+                teller.failure(&format!("the far side: {error}"));
+                1
+            }
         }
-    }
-    own.up(index_of(wire::FAR_END)?).map_err(failed())?;
-    client.write_all(b"!").map_err(failed())?;
-    client.read_exact(&mut [0]).map_err(failed())?;
-    own.up(index_of(wire::NEAR)?).map_err(failed())?;
-    let wire = Wire::open(Arc::clone(scenario), responder, teller)
-        .map_err(|error| ReproduceError::Told(format!("cannot open the wire: {error}")))?;
-    sockets.serve(listeners).map_err(failed())?;
-    client.write_all(b"!").map_err(failed())?;
-    wire.run()
-        .map_err(|error| ReproduceError::Told(format!("the wire broke: {error}")))
+    })
+    .map_err(step("fork"))?;
+    Ok(network::FarSide {
+        process,
+        pipe: ours,
+    })
 }
 
 /// Starts the client's own host, if it has anything to say.
 fn local_side(
     scenario: &Arc<Scenario>,
-    responder: Responder,
+    resolvers: Arc<Resolvers>,
     teller: &Teller,
 ) -> Result<(), ReproduceError> {
     if scenario.local().next().is_none() && scenario.services.is_empty() {
@@ -403,12 +217,10 @@ fn local_side(
     }
     let failed = || step::<io::Error>("cannot play the client's own host");
     let (mut ready, its) = UnixStream::pair().map_err(failed())?;
-    let (scenario, teller) = (Arc::clone(scenario), teller.clone());
-    helper::start(move || {
+    helper::start(|| {
         let mut its = its;
-        let begun = helper::leave_interrupts().map_err(io::Error::from).and_then(|()| {
-            Local::start(&scenario, Arc::new(Mutex::new(responder)), &teller)
-        });
+        let begun = helper::leave_interrupts().map_err(io::Error::from);
+        let begun = begun.and_then(|()| Local::start(scenario, resolvers));
         match begun.and_then(|()| its.write_all(b"!")) {
             Ok(()) => loop {
                 std::thread::park();
@@ -426,9 +238,9 @@ fn local_side(
 /// Leaves everything standing until Ctrl-C.
 fn hold(listener: &mut dyn Listener) -> Result<(), ReproduceError> {
     let mut set = SigSet::empty();
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .iter()
-        .for_each(|signal| set.add(*signal));
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        set.add(signal);
+    }
     set.thread_block().map_err(step("sigprocmask"))?;
     listener.trouble(&format!(
         "the namespaces stand until Ctrl-C; to enter: nsenter -t {} -U --preserve-credentials -n -m",

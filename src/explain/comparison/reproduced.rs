@@ -1,7 +1,7 @@
 //! Whether a reproduction is the recorded run again.
 
-use super::{ComparedFinding, Comparison, WaitComparison};
-use crate::report::FindingId;
+use super::{Change, ComparedFinding, Comparison, WaitComparison};
+use crate::report::{FindingId, Report};
 
 /// Two runs of one client differ by as much: this share of the longer,
 const SHARE: f64 = 0.1;
@@ -15,6 +15,8 @@ pub struct Reproduction {
     pub same: bool,
     /// What differs, a line each.
     pub differences: Vec<String>,
+    /// Findings of the reproduction that the recording, a capture or a trace alone, may not have shown.
+    pub also_seen: Vec<String>,
     /// The slowest wait that both have: recorded, reproduced.
     pub slowest: Option<(f64, f64)>,
 }
@@ -25,12 +27,36 @@ pub fn alike(recorded: f64, reproduced: f64) -> bool {
     apart <= SECONDS.max(SHARE * recorded.max(reproduced))
 }
 
+/// A prediction beside what a reproduction measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    /// What was changed.
+    pub what: String,
+    /// Seconds predicted, at least and at most.
+    pub predicted: (f64, f64),
+    /// Seconds measured; `None`: the client never got so far.
+    pub measured: Option<f64>,
+}
+
+impl Proof {
+    /// Whether the measurement is what was predicted.
+    pub fn holds(&self) -> bool {
+        let (least, most) = self.predicted;
+        self.measured.is_some_and(|measured| {
+            (least..=most).contains(&measured) || alike(least, measured) || alike(most, measured)
+        })
+    }
+}
+
 impl Reproduction {
-    /// Of the recorded run and the reproduced one, compared.
-    pub fn of(comparison: &Comparison) -> Self {
-        let findings = comparison.findings.iter();
-        let mut differences: Vec<String> =
-            { findings }.filter_map(difference).collect();
+    /// Of the recorded run and the reproduced one.
+    pub fn of(recorded: &Report, comparison: &Comparison) -> Self {
+        let inputs = &recorded.inputs;
+        let one_sided = inputs.captures.is_empty() || inputs.traces.is_empty();
+        let (new, others): (Vec<_>, Vec<_>) =
+            { comparison.findings.iter() }.partition(|f| f.change == Change::New && one_sided);
+        let mut differences: Vec<String> = others.into_iter().filter_map(difference).collect();
+        let also_seen = new.into_iter().filter_map(|f| f.after.clone()).collect();
         let mut slowest: Option<(f64, f64)> = None;
         for wait in &comparison.delays {
             let times = (wait.before.as_ref(), wait.after.as_ref());
@@ -53,6 +79,7 @@ impl Reproduction {
         Self {
             same: differences.is_empty(),
             differences,
+            also_seen,
             slowest,
         }
     }

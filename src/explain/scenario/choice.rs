@@ -14,8 +14,8 @@ pub enum Choice {
     LocalFirewall(IpAddr),
     /// A name service at a path where none is made.
     ServicePath(Box<str>),
-    /// A resolver of resolv.conf that was never asked.
-    NeverAsked(IpAddr),
+    /// What became of a connection attempt is not recorded.
+    Outcome(IpAddr, u16),
     /// A question that a resolver was never asked.
     Question {
         /// The resolver.
@@ -90,9 +90,9 @@ impl fmt::Display for Choice {
                 host(*ip)
             ),
             Self::ServicePath(path) => write!(f, "no name service is played at {path}"),
-            Self::NeverAsked(ip) => write!(
+            Self::Outcome(ip, port) => write!(
                 f,
-                "resolver {} was never asked: it gives at once what others answered, else NXDOMAIN",
+                "what became of the connection to port {port} of {} is not recorded: it is accepted",
                 host(*ip)
             ),
             Self::Question {

@@ -57,7 +57,10 @@ impl Legs {
                 && query.origin != Origin::Traced
                 && query.sent - *asked <= AFTER
                 && let Some(leg) = leg(query, *asked)
-                && let Some(list) = this.of.get_mut(question).and_then(|times| times.get_mut(*n))
+                && let Some(list) = this
+                    .of
+                    .get_mut(question)
+                    .and_then(|times| times.get_mut(*n))
                 && list.len() < MAX_LEG
             {
                 list.push(leg);

@@ -91,7 +91,8 @@ pub fn response(
     let end = question_end(query)?;
     let mut bytes = query[..end].to_vec();
     let kind = RecordType(u16::from_be_bytes([query[end - 4], query[end - 3]]));
-    bytes[2] = RESPONSE | query[2] & (0x78 | RECURSION_DESIRED) | if truncated { TRUNCATED } else { 0 };
+    bytes[2] =
+        RESPONSE | query[2] & (0x78 | RECURSION_DESIRED) | if truncated { TRUNCATED } else { 0 };
     bytes[3] = RECURSION_AVAILABLE | u8::try_from(rcode.0 & 0x0f).ok()?;
     bytes[4..HEADER].copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
     let mut count: u16 = 0;

@@ -4,7 +4,7 @@ use super::choice::{Choice, ChosenReply};
 use super::message::{self, readdressed};
 use super::{Leg, Scenario};
 use crate::decode::dns;
-use crate::event::dns::{Message, Question, Rcode};
+use crate::event::dns::{Message, Rcode};
 use crate::explain::schedule::server_behaviour::{QuestionTo, RecordedReply};
 use crate::flow::Transport;
 use crate::time::Span;
@@ -127,7 +127,9 @@ impl Responder {
 
     fn reply(&mut self, question: &QuestionTo, n: usize, query: &[u8]) -> Reply {
         if self.mended.contains(&question.server) {
-            return self.elsewhere(question, query, Span::ZERO, Rcode::NXDOMAIN).0;
+            return self
+                .elsewhere(question, query, Span::ZERO, Rcode::NXDOMAIN)
+                .0;
         }
         let scenario = Arc::clone(&self.scenario);
         let recorded = scenario.replies.nth(question, n);
@@ -217,22 +219,28 @@ impl Responder {
         otherwise: Rcode,
     ) -> (Reply, ChosenReply) {
         let scenario = &self.scenario;
-        let mut same_name = scenario
+        let same_name = scenario
             .replies
             .questions()
-            .filter(|(other, _)| other.name == question.name)
-            .peekable();
+            .filter(|(other, _)| other.name == question.name);
         let mut known = false;
         let mut found: Option<(Vec<u8>, QuestionKey)> = None;
-        while let Some((other, list)) = same_name.next() {
-            for response in list.iter().filter_map(|r| scenario.responses.get(&r.response?)) {
+        for (other, list) in same_name {
+            for response in list
+                .iter()
+                .filter_map(|r| scenario.responses.get(&r.response?))
+            {
                 let received = &response.received;
-                let useful = received.usable() && (question.transport == Transport::Tcp || !received.truncated);
+                let useful = received.usable()
+                    && (question.transport == Transport::Tcp || !received.truncated);
                 known |= useful && !received.addresses.is_empty();
                 if !useful || other.kind != question.kind {
                     continue;
                 }
-                let whole = response.bytes.as_deref().and_then(|b| readdressed(query, b));
+                let whole = response
+                    .bytes
+                    .as_deref()
+                    .and_then(|b| readdressed(query, b));
                 let again = || message::response(query, received.rcode, false, &received.addresses);
                 let key = QuestionKey::of(other);
                 if let Some(bytes) = whole.or_else(again)
@@ -251,7 +259,10 @@ impl Responder {
             return (reply, ChosenReply::AsElsewhere);
         }
         if known {
-            return (composed(query, Rcode::NOERROR, after), ChosenReply::NoSuchType);
+            return (
+                composed(query, Rcode::NOERROR, after),
+                ChosenReply::NoSuchType,
+            );
         }
         let chosen = if otherwise == Rcode::NXDOMAIN {
             ChosenReply::NoSuchName
@@ -278,9 +289,4 @@ fn composed(query: &[u8], rcode: Rcode, after: Span) -> Reply {
         bytes,
         lost: false,
     })
-}
-
-/// The question of a message, for those who must know it.
-pub fn question_of(query: &[u8]) -> Option<Question> {
-    dns::parse(query).ok()?.question
 }

@@ -85,7 +85,9 @@ impl<'a> ServerBehaviour<'a> {
                     sent: query.sent,
                     reply: reply_to(query, lookup.map(|l| (self.case, l))),
                     response: query.response().map(|r| r.event),
-                    after: query.response().map(|r| (r.at - query.sent).max(Span::ZERO)),
+                    after: query
+                        .response()
+                        .map(|r| (r.at - query.sent).max(Span::ZERO)),
                     lost: query.is_lost(),
                 });
         }

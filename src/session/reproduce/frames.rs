@@ -75,7 +75,10 @@ impl<'a> Frame<'a> {
             Some(LaxNetSlice::Arp(arp)) => {
                 let request = arp.operation() == ArpOperation::REQUEST
                     && arp.proto_addr_type() == ether_type::IPV4;
-                return match (v4(arp.target_protocol_addr()), v4(arp.sender_protocol_addr())) {
+                return match (
+                    v4(arp.target_protocol_addr()),
+                    v4(arp.sender_protocol_addr()),
+                ) {
                     (Some(asked), Some(by)) if request => Self::WhoHas { asked, by },
                     _ => Self::Other,
                 };
@@ -250,12 +253,8 @@ pub fn reset(from: Endpoint, to: Endpoint, seq: u32) -> Option<Vec<u8>> {
 fn ip(from: IpAddr, to: IpAddr) -> Option<PacketBuilderStep<etherparse::IpHeaders>> {
     let ethernet = PacketBuilder::ethernet2(FAR, CLIENT);
     match (from, to) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            Some(ethernet.ipv4(from.octets(), to.octets(), HOPS))
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            Some(ethernet.ipv6(from.octets(), to.octets(), HOPS))
-        }
+        (IpAddr::V4(from), IpAddr::V4(to)) => Some(ethernet.ipv4(from.octets(), to.octets(), HOPS)),
+        (IpAddr::V6(from), IpAddr::V6(to)) => Some(ethernet.ipv6(from.octets(), to.octets(), HOPS)),
         _ => None,
     }
 }

@@ -2,17 +2,17 @@
 //! services on unix sockets. A process of its own in the client's namespaces, with a thread for each socket.
 
 use super::nscd;
-use super::servers::{Servers, pause, spawn};
-use super::teller::Teller;
+use super::resolvers::Resolvers;
+use super::servers::{Servers, open_ports, pause, spawn};
 use crate::explain::scenario::choice::Choice;
-use crate::explain::scenario::responder::{Reply, Responder};
+use crate::explain::scenario::responder::Reply;
 use crate::explain::scenario::{Leg, PlayedHost, PlayedWait, Scenario, message};
 use crate::flow::Transport;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// So many replies wait for their time.
@@ -26,28 +26,26 @@ const HEARS: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Local {
     scenario: Arc<Scenario>,
-    responder: Arc<Mutex<Responder>>,
-    teller: Teller,
+    resolvers: Arc<Resolvers>,
     waiting: Arc<AtomicUsize>,
 }
 
 impl Local {
     /// Opens all sockets; they are served by threads of this process.
-    pub fn start(
-        scenario: &Arc<Scenario>,
-        responder: Arc<Mutex<Responder>>,
-        teller: &Teller,
-    ) -> io::Result<()> {
+    pub fn start(scenario: &Arc<Scenario>, resolvers: Arc<Resolvers>) -> io::Result<()> {
+        let servers = Servers::new(Arc::clone(&resolvers));
+        servers.serve(open_ports(scenario.local())?)?;
         let this = Self {
             scenario: Arc::clone(scenario),
-            responder: Arc::clone(&responder),
-            teller: teller.clone(),
+            resolvers,
             waiting: Arc::default(),
         };
-        let servers = Servers::new(responder, teller.clone());
-        servers.serve(servers.bind(scenario.local())?)?;
         for (ip, host) in scenario.local() {
-            for port in host.resolver_ports.iter().filter(|_| listens(scenario, ip, host)) {
+            for port in host
+                .resolver_ports
+                .iter()
+                .filter(|_| listens(scenario, ip, host))
+            {
                 let socket = UdpSocket::bind(SocketAddr::new(ip, *port))?;
                 let this = this.clone();
                 spawn(move || this.stub(&Arc::new(socket), ip))?;
@@ -69,13 +67,7 @@ impl Local {
             let Ok((got, from)) = socket.recv_from(&mut message) else {
                 continue;
             };
-            let act = {
-                let mut responder = self.responder.lock().unwrap_or_else(PoisonError::into_inner);
-                let act = responder.act(ip, Transport::Udp, &message[..got]);
-                let choices = responder.take_choices();
-                choices.into_iter().for_each(|choice| self.teller.choice(choice));
-                act
-            };
+            let act = self.resolvers.act(ip, Transport::Udp, &message[..got]);
             self.ask(act.legs);
             if let Reply::Message { after, bytes, lost } = act.reply
                 && !lost
@@ -162,13 +154,11 @@ impl Local {
         }
         pause(wait.after);
         let answer = question.and_then(|name| nscd::answer(&self.scenario.addresses_of(&name)));
-        match answer {
-            Some(answer) => stream.write_all(&answer),
-            None => {
-                self.teller.choice(Choice::ServiceAnswer(path.into()));
-                Ok(())
-            }
+        if let Some(answer) = answer {
+            return stream.write_all(&answer);
         }
+        self.resolvers.chose(Choice::ServiceAnswer(path.into()));
+        Ok(())
     }
 
     /// Does something that takes time, unless too much is under way.

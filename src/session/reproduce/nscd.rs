@@ -18,9 +18,8 @@ const MAX_ADDRESSES: usize = 64;
 pub fn question(stream: &mut impl Read) -> io::Result<Option<String>> {
     let mut header = [0; 12];
     stream.read_exact(&mut header)?;
-    let [version, kind, length] = [0, 4, 8].map(|at| {
-        i32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    });
+    let [version, kind, length] = [0, 4, 8]
+        .map(|at| i32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if version != VERSION || length > LONGEST_KEY {
         return Ok(None);

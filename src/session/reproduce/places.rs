@@ -1,6 +1,6 @@
 //! What the client sees of the file system: the recorded configuration in /etc, and no socket of the host's name services.
 //!
-//! All of it is in a mount namespace of the reproduction's own (mount_namespaces(7)): no path of the host is made, changed
+//! All of it is in a mount namespace of the reproduction's own (`mount_namespaces(7)`): no path of the host is made, changed
 //! or removed.
 
 use nix::fcntl::{OFlag, open};
@@ -85,7 +85,13 @@ fn hide(place: &Path, hidden: &mut BTreeSet<PathBuf>) -> io::Result<()> {
 
 fn empty(place: &Path) -> io::Result<()> {
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
-    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0755"))?;
+    mount(
+        Some("tmpfs"),
+        place,
+        Some("tmpfs"),
+        flags,
+        Some("mode=0755"),
+    )?;
     Ok(())
 }
 
@@ -106,7 +112,11 @@ fn place_for(socket: &Path, hidden: &mut BTreeSet<PathBuf>) -> io::Result<()> {
 /// The same directory as before, but one that can be written to: its entries, these aside, are mounted one by one into an
 /// empty one.
 fn rebuild(place: &Path, but: &[&str]) -> io::Result<()> {
-    let before = open(place, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let before = open(
+        place,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
     let entries: Vec<fs::DirEntry> = fs::read_dir(place)?
         .take(MAX_ENTRIES + 1)
         .collect::<io::Result<_>>()?;

@@ -1,16 +1,16 @@
 //! Played TCP servers: the targets of the client, and resolvers over TCP. Each has a thread, and each connection; both are
 //! bounded. Whether a SYN gets this far is the wire's decision.
 
-use super::teller::Teller;
+use super::resolvers::Resolvers;
 use crate::explain::scenario::choice::Choice;
-use crate::explain::scenario::responder::{Reply, Responder};
+use crate::explain::scenario::responder::Reply;
 use crate::explain::scenario::{PlayedHost, SynEnd};
 use crate::flow::{DNS_PORT, Transport};
 use crate::time::Span;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -28,14 +28,19 @@ const TLS: [u8; 2] = [0x16, 0x03];
 const HTTP: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// How HTTP requests begin.
 const METHODS: [&[u8]; 7] = [
-    b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ",
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"PATCH ",
 ];
 
 /// What a listener serves.
 #[derive(Clone)]
 pub struct Servers {
-    responder: Arc<Mutex<Responder>>,
-    teller: Teller,
+    resolvers: Arc<Resolvers>,
     open: Arc<AtomicUsize>,
 }
 
@@ -47,42 +52,12 @@ pub struct OpenPort {
 }
 
 impl Servers {
-    /// Nobody yet.
-    pub fn new(responder: Arc<Mutex<Responder>>, teller: Teller) -> Self {
+    /// With these for whoever asks over TCP.
+    pub fn new(resolvers: Arc<Resolvers>) -> Self {
         Self {
-            responder,
-            teller,
+            resolvers,
             open: Arc::default(),
         }
-    }
-
-    /// Opens every port of these hosts that ever accepted, and those of resolvers.
-    pub fn bind<'a>(
-        &self,
-        hosts: impl Iterator<Item = (IpAddr, &'a PlayedHost)>,
-    ) -> io::Result<Vec<OpenPort>> {
-        let mut list = Vec::new();
-        for (ip, host) in hosts {
-            let accepts = |port: &u16| {
-                let attempts = host.ports.get(port).into_iter().flatten();
-                { attempts }.any(|a| matches!(a.end, SynEnd::Accepted(_)))
-            };
-            let mut ports: Vec<u16> = host.ports.keys().copied().filter(accepts).collect();
-            let resolver = !host.resolver_ports.is_empty() || ports.contains(&DNS_PORT);
-            // On loopback no wire keeps a SYN from a port that refused in the recording.
-            let recorded = ip.is_loopback() && host.ports.contains_key(&DNS_PORT);
-            if resolver && !ports.contains(&DNS_PORT) && !recorded {
-                ports.push(DNS_PORT);
-            }
-            for port in ports {
-                list.push(OpenPort {
-                    listener: TcpListener::bind(SocketAddr::new(ip, port))?,
-                    ip,
-                    dns: resolver && port == DNS_PORT,
-                });
-            }
-        }
-        Ok(list)
     }
 
     /// Serves them, each by a thread.
@@ -126,22 +101,19 @@ impl Servers {
             stream.read_exact(&mut length)?;
             let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
             stream.read_exact(&mut query)?;
-            let act = {
-                let mut responder = self.responder.lock().unwrap_or_else(PoisonError::into_inner);
-                let act = responder.act(ip, Transport::Tcp, &query);
-                let choices = responder.take_choices();
-                choices.into_iter().for_each(|choice| self.teller.choice(choice));
-                act
-            };
+            let act = self.resolvers.act(ip, Transport::Tcp, &query);
             match act.reply {
-                Reply::Nothing => {}
-                Reply::Message { after, bytes, lost } if !lost => {
+                Reply::Message {
+                    after,
+                    bytes,
+                    lost: false,
+                } => {
                     pause(after);
                     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
                     stream.write_all(&length.to_be_bytes())?;
                     stream.write_all(&bytes)?;
                 }
-                Reply::Message { .. } => {}
+                Reply::Nothing | Reply::Message { .. } => {}
                 Reply::Error(after) => {
                     pause(after);
                     return stream.shutdown(Shutdown::Both);
@@ -154,8 +126,8 @@ impl Servers {
     fn server(&self, mut stream: TcpStream) -> io::Result<()> {
         let local = stream.local_addr()?;
         stream.set_read_timeout(Some(IDLE))?;
-        self.teller
-            .choice(Choice::ServerTalk(local.ip().to_canonical(), local.port()));
+        self.resolvers
+            .chose(Choice::ServerTalk(local.ip().to_canonical(), local.port()));
         let mut request = Vec::new();
         let mut piece = [0; 4096];
         loop {
@@ -179,9 +151,40 @@ impl Servers {
     }
 }
 
+/// Opens every port of these hosts that ever accepted, and those of resolvers.
+pub fn open_ports<'a>(
+    hosts: impl Iterator<Item = (IpAddr, &'a PlayedHost)>,
+) -> io::Result<Vec<OpenPort>> {
+    let mut list = Vec::new();
+    for (ip, host) in hosts {
+        let accepts = |port: &u16| {
+            let attempts = host.ports.get(port).into_iter().flatten();
+            { attempts }.any(|a| matches!(a.end, SynEnd::Accepted(_)))
+        };
+        let mut ports: Vec<u16> = host.ports.keys().copied().filter(accepts).collect();
+        let resolver = !host.resolver_ports.is_empty() || ports.contains(&DNS_PORT);
+        // On loopback no wire keeps a SYN from a port that refused in the recording.
+        let recorded = ip.is_loopback() && host.ports.contains_key(&DNS_PORT);
+        if resolver && !ports.contains(&DNS_PORT) && !recorded {
+            ports.push(DNS_PORT);
+        }
+        for port in ports {
+            list.push(OpenPort {
+                listener: TcpListener::bind(SocketAddr::new(ip, port))?,
+                ip,
+                dns: resolver && port == DNS_PORT,
+            });
+        }
+    }
+    Ok(list)
+}
+
 /// Starts a thread that needs little.
 pub fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().stack_size(STACK).spawn(work).map(drop)
+    thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(work)
+        .map(drop)
 }
 
 /// Waits as long as the recorded one did.

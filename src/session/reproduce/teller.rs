@@ -59,10 +59,7 @@ impl Teller {
     pub fn exit(&self, exit: Exit) {
         match exit {
             Exit::Code(code) => self.line('X', &code.to_string()),
-            Exit::Signal {
-                number,
-                core,
-            } => self.line('S', &format!("{number} {core}")),
+            Exit::Signal { number, core } => self.line('S', &format!("{number} {core}")),
         }
     }
 
@@ -96,7 +93,9 @@ fn read(line: &str) -> Told {
     let number = || rest.split(' ').next()?.parse().ok();
     match line.as_bytes().first() {
         Some(b'C') => Told::Choice(rest.to_owned()),
-        Some(b'X') => number().map_or_else(|| Told::Failure(line.into()), |n| Told::Exit(Exit::Code(n))),
+        Some(b'X') => {
+            number().map_or_else(|| Told::Failure(line.into()), |n| Told::Exit(Exit::Code(n)))
+        }
         Some(b'S') => number().map_or_else(
             || Told::Failure(line.into()),
             |number| {

@@ -3,10 +3,10 @@
 //! TCP to the servers' namespace.
 
 use super::frames::{self, CLIENT, FAR, Frame};
-use super::teller::Teller;
+use super::resolvers::Resolvers;
 use crate::event::IcmpKind;
 use crate::explain::scenario::choice::Choice;
-use crate::explain::scenario::responder::{Reply, Responder};
+use crate::explain::scenario::responder::Reply;
 use crate::explain::scenario::{PlayedHost, Presence, Scenario, SynEnd, SynReply};
 use crate::flow::{DNS_PORT, Endpoint, Transport};
 use crate::time::Span;
@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The wire's own ends.
@@ -42,18 +42,23 @@ enum Side {
     Servers,
 }
 
+/// A frame that waits for its time: that, its number in the order of sending, where to, and itself.
+type WaitingFrame = (Instant, u64, Side, Vec<u8>);
+
+/// An ICMP error: when, what it says, and who says it.
+type Complaint = (Span, IcmpKind, IpAddr);
+
 /// The wire.
 pub struct Wire {
     near: Capture<Active>,
     far: Capture<Active>,
     scenario: Arc<Scenario>,
-    responder: Arc<Mutex<Responder>>,
-    teller: Teller,
+    resolvers: Arc<Resolvers>,
     /// How many attempts went to an endpoint.
     attempts: HashMap<Endpoint, usize>,
     /// Which attempt a SYN belongs to, and how many of its SYNs came.
     flows: HashMap<(Endpoint, Endpoint, u32), (usize, usize)>,
-    waiting: BinaryHeap<Reverse<(Instant, u64, Side, Vec<u8>)>>,
+    waiting: BinaryHeap<Reverse<WaitingFrame>>,
     sent: u64,
 }
 
@@ -70,17 +75,12 @@ fn open(name: &str) -> Result<Capture<Active>, pcap::Error> {
 
 impl Wire {
     /// Opens both ends, which are links of this namespace.
-    pub fn open(
-        scenario: Arc<Scenario>,
-        responder: Arc<Mutex<Responder>>,
-        teller: Teller,
-    ) -> Result<Self, pcap::Error> {
+    pub fn open(scenario: Arc<Scenario>, resolvers: Arc<Resolvers>) -> Result<Self, pcap::Error> {
         Ok(Self {
             near: open(NEAR)?,
             far: open(FAR_END)?,
             scenario,
-            responder,
-            teller,
+            resolvers,
             attempts: HashMap::new(),
             flows: HashMap::new(),
             waiting: BinaryHeap::new(),
@@ -93,10 +93,10 @@ impl Wire {
         loop {
             self.wait();
             while let Some(frame) = next(&mut self.near)? {
-                self.from_client(&frame);
+                self.take_from_client(&frame);
             }
             while let Some(frame) = next(&mut self.far)? {
-                self.from_servers(frame);
+                self.take_from_servers(frame);
             }
             self.send_due();
         }
@@ -151,7 +151,7 @@ impl Wire {
         }
     }
 
-    fn from_client(&mut self, frame: &[u8]) {
+    fn take_from_client(&mut self, frame: &[u8]) {
         match Frame::read(frame) {
             Frame::WhoHas { asked, by } => self.who_has(asked, by),
             Frame::Udp { from, to, payload } => self.datagram(from, to, payload, frame),
@@ -170,7 +170,7 @@ impl Wire {
         }
     }
 
-    fn from_servers(&mut self, mut frame: Vec<u8>) {
+    fn take_from_servers(&mut self, mut frame: Vec<u8>) {
         match Frame::read(&frame) {
             // They only look for the client.
             Frame::WhoHas { asked, by } => {
@@ -190,7 +190,7 @@ impl Wire {
         let scenario = Arc::clone(&self.scenario);
         let Some(host) = scenario.hosts.get(&asked) else {
             if !scenario.client.contains(&asked) && !is_link_local(asked) {
-                self.teller.choice(Choice::UnknownHost(asked));
+                self.resolvers.chose(Choice::UnknownHost(asked));
             }
             return;
         };
@@ -207,15 +207,13 @@ impl Wire {
             return;
         };
         if !host.resolver_ports.contains(&to.port) && to.port != DNS_PORT {
-            return self.error(Span::ZERO, IcmpKind::PortUnreachable, to.ip, from.ip, frame);
+            return self.error(
+                (Span::ZERO, IcmpKind::PortUnreachable, to.ip),
+                from.ip,
+                frame,
+            );
         }
-        let act = {
-            let mut responder = self.responder.lock().unwrap_or_else(PoisonError::into_inner);
-            let act = responder.act(to.ip, Transport::Udp, payload);
-            let choices = responder.take_choices();
-            choices.into_iter().for_each(|choice| self.teller.choice(choice));
-            act
-        };
+        let act = self.resolvers.act(to.ip, Transport::Udp, payload);
         match act.reply {
             Reply::Nothing => {}
             Reply::Message { after, bytes, lost } => {
@@ -225,12 +223,12 @@ impl Wire {
             }
             Reply::Error(after) => {
                 let (kind, by) = host.error.unwrap_or((IcmpKind::PortUnreachable, to.ip));
-                self.error(after, kind, by, from.ip, frame);
+                self.error((after, kind, by), from.ip, frame);
             }
         }
     }
 
-    fn error(&mut self, after: Span, kind: IcmpKind, by: IpAddr, to: IpAddr, about: &[u8]) {
+    fn error(&mut self, (after, kind, by): Complaint, to: IpAddr, about: &[u8]) {
         if let Some(error) = frames::error(kind, by, to, about) {
             self.later(after, Side::Client, error);
         }
@@ -249,7 +247,7 @@ impl Wire {
                 SynEnd::Accepted(Span::ZERO)
             }
             None => {
-                self.teller.choice(Choice::UnknownPort(to.ip, to.port));
+                self.resolvers.chose(Choice::UnknownPort(to.ip, to.port));
                 SynEnd::Refused(Span::ZERO)
             }
         };
@@ -265,7 +263,7 @@ impl Wire {
                     self.later(after, Side::Client, reset);
                 }
             }
-            SynEnd::Unreachable(after, kind, by) => self.error(after, kind, by, from.ip, frame),
+            SynEnd::Unreachable(after, kind, by) => self.error((after, kind, by), from.ip, frame),
         }
     }
 

@@ -1,0 +1,151 @@
+//! The links between the client, the wire and the servers, each in a network namespace of its own.
+
+use super::frames::{CLIENT, FAR, Hardware};
+use super::helper;
+use super::netlink::{LOOPBACK, LinkEnd, Netlink, PeerNamespace, Way};
+use super::resolvers::Resolvers;
+use super::servers::{Servers, open_ports};
+use super::wire::{self, Wire};
+use crate::explain::scenario::{Presence, Scenario};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Pid, getegid};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+/// Name of the client's link.
+const LINK: &str = "eth0";
+/// The wire's own ends have addresses, too; nobody uses them.
+const WIRE_NEAR: Hardware = [0x02, 0, 0, 0, 0, 0x11];
+const WIRE_FAR: Hardware = [0x02, 0, 0, 0, 0, 0x12];
+
+/// The process of the far side, and a pipe on which both say how far they are.
+pub struct FarSide {
+    /// The process.
+    pub process: Pid,
+    /// The pipe.
+    pub pipe: UnixStream,
+}
+
+/// Gives this namespace the client's links, addresses and routes.
+pub fn of_client(scenario: &Scenario, far: &mut FarSide) -> io::Result<()> {
+    let FarSide { process, pipe } = far;
+    // The far side has its namespace.
+    let mut ready = [0];
+    pipe.read_exact(&mut ready)?;
+    quiet_ipv6(scenario.ipv6 || scenario.speaks_ipv6());
+    // Who the command is may use ping sockets (icmp(7)); where the kernel does not let us, ping fails as it would.
+    let group = getegid();
+    let _ = fs::write(
+        "/proc/sys/net/ipv4/ping_group_range",
+        format!("{group} {group}"),
+    );
+    let mut net = Netlink::open()?;
+    net.up(LOOPBACK)?;
+    let here = LinkEnd {
+        name: LINK.to_owned(),
+        hardware: CLIENT,
+    };
+    let there = LinkEnd {
+        name: wire::NEAR.to_owned(),
+        hardware: WIRE_NEAR,
+    };
+    let pid = process.as_raw().unsigned_abs();
+    net.pair(&here, &there, PeerNamespace::Process(pid))?;
+    let link = index_of(LINK)?;
+    net.up(link)?;
+    for address in &scenario.client {
+        net.address(link, *address)?;
+    }
+    pipe.write_all(b"!")?;
+    pipe.read_exact(&mut ready)?;
+    for v6 in [false, true] {
+        if let Some(source) = scenario.client.iter().find(|ip| ip.is_ipv6() == v6) {
+            net.default_route(v6, Way::Link(link, Some(*source)))?;
+        }
+    }
+    for (ip, host) in scenario.remote() {
+        let source = scenario.sources.get(&ip).copied();
+        let way = match host.presence {
+            Presence::NoRoute => Way::None,
+            Presence::OnLink | Presence::Absent if source.is_some() => Way::Link(link, source),
+            Presence::OnLink | Presence::Absent => continue,
+        };
+        net.route(ip, way)?;
+    }
+    Ok(())
+}
+
+/// What IPv6 does of its own accord on a new link would be in the capture: none of it, or no IPv6 at all. A container may
+/// hold these settings read-only; then the capture has a few packets more.
+fn quiet_ipv6(wanted: bool) {
+    let set = |name: &str, value: &str| {
+        for scope in ["all", "default"] {
+            let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/{name}"), value);
+        }
+    };
+    set("accept_ra", "0");
+    set("accept_dad", "0");
+    set("router_solicitations", "0");
+    if !wanted {
+        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+    }
+}
+
+fn index_of(name: &str) -> io::Result<u32> {
+    nix::net::if_::if_nametoindex(name).map_err(io::Error::from)
+}
+
+/// The far side: the servers' namespace, then the wire's.
+pub fn far_side(
+    scenario: &Arc<Scenario>,
+    resolvers: &Arc<Resolvers>,
+    client: &mut UnixStream,
+) -> io::Result<()> {
+    helper::leave_interrupts()?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    quiet_ipv6(scenario.speaks_ipv6());
+    let servers: OwnedFd = File::open("/proc/self/ns/net")?.into();
+    let mut net = Netlink::open()?;
+    net.up(LOOPBACK)?;
+    let there = scenario.remote();
+    let there: Vec<_> = there
+        .filter(|(_, host)| host.presence == Presence::OnLink)
+        .collect();
+    for (ip, _) in &there {
+        net.address(LOOPBACK, *ip)?;
+    }
+    // Threads start in this namespace; their sockets stay in it.
+    let listeners = open_ports(there.into_iter())?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    quiet_ipv6(false);
+    let mut own = Netlink::open()?;
+    let here = LinkEnd {
+        name: wire::FAR_END.to_owned(),
+        hardware: WIRE_FAR,
+    };
+    let behind = LinkEnd {
+        name: LINK.to_owned(),
+        hardware: FAR,
+    };
+    own.pair(&here, &behind, PeerNamespace::Descriptor(servers.as_fd()))?;
+    // The index in the other namespace: the first link after loopback.
+    let link = LOOPBACK + 1;
+    net.up(link)?;
+    for v6 in [false, true] {
+        if scenario.client.iter().any(|ip| ip.is_ipv6() == v6) {
+            net.default_route(v6, Way::Link(link, None))?;
+        }
+    }
+    own.up(index_of(wire::FAR_END)?)?;
+    client.write_all(b"!")?;
+    client.read_exact(&mut [0])?;
+    own.up(index_of(wire::NEAR)?)?;
+    let wire = Wire::open(Arc::clone(scenario), Arc::clone(resolvers)).map_err(io::Error::other)?;
+    let servers = Servers::new(Arc::clone(resolvers));
+    servers.serve(listeners)?;
+    client.write_all(b"!")?;
+    wire.run().map_err(io::Error::other)
+}
