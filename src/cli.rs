@@ -42,7 +42,7 @@ pub enum Command {
     Run(RunArgs),
     /// Estimate the delay with other resolvers or options.
     Whatif(Whatif),
-    /// Act a case again: its resolvers and servers in private namespaces, your client between them.
+    /// Reproduce a case: its resolvers and servers in private namespaces, your client between them.
     Reproduce(Reproduce),
     /// Compare two runs of one client: what went away, what is new, what it gained.
     Diff(Diff),
@@ -119,7 +119,7 @@ pub struct Whatif {
     /// Without the lookup of the address that is connected to.
     #[arg(long)]
     pub without_reverse_lookup: bool,
-    /// Prove the estimate: act the case (as presyn reproduce does) with CMD, without and with the change.
+    /// Prove the estimate: reproduce the case with CMD, without and with the change, and measure.
     #[arg(long, requires = "command")]
     pub prove: bool,
     /// The client of --prove, after `--`.
@@ -260,16 +260,16 @@ pub struct Reproduce {
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Change")]
     pub env: Vec<String>,
     /// What questions get that the case does not hold; without, what the resolver did otherwise.
-    #[arg(long, value_enum, value_name = "REPLY", help_heading = "Acting")]
+    #[arg(long, value_enum, value_name = "REPLY", help_heading = "Reproducing")]
     pub unknown: Option<UnknownQuestions>,
     /// Leave `DBUS_*`, `*_PROXY`, `SSH_AUTH_SOCK` and `XDG_RUNTIME_DIR` in the command's environment.
-    #[arg(long, help_heading = "Acting")]
+    #[arg(long, help_heading = "Reproducing")]
     pub keep_env: bool,
     /// Leave the namespaces standing until Ctrl-C, and say how to enter them.
-    #[arg(long, help_heading = "Acting")]
+    #[arg(long, help_heading = "Reproducing")]
     pub keep: bool,
     /// Exit as the command did.
-    #[arg(long, help_heading = "Acting")]
+    #[arg(long, help_heading = "Reproducing")]
     pub pass_status: bool,
     /// Save the reproduced run into this new case folder.
     #[arg(long, value_name = "CASE", help_heading = "Case", value_hint = ValueHint::DirPath)]

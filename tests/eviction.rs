@@ -132,6 +132,7 @@ fn dns(n: u32, answer: Option<Rcode>) -> Dns {
         edns: false,
         referral: false,
         complete: true,
+        bytes: None,
     }
 }
 

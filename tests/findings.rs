@@ -135,6 +135,7 @@ impl SyscallContext {
             edns: false,
             referral: false,
             complete: true,
+            bytes: None,
         }
     }
 

@@ -76,6 +76,7 @@ impl Wire {
             edns: false,
             referral: false,
             complete: true,
+            bytes: None,
         };
         let flow = FiveTuple {
             transport: Transport::Udp,

@@ -263,6 +263,7 @@ impl Scribe {
             edns: false,
             referral: false,
             complete: true,
+            bytes: None,
         };
         let id = self.id;
         let mut sockets: Vec<Socket> = Vec::new();
@@ -988,6 +989,7 @@ fn any_dns() -> impl Strategy<Value = Dns> {
                 edns: false,
                 referral: false,
                 complete,
+                bytes: None,
             },
         )
 }

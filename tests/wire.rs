@@ -124,6 +124,7 @@ fn message(id: u32, response: bool, rest: &[&str]) -> Message {
         edns: false,
         referral: said == Some("referral"),
         complete: true,
+        bytes: None,
     }
 }
 

@@ -65,7 +65,6 @@ Exit status:
   0    the findings are the same, and cost as much (10 % or 0.3 s)
   1    they are not
   2    unusable input or usage, or no command
-  125  the case could not be acted; 126 and 127 are the command's
   --pass-status exits as the command did.";
 
 /// `presyn run`.

@@ -86,7 +86,7 @@ impl fmt::Display for Choice {
             }
             Self::LocalFirewall(ip) => write!(
                 f,
-                "a packet filter of the client's host kept it from {}: no filter is set here",
+                "a packet filter of the client's host stopped what went to {}: no filter is set here",
                 host(*ip)
             ),
             Self::ServicePath(path) => write!(f, "no name service is played at {path}"),
@@ -122,12 +122,12 @@ impl fmt::Display for Choice {
             ),
             Self::UnknownHost(ip) => write!(
                 f,
-                "{} is not in the recording: nobody has this address here",
+                "{} is not in the recording: no host has this address here",
                 host(*ip)
             ),
             Self::UnknownPort(ip, port) => write!(
                 f,
-                "nobody connected to port {port} of {} in the recording: it refuses",
+                "the recording has no connection to port {port} of {}: it refuses",
                 host(*ip)
             ),
             Self::ServerTalk(ip, port) => write!(
