@@ -3,6 +3,7 @@
 
 use super::assemble::{self, Limits};
 use super::ledger::{Account, Index, Subject};
+use super::scenario::{Scenario, ScenarioError};
 use super::stack::Stacks;
 use super::whatif::{Change, WhatIfModel};
 use super::{Case, finding, verdict, words};
@@ -72,6 +73,11 @@ pub fn ledger(text: &str) -> Vec<String> {
             })
             .collect()
     })
+}
+
+/// What a reproduction would play.
+pub fn scenario(text: &str) -> Result<Scenario, ScenarioError> {
+    explained(text, |case, _| Scenario::of(case))
 }
 
 /// The report.

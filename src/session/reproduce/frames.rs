@@ -258,3 +258,100 @@ fn ip(from: IpAddr, to: IpAddr) -> Option<PacketBuilderStep<etherparse::IpHeader
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V4: (&str, &str) = ("192.0.2.1", "192.0.2.2");
+    const V6: (&str, &str) = ("2001:db8::1", "2001:db8::2");
+
+    fn end(ip: &str, port: u16) -> Endpoint {
+        Endpoint::new(ip.parse().unwrap(), port)
+    }
+
+    #[test]
+    fn who_has_is_read_and_answered() {
+        let ask = PacketBuilder::ethernet2(CLIENT, [0xff; 6]).arp(
+            ArpEthIpv4Packet {
+                operation: ArpOperation::REQUEST,
+                sender_mac: CLIENT,
+                sender_ipv4: [192, 0, 2, 1],
+                target_mac: [0; 6],
+                target_ipv4: [192, 0, 2, 2],
+            }
+            .into(),
+        );
+        let mut bytes = Vec::new();
+        ask.write(&mut bytes).unwrap();
+        let (asked, by) = (V4.1.parse().unwrap(), V4.0.parse().unwrap());
+        assert_eq!(Frame::read(&bytes), Frame::WhoHas { asked, by });
+        for cut in 0..bytes.len() {
+            let _ = Frame::read(&bytes[..cut]);
+        }
+        let answer = here_it_is(asked, by, FAR, CLIENT).unwrap();
+        let arp = LaxSlicedPacket::from_ethernet(&answer).unwrap().net;
+        let Some(LaxNetSlice::Arp(arp)) = arp else {
+            panic!("no ARP");
+        };
+        assert_eq!(arp.operation(), ArpOperation::REPLY);
+        assert_eq!(arp.sender_hw_addr(), FAR);
+        assert_eq!(Frame::read(&answer), Frame::Other, "a reply asks nothing");
+    }
+
+    #[test]
+    fn datagrams_have_checksums_that_hold_unless_they_are_to_be_lost() {
+        for (a, b) in [V4, V6] {
+            let whole = udp(end(a, 53), end(b, 4000), b"answer", false).unwrap();
+            let Frame::Udp { from, to, payload } = Frame::read(&whole) else {
+                panic!("no datagram");
+            };
+            assert_eq!(
+                (from, to, payload),
+                (end(a, 53), end(b, 4000), &b"answer"[..])
+            );
+            let spoiled = udp(end(a, 53), end(b, 4000), b"answer", true).unwrap();
+            let at = whole.len() - 8;
+            assert_ne!(whole[at..at + 2], spoiled[at..at + 2], "the checksum");
+            assert_ne!(spoiled[at..at + 2], [0, 0]);
+            assert_eq!(whole[at + 2..], spoiled[at + 2..], "and nothing else");
+        }
+        assert_eq!(udp(end(V4.0, 53), end(V6.1, 4000), b"", false), None);
+    }
+
+    #[test]
+    fn errors_quote_the_packet_that_they_are_about() {
+        for (a, b) in [V4, V6] {
+            let about = udp(end(a, 4000), end(b, 53), &[7; 2000], false).unwrap();
+            let error = error(
+                IcmpKind::PortUnreachable,
+                end(b, 0).ip,
+                end(a, 0).ip,
+                &about,
+            );
+            let error = error.unwrap();
+            assert!(error.len() < 700, "bounded");
+            let quoted = memchr::memmem::find(&error, &about[14..60]);
+            assert!(quoted.is_some_and(|at| at > 20), "{quoted:?}");
+        }
+    }
+
+    #[test]
+    fn a_half_checksum_is_completed() {
+        for (a, b) in [V4, V6] {
+            let whole = reset(end(a, 80), end(b, 4000), 6).unwrap();
+            let Frame::Tcp { from, to, syn, .. } = Frame::read(&whole) else {
+                panic!("no segment");
+            };
+            assert_eq!((from, to, syn), (end(a, 80), end(b, 4000), false));
+            let mut half = whole.clone();
+            let at = half.len() - 4;
+            half[at..at + 2].copy_from_slice(&[0x12, 0x34]);
+            complete_checksum(&mut half);
+            assert_eq!(half, whole);
+        }
+        let mut nothing = vec![0; 30];
+        complete_checksum(&mut nothing);
+        assert_eq!(nothing, vec![0; 30]);
+    }
+}

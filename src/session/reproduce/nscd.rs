@@ -59,3 +59,41 @@ pub fn answer(addresses: &[IpAddr]) -> Option<Vec<u8>> {
     bytes.extend(families);
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(kind: i32, key: &[u8]) -> Vec<u8> {
+        let length = i32::try_from(key.len()).unwrap();
+        let header = [VERSION, kind, length];
+        let mut bytes: Vec<u8> = header.iter().flat_map(|n| n.to_ne_bytes()).collect();
+        bytes.extend(key);
+        bytes
+    }
+
+    #[test]
+    fn questions_for_names_are_told_from_others() {
+        let asked = |bytes: &[u8]| question(&mut &bytes[..]).ok();
+        let name = Some(Some("a.example".to_owned()));
+        assert_eq!(asked(&request(GETAI, b"a.example\0")), name);
+        assert_eq!(asked(&request(13, b"hosts\0")), Some(None), "its memory");
+        assert_eq!(
+            asked(&request(GETAI, &[b'a'; 2_000])),
+            Some(None),
+            "too long"
+        );
+        assert_eq!(asked(&request(GETAI, b"a")[..10]), None, "cut");
+    }
+
+    #[test]
+    fn an_answer_counts_what_follows() {
+        let list = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let bytes = answer(&list).unwrap();
+        assert_eq!(bytes.len(), 24 + 4 + 16 + 2);
+        let number = |at: usize| i32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+        assert_eq!((number(4), number(8), number(12)), (1, 2, 20));
+        assert_eq!(bytes[44..], FAMILIES);
+        assert_eq!(answer(&[]), None);
+    }
+}

@@ -108,3 +108,40 @@ fn read(line: &str) -> Told {
         _ => Told::Failure(rest.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::pipe;
+
+    #[test]
+    fn what_is_told_is_heard() {
+        let (hear, tell) = pipe().unwrap();
+        let teller = Teller::new(tell);
+        let server = [192, 0, 2, 1].into();
+        let twice = Choice::UnknownHost(server);
+        teller.choice(twice.clone());
+        teller.choice(twice.clone());
+        teller.failure("two\nlines");
+        teller.failure(&"x".repeat(5_000));
+        teller.exit(Exit::Code(3));
+        let killed = Exit::Signal {
+            number: 9,
+            core: false,
+        };
+        teller.exit(killed);
+        drop(teller);
+        let mut heard = Vec::new();
+        listen(hear, |told| heard.push(told)).unwrap();
+        assert_eq!(
+            heard,
+            [
+                Told::Choice(twice.to_string()),
+                Told::Failure("two lines".into()),
+                Told::Failure("x".repeat(LONGEST / 4)),
+                Told::Exit(Exit::Code(3)),
+                Told::Exit(killed),
+            ]
+        );
+    }
+}
