@@ -42,7 +42,8 @@
 //! - Text from packets, tracees and logs is escaped before it is shown ([`render::safe`]).
 //! - A live run is two processes: the one with rights traces and captures, and parses nothing from the network; the one
 //!   that parses has no right ([`session::live`]).
-//! - `unsafe` is in [`source::tracer`], in [`user::capabilities`], and in [`session::live`] where the second process is made and confined.
+//! - `unsafe` is in [`source::tracer`], in [`user::capabilities`], in [`session::live`] where the second process is made and
+//!   confined, and where [`session::reproduce`] forks.
 
 pub mod append;
 pub mod bounded;

@@ -47,7 +47,7 @@ fn project() -> &'static Path {
 }
 
 /// A line that is seen although the test passes.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Not eprintln: the test harness swallows what passing tests print.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
@@ -112,7 +112,7 @@ fn is_there(program: &str) -> bool {
 }
 
 /// `presyn reproduce` with options, a case and a command.
-pub fn reproduce(options: &[&str], case: &str, command: &[String]) -> Output {
+pub(crate) fn reproduce(options: &[&str], case: &str, command: &[String]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_presyn"))
         .arg("reproduce")
         .args(options)
@@ -125,7 +125,7 @@ pub fn reproduce(options: &[&str], case: &str, command: &[String]) -> Output {
 }
 
 /// Why this machine cannot reproduce anything, asked once.
-pub fn forbidden() -> Option<&'static str> {
+pub(crate) fn forbidden() -> Option<&'static str> {
     static WHY: OnceLock<Option<String>> = OnceLock::new();
     let why = WHY.get_or_init(|| {
         let tried = reproduce(&[], "nothing-wrong", &["true".into()]);
