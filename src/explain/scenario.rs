@@ -13,6 +13,7 @@ mod tests;
 
 use super::Case;
 use super::schedule::server_behaviour::{RecordedReplies, ServerBehaviour};
+use crate::event::dns::{Name, RecordType};
 use crate::event::{Errno, EventKind, IcmpKind, Packet};
 use crate::join::connect::{Connection, Ending, Role, SynAnswer};
 use crate::join::probe::Sought;
@@ -70,6 +71,8 @@ pub struct Scenario {
     pub responses: HashMap<EventId, RecordedResponse>,
     /// What stubs on this host ask their own resolvers.
     pub legs: Legs,
+    /// The addresses that the client connected to once it had looked up a name, in order.
+    pub connected: HashMap<Name, Vec<IpAddr>>,
     /// Name services that the client asked over a unix socket.
     pub services: BTreeMap<String, Vec<PlayedWait>>,
     /// The client has IPv6: it asked for such addresses, or used one.
@@ -162,6 +165,7 @@ impl Scenario {
             replies: ServerBehaviour::new(case).of_case(),
             responses: HashMap::new(),
             legs: Legs::default(),
+            connected: HashMap::new(),
             services: BTreeMap::new(),
             ipv6: false,
             first_query: first_query(case),
@@ -190,14 +194,25 @@ impl Scenario {
         { all }.any(|ip| ip.is_ipv6() && !ip.is_loopback())
     }
 
+    /// The addresses in a response for a name: of one that was cut, those that the client then connected to.
+    pub fn addresses_in(&self, received: &Received, name: &Name) -> Vec<IpAddr> {
+        let hidden = received.addresses.is_empty() && received.records > 0;
+        match self.connected.get(name).filter(|_| hidden) {
+            Some(connected) => connected.clone(),
+            None => received.addresses.to_vec(),
+        }
+    }
+
     /// The addresses that anybody of the case was given for a name.
     pub fn addresses_of(&self, name: &str) -> Vec<IpAddr> {
         let asked = self.replies.questions();
         let same = asked.filter(|(question, _)| question.name.0.eq_ignore_ascii_case(name));
         let events = same.flat_map(|(_, list)| list.iter().filter_map(|r| r.response));
         let given = events.filter_map(|event| self.responses.get(&event));
+        let given = given.flat_map(|response| response.received.addresses.iter().copied());
+        let connected = self.connected.get(&Name(name.into()).folded());
         let all: BTreeSet<IpAddr> = given
-            .flat_map(|response| response.received.addresses.iter().copied())
+            .chain(connected.into_iter().flatten().copied())
             .collect();
         all.into_iter().collect()
     }
@@ -237,7 +252,7 @@ impl Scenario {
         if query.is_clients() || !ip.is_loopback() {
             self.spoke(query.client.map(|c| c.ip), ip);
         }
-        self.ipv6 |= query.question.kind == Some(crate::event::dns::RecordType::AAAA);
+        self.ipv6 |= query.question.kind == Some(RecordType::AAAA);
         if let Some(received) = query.response() {
             let bytes = match &case.evidence.event(received.event).what {
                 EventKind::Packet(Packet::Dns { message, .. }) => message.bytes.clone(),
@@ -269,6 +284,13 @@ impl Scenario {
             return;
         }
         let to = connection.to;
+        if let Some(lookup) = connection.lookup {
+            let name = case.joined.lookups[lookup].name.folded();
+            let list = self.connected.entry(name).or_default();
+            if list.len() < MAX_CLIENT_ADDRESSES && !list.contains(&to.ip) {
+                list.push(to.ip);
+            }
+        }
         self.spoke(connection.from.map(|f| f.ip), to.ip);
         let told = connection
             .ended_by

@@ -80,6 +80,8 @@ fn in_order_asked(case: &Case) -> ResolvConf {
 #[derive(Clone, Debug)]
 struct Stage {
     name: Name,
+    /// Only the beginning of the name is known.
+    cut: bool,
     kinds: Vec<Option<RecordType>>,
     /// How it ended in the case.
     ending: LookupResult,
@@ -119,6 +121,7 @@ impl QuestionPlan {
                 _ => stages.push((
                     Stage {
                         name,
+                        cut: query.question.cut,
                         kinds: vec![kind],
                         ending,
                     },
@@ -278,6 +281,7 @@ impl Scheduled<'_> {
                     transport: Transport::Udp,
                     name: stage.name.clone(),
                     kind: *stage.kinds.get(asked.question)?,
+                    cut: stage.cut,
                 };
                 replies.reply(&question, &asked, edge)
             };

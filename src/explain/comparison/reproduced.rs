@@ -63,6 +63,9 @@ impl Reproduction {
             let (Some(before), Some(after)) = times else {
                 continue;
             };
+            if has_port(&before.what) && !has_port(&after.what) {
+                differences.push(format!("{}: the client did not connect", before.what));
+            }
             let (others_before, others_after) = for_others(wait);
             if !alike(others_before, others_after) {
                 differences.push(format!(
@@ -83,6 +86,12 @@ impl Reproduction {
             slowest,
         }
     }
+}
+
+/// Whether a server is meant, and not only a name.
+fn has_port(what: &str) -> bool {
+    what.rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// How long the slowest waited for others, before and after: what the program itself takes depends on the machine.

@@ -105,12 +105,14 @@ impl Responder {
             transport,
             name: asked.name.folded(),
             kind: asked.kind,
+            cut: false,
         };
-        let n = self.count(&question);
+        let recorded = self.scenario.replies.recorded_as(&question).cloned();
+        let n = self.count(recorded.as_ref().unwrap_or(&question));
         let legs = self.scenario.legs.nth(server, &asked.name, asked.kind, n);
         let legs = legs.to_vec();
         Act {
-            reply: self.reply(&question, n, query),
+            reply: self.reply(&question, recorded.as_ref(), n, query),
             legs,
         }
     }
@@ -125,14 +127,20 @@ impl Responder {
         *times - 1
     }
 
-    fn reply(&mut self, question: &QuestionTo, n: usize, query: &[u8]) -> Reply {
+    fn reply(
+        &mut self,
+        question: &QuestionTo,
+        known: Option<&QuestionTo>,
+        n: usize,
+        query: &[u8],
+    ) -> Reply {
         if self.mended.contains(&question.server) {
             return self
                 .elsewhere(question, query, Span::ZERO, Rcode::NXDOMAIN)
                 .0;
         }
         let scenario = Arc::clone(&self.scenario);
-        let recorded = scenario.replies.nth(question, n);
+        let recorded = known.and_then(|known| scenario.replies.nth(known, n));
         if let Some(reply) = recorded.and_then(|r| self.as_recorded(question, r, query)) {
             return reply;
         }
@@ -200,8 +208,8 @@ impl Responder {
             self.choices
                 .insert(Choice::Composed(question.name.0.as_ref().into()));
             let received = &response.received;
-            let addresses = &received.addresses;
-            message::response(query, received.rcode, received.truncated, addresses)?
+            let addresses = self.scenario.addresses_in(received, &question.name);
+            message::response(query, received.rcode, received.truncated, &addresses)?
         };
         Some(Reply::Message {
             after: recorded.after.unwrap_or_default(),
@@ -241,7 +249,8 @@ impl Responder {
                     .bytes
                     .as_deref()
                     .and_then(|b| readdressed(query, b));
-                let again = || message::response(query, received.rcode, false, &received.addresses);
+                let addresses = || scenario.addresses_in(received, &question.name);
+                let again = || message::response(query, received.rcode, false, &addresses());
                 let key = QuestionKey::of(other);
                 if let Some(bytes) = whole.or_else(again)
                     && found.as_ref().is_none_or(|(_, best)| key < *best)

@@ -109,6 +109,8 @@ pub struct QuestionTo {
     pub name: Name,
     /// The record type, where it is known.
     pub kind: Option<RecordType>,
+    /// Only the beginning of the name is known (strace shows 32 bytes by default).
+    pub cut: bool,
 }
 
 impl QuestionTo {
@@ -119,7 +121,19 @@ impl QuestionTo {
             transport: query.transport,
             name: query.question.name.folded(),
             kind: query.question.kind,
+            cut: query.question.cut,
         }
+    }
+
+    /// Whether a whole question may be this one, of which less may be known.
+    fn may_be(&self, whole: &Self) -> bool {
+        let same_name = if self.cut {
+            whole.name.0.starts_with(&*self.name.0)
+        } else {
+            whole.name == self.name
+        };
+        let known = self.kind.is_none_or(|kind| Some(kind) == whole.kind);
+        (self.server, self.transport) == (whole.server, whole.transport) && same_name && known
     }
 }
 
@@ -150,6 +164,16 @@ impl RecordedReplies {
     /// All that was asked, in no order.
     pub fn questions(&self) -> impl Iterator<Item = (&QuestionTo, &[RecordedReply])> {
         self.own.iter().map(|(question, list)| (question, &**list))
+    }
+
+    /// The recorded question that a whole one is: the same, or one that was cut.
+    pub fn recorded_as(&self, whole: &QuestionTo) -> Option<&QuestionTo> {
+        if let Some((same, _)) = self.own.get_key_value(whole) {
+            return Some(same);
+        }
+        let cut = self.own.keys().filter(|q| q.cut && q.may_be(whole));
+        // The most that is known.
+        cut.max_by_key(|q| (q.name.0.len(), q.kind))
     }
 
     /// The n-th time a server is asked a question it gives the n-th reply that it gave, after these its last. `None`: it
