@@ -312,6 +312,8 @@ impl Eviction {
         // Where little could go, the next turn waits, lest every few events cost a join.
         let spare = MOST - LEAST;
         self.most = MOST.max(self.events.len() + spare.max(self.events.len() / 4));
+        // A list that grows by doubling may be twice as long as what it holds.
+        self.events.shrink_to(self.most);
     }
 
     fn drop_events(&mut self, fates: &[Fate]) {

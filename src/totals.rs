@@ -205,6 +205,15 @@ pub struct Acts {
 }
 
 impl Acts {
+    /// Of one attempt to reach a server; `lost`: nothing answered it.
+    pub fn connect(lost: bool) -> Self {
+        Self {
+            connects: 1,
+            lost: lost.into(),
+            ..Self::default()
+        }
+    }
+
     /// Counts others too.
     pub fn add(&mut self, other: &Self) {
         self.connects += other.connects;
@@ -219,13 +228,38 @@ impl Acts {
     }
 }
 
+/// What findings say of one attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttemptKinds {
+    /// Connected.
+    pub connected: bool,
+    /// Refused.
+    pub refused: bool,
+    /// Its SYN was never answered.
+    pub unanswered: bool,
+    /// Its SYN was answered only when it had been sent again.
+    pub answered_late: bool,
+}
+
+impl From<AttemptKinds> for Attempts {
+    fn from(one: AttemptKinds) -> Self {
+        Self {
+            all: 1,
+            connected: one.connected.into(),
+            refused: one.refused.into(),
+            unanswered: one.unanswered.into(),
+            answered_late: one.answered_late.into(),
+        }
+    }
+}
+
 /// What one attempt counts as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttemptCount {
     /// Of an attempt to reach a server: which one, and how that went.
-    pub server: Option<(Endpoint, Attempts)>,
-    /// Where packets alone show clients: which one, and what it did.
-    pub client: Option<(IpAddr, Acts)>,
+    pub server: Option<(Endpoint, AttemptKinds)>,
+    /// Where packets alone show clients: which one, and whether nothing answered it.
+    pub client: Option<(IpAddr, bool)>,
     /// Of one that no call made, while there is a trace: from which address.
     pub foreign: Option<IpAddr>,
     /// No call is known to have made it, and it may be a part of one that is forgotten.
@@ -408,8 +442,8 @@ impl EvictedTotals {
     pub fn add_attempt(&mut self, attempt: &AttemptCount) {
         self.connections += 1;
         self.not_attributable += usize::from(attempt.not_attributable);
-        if let Some((client, acts)) = &attempt.client {
-            self.add_acts(*client, acts);
+        if let Some((client, lost)) = attempt.client {
+            self.add_acts(client, &Acts::connect(lost));
         }
         if let Some(from) = attempt.foreign
             && (self.foreign.len() < MAX_CLIENTS || self.foreign.contains_key(&from))
@@ -419,7 +453,10 @@ impl EvictedTotals {
         if let Some((to, attempts)) = &attempt.server
             && (self.servers.len() < MAX_SERVERS || self.servers.contains_key(to))
         {
-            self.servers.entry(*to).or_default().add(attempts);
+            self.servers
+                .entry(*to)
+                .or_default()
+                .add(&(*attempts).into());
         }
     }
 
@@ -428,10 +465,10 @@ impl EvictedTotals {
         self.connections = self.connections.saturating_sub(1);
         let doubtful = usize::from(attempt.not_attributable);
         self.not_attributable = self.not_attributable.saturating_sub(doubtful);
-        if let Some((client, acts)) = &attempt.client
+        if let Some((client, lost)) = &attempt.client
             && let Some(counted) = self.clients.get_mut(client)
         {
-            counted.take(acts);
+            counted.take(&Acts::connect(*lost));
         }
         if let Some(counted) = { attempt.foreign }.and_then(|from| self.foreign.get_mut(&from)) {
             *counted = counted.saturating_sub(1);
@@ -439,7 +476,7 @@ impl EvictedTotals {
         if let Some((to, attempts)) = &attempt.server
             && let Some(counted) = self.servers.get_mut(to)
         {
-            counted.take(attempts);
+            counted.take(&(*attempts).into());
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Case;
 use super::ledger::{Account, Subject};
-use crate::join::connect::{Connection, Ending, Role};
+use crate::join::connect::{Connection, Role};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::time::Span;
 use crate::totals::Acts;
@@ -42,15 +42,10 @@ pub fn of_lookup(lookup: &Lookup) -> Option<(IpAddr, Acts)> {
     Some((lookup.client?, acts))
 }
 
-/// Whose attempt to reach a server it was, and what it counts as.
-pub fn of_connection(case: &Case, x: &Connection) -> Option<(IpAddr, Acts)> {
+/// Whose attempt to reach a server it was, and whether nothing answered it.
+pub fn of_connection(case: &Case, x: &Connection) -> Option<(IpAddr, bool)> {
     let from = { x.from }.filter(|_| x.role == Role::Server && !is_inbound(case, x))?;
-    let acts = Acts {
-        connects: 1,
-        lost: usize::from(matches!(x.outcome, Ending::TimedOut(_))),
-        ..Acts::default()
-    };
-    Some((source(case, x).unwrap_or(from.ip), acts))
+    Some((source(case, x).unwrap_or(from.ip), x.outcome.is_timeout()))
 }
 
 /// The address that a host is listed by: the one that it asked from, where it connected from another one of its own.
@@ -69,6 +64,7 @@ pub fn all(case: &Case, accounts: &[Account]) -> BTreeMap<IpAddr, ClientTally> {
     let lookups = joined.lookups.iter().filter_map(of_lookup);
     let connections = joined.connections.iter();
     let connections = connections.filter_map(|x| of_connection(case, x));
+    let connections = connections.map(|(client, lost)| (client, Acts::connect(lost)));
     for (address, acts) in lookups.chain(connections).chain(case.totals.clients()) {
         // A resolver asks for others.
         let lookups = acts.lookups * usize::from(!resolvers.contains(&address));

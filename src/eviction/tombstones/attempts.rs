@@ -22,7 +22,7 @@ use crate::join::ConnectionId;
 use crate::join::connect::{Connection, Ending, LONGEST_GAP, departure_limit, is_refusal};
 use crate::time::{Span, Timestamp};
 use crate::totals::forgotten::ForgottenAttempt;
-use crate::totals::{AttemptCount, Attempts, EvictedTotals};
+use crate::totals::{AttemptCount, AttemptKinds, EvictedTotals};
 use std::collections::BTreeSet;
 
 /// So many that were not over are remembered.
@@ -79,8 +79,8 @@ struct Tombstone {
 /// Evicted attempts, by their SYN's two ends.
 #[derive(Debug)]
 pub struct AttemptTombstones {
-    waiting: Ring<FiveTuple, Tombstone>,
-    over: Ring<FiveTuple, Tombstone>,
+    waiting: Ring<FiveTuple, Box<Tombstone>>,
+    over: Ring<FiveTuple, Box<Tombstone>>,
     /// Those that no call is known of, by server and time.
     without_call: BTreeSet<(Endpoint, Timestamp, Endpoint)>,
 }
@@ -109,7 +109,7 @@ impl AttemptTombstones {
         if stone.packets.is_some() && case.evidence.has_trace() {
             self.without_call.insert((flow.dst, stone.first, flow.src));
         }
-        let (flow, forgotten) = ring.add(flow, stone)?;
+        let (flow, forgotten) = ring.add(flow, Box::new(stone))?;
         self.without_call
             .remove(&(flow.dst, forgotten.first, flow.src));
         (!attempt.over).then(|| ForgottenAttempt {
@@ -120,13 +120,14 @@ impl AttemptTombstones {
     }
 
     fn get(&mut self, flow: &FiveTuple) -> Option<&mut Tombstone> {
-        match self.waiting.get(flow) {
+        let stone = match self.waiting.get(flow) {
             Some(stone) => Some(stone),
             None => self.over.get(flow),
-        }
+        };
+        stone.map(|stone| &mut **stone)
     }
 
-    fn take(&mut self, flow: &FiveTuple) -> Option<Tombstone> {
+    fn take(&mut self, flow: &FiveTuple) -> Option<Box<Tombstone>> {
         let stone = self.waiting.take(flow).or_else(|| self.over.take(flow))?;
         self.without_call.remove(&(flow.dst, stone.first, flow.src));
         Some(stone)
@@ -394,16 +395,15 @@ impl Tombstone {
         }
         totals.take_attempt(&self.counted);
         if let Some((_, attempts)) = &mut self.counted.server {
-            *attempts = Attempts {
-                all: 1,
-                connected: (sign == Sign::Connected).into(),
-                refused: (sign == Sign::Refused).into(),
-                unanswered: 0,
-                answered_late: (sign == Sign::Connected && self.again).into(),
+            *attempts = AttemptKinds {
+                connected: sign == Sign::Connected,
+                refused: sign == Sign::Refused,
+                unanswered: false,
+                answered_late: sign == Sign::Connected && self.again,
             };
         }
-        if let Some((_, acts)) = &mut self.counted.client {
-            acts.lost = 0;
+        if let Some((_, lost)) = &mut self.counted.client {
+            *lost = false;
         }
         totals.add_attempt(&self.counted);
     }
@@ -431,6 +431,7 @@ fn is_open(ending: &Ending) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::totals::Attempts;
 
     const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 5_000);
     const SERVER: ([u8; 4], u16) = ([10, 9, 9, 9], 80);
@@ -453,10 +454,9 @@ mod tests {
 
     /// An attempt that calls belong to: its SYN with number 7 left at 0 s.
     fn counted() -> Tombstone {
-        let attempts = Attempts {
-            all: 1,
-            unanswered: 1,
-            ..Attempts::default()
+        let attempts = AttemptKinds {
+            unanswered: true,
+            ..AttemptKinds::default()
         };
         Tombstone {
             seq: Some(7),
@@ -505,7 +505,7 @@ mod tests {
         let mut stones = AttemptTombstones::default();
         let stone = counted();
         totals.add_attempt(&stone.counted);
-        assert!(stones.waiting.add(flow(), stone).is_none());
+        assert!(stones.waiting.add(flow(), Box::new(stone)).is_none());
         let mut own = 0;
         for (second, kind, seq) in packets {
             let belongs = stones.packet(at(*second), &packet(kind, *seq), &mut totals);
@@ -580,7 +580,7 @@ mod tests {
             let mut stones = AttemptTombstones::default();
             let stone = counted();
             totals.add_attempt(&stone.counted);
-            stones.waiting.add(flow(), stone);
+            stones.waiting.add(flow(), Box::new(stone));
             let call = connect(identity, netns, CallOutcome::Returned(0));
             let said = stones.call((at(40), &call), Span::ZERO, &mut totals);
             assert_eq!(said, belongs, "{identity} {netns}");

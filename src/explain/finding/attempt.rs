@@ -9,7 +9,7 @@ use crate::flow::Endpoint;
 use crate::join::connect::{Connection, Ending, Role};
 use crate::join::{ConnectionId, EventId};
 use crate::time::Span;
-use crate::totals::Attempts;
+use crate::totals::{AttemptKinds, Attempts};
 use std::collections::BTreeMap;
 
 /// How many later connections are looked at for one that worked.
@@ -44,14 +44,12 @@ pub fn by_server(
 }
 
 /// What findings say of one attempt.
-pub fn kinds(case: &Case, x: &Connection) -> Attempts {
-    let is = |yes: bool| usize::from(yes);
-    Attempts {
-        all: 1,
-        connected: is(x.outcome == Ending::Connected),
-        refused: is(x.outcome == Ending::Refused),
-        unanswered: is(syn_unanswered::is_never(case, x)),
-        answered_late: is(syn_unanswered::is_late(case, x)),
+pub fn kinds(case: &Case, x: &Connection) -> AttemptKinds {
+    AttemptKinds {
+        connected: x.outcome == Ending::Connected,
+        refused: x.outcome == Ending::Refused,
+        unanswered: syn_unanswered::is_never(case, x),
+        answered_late: syn_unanswered::is_late(case, x),
     }
 }
 

@@ -582,3 +582,6 @@ impl<'a> Recorder<'a> {
         self.listener.trouble(line);
     }
 }
+
+#[cfg(test)]
+mod tests;
