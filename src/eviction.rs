@@ -314,6 +314,8 @@ impl Eviction {
         self.most = MOST.max(self.events.len() + spare.max(self.events.len() / 4));
         // A list that grows by doubling may be twice as long as what it holds.
         self.events.shrink_to(self.most);
+        self.events
+            .reserve_exact(self.most.saturating_sub(self.events.len()));
     }
 
     fn drop_events(&mut self, fates: &[Fate]) {
