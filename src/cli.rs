@@ -262,6 +262,10 @@ pub struct Reproduce {
     /// What questions get that the case does not hold; without, what the resolver did otherwise.
     #[arg(long, value_enum, value_name = "REPLY", help_heading = "Reproducing")]
     pub unknown: Option<UnknownQuestions>,
+    /// Pass the client's connections on to this real server, the only way out of the namespaces: for TLS, whose servers cannot
+    /// be played.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Reproducing")]
+    pub forward: Option<String>,
     /// Leave `DBUS_*`, `*_PROXY`, `SSH_AUTH_SOCK` and `XDG_RUNTIME_DIR` in the command's environment.
     #[arg(long, help_heading = "Reproducing")]
     pub keep_env: bool,

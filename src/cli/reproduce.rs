@@ -131,6 +131,7 @@ pub fn act(args: &Reproduce) -> Result<Trial> {
         },
         mended,
         runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+        forward: args.forward.clone(),
         stay: args.keep,
     };
     let acted = reproduce::run(stage, plan, &mut Waits)?;

@@ -111,6 +111,7 @@ fn trial_of(args: &Whatif, changed: bool) -> Reproduce {
         hosts: None,
         env: Vec::new(),
         unknown: None,
+        forward: None,
         keep_env: false,
         keep: false,
         pass_status: false,

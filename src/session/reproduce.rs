@@ -13,6 +13,7 @@
 //! group id in it. No packet and no lookup leaves: the namespaces have links to each other only, and the sockets of
 //! the host's name services are hidden ([`places`]).
 
+mod forward;
 mod frames;
 mod helper;
 mod local;
@@ -30,6 +31,7 @@ use super::live::{self, Listener, Plan};
 use crate::explain::scenario::Scenario;
 use crate::explain::scenario::responder::{Responder, Unknown};
 use crate::source::tracer::Exit;
+use forward::Forwarder;
 use local::Local;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, Signal};
@@ -58,6 +60,8 @@ pub struct Stage {
     pub mended: BTreeSet<IpAddr>,
     /// The directory of the user's own sockets, `XDG_RUNTIME_DIR`.
     pub runtime: Option<PathBuf>,
+    /// A real server that the client's connections are passed on to, `HOST:PORT`.
+    pub forward: Option<String>,
     /// Leave the namespaces standing until Ctrl-C.
     pub stay: bool,
 }
@@ -107,21 +111,28 @@ pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acte
     let (hear, tell) = pipe2(OFlag::O_CLOEXEC).map_err(step("pipe"))?;
     let (mapper, mut mapped) = namespaces::pair().map_err(step("socketpair"))?;
     let teller = Teller::new(tell);
-    let client = helper::start(
-        || match client_side(stage, plan, listener, &mut mapped, &teller) {
+    let forwarder = stage.forward.as_deref().map(Forwarder::new).transpose();
+    let mut forwarder = forwarder.map_err(step("cannot make a socket in TMPDIR"))?;
+    let way_out = forwarder.as_ref().map(Forwarder::path);
+    let client = helper::start(|| {
+        let ways = (&teller, way_out);
+        match client_side(stage, plan, listener, &mut mapped, ways) {
             Ok(()) => 0,
             Err(error) => {
                 teller.failure(&error.to_string());
                 1
             }
-        },
-    )
+        }
+    })
     .map_err(step("fork"))?;
     // Theirs: only then do we hear when they have ended.
     drop((teller, mapped));
     let before = SigSet::thread_get_mask().map_err(step("sigprocmask"))?;
     helper::leave_interrupts().map_err(step("sigprocmask"))?;
     mapper.map(client)?;
+    if let Some(forwarder) = &mut forwarder {
+        forwarder.begin();
+    }
     let mut exit = None;
     let mut failure = None;
     let mut choices = Vec::new();
@@ -132,7 +143,7 @@ pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acte
     })
     .map_err(step("cannot read what happens"))?;
     waitpid(client, None).map_err(step("wait"))?;
-    before.thread_set_mask().map_err(step("sigprocmask"))?;
+    helper::take_interrupts_back(&before).map_err(step("signalfd"))?;
     match (exit, failure) {
         (Some(exit), _) => Ok(Acted { exit, choices }),
         (None, Some(failure)) => Err(ReproduceError::Told(failure)),
@@ -146,7 +157,7 @@ fn client_side(
     plan: Plan,
     listener: &mut dyn Listener,
     parent: &mut namespaces::Mapped,
-    teller: &Teller,
+    (teller, way_out): (&Teller, Option<PathBuf>),
 ) -> Result<(), ReproduceError> {
     parent.enter()?;
     let Stage {
@@ -155,13 +166,14 @@ fn client_side(
         unknown,
         mended,
         runtime,
+        forward: _,
         stay,
     } = stage;
     sethostname(&configuration.hostname).map_err(step("sethostname"))?;
     let scenario = Arc::new(scenario);
     let resolvers = || {
         let responder = Responder::new(Arc::clone(&scenario), unknown, mended.clone());
-        Arc::new(Resolvers::new(responder, teller.clone()))
+        Arc::new(Resolvers::new(responder, teller.clone(), way_out.clone()))
     };
     for choice in &scenario.choices {
         teller.choice(choice.clone());
@@ -176,7 +188,7 @@ fn client_side(
         live::run(plan, listener).map_err(|error| ReproduceError::Told(error.to_string()))?;
     teller.exit(outcome.exit);
     if stay {
-        hold(listener)?;
+        hold(listener, parent.has_own_users())?;
     }
     Ok(())
 }
@@ -236,14 +248,19 @@ fn local_side(
 }
 
 /// Leaves everything standing until Ctrl-C.
-fn hold(listener: &mut dyn Listener) -> Result<(), ReproduceError> {
+fn hold(listener: &mut dyn Listener, own_users: bool) -> Result<(), ReproduceError> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         set.add(signal);
     }
     set.thread_block().map_err(step("sigprocmask"))?;
+    let users = if own_users {
+        " -U --preserve-credentials"
+    } else {
+        ""
+    };
     listener.trouble(&format!(
-        "the namespaces stand until Ctrl-C; to enter: nsenter -t {} -U --preserve-credentials -n -m",
+        "the namespaces stand until Ctrl-C; to enter: nsenter -t {}{users} -n -m -u",
         getpid()
     ));
     set.wait().map(drop).map_err(step("sigwait"))

@@ -330,3 +330,51 @@ fn the_status_of_the_command_is_passed_where_that_is_wanted() {
     assert!(said.contains("/no/such/program"), "{said}");
     assert_eq!(missing.status.code(), Some(2), "{said}");
 }
+
+#[test]
+fn connections_are_passed_on_to_a_real_server_where_the_user_names_one() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    let real = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = real.local_addr().unwrap().to_string();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = real.accept().unwrap();
+        let mut request = [0; 4096];
+        let _ = std::io::Read::read(&mut stream, &mut request);
+        let answer = b"HTTP/1.0 200 OK\r\nContent-Length: 8\r\n\r\nit is me";
+        stream.write_all(answer).unwrap();
+    });
+    let command = ["curl", "-sS", "http://web.example.lab/"].map(String::from);
+    let done = reproduce(&["--forward", &address], "nothing-wrong", &command);
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.starts_with("it is me"), "{said}");
+    serving.join().unwrap();
+}
+
+#[test]
+fn namespaces_stand_until_an_interrupt_where_that_is_wanted() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    // A process group of its own, as a terminal's foreground job: all of it gets the signal.
+    let done = Command::new("timeout")
+        .args([
+            "-s",
+            "INT",
+            "4",
+            env!("CARGO_BIN_EXE_presyn"),
+            "reproduce",
+            "--keep",
+        ])
+        .args(["captures/nothing-wrong", "--"])
+        .args(client("nothing-wrong").unwrap())
+        .current_dir(project())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("to enter: nsenter -t "), "{said}");
+    let report = String::from_utf8_lossy(&done.stdout);
+    assert!(report.contains("Reproduced: as before"), "{report}");
+}

@@ -4,6 +4,7 @@
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 /// Forks a process that does this and ends with the status that it returns. Call it while this process has one thread.
@@ -33,11 +34,24 @@ pub fn ends_with(parent: Pid) -> nix::Result<()> {
     }
 }
 
+/// What a terminal sends.
+fn interrupts() -> SigSet {
+    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP]
+        .into_iter()
+        .collect()
+}
+
 /// Leaves Ctrl-C to the command.
 pub fn leave_interrupts() -> nix::Result<()> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP] {
-        set.add(signal);
-    }
-    set.thread_block()
+    interrupts().thread_block()
+}
+
+/// Takes Ctrl-C back; one that was the command's has been heard.
+pub fn take_interrupts_back(before: &SigSet) -> nix::Result<()> {
+    let heard = SignalFd::with_flags(
+        &interrupts(),
+        SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+    )?;
+    while heard.read_signal()?.is_some() {}
+    before.thread_set_mask()
 }

@@ -53,6 +53,11 @@ impl Mapper {
 }
 
 impl Mapped {
+    /// Whether a user namespace is needed.
+    pub fn has_own_users(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Puts this process into new namespaces: network, mounts, host name, and users where that is needed.
     pub fn enter(&mut self) -> Result<(), ReproduceError> {
         let parent = getppid();

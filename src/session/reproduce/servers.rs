@@ -1,6 +1,7 @@
 //! Played TCP servers: the targets of the client, and resolvers over TCP. Each has a thread, and each connection; both are
 //! bounded. Whether a SYN gets this far is the wire's decision.
 
+use super::forward;
 use super::resolvers::Resolvers;
 use crate::explain::scenario::choice::Choice;
 use crate::explain::scenario::responder::Reply;
@@ -124,6 +125,9 @@ impl Servers {
 
     /// Whatever it may be: the recording holds no data of it.
     fn server(&self, mut stream: TcpStream) -> io::Result<()> {
+        if let Some(way_out) = self.resolvers.way_out() {
+            return forward::pass_on(stream, way_out);
+        }
         let local = stream.local_addr()?;
         stream.set_read_timeout(Some(IDLE))?;
         self.resolvers
