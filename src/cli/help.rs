@@ -65,6 +65,7 @@ Exit status:
   0    the findings are the same, and cost as much (10 % or 0.3 s)
   1    they are not
   2    unusable input or usage, or no command
+  3    compared, but from damaged input
   --pass-status exits as the command did.";
 
 /// `presyn run`.

@@ -1,6 +1,6 @@
 //! `presyn reproduce`, as the terminal sees it.
 
-use super::output::{self, CONDITION, Screen, UNUSABLE};
+use super::output::{self, CONDITION, DAMAGED, Screen, UNUSABLE};
 use super::{Format, Reproduce, UnknownQuestions, offline, settings};
 use crate::bounded;
 use crate::decode::resolv_conf::ResolvConf;
@@ -59,7 +59,10 @@ pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
             output::name(args.report.format)
         );
     }
-    let recorded = recorded(args)?;
+    let offline::ReadCase {
+        report: recorded,
+        damaged,
+    } = read(args)?;
     if args.command.is_empty() {
         command_of(&recorded, out)?;
         return Ok(Reproduced::Status(UNUSABLE));
@@ -72,7 +75,7 @@ pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
     if args.save.is_none() {
         found.after.paths = vec!["the reproduced run (--save CASE stores it)".into()];
     }
-    let verdict = Reproduction::of(&recorded, &found);
+    let verdict = Reproduction::of(&recorded, &trial.report, &found);
     let written = if args.report.format == Format::Json {
         json::write(&found, out)
     } else {
@@ -81,14 +84,19 @@ pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
     written.context("cannot write the comparison")?;
     Ok(match (trial.exit, args.pass_status) {
         (exit, true) => Reproduced::Like(exit),
+        (_, false) if damaged => Reproduced::Status(DAMAGED),
         (_, false) => Reproduced::Status(if verdict.same { 0 } else { CONDITION }),
     })
 }
 
 /// The report on the recorded run.
 pub fn recorded(args: &Reproduce) -> Result<Report> {
+    Ok(read(args)?.report)
+}
+
+fn read(args: &Reproduce) -> Result<offline::ReadCase> {
     let (settings, options) = settings::reproduce(args)?;
-    Ok(offline::read(&args.paths, &options, &settings)?.report)
+    Ok(offline::read(&args.paths, &options, &settings)?)
 }
 
 /// What came of acting a case once.
@@ -115,6 +123,11 @@ pub fn act(args: &Reproduce) -> Result<Trial> {
         None => temporary.path().join("case"),
     };
     let mut plan = plan(args, environment, folder.clone())?;
+    if let Some(user) = &plan.launch.user {
+        // Behind sudo the case is written as that user.
+        std::os::unix::fs::chown(temporary.path(), Some(user.uid), Some(user.gid))
+            .context("cannot give the temporary directory to the command's user")?;
+    }
     // A little more than as recorded, for the answer itself.
     plan.linger = match scenario.linger {
         Span::ZERO => Duration::ZERO,

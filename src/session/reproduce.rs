@@ -25,6 +25,7 @@ mod places;
 mod resolvers;
 mod servers;
 mod teller;
+mod waiting;
 mod wire;
 
 use super::live::{self, Listener, Plan};
@@ -33,10 +34,11 @@ use crate::explain::scenario::responder::{Responder, Unknown};
 use crate::source::tracer::Exit;
 use forward::Forwarder;
 use local::Local;
+use network::ClientSide;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{getpid, pipe2, sethostname};
+use nix::unistd::{getpid, getppid, pipe2, sethostname};
 pub use places::Configuration;
 use resolvers::Resolvers;
 use std::collections::BTreeSet;
@@ -47,6 +49,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use teller::{Teller, Told};
 use thiserror::Error;
+use waiting::Waiting;
 
 /// What is acted.
 pub struct Stage {
@@ -114,9 +117,16 @@ pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acte
     let forwarder = stage.forward.as_deref().map(Forwarder::new).transpose();
     let mut forwarder = forwarder.map_err(step("cannot make a socket in TMPDIR"))?;
     let way_out = forwarder.as_ref().map(Forwarder::path);
+    let (mut called, called_end) = helper::ends().map_err(step("socketpair"))?;
     let client = helper::start(|| {
-        let ways = (&teller, way_out);
-        match client_side(stage, plan, listener, &mut mapped, ways) {
+        called.leave_to_other();
+        let begun = Begun {
+            stage,
+            called: &called_end,
+            teller: &teller,
+            way_out,
+        };
+        match begun.client_side(plan, listener, &mut mapped) {
             Ok(()) => 0,
             Err(error) => {
                 teller.failure(&error.to_string());
@@ -127,8 +137,7 @@ pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acte
     .map_err(step("fork"))?;
     // Theirs: only then do we hear when they have ended.
     drop((teller, mapped));
-    let before = SigSet::thread_get_mask().map_err(step("sigprocmask"))?;
-    helper::leave_interrupts().map_err(step("sigprocmask"))?;
+    let mut waiting = Waiting::new(hear, client).map_err(step("signalfd"))?;
     mapper.map(client)?;
     if let Some(forwarder) = &mut forwarder {
         forwarder.begin();
@@ -136,14 +145,14 @@ pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acte
     let mut exit = None;
     let mut failure = None;
     let mut choices = Vec::new();
-    teller::listen(hear, |told| match told {
+    teller::listen(&mut waiting, |told| match told {
         Told::Choice(text) => choices.push(text),
         Told::Failure(text) => failure = failure.take().or(Some(text)),
         Told::Exit(how) => exit = Some(how),
     })
     .map_err(step("cannot read what happens"))?;
     waitpid(client, None).map_err(step("wait"))?;
-    helper::take_interrupts_back(&before).map_err(step("signalfd"))?;
+    drop((waiting, called));
     match (exit, failure) {
         (Some(exit), _) => Ok(Acted { exit, choices }),
         (None, Some(failure)) => Err(ReproduceError::Told(failure)),
@@ -151,46 +160,65 @@ pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acte
     }
 }
 
-/// The client's side: makes the namespaces, starts the others, runs the command.
-fn client_side(
+/// A reproduction that has begun: what is acted, and the process that was called.
+struct Begun<'a> {
     stage: Stage,
-    plan: Plan,
-    listener: &mut dyn Listener,
-    parent: &mut namespaces::Mapped,
-    (teller, way_out): (&Teller, Option<PathBuf>),
-) -> Result<(), ReproduceError> {
-    parent.enter()?;
-    let Stage {
-        scenario,
-        configuration,
-        unknown,
-        mended,
-        runtime,
-        forward: _,
-        stay,
-    } = stage;
-    sethostname(&configuration.hostname).map_err(step("sethostname"))?;
-    let scenario = Arc::new(scenario);
-    let resolvers = || {
-        let responder = Responder::new(Arc::clone(&scenario), unknown, mended.clone());
-        Arc::new(Resolvers::new(responder, teller.clone(), way_out.clone()))
-    };
-    for choice in &scenario.choices {
-        teller.choice(choice.clone());
+    /// A pipe that ends with it.
+    called: &'a UnixStream,
+    /// Where it hears.
+    teller: &'a Teller,
+    /// The socket that leads to a real server, if one was given.
+    way_out: Option<PathBuf>,
+}
+
+impl Begun<'_> {
+    /// The client's side: makes the namespaces, starts the others, runs the command.
+    fn client_side(
+        self,
+        plan: Plan,
+        listener: &mut dyn Listener,
+        parent: &mut namespaces::Mapped,
+    ) -> Result<(), ReproduceError> {
+        parent.enter()?;
+        let Self {
+            stage,
+            called,
+            teller,
+            way_out,
+        } = self;
+        let Stage {
+            scenario,
+            configuration,
+            unknown,
+            mended,
+            runtime,
+            forward: _,
+            stay,
+        } = stage;
+        sethostname(&configuration.hostname).map_err(step("sethostname"))?;
+        let scenario = Arc::new(scenario);
+        let resolvers = || {
+            let responder = Responder::new(Arc::clone(&scenario), unknown, mended.clone());
+            Arc::new(Resolvers::new(responder, teller.clone(), way_out.clone()))
+        };
+        for choice in &scenario.choices {
+            teller.choice(choice.clone());
+        }
+        let mut far = far_side(&scenario, &resolvers(), teller, called)?;
+        network::of_client(&scenario, &mut far)
+            .map_err(step("cannot set up the client's network"))?;
+        let services = scenario.services.keys().map(String::as_str);
+        places::arrange(&configuration, services, runtime.as_deref())
+            .map_err(step("cannot put the recorded configuration in place"))?;
+        let _local = local_side(&scenario, resolvers(), teller)?;
+        let outcome =
+            live::run(plan, listener).map_err(|error| ReproduceError::Told(error.to_string()))?;
+        teller.exit(outcome.exit);
+        if stay {
+            hold(listener, parent.has_own_users())?;
+        }
+        Ok(())
     }
-    let mut far = far_side(&scenario, &resolvers(), teller)?;
-    network::of_client(&scenario, &mut far).map_err(step("cannot set up the client's network"))?;
-    let services = scenario.services.keys().map(String::as_str);
-    places::arrange(&configuration, services, runtime.as_deref())
-        .map_err(step("cannot put the recorded configuration in place"))?;
-    local_side(&scenario, resolvers(), teller)?;
-    let outcome =
-        live::run(plan, listener).map_err(|error| ReproduceError::Told(error.to_string()))?;
-    teller.exit(outcome.exit);
-    if stay {
-        hold(listener, parent.has_own_users())?;
-    }
-    Ok(())
 }
 
 /// Starts the far side.
@@ -198,12 +226,17 @@ fn far_side(
     scenario: &Arc<Scenario>,
     resolvers: &Arc<Resolvers>,
     teller: &Teller,
+    called: &UnixStream,
 ) -> Result<network::FarSide, ReproduceError> {
-    let (ours, mut its) = UnixStream::pair().map_err(step("socketpair"))?;
-    let end = ours.try_clone().map_err(step("dup"))?;
+    let (mut pair, mut its) = helper::ends().map_err(step("socketpair"))?;
     let process = helper::start(|| {
-        drop(end);
-        match network::far_side(scenario, resolvers, &mut its) {
+        pair.leave_to_other();
+        let mut client = ClientSide {
+            pipe: &mut its,
+            called,
+            process: getppid(),
+        };
+        match network::far_side(scenario, resolvers, &mut client) {
             Ok(()) => 0,
             Err(error) => {
                 teller.failure(&format!("the far side: {error}"));
@@ -214,29 +247,27 @@ fn far_side(
     .map_err(step("fork"))?;
     Ok(network::FarSide {
         process,
-        pipe: ours,
+        pipe: pair.ours().map_err(step("socketpair"))?,
     })
 }
 
-/// Starts the client's own host, if it has anything to say.
+/// Starts the client's own host, if it has anything to say. It ends with the pipe that this returns.
 fn local_side(
     scenario: &Arc<Scenario>,
     resolvers: Arc<Resolvers>,
     teller: &Teller,
-) -> Result<(), ReproduceError> {
+) -> Result<Option<UnixStream>, ReproduceError> {
     if scenario.local().next().is_none() && scenario.services.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let failed = || step::<io::Error>("cannot play the client's own host");
-    let (mut ready, its) = UnixStream::pair().map_err(failed())?;
+    let (mut pair, mut its) = helper::ends().map_err(failed())?;
     helper::start(|| {
-        let mut its = its;
+        pair.leave_to_other();
         let begun = helper::leave_interrupts().map_err(io::Error::from);
         let begun = begun.and_then(|()| Local::start(scenario, resolvers));
         match begun.and_then(|()| its.write_all(b"!")) {
-            Ok(()) => loop {
-                std::thread::park();
-            },
+            Ok(()) => helper::until_left(&mut its),
             Err(error) => {
                 teller.failure(&format!("cannot play the client's own host: {error}"));
                 1
@@ -244,7 +275,10 @@ fn local_side(
         }
     })
     .map_err(step("fork"))?;
-    ready.read_exact(&mut [0]).map_err(failed())
+    drop(its);
+    let mut ready = pair.ours().map_err(failed())?;
+    ready.read_exact(&mut [0]).map_err(failed())?;
+    Ok(Some(ready))
 }
 
 /// Leaves everything standing until Ctrl-C.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // tests
 
+mod ends;
 mod outside;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ const QUICK: [&str; 20] = [
 /// Cases that no client reproduces: `first-reported` was written down by hand, and is reproduced by a client of its own below.
 const BY_HAND: [&str; 1] = ["first-reported"];
 
-fn project() -> &'static Path {
+pub(crate) fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -255,6 +256,18 @@ fn a_change_is_what_the_client_gets() {
         // The recorded run took 5 s, and presyn's own part little.
         assert!(took < most + 2.5, "{options:?}: {took}");
     }
+}
+
+#[test]
+fn a_client_that_asks_for_nothing_is_not_as_before() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    let done = reproduce(&[], "first-resolver-silent", &["true".into()]);
+    let report = String::from_utf8_lossy(&done.stdout);
+    assert_eq!(done.status.code(), Some(1), "{report}");
+    let difference = "web.example.lab:80: the client did not connect";
+    assert!(report.contains(difference), "{report}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Whether a reproduction is the recorded run again.
 
-use super::{Change, ComparedFinding, Comparison, WaitComparison};
-use crate::report::{FindingId, Report};
+use super::{AttemptTimes, Change, ComparedFinding, Comparison, WaitComparison};
+use crate::report::{ConnectionOutcome, FindingId, LookupOutcome, Report};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 /// Two runs of one client differ by as much: this share of the longer,
 const SHARE: f64 = 0.1;
@@ -49,8 +51,8 @@ impl Proof {
 }
 
 impl Reproduction {
-    /// Of the recorded run and the reproduced one.
-    pub fn of(recorded: &Report, comparison: &Comparison) -> Self {
+    /// Of the recorded run, the reproduced one, and how they compare.
+    pub fn of(recorded: &Report, reproduced: &Report, comparison: &Comparison) -> Self {
         let inputs = &recorded.inputs;
         let one_sided = inputs.captures.is_empty() || inputs.traces.is_empty();
         let (new, others): (Vec<_>, Vec<_>) =
@@ -79,6 +81,9 @@ impl Reproduction {
                 slowest = Some((before, after));
             }
         }
+        differences.extend(never_tried(&comparison.delays));
+        differences.extend(other_ends(&lookups(recorded), &lookups(reproduced)));
+        differences.extend(other_ends(&connections(recorded), &connections(reproduced)));
         Self {
             same: differences.is_empty(),
             differences,
@@ -86,6 +91,69 @@ impl Reproduction {
             slowest,
         }
     }
+}
+
+/// Of what only the recording has, the slowest of all and whatever waited for others: a client that asked for something else,
+/// or for nothing, is not that client again.
+fn never_tried(delays: &[WaitComparison]) -> impl Iterator<Item = String> {
+    let seconds = |times: &AttemptTimes| times.slowest_s.unwrap_or(0.0);
+    let recorded = delays.iter().filter_map(|wait| wait.before.as_ref());
+    let longest = recorded.map(seconds).fold(0.0, f64::max);
+    let missing = delays.iter().filter(|wait| wait.after.is_none());
+    missing.filter_map(move |wait| {
+        let before = wait.before.as_ref()?;
+        let matters = seconds(before) >= longest || for_others(wait).0 > SECONDS;
+        let verb = if has_port(&before.what) {
+            "connect"
+        } else {
+            "look that up"
+        };
+        matters.then(|| format!("{}: the client did not {verb}", before.what))
+    })
+}
+
+/// How everything that was tried ended, by name or address.
+type Ends<T> = BTreeMap<String, BTreeSet<T>>;
+
+fn lookups(report: &Report) -> Ends<LookupOutcome> {
+    let mut ends = Ends::new();
+    for lookup in &report.lookups {
+        if let (Some(name), Some(end)) = (&lookup.name, lookup.outcome)
+            && end != LookupOutcome::Open
+        {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            ends.entry(name).or_default().insert(end);
+        }
+    }
+    ends
+}
+
+fn connections(report: &Report) -> Ends<ConnectionOutcome> {
+    let mut ends = Ends::new();
+    for connection in &report.connections {
+        if let Some(end) = connection.outcome.filter(|e| *e != ConnectionOutcome::Open) {
+            ends.entry(connection.to.clone()).or_default().insert(end);
+        }
+    }
+    ends
+}
+
+/// What ended otherwise each time than it ever did in the recording.
+fn other_ends<T: Ord + Display>(recorded: &Ends<T>, reproduced: &Ends<T>) -> Vec<String> {
+    let words = |ends: &BTreeSet<T>| {
+        let words: Vec<String> = ends.iter().map(ToString::to_string).collect();
+        words.join(", ")
+    };
+    let both = { recorded.iter() }.filter_map(|(what, b)| Some((what, b, reproduced.get(what)?)));
+    both.filter(|(_, before, after)| before.is_disjoint(after))
+        .map(|(what, before, after)| {
+            format!(
+                "{what}: {} recorded, {} reproduced",
+                words(before),
+                words(after)
+            )
+        })
+        .collect()
 }
 
 /// Whether a server is meant, and not only a name.
@@ -129,4 +197,42 @@ fn difference(finding: &ComparedFinding) -> Option<String> {
 /// Whether a finding is about what the inputs could show: the recording's and the reproduction's differ in that.
 fn is_of_recording(id: FindingId) -> bool {
     id == FindingId::CaptureIncomplete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(list: &[(&str, LookupOutcome)]) -> Ends<LookupOutcome> {
+        let mut ends = Ends::new();
+        for (name, end) in list {
+            ends.entry((*name).to_owned()).or_default().insert(*end);
+        }
+        ends
+    }
+
+    #[test]
+    fn what_ended_otherwise_is_different() {
+        use LookupOutcome::{Answered, Failed, Negative};
+        let recorded = ends(&[
+            ("a", Answered),
+            ("b", Failed),
+            ("b", Answered),
+            ("c", Negative),
+        ]);
+        let found = |list| other_ends(&recorded, &ends(list));
+        assert_eq!(
+            found(&[("a", Answered), ("b", Answered), ("c", Negative)]),
+            [""; 0]
+        );
+        assert_eq!(found(&[("d", Failed)]), [""; 0], "that was not recorded");
+        assert_eq!(
+            found(&[("a", Failed), ("a", Negative), ("b", Failed)]),
+            ["a: answered recorded, negative, failed reproduced"]
+        );
+        assert_eq!(
+            found(&[("b", Negative)]),
+            ["b: answered, failed recorded, negative reproduced"]
+        );
+    }
 }

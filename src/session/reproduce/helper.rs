@@ -1,11 +1,42 @@
-//! Processes of a reproduction. They end with the one that made them, however that ends.
+//! Processes of a reproduction. They end with the one that made them, however that ends: by a signal at its death, and, since
+//! the kernel lets one that gave up its rights send none to those that kept theirs, by the end of a pipe to it.
 #![allow(unsafe_code)] // fork has no safe wrapper
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+use std::io;
+use std::os::unix::net::UnixStream;
+
+/// This process's end of a pipe to a helper, until it has been forked.
+pub struct Ours(Option<UnixStream>);
+
+/// A pipe to a helper that is to be forked: this process's end, and its.
+pub fn ends() -> io::Result<(Ours, UnixStream)> {
+    let (ours, its) = UnixStream::pair()?;
+    Ok((Ours(Some(ours)), its))
+}
+
+impl Ours {
+    /// In the helper: who holds this end open, too, never hears that the other has ended.
+    pub fn leave_to_other(&mut self) {
+        self.0 = None;
+    }
+
+    /// In the process that forked it.
+    pub fn ours(self) -> io::Result<UnixStream> {
+        self.0.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// In a helper: waits until the other end of its pipe is gone, and returns the status to end with.
+pub fn until_left(pipe: &mut UnixStream) -> i32 {
+    match io::copy(pipe, &mut io::sink()) {
+        Ok(_) => 0,
+        Err(_) => 1,
+    }
+}
 
 /// Forks a process that does this and ends with the status that it returns. Call it while this process has one thread.
 pub fn start(work: impl FnOnce() -> i32) -> nix::Result<Pid> {
@@ -35,23 +66,10 @@ pub fn ends_with(parent: Pid) -> nix::Result<()> {
 }
 
 /// What a terminal sends.
-fn interrupts() -> SigSet {
-    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP]
-        .into_iter()
-        .collect()
-}
-
 /// Leaves Ctrl-C to the command.
 pub fn leave_interrupts() -> nix::Result<()> {
-    interrupts().thread_block()
-}
-
-/// Takes Ctrl-C back; one that was the command's has been heard.
-pub fn take_interrupts_back(before: &SigSet) -> nix::Result<()> {
-    let heard = SignalFd::with_flags(
-        &interrupts(),
-        SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
-    )?;
-    while heard.read_signal()?.is_some() {}
-    before.thread_set_mask()
+    let interrupts: SigSet = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP]
+        .into_iter()
+        .collect();
+    interrupts.thread_block()
 }

@@ -7,8 +7,10 @@ use super::resolvers::Resolvers;
 use super::servers::{Servers, open_ports};
 use super::wire::{self, Wire};
 use crate::explain::scenario::{Presence, Scenario};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{Pid, getegid};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getegid, getppid};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +29,33 @@ pub struct FarSide {
     pub process: Pid,
     /// The pipe.
     pub pipe: UnixStream,
+}
+
+/// The process of the client's side, as the far side sees it.
+pub struct ClientSide<'a> {
+    /// A pipe on which both say how far they are.
+    pub pipe: &'a mut UnixStream,
+    /// A pipe that ends with the process that was called.
+    pub called: &'a UnixStream,
+    /// The process.
+    pub process: Pid,
+}
+
+impl ClientSide<'_> {
+    /// Whether it is to go on, when one of the pipes has ended. It may have become a user since, and then does not end with
+    /// the process that was called (`PR_SET_PDEATHSIG(2const)`): it is ended here.
+    pub fn goes_on(&self) -> bool {
+        let ended = |pipe: &UnixStream| {
+            let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+            poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].any().unwrap_or(false)
+        };
+        if ended(self.called) && getppid() == self.process {
+            // Who is gone already has ended.
+            let _ = kill(self.process, Signal::SIGKILL);
+            return false;
+        }
+        !ended(self.pipe)
+    }
 }
 
 /// Gives this namespace the client's links, addresses and routes.
@@ -102,7 +131,7 @@ fn index_of(name: &str) -> io::Result<u32> {
 pub fn far_side(
     scenario: &Arc<Scenario>,
     resolvers: &Arc<Resolvers>,
-    client: &mut UnixStream,
+    client: &mut ClientSide,
 ) -> io::Result<()> {
     helper::leave_interrupts()?;
     unshare(CloneFlags::CLONE_NEWNET)?;
@@ -140,12 +169,12 @@ pub fn far_side(
         }
     }
     own.up(index_of(wire::FAR_END)?)?;
-    client.write_all(b"!")?;
-    client.read_exact(&mut [0])?;
+    client.pipe.write_all(b"!")?;
+    client.pipe.read_exact(&mut [0])?;
     own.up(index_of(wire::NEAR)?)?;
     let wire = Wire::open(Arc::clone(scenario), Arc::clone(resolvers)).map_err(io::Error::other)?;
     let servers = Servers::new(Arc::clone(resolvers));
     servers.serve(listeners)?;
-    client.write_all(b"!")?;
-    wire.run().map_err(io::Error::other)
+    client.pipe.write_all(b"!")?;
+    wire.run(client).map_err(io::Error::other)
 }

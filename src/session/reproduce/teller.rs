@@ -74,8 +74,8 @@ impl Teller {
 }
 
 /// Reads all that is told, until everybody has ended.
-pub fn listen(pipe: OwnedFd, mut each: impl FnMut(Told)) -> io::Result<()> {
-    let mut reader = BufReader::new(File::from(pipe));
+pub fn listen(pipe: impl Read, mut each: impl FnMut(Told)) -> io::Result<()> {
+    let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -132,7 +132,7 @@ mod tests {
         teller.exit(killed);
         drop(teller);
         let mut heard = Vec::new();
-        listen(hear, |told| heard.push(told)).unwrap();
+        listen(File::from(hear), |told| heard.push(told)).unwrap();
         assert_eq!(
             heard,
             [

@@ -3,6 +3,7 @@
 //! TCP to the servers' namespace.
 
 use super::frames::{self, CLIENT, FAR, Frame};
+use super::network::ClientSide;
 use super::resolvers::Resolvers;
 use crate::event::IcmpKind;
 use crate::explain::scenario::choice::Choice;
@@ -88,10 +89,12 @@ impl Wire {
         })
     }
 
-    /// Works until a link is gone: with the client's namespace, at the latest.
-    pub fn run(mut self) -> Result<(), pcap::Error> {
+    /// Works until the client's side is gone.
+    pub fn run(mut self, client: &ClientSide) -> Result<(), pcap::Error> {
         loop {
-            self.wait();
+            if self.wait(client) && !client.goes_on() {
+                return Ok(());
+            }
             while let Some(frame) = next(&mut self.near)? {
                 self.take_from_client(&frame);
             }
@@ -102,8 +105,8 @@ impl Wire {
         }
     }
 
-    /// Until a frame comes, or the next is to go.
-    fn wait(&self) {
+    /// Until a frame comes, or the next is to go, or something became of the client's side: whether it did.
+    fn wait(&self, client: &ClientSide) -> bool {
         let due = self.waiting.peek().map(|Reverse((at, ..))| *at);
         let left = due.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = left.map_or(PollTimeout::NONE, |left| {
@@ -113,9 +116,13 @@ impl Wire {
         let mut fds = [
             PollFd::new(self.near.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.far.as_fd(), PollFlags::POLLIN),
+            // Nothing is said any more: they can only end.
+            PollFd::new(client.pipe.as_fd(), PollFlags::empty()),
+            PollFd::new(client.called.as_fd(), PollFlags::empty()),
         ];
-        // What woke it is seen by reading.
+        // What else woke it is seen by reading.
         let _ = poll(&mut fds, timeout);
+        fds[2..].iter().any(|fd| fd.any().unwrap_or(false))
     }
 
     fn send_due(&mut self) {
