@@ -10,7 +10,7 @@
 //! the order of its calls shows: the client did something else, or closed the socket.
 //!
 //! The rest is joined again in the next turn. What is evicted leaves a tombstone, and what comes later and belongs to it is
-//! counted to it ([`tombstones`]). Nothing else carries over: a report of what is retained and of the totals is that of all
+//! counted to it (`eviction::tombstones`). Nothing else carries over: a report of what is retained and of the totals is that of all
 //! events.
 
 mod selection;

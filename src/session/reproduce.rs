@@ -6,12 +6,12 @@
 //! 1. the one that was called; it waits and compares;
 //! 2. the client's side: network and mount namespace with the recorded addresses and configuration, in which the command
 //!    runs ([`crate::session::live`]);
-//! 3. the far side: [`wire`], which decides about each frame, and [`servers`] in a namespace behind it;
-//! 4. the client's own host: [`local`] stubs and name services.
+//! 3. the far side: `wire`, which decides about each frame, and `servers` in a namespace behind it;
+//! 4. the client's own host: `local` stubs and name services.
 //!
 //! Where presyn has no right to make namespaces, a user namespace gives it (`user_namespaces(7)`): the user keeps user and
 //! group id in it. No packet and no lookup leaves: the namespaces have links to each other only, and the sockets of
-//! the host's name services are hidden ([`places`]).
+//! the host's name services are hidden (`places`).
 
 mod forward;
 mod frames;
