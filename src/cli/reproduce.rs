@@ -112,11 +112,18 @@ pub struct Trial {
 /// Acts a case once, with the change that is wanted.
 pub fn act(args: &Reproduce) -> Result<Trial> {
     let (settings, options) = settings::reproduce(args)?;
-    let (scenario, files) = scenario(args, &options, &settings)?;
+    let (mut scenario, files) = scenario(args, &options, &settings)?;
     let mut said = Vec::new();
     let configuration = configuration(args, &scenario, files, &mut said)?;
     let environment = environment(args, &mut said)?;
     let mended = mended(args, &scenario)?;
+    for ip in &mended {
+        scenario.mend(*ip);
+    }
+    let changed = args.resolv_conf.is_some();
+    for (resolver, _) in ResolvConf::parse(&configuration.resolv_conf).used() {
+        scenario.play_resolver(*resolver, changed);
+    }
     let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
     let folder = match &args.save {
         Some(folder) => folder.clone(),
@@ -342,7 +349,11 @@ fn in_order_asked(scenario: &Scenario) -> String {
     first.sort();
     let mut lines = String::new();
     for (_, server) in first {
-        let line = format!("nameserver {server}\n");
+        let scope = match server {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => "%eth0",
+            _ => "",
+        };
+        let line = format!("nameserver {server}{scope}\n");
         if !lines.contains(&line) {
             lines.push_str(&line);
         }

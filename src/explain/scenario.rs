@@ -15,12 +15,13 @@ use super::Case;
 use super::schedule::server_behaviour::{RecordedReplies, ServerBehaviour};
 use crate::event::dns::{Name, RecordType};
 use crate::event::{Errno, EventKind, IcmpKind, Packet};
+use crate::flow::{DNS_PORT, Endpoint};
 use crate::join::connect::{Connection, Ending, Role, SynAnswer};
 use crate::join::probe::Sought;
 use crate::join::service::{ServiceReply, ServiceWait, name_of};
 use crate::join::{EventId, Query, Received, Silence, State};
 use crate::time::{Span, Timestamp};
-use choice::Choice;
+use choice::{Choice, WhoIsThere};
 pub use legs::Leg;
 use legs::Legs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -220,18 +221,54 @@ impl Scenario {
     /// The hosts on the client's links.
     pub fn remote(&self) -> impl Iterator<Item = (IpAddr, &PlayedHost)> {
         let all = self.hosts.iter().map(|(ip, host)| (*ip, host));
-        all.filter(|(ip, _)| !ip.is_loopback())
+        all.filter(|(ip, _)| !self.is_local(*ip))
+    }
+
+    /// Whether this is the client's own host: loopback, or one of its addresses.
+    fn is_local(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.client.contains(&ip)
+    }
+
+    /// Takes from a resolver what kept it from serving: it is there, and refuses nobody.
+    pub fn mend(&mut self, resolver: IpAddr) {
+        if let Some(host) = self.host(resolver) {
+            host.presence = Presence::OnLink;
+            host.error = None;
+            host.ports.remove(&DNS_PORT);
+            host.resolver_ports.insert(DNS_PORT);
+        }
+    }
+
+    /// Plays a resolver that the case may not know, as what-if takes it to be: it answers at once what others answered. The
+    /// client gets an address of its family where it is `wanted`; without one it is not played.
+    pub fn play_resolver(&mut self, resolver: IpAddr, wanted: bool) {
+        let resolver = resolver.to_canonical();
+        let asked = { self.hosts.get(&resolver) }.is_some_and(|h| !h.resolver_ports.is_empty());
+        let same_family = { self.client.iter() }.any(|ip| ip.is_ipv6() == resolver.is_ipv6());
+        if asked || !(wanted || same_family || resolver.is_loopback()) {
+            return;
+        }
+        self.mend(resolver);
+        self.address_for_each_family();
+        if wanted && self.hosts.contains_key(&resolver) {
+            self.choices
+                .insert(Choice::There(WhoIsThere::UnknownResolver(resolver)));
+        }
     }
 
     /// The stubs and servers on the client's own host.
     pub fn local(&self) -> impl Iterator<Item = (IpAddr, &PlayedHost)> {
         let all = self.hosts.iter().map(|(ip, host)| (*ip, host));
-        all.filter(|(ip, _)| ip.is_loopback())
+        all.filter(|(ip, _)| self.is_local(*ip))
     }
 
     fn host(&mut self, ip: IpAddr) -> Option<&mut PlayedHost> {
-        let playable = !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast(ip);
-        if !playable || self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&ip) {
+        if !is_one_hosts(ip) {
+            return None;
+        }
+        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&ip) {
+            self.choices
+                .insert(Choice::There(WhoIsThere::TooManyHosts(MAX_HOSTS)));
             return None;
         }
         Some(self.hosts.entry(ip).or_default())
@@ -239,7 +276,8 @@ impl Scenario {
 
     /// The client spoke from one address to another.
     fn spoke(&mut self, from: Option<IpAddr>, to: IpAddr) {
-        if let Some(from) = from.filter(|ip| !ip.is_loopback() && !ip.is_unspecified()) {
+        let from = from.map(|ip| ip.to_canonical());
+        if let Some(from) = from.filter(|ip| !ip.is_loopback() && is_one_hosts(*ip)) {
             self.client.insert(from);
             if !to.is_loopback() {
                 self.sources.entry(to).or_insert(from);
@@ -283,7 +321,7 @@ impl Scenario {
         if connection.role == Role::Other {
             return;
         }
-        let to = connection.to;
+        let to = Endpoint::new(connection.to.ip.to_canonical(), connection.to.port);
         if let Some(lookup) = connection.lookup {
             let name = case.joined.lookups[lookup].name.folded();
             let list = self.connected.entry(name).or_default();
@@ -339,7 +377,7 @@ impl Scenario {
         }
     }
 
-    /// Hosts whose hardware address was looked for in vain, and that never said anything.
+    /// Hosts whose hardware address was looked for in vain, and that never said anything. Who ever said something is there.
     fn absences(&mut self, case: &Case) {
         for probe in case.joined.probes.iter().filter(|p| p.is_silent()) {
             let Sought::Neighbour(ip) = probe.what else {
@@ -356,6 +394,18 @@ impl Scenario {
                 })
             {
                 host.presence = Presence::Absent;
+            }
+        }
+        for (ip, host) in &mut self.hosts {
+            let connected = { host.ports.values().flatten() }
+                .any(|s| matches!(s.end, SynEnd::Accepted(_) | SynEnd::Refused(_)));
+            let answered = self.replies.questions().any(|(question, list)| {
+                question.server.to_canonical() == *ip && list.iter().any(|r| r.response.is_some())
+            });
+            if host.presence != Presence::OnLink && (connected || answered) {
+                host.presence = Presence::OnLink;
+                self.choices
+                    .insert(Choice::There(WhoIsThere::ReachedAtTimes(*ip)));
             }
         }
     }
@@ -399,6 +449,12 @@ impl Scenario {
             let list: Vec<String> = list.take(MAX_CLIENT_ADDRESSES).collect();
             return Err(ScenarioError::SeveralClients(list.join(", ")));
         }
+        self.address_for_each_family();
+        Ok(())
+    }
+
+    /// The client gets an address of each family that somebody whom it speaks to has.
+    fn address_for_each_family(&mut self) {
         for (v6, address) in [
             (false, IpAddr::from([192, 0, 2, 10])),
             (true, IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10])),
@@ -409,10 +465,6 @@ impl Scenario {
                 self.choices.insert(Choice::ClientAddress(address));
             }
         }
-        // Who is the client is no host beside it.
-        let client = self.client.clone();
-        self.hosts.retain(|ip, _| !client.contains(ip));
-        Ok(())
     }
 }
 
@@ -454,8 +506,10 @@ fn linger(case: &Case) -> Span {
     }
 }
 
-fn is_broadcast(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
+/// Whether an address can be that of one host.
+fn is_one_hosts(ip: IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
 /// A path that a socket may be made at, in a namespace of its own: nothing that a case says is taken for more.
@@ -483,6 +537,15 @@ fn refusal_of(case: &Case, query: &Query) -> Option<Told> {
         State::NeverSent(Silence::Absent(_)) => Some(Told::Presence(Presence::Absent)),
         State::Unanswered(silence) | State::NeverSent(silence) => {
             let refusal = silence.refusal()?;
+            let call = match &case.evidence.event(refusal.event).what {
+                EventKind::Call(call) => call.outcome.errno(),
+                _ => None,
+            };
+            if call == Some(Errno::ConnectionRefused) {
+                // The packet that said it is not in a trace.
+                let resolver = query.resolver.ip.to_canonical();
+                return Some(Told::Icmp(IcmpKind::PortUnreachable, resolver));
+            }
             told(case, refusal.event, query.client.map(|c| c.ip))
         }
         _ => None,

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // tests
 
 mod ends;
+mod hostile;
 mod outside;
 
 use std::collections::BTreeMap;
@@ -268,6 +269,30 @@ fn a_client_that_asks_for_nothing_is_not_as_before() {
     assert_eq!(done.status.code(), Some(1), "{report}");
     let difference = "web.example.lab:80: the client did not connect";
     assert!(report.contains(difference), "{report}");
+}
+
+/// A resolver that the case does not know answers at once, as what-if takes it to; one that was not on the link is there
+/// once it is mended.
+#[test]
+fn changed_resolvers_are_there() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let changed = folder.path().join("new.conf");
+    fs::write(&changed, "nameserver 10.77.77.77\n").unwrap();
+    let changed = ["--resolv-conf", changed.to_str().unwrap()];
+    for (options, case) in [
+        (changed, "first-resolver-silent"),
+        (["--fix", "10.0.1.93 answers"], "resolver-absent"),
+    ] {
+        let done = reproduce(&options, case, &client(case).unwrap());
+        let said = String::from_utf8_lossy(&done.stderr);
+        let report = String::from_utf8_lossy(&done.stdout);
+        assert!(report.contains("new: Nothing is wrong"), "{report}{said}");
+        let unknown = "resolver 10.77.77.77 is not in the recording: it answers at once";
+        assert_eq!(said.contains(unknown), options == changed, "{said}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Whether a reproduction is the recorded run again.
 
-use super::{AttemptTimes, Change, ComparedFinding, Comparison, WaitComparison};
+use super::{Answers, Change, ComparedFinding, Comparison, PartKind, WaitComparison};
 use crate::report::{ConnectionOutcome, FindingId, LookupOutcome, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -75,6 +75,13 @@ impl Reproduction {
                     wait.what()
                 ));
             }
+            let (before_s, after_s) = seconds_of(wait, |kind| kind == PartKind::Unexplained);
+            if !alike(before_s, after_s) {
+                differences.push(format!(
+                    "{}: {before_s:.2} s unexplained in the recording, {after_s:.2} s in the reproduction",
+                    wait.what()
+                ));
+            }
             if let (Some(before), Some(after)) = (before.slowest_s, after.slowest_s)
                 && slowest.is_none_or(|(most, _)| before > most)
             {
@@ -82,6 +89,7 @@ impl Reproduction {
             }
         }
         differences.extend(never_tried(&comparison.delays));
+        differences.extend(nothing_in_common(comparison));
         differences.extend(other_ends(&lookups(recorded), &lookups(reproduced)));
         differences.extend(other_ends(&connections(recorded), &connections(reproduced)));
         Self {
@@ -93,23 +101,47 @@ impl Reproduction {
     }
 }
 
-/// Of what only the recording has, the slowest of all and whatever waited for others: a client that asked for something else,
+/// Of what only the recording has, whatever waited for others, and the slowest of all: a client that asked for something else,
 /// or for nothing, is not that client again.
-fn never_tried(delays: &[WaitComparison]) -> impl Iterator<Item = String> {
-    let seconds = |times: &AttemptTimes| times.slowest_s.unwrap_or(0.0);
-    let recorded = delays.iter().filter_map(|wait| wait.before.as_ref());
-    let longest = recorded.map(seconds).fold(0.0, f64::max);
+fn never_tried(delays: &[WaitComparison]) -> Vec<String> {
+    let seconds = |wait: &WaitComparison| {
+        wait.before
+            .as_ref()
+            .and_then(|b| b.slowest_s)
+            .unwrap_or(0.0)
+    };
+    let recorded = delays.iter().filter(|wait| wait.before.is_some());
+    let slowest = recorded.max_by(|a, b| seconds(a).total_cmp(&seconds(b)));
     let missing = delays.iter().filter(|wait| wait.after.is_none());
-    missing.filter_map(move |wait| {
-        let before = wait.before.as_ref()?;
-        let matters = seconds(before) >= longest || for_others(wait).0 > SECONDS;
-        let verb = if has_port(&before.what) {
-            "connect"
-        } else {
-            "look that up"
-        };
-        matters.then(|| format!("{}: the client did not {verb}", before.what))
-    })
+    let of_weight = missing.filter(|wait| {
+        for_others(wait).0 > SECONDS || slowest.is_some_and(|slowest| std::ptr::eq(*wait, slowest))
+    });
+    { of_weight.filter_map(|wait| wait.before.as_ref()) }
+        .map(|before| {
+            let verb = if has_port(&before.what) {
+                "connect"
+            } else {
+                "look that up"
+            };
+            format!("{}: the client did not {verb}", before.what)
+        })
+        .collect()
+}
+
+/// Where no name and no server is in both runs: the resolvers that were asked in the recording only.
+fn nothing_in_common(comparison: &Comparison) -> Vec<String> {
+    let both = |wait: &WaitComparison| wait.before.is_some() && wait.after.is_some();
+    if comparison.delays.iter().any(both) {
+        return Vec::new();
+    }
+    let asked = |answers: &Option<Answers>| {
+        let queries = answers.as_ref().and_then(|a| a.queries);
+        queries.is_some_and(|n| n > 0)
+    };
+    let only = { comparison.resolvers.iter() }
+        .filter(|r| !r.untraced && asked(&r.before) && !asked(&r.after));
+    only.map(|r| format!("{}: the client did not ask it", r.address))
+        .collect()
 }
 
 /// How everything that was tried ended, by name or address.
@@ -164,8 +196,14 @@ fn has_port(what: &str) -> bool {
 
 /// How long the slowest waited for others, before and after: what the program itself takes depends on the machine.
 fn for_others(wait: &WaitComparison) -> (f64, f64) {
-    let waits = wait.parts.iter().filter(|part| part.kind.is_wait());
-    waits.fold((0.0, 0.0), |(before, after), part| {
+    seconds_of(wait, PartKind::is_wait)
+}
+
+/// The seconds of such parts of the slowest, before and after, without the program's own start.
+fn seconds_of(wait: &WaitComparison, of: impl Fn(PartKind) -> bool) -> (f64, f64) {
+    let parts = { wait.parts.iter() }
+        .filter(|part| of(part.kind) && (part.kind.is_wait() || !part.start_up));
+    parts.fold((0.0, 0.0), |(before, after), part| {
         (
             before + part.before_s.unwrap_or(0.0),
             after + part.after_s.unwrap_or(0.0),

@@ -38,14 +38,27 @@ pub enum Choice {
     },
     /// A response of which the case holds no bytes: it is made again from what is known of it.
     Composed(Box<str>),
-    /// A host that the case does not know.
-    UnknownHost(IpAddr),
+    /// Who is there.
+    There(WhoIsThere),
     /// A TCP port of a known host that nobody connected to.
     UnknownPort(IpAddr, u16),
     /// What a server says once it is connected is not recorded.
     ServerTalk(IpAddr, u16),
     /// What a name service answered is not recorded.
     ServiceAnswer(Box<str>),
+}
+
+/// Whom the recording does not show, or not always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WhoIsThere {
+    /// A resolver of a changed resolv.conf that the case does not know.
+    UnknownResolver(IpAddr),
+    /// A host that could be reached at times.
+    ReachedAtTimes(IpAddr),
+    /// More hosts than are played.
+    TooManyHosts(usize),
+    /// A host that the case does not know.
+    UnknownHost(IpAddr),
 }
 
 /// What an unrecorded question gets.
@@ -120,11 +133,7 @@ impl fmt::Display for Choice {
                 f,
                 "the response for {name} is not recorded byte by byte: it is made from what is known of it"
             ),
-            Self::UnknownHost(ip) => write!(
-                f,
-                "{} is not in the recording: no host has this address here",
-                host(*ip)
-            ),
+            Self::There(who) => write!(f, "{who}"),
             Self::UnknownPort(ip, port) => write!(
                 f,
                 "the recording has no connection to port {port} of {}: it refuses",
@@ -138,6 +147,32 @@ impl fmt::Display for Choice {
             Self::ServiceAnswer(path) => write!(
                 f,
                 "what the name service at {path} answered is not recorded: it closes the connection"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for WhoIsThere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownResolver(ip) => write!(
+                f,
+                "resolver {} is not in the recording: it answers at once what others answered",
+                host(*ip)
+            ),
+            Self::ReachedAtTimes(ip) => write!(
+                f,
+                "{} could be reached at times in the recording: it always can here",
+                host(*ip)
+            ),
+            Self::TooManyHosts(most) => write!(
+                f,
+                "the recording has more hosts than are played: {most} are here, the others are not"
+            ),
+            Self::UnknownHost(ip) => write!(
+                f,
+                "{} is not in the recording: no host has this address here",
+                host(*ip)
             ),
         }
     }

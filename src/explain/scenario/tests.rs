@@ -1,6 +1,6 @@
 //! What is read out of a case, and what its resolvers then do: by hand from the rows.
 
-use super::choice::Choice;
+use super::choice::{Choice, WhoIsThere};
 use super::message;
 use super::responder::{Act, Reply, Responder, Unknown};
 use super::{Presence, Scenario, ScenarioError, SynEnd, SynReply, is_service_path};
@@ -314,4 +314,100 @@ fn a_stub_asks_its_upstream_again() {
     assert_eq!(legs(), [0.01, 2.0]);
     assert_eq!(legs(), [0.01]);
     assert_eq!(legs(), [0.01], "as the last time");
+}
+
+#[test]
+fn the_client_has_addresses_that_one_host_can_have() {
+    for bad in ["224.0.0.1", "255.255.255.255", "0.0.0.0", "127.0.0.1"] {
+        let scenario = scenario(&format!(
+            "0 packet {bad}:4000 10.0.1.93:53 query 1 A a.example
+0.1 packet 10.0.1.93:53 {bad}:4000 answer 1 A a.example 10.9.9.9"
+        ))
+        .unwrap();
+        let chosen = ip("192.0.2.10");
+        assert_eq!(scenario.client, BTreeSet::from([chosen]), "{bad}");
+        assert!(
+            scenario.choices.contains(&Choice::ClientAddress(chosen)),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn a_resolver_at_the_clients_own_address_is_its_own_host() {
+    let scenario = scenario(
+        "0 packet 10.0.0.1:4000 10.0.0.1:53 query 1 A a.example
+0.1 packet 10.0.0.1:53 10.0.0.1:4000 answer 1 A a.example 10.9.9.9",
+    )
+    .unwrap();
+    let local: Vec<IpAddr> = scenario.local().map(|(ip, _)| ip).collect();
+    assert_eq!(
+        (local, scenario.remote().count()),
+        (vec![ip("10.0.0.1")], 0)
+    );
+}
+
+#[test]
+fn who_ever_said_something_is_there() {
+    let scenario = scenario(
+        "0 packet 10.0.0.1:4000 10.0.1.93:53 query 1 A a.example
+0.1 packet 10.0.1.93:53 10.0.0.1:4000 answer 1 A a.example 10.9.9.9
+1 call 5 socket udp
+1 call 5 connect 10.0.1.93:53 ENETUNREACH
+2 call 6 socket tcp
+2 call 6 connect 10.9.9.8:80 EHOSTUNREACH
+4 life 100 exited",
+    )
+    .unwrap();
+    assert_eq!(scenario.hosts[&ip("10.0.1.93")].presence, Presence::OnLink);
+    assert!(
+        scenario
+            .choices
+            .contains(&Choice::There(WhoIsThere::ReachedAtTimes(ip("10.0.1.93"))))
+    );
+    assert_eq!(scenario.hosts[&ip("10.9.9.8")].presence, Presence::Absent);
+}
+
+/// What `--fix` names is there, and serves over UDP and TCP.
+#[test]
+fn a_mended_resolver_is_there() {
+    let mut scenario = scenario(
+        "0 call 3 socket udp
+0 call 3 connect 10.0.1.93:53 EHOSTUNREACH
+1 packet 10.0.0.1:5000 10.0.1.93:53 syn 1
+4 life 100 exited",
+    )
+    .unwrap();
+    assert_eq!(scenario.hosts[&ip("10.0.1.93")].presence, Presence::Absent);
+    scenario.mend(ip("10.0.1.93"));
+    let host = &scenario.hosts[&ip("10.0.1.93")];
+    assert_eq!((host.presence, host.error), (Presence::OnLink, None));
+    assert!(host.resolver_ports.contains(&53) && !host.ports.contains_key(&53));
+}
+
+/// As what-if takes it: it answers at once what others did.
+#[test]
+fn a_resolver_of_a_changed_resolv_conf_answers_at_once() {
+    let mut scenario = scenario(TWO).unwrap();
+    let (known, unknown, v6) = (ip("10.0.1.93"), ip("10.7.7.7"), ip("2001:db8::53"));
+    for resolver in [known, unknown] {
+        scenario.play_resolver(resolver, true);
+    }
+    scenario.play_resolver(v6, false);
+    assert!(!scenario.hosts.contains_key(&v6), "the client has no IPv6");
+    scenario.play_resolver(v6, true);
+    assert!(scenario.client.iter().any(IpAddr::is_ipv6));
+    for (resolver, said) in [(known, false), (unknown, true), (v6, true)] {
+        let choice = Choice::There(WhoIsThere::UnknownResolver(resolver));
+        assert_eq!(scenario.choices.contains(&choice), said, "{resolver}");
+    }
+    let mut responder = Responder::new(Arc::new(scenario), Unknown::AsUsual, BTreeSet::new());
+    for (resolver, expected) in [
+        (known, "silent"),
+        (unknown, "0 NOERROR 10.9.9.9"),
+        (v6, "0 NOERROR 10.9.9.9"),
+    ] {
+        let act = responder.act(resolver, Transport::Udp, &query("a.example", RecordType::A));
+        assert_eq!(said(&act), expected, "{resolver}");
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::nscd;
 use super::resolvers::Resolvers;
-use super::servers::{Servers, open_ports, pause, spawn};
+use super::servers::{Servers, endpoint, open_ports, pause, spawn};
 use crate::explain::scenario::choice::Choice;
 use crate::explain::scenario::responder::Reply;
 use crate::explain::scenario::{Leg, PlayedHost, PlayedWait, Scenario, message};
@@ -34,7 +34,7 @@ impl Local {
     /// Opens all sockets; they are served by threads of this process.
     pub fn start(scenario: &Arc<Scenario>, resolvers: Arc<Resolvers>) -> io::Result<()> {
         let servers = Servers::new(Arc::clone(&resolvers));
-        servers.serve(open_ports(scenario.local())?)?;
+        servers.serve(open_ports(scenario.local(), false)?)?;
         let this = Self {
             scenario: Arc::clone(scenario),
             resolvers,
@@ -46,7 +46,7 @@ impl Local {
                 .iter()
                 .filter(|_| listens(scenario, ip, host))
             {
-                let socket = UdpSocket::bind(SocketAddr::new(ip, *port))?;
+                let socket = UdpSocket::bind(endpoint(ip, *port))?;
                 let this = this.clone();
                 spawn(move || this.stub(&Arc::new(socket), ip))?;
             }

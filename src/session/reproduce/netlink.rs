@@ -21,8 +21,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Loopback is interface 1 of every namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 pub const LOOPBACK: u32 = 1;
-/// Larger than any recorded datagram that is sent again: nothing has to be fragmented.
-const MTU: u32 = 9_216;
+/// The largest of a veth link, and of an IP packet: whatever datagram was recorded, nothing has to be fragmented.
+const MTU: u32 = 65_535;
 /// The longest answer to one request that changes something: an error with the request in it.
 const LONGEST_ANSWER: usize = 16 << 10;
 

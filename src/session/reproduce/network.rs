@@ -8,11 +8,12 @@ use super::servers::{Servers, open_ports};
 use super::wire::{self, Wire};
 use crate::explain::scenario::{Presence, Scenario};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getegid, getppid};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -123,6 +124,11 @@ fn quiet_ipv6(wanted: bool) {
     }
 }
 
+/// Whether an address is valid on one link only (RFC 4007 section 4).
+fn has_scope(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
 fn index_of(name: &str) -> io::Result<u32> {
     nix::net::if_::if_nametoindex(name).map_err(io::Error::from)
 }
@@ -143,11 +149,12 @@ pub fn far_side(
     let there: Vec<_> = there
         .filter(|(_, host)| host.presence == Presence::OnLink)
         .collect();
-    for (ip, _) in &there {
+    for (ip, _) in there.iter().filter(|(ip, _)| !has_scope(*ip)) {
         net.address(LOOPBACK, *ip)?;
     }
     // Threads start in this namespace; their sockets stay in it.
-    let listeners = open_ports(there.into_iter())?;
+    let (scoped, others): (Vec<_>, Vec<_>) = there.into_iter().partition(|(ip, _)| has_scope(*ip));
+    let mut listeners = open_ports(others.into_iter(), true)?;
     unshare(CloneFlags::CLONE_NEWNET)?;
     quiet_ipv6(false);
     let mut own = Netlink::open()?;
@@ -169,6 +176,14 @@ pub fn far_side(
         }
     }
     own.up(index_of(wire::FAR_END)?)?;
+    // What is valid on one link only must be that link's, which is in the servers' namespace by now.
+    for (ip, _) in &scoped {
+        net.address(link, *ip)?;
+    }
+    let wires: OwnedFd = File::open("/proc/self/ns/net")?.into();
+    setns(&servers, CloneFlags::CLONE_NEWNET)?;
+    listeners.extend(open_ports(scoped.into_iter(), true)?);
+    setns(&wires, CloneFlags::CLONE_NEWNET)?;
     client.pipe.write_all(b"!")?;
     client.pipe.read_exact(&mut [0])?;
     own.up(index_of(wire::NEAR)?)?;

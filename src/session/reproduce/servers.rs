@@ -2,6 +2,7 @@
 //! bounded. Whether a SYN gets this far is the wire's decision.
 
 use super::forward;
+use super::netlink::LOOPBACK;
 use super::resolvers::Resolvers;
 use crate::explain::scenario::choice::Choice;
 use crate::explain::scenario::responder::Reply;
@@ -9,7 +10,7 @@ use crate::explain::scenario::{PlayedHost, SynEnd};
 use crate::flow::{DNS_PORT, Transport};
 use crate::time::Span;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -155,9 +156,10 @@ impl Servers {
     }
 }
 
-/// Opens every port of these hosts that ever accepted, and those of resolvers.
+/// Opens every port of these hosts that ever accepted, and those of resolvers; `wired` if a wire decides about each SYN.
 pub fn open_ports<'a>(
     hosts: impl Iterator<Item = (IpAddr, &'a PlayedHost)>,
+    wired: bool,
 ) -> io::Result<Vec<OpenPort>> {
     let mut list = Vec::new();
     for (ip, host) in hosts {
@@ -167,20 +169,30 @@ pub fn open_ports<'a>(
         };
         let mut ports: Vec<u16> = host.ports.keys().copied().filter(accepts).collect();
         let resolver = !host.resolver_ports.is_empty() || ports.contains(&DNS_PORT);
-        // On loopback no wire keeps a SYN from a port that refused in the recording.
-        let recorded = ip.is_loopback() && host.ports.contains_key(&DNS_PORT);
+        // No wire keeps a SYN from a port that refused in the recording.
+        let recorded = !wired && host.ports.contains_key(&DNS_PORT);
         if resolver && !ports.contains(&DNS_PORT) && !recorded {
             ports.push(DNS_PORT);
         }
         for port in ports {
             list.push(OpenPort {
-                listener: TcpListener::bind(SocketAddr::new(ip, port))?,
+                listener: TcpListener::bind(endpoint(ip, port))?,
                 ip,
                 dns: resolver && port == DNS_PORT,
             });
         }
     }
     Ok(list)
+}
+
+/// An address to bind to. One that is valid on one link only is on the first after loopback.
+pub fn endpoint(ip: IpAddr, port: u16) -> SocketAddr {
+    match ip {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            SocketAddrV6::new(v6, port, 0, LOOPBACK + 1).into()
+        }
+        _ => SocketAddr::new(ip, port),
+    }
 }
 
 /// Starts a thread that needs little.

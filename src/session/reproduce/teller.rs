@@ -112,6 +112,7 @@ fn read(line: &str) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::scenario::choice::WhoIsThere;
     use nix::unistd::pipe;
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
         let (hear, tell) = pipe().unwrap();
         let teller = Teller::new(tell);
         let server = [192, 0, 2, 1].into();
-        let twice = Choice::UnknownHost(server);
+        let twice = Choice::There(WhoIsThere::UnknownHost(server));
         teller.choice(twice.clone());
         teller.choice(twice.clone());
         teller.failure("two\nlines");

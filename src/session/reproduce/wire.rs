@@ -6,7 +6,7 @@ use super::frames::{self, CLIENT, FAR, Frame};
 use super::network::ClientSide;
 use super::resolvers::Resolvers;
 use crate::event::IcmpKind;
-use crate::explain::scenario::choice::Choice;
+use crate::explain::scenario::choice::{Choice, WhoIsThere};
 use crate::explain::scenario::responder::Reply;
 use crate::explain::scenario::{PlayedHost, Presence, Scenario, SynEnd, SynReply};
 use crate::flow::{DNS_PORT, Endpoint, Transport};
@@ -25,8 +25,8 @@ pub const NEAR: &str = "near";
 /// Towards the servers.
 pub const FAR_END: &str = "far";
 
-/// Frames are no longer than the links allow.
-const SNAPLEN: i32 = 65_535;
+/// Frames are no longer than the links allow: the largest packet, and the Ethernet header.
+const SNAPLEN: i32 = 65_535 + 14;
 /// Room for frames that were not looked at yet.
 const RING: i32 = 4 << 20;
 /// So many frames wait for their time; more are lost, as on a wire that is full.
@@ -197,7 +197,8 @@ impl Wire {
         let scenario = Arc::clone(&self.scenario);
         let Some(host) = scenario.hosts.get(&asked) else {
             if !scenario.client.contains(&asked) && !is_link_local(asked) {
-                self.resolvers.chose(Choice::UnknownHost(asked));
+                self.resolvers
+                    .chose(Choice::There(WhoIsThere::UnknownHost(asked)));
             }
             return;
         };

@@ -1,0 +1,101 @@
+//! Cases that nobody recorded: what a mailed file may say.
+
+use super::{forbidden, say};
+use etherparse::PacketBuilder;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A lookup of `a.example`: its query, and its response with an address and so many bytes of text.
+fn lookup(client: &str, resolver: &str, text: usize) -> Vec<u8> {
+    let mut query = vec![0x12, 0x34, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    query.extend(b"\x01a\x07example\0\0\x01\0\x01");
+    let mut response = query.clone();
+    let mut records: u16 = 1;
+    response[2..4].copy_from_slice(&[0x81, 0x80]);
+    response.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 9, 9, 9]);
+    for _ in 0..text / 250 {
+        response.extend([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60, 0, 251, 250]);
+        response.extend([b'x'; 250]);
+        records += 1;
+    }
+    response[6..8].copy_from_slice(&records.to_be_bytes());
+    // pcap(5): microseconds, Ethernet.
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 1] {
+        file.extend(word.to_le_bytes());
+    }
+    for (at, from, to, message) in [
+        (0_u32, (client, 4_000), (resolver, 53), query),
+        (50_000, (resolver, 53), (client, 4_000), response),
+    ] {
+        let packet = datagram(from, to, &message);
+        let length = u32::try_from(packet.len()).unwrap();
+        for word in [1_795_338_751, at, length, length] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(packet);
+    }
+    file
+}
+
+fn datagram(from: (&str, u16), to: (&str, u16), message: &[u8]) -> Vec<u8> {
+    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let ip = match (from.0.parse().unwrap(), to.0.parse().unwrap()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => ethernet.ipv4(from.octets(), to.octets(), 64),
+        (IpAddr::V6(from), IpAddr::V6(to)) => ethernet.ipv6(from.octets(), to.octets(), 64),
+        other => panic!("{other:?}"),
+    };
+    let udp = ip.udp(from.1, to.1);
+    let mut bytes = Vec::new();
+    udp.write(&mut bytes, message).unwrap();
+    bytes
+}
+
+fn said_of(case: &Path) -> String {
+    let done = Command::new(env!("CARGO_BIN_EXE_presyn"))
+        .arg("reproduce")
+        .arg(case)
+        .args(["--", "getent", "hosts", "a.example"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    format!(
+        "{:?}\n{}{}",
+        done.status.code(),
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    )
+}
+
+#[test]
+fn lookups_of_strange_addresses_and_sizes_are_played() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (what, client, resolver, text) in [
+        ("a client that is a group", "224.0.0.1", "10.0.0.53", 0),
+        (
+            "a client that is everybody",
+            "255.255.255.255",
+            "10.0.0.53",
+            0,
+        ),
+        ("one address for both", "10.0.0.53", "10.0.0.53", 0),
+        ("a resolver of one link", "fe80::5", "fe80::1", 0),
+        (
+            "a response longer than most links take",
+            "10.0.0.5",
+            "10.0.0.53",
+            60_000,
+        ),
+    ] {
+        let case = folder.path().join("case.pcap");
+        fs::write(&case, lookup(client, resolver, text)).unwrap();
+        let said = said_of(&case);
+        assert!(said.contains("10.9.9.9"), "{what}: {said}");
+        assert!(said.contains("Reproduced: as before"), "{what}: {said}");
+    }
+}
