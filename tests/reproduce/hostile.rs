@@ -53,11 +53,12 @@ fn datagram(from: (&str, u16), to: (&str, u16), message: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn said_of(case: &Path) -> String {
+fn said_of(case: &Path, command: &[&str]) -> String {
     let done = Command::new(env!("CARGO_BIN_EXE_presyn"))
         .arg("reproduce")
         .arg(case)
-        .args(["--", "getent", "hosts", "a.example"])
+        .arg("--")
+        .args(command)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -94,8 +95,36 @@ fn lookups_of_strange_addresses_and_sizes_are_played() {
     ] {
         let case = folder.path().join("case.pcap");
         fs::write(&case, lookup(client, resolver, text)).unwrap();
-        let said = said_of(&case);
+        let said = said_of(&case, &["getent", "hosts", "a.example"]);
         assert!(said.contains("10.9.9.9"), "{what}: {said}");
         assert!(said.contains("Reproduced: as before"), "{what}: {said}");
     }
+}
+
+/// A name service at two paths that are one place, as `/var/run` is a link to `/run`.
+#[test]
+fn a_service_by_two_names_is_played_once() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let case = folder.path().join("calls.log");
+    let mut log = String::new();
+    for (second, path) in [(1, "/run/nscd/socket"), (3, "/run//nscd/socket")] {
+        for call in [
+            "000000 socket(AF_UNIX, SOCK_STREAM, 0) = 3 <0.000010>",
+            &format!(
+                "001000 connect(3, {{sa_family=AF_UNIX, sun_path=\"{path}\"}}, 110) = 0 <0.000020>"
+            ),
+            "001500 sendto(3, \"\\2\\0\\0\\0\\16\\0\\0\\0\\n\\0\\0\\0a.example\\0\", 22, 0, NULL, 0) = 22 <0.000010>",
+            "002000 poll([{fd=3, events=POLLIN}], 1, 500) = 0 (Timeout) <0.500000>",
+            "600000 close(3) = 0 <0.000010>",
+        ] {
+            log += &format!("100 179533875{second}.{call}\n");
+        }
+    }
+    fs::write(&case, log + "100 1795338755.000000 +++ exited with 0 +++\n").unwrap();
+    let there = "test -S /run/nscd/socket && echo there";
+    let said = said_of(&case, &["sh", "-c", there]);
+    assert!(said.contains("\nthere\n"), "{said}");
 }
