@@ -264,7 +264,8 @@ fn local_side(
     let (mut pair, mut its) = helper::ends().map_err(failed())?;
     helper::start(|| {
         pair.leave_to_other();
-        let begun = helper::leave_interrupts().map_err(io::Error::from);
+        let begun = helper::leave_interrupts().and_then(|()| helper::take_descriptors());
+        let begun = begun.map_err(io::Error::from);
         let begun = begun.and_then(|()| Local::start(scenario, resolvers));
         match begun.and_then(|()| its.write_all(b"!")) {
             Ok(()) => helper::until_left(&mut its),

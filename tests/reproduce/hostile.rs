@@ -2,6 +2,8 @@
 
 use super::{forbidden, say};
 use etherparse::PacketBuilder;
+use nix::sys::resource::{Resource, getrlimit};
+use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -120,11 +122,52 @@ fn a_service_by_two_names_is_played_once() {
             "002000 poll([{fd=3, events=POLLIN}], 1, 500) = 0 (Timeout) <0.500000>",
             "600000 close(3) = 0 <0.000010>",
         ] {
-            log += &format!("100 179533875{second}.{call}\n");
+            writeln!(log, "100 179533875{second}.{call}").unwrap();
         }
     }
     fs::write(&case, log + "100 1795338755.000000 +++ exited with 0 +++\n").unwrap();
     let there = "test -S /run/nscd/socket && echo there";
     let said = said_of(&case, &["sh", "-c", there]);
     assert!(said.contains("\nthere\n"), "{said}");
+}
+
+/// Each resolver has a socket for TCP, and the usual limit is 1024 descriptors.
+#[test]
+fn many_resolvers_are_played() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if most < 2_048 {
+        return say("SKIPPED: this user may have few descriptors\n");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let case = folder.path().join("case.pcap");
+    let mut capture = lookup("10.0.0.5", "10.0.0.53", 0);
+    for n in 0..800_u16 {
+        let resolver = format!("10.7.{}.{}", n / 250, n % 250 + 1);
+        capture.extend(&lookup("10.0.0.5", &resolver, 0)[24..]);
+    }
+    fs::write(&case, capture).unwrap();
+    let presyn = env!("CARGO_BIN_EXE_presyn");
+    let done = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -Sn 512; exec \"$@\"",
+            "sh",
+            presyn,
+            "reproduce",
+        ])
+        .arg(&case)
+        .args(["--", "sh", "-c", "ulimit -Sn; getent hosts a.example"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("10.9.9.9"), "{said}{errors}");
+    assert!(
+        said.starts_with("512\n"),
+        "the command keeps its limit: {said}"
+    );
 }

@@ -140,6 +140,7 @@ pub fn far_side(
     client: &mut ClientSide,
 ) -> io::Result<()> {
     helper::leave_interrupts()?;
+    helper::take_descriptors()?;
     unshare(CloneFlags::CLONE_NEWNET)?;
     quiet_ipv6(scenario.speaks_ipv6());
     let servers: OwnedFd = File::open("/proc/self/ns/net")?.into();
