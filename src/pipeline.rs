@@ -14,6 +14,7 @@ use crate::explain::assemble::{self, Limits};
 use crate::explain::stack::Stacks;
 use crate::explain::words::{inputs, outside, selection};
 use crate::flow::{DNS_PORT, Target};
+use crate::input::host::RecordedHost;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::join::{self, Evidence};
 use crate::merge;
@@ -49,6 +50,8 @@ pub struct Gathered {
     pub hosts: Option<String>,
     /// What was run, where the case stores it.
     pub run: Option<Run>,
+    /// The host that it was run on.
+    pub recorded_host: RecordedHost,
     /// The command's start, where the case stores it.
     pub started: Option<Timestamp>,
     /// Trace and capture have one clock by construction (live).
@@ -237,6 +240,7 @@ pub fn with_case<T>(
         one_clock,
         remarks: _,
         run: _,
+        recorded_host: _,
     } = gathered;
     let conf = { resolv_conf.as_ref() }.map(|(path, text)| (&**path, ResolvConf::parse(text)));
     // The clock is solved from the first packets of each kind, whatever capture they are in.

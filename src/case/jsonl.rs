@@ -5,6 +5,7 @@ use crate::append::Loss;
 use crate::bounded;
 use crate::event::{Event, EventKind, Op};
 use crate::input::drops::DropTimes;
+use crate::input::host::RecordedHost;
 use crate::input::progress::Progress;
 use crate::input::{LeftOutPackets, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::report::Run;
@@ -38,6 +39,9 @@ pub struct Header {
     pub host: String,
     /// Kernel release and machine.
     pub kernel: String,
+    /// The user id that the command began with; not in traces of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     /// When the command was started.
     pub started: Timestamp,
     /// `CLOCK_MONOTONIC` at the same moment, nanoseconds.
@@ -61,6 +65,14 @@ impl Header {
         Run {
             host: self.host.clone(),
             command: self.command.clone(),
+        }
+    }
+
+    /// The host that it was run on, as far as a reproduction needs it.
+    pub fn recorded_host(&self) -> RecordedHost {
+        RecordedHost {
+            interfaces: self.interfaces.values().cloned().collect(),
+            user: self.user,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::explain::comparison::{self, Comparison};
 use crate::explain::scenario::Scenario;
 use crate::explain::scenario::responder::Unknown;
 use crate::flow::Transport;
+use crate::input::host::RecordedHost;
 use crate::pipeline::{self, Gathered, Settings};
 use crate::render::{json, safe::escape, text};
 use crate::report::Report;
@@ -34,6 +35,8 @@ use std::time::Duration;
 const LEADING_OUT: [&str; 2] = ["SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"];
 /// `HOST_NAME_MAX` (gethostname(2)).
 const LONGEST_HOSTNAME: usize = 64;
+/// Name of the client's link where the case does not have one name for it.
+const LINK: &str = "eth0";
 /// The module of nsswitch.conf that asks a name service, by the service's socket.
 const MODULES: [(&str, &str); 3] = [
     ("/avahi-daemon/socket", "mdns"),
@@ -112,7 +115,8 @@ pub struct Trial {
 /// Acts a case once, with the change that is wanted.
 pub fn act(args: &Reproduce) -> Result<Trial> {
     let (settings, options) = settings::reproduce(args)?;
-    let (mut scenario, files) = scenario(args, &options, &settings)?;
+    let (mut scenario, mut files) = scenario(args, &options, &settings)?;
+    let host = std::mem::take(&mut files.host);
     let mut said = Vec::new();
     let configuration = configuration(args, &scenario, files, &mut said)?;
     let environment = environment(args, &mut said)?;
@@ -150,6 +154,8 @@ pub fn act(args: &Reproduce) -> Result<Trial> {
             Some(UnknownQuestions::Refuse) => Unknown::Refuse,
         },
         mended,
+        link: host.only_interface().unwrap_or(LINK).to_owned(),
+        as_root: host.user == Some(0),
         runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
         forward: args.forward.clone(),
         stay: args.keep,
@@ -200,6 +206,7 @@ struct CaseFiles {
     hosts: Option<String>,
     nsswitch_conf: Option<String>,
     gai_conf: Option<String>,
+    host: RecordedHost,
 }
 
 fn scenario(
@@ -227,6 +234,7 @@ fn scenario(
         hosts: gathered.hosts.clone(),
         nsswitch_conf: beside("nsswitch.conf")?,
         gai_conf: beside("gai.conf")?,
+        host: gathered.recorded_host.clone(),
     };
     let scenario = pipeline::checked_case(gathered, settings, Scenario::of)??;
     Ok((scenario, files))

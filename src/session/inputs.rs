@@ -435,6 +435,7 @@ fn own(mut trace: TraceFile, first: Option<Timestamp>, gathered: &mut Gathered) 
     gathered.one_clock = true;
     gathered.resolver_options = trace.header.resolver_options();
     gathered.run = Some(trace.header.run());
+    gathered.recorded_host = trace.header.recorded_host();
     // The capture beside it cannot say what was dropped; the trace's last line can.
     let footer = trace.footer.take().unwrap_or_default();
     if let [capture] = &mut gathered.captures[..] {

@@ -29,7 +29,7 @@ use analysis::Job;
 use forward::{Forwarding, Outbox};
 use message::Begin;
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use process::{Analysis, AnalysisError, CaseFiles};
 use sender::EventSender;
 use std::ffi::OsString;
@@ -142,6 +142,7 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     let mut header = Header {
         traced,
         interface: interface.unwrap_or_default(),
+        user: Some(user.as_ref().map_or(geteuid().as_raw(), |user| user.uid)),
         ..header
     };
     let tracer = forked.start()?;

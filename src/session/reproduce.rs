@@ -61,6 +61,10 @@ pub struct Stage {
     pub unknown: Unknown,
     /// Resolvers that are to answer at once.
     pub mended: BTreeSet<IpAddr>,
+    /// The name of the client's link.
+    pub link: String,
+    /// The recorded client was root; it is again, in a user namespace.
+    pub as_root: bool,
     /// The directory of the user's own sockets, `XDG_RUNTIME_DIR`.
     pub runtime: Option<PathBuf>,
     /// A real server that the client's connections are passed on to, `HOST:PORT`.
@@ -112,7 +116,7 @@ fn step<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> ReproduceEr
 /// Acts a case, with a command for its client. It must be called while this process has one thread.
 pub fn run(stage: Stage, plan: Plan, listener: &mut dyn Listener) -> Result<Acted, ReproduceError> {
     let (hear, tell) = pipe2(OFlag::O_CLOEXEC).map_err(step("pipe"))?;
-    let (mapper, mut mapped) = namespaces::pair().map_err(step("socketpair"))?;
+    let (mapper, mut mapped) = namespaces::pair(stage.as_root).map_err(step("socketpair"))?;
     let teller = Teller::new(tell);
     let forwarder = stage.forward.as_deref().map(Forwarder::new).transpose();
     let mut forwarder = forwarder.map_err(step("cannot make a socket in TMPDIR"))?;
@@ -189,6 +193,8 @@ impl Begun<'_> {
         let Stage {
             scenario,
             configuration,
+            link,
+            as_root: _,
             unknown,
             mended,
             runtime,
@@ -205,7 +211,7 @@ impl Begun<'_> {
             teller.choice(choice.clone());
         }
         let mut far = far_side(&scenario, &resolvers(), teller, called)?;
-        network::of_client(&scenario, &mut far)
+        network::of_client(&scenario, &link, &mut far)
             .map_err(step("cannot set up the client's network"))?;
         let services = scenario.services.keys().map(String::as_str);
         places::arrange(&configuration, services, runtime.as_deref())

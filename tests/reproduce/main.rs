@@ -416,3 +416,32 @@ fn namespaces_stand_until_an_interrupt_where_that_is_wanted() {
     let report = String::from_utf8_lossy(&done.stdout);
     assert!(report.contains("Reproduced: as before"), "{report}");
 }
+
+/// A case of presyn's own says what the client's only interface was called.
+#[test]
+fn the_link_has_its_recorded_name() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let case = folder.path().join("case").display().to_string();
+    let done = reproduce(
+        &["--save", &case],
+        "nothing-wrong",
+        &client("nothing-wrong").unwrap(),
+    );
+    assert_eq!(done.status.code(), Some(0));
+    let trace = Path::new(&case).join("trace.jsonl");
+    let text = fs::read_to_string(&trace).unwrap();
+    let (header, events) = text.split_once('\n').unwrap();
+    assert!(header.contains(r#""2":"eth0""#), "{header}");
+    let header = header.replace(r#""2":"eth0""#, r#""2":"ens77""#);
+    fs::write(&trace, format!("{header}\n{events}")).unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_presyn"))
+        .args(["reproduce", &case, "--", "cat", "/proc/net/dev"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("ens77:"), "{said}");
+}

@@ -14,27 +14,39 @@ use std::os::unix::net::UnixStream;
 const MAKES_NAMESPACES: u64 = 1 << 21 | 1 << 12;
 
 /// Who maps users: the process that was called.
-pub struct Mapper(Option<UnixStream>);
+pub struct Mapper {
+    pipe: Option<UnixStream>,
+    as_root: bool,
+}
 
 /// Whose users are mapped: the process of the client's side.
 pub struct Mapped(Option<UnixStream>);
 
 /// Both ends; they do nothing where no user namespace is needed.
-pub fn pair() -> io::Result<(Mapper, Mapped)> {
+///
+/// In a user namespace the user is root where that is wanted, without a right outside.
+pub fn pair(as_root: bool) -> io::Result<(Mapper, Mapped)> {
     let capable = capabilities::capabilities()
         .is_ok_and(|now| now.effective & MAKES_NAMESPACES == MAKES_NAMESPACES);
     if capable {
-        return Ok((Mapper(None), Mapped(None)));
+        return Ok((
+            Mapper {
+                pipe: None,
+                as_root,
+            },
+            Mapped(None),
+        ));
     }
     let (ours, theirs) = UnixStream::pair()?;
-    Ok((Mapper(Some(ours)), Mapped(Some(theirs))))
+    let pipe = Some(ours);
+    Ok((Mapper { pipe, as_root }, Mapped(Some(theirs))))
 }
 
 impl Mapper {
-    /// Maps the user and group of a process that waits in its new user namespace to themselves. It cannot do that itself:
+    /// Maps the user and group of a process that waits in its new user namespace, to themselves or to root. It cannot do that itself:
     /// it may be one that nobody may look into, as those with file capabilities are.
     pub fn map(self, client: Pid) -> Result<(), ReproduceError> {
-        let Some(mut pipe) = self.0 else {
+        let Some(mut pipe) = self.pipe else {
             return Ok(());
         };
         if pipe.read_exact(&mut [0]).is_err() {
@@ -46,8 +58,10 @@ impl Mapper {
         };
         let (user, group) = (geteuid(), getegid());
         write("setgroups", "deny")?;
-        write("uid_map", &format!("{user} {user} 1"))?;
-        write("gid_map", &format!("{group} {group} 1"))?;
+        let inside = |own: u32| if self.as_root { 0 } else { own };
+        let (user, group) = (user.as_raw(), group.as_raw());
+        write("uid_map", &format!("{} {user} 1", inside(user)))?;
+        write("gid_map", &format!("{} {group} 1", inside(group)))?;
         pipe.write_all(b"!").map_err(step("cannot map the user"))
     }
 }

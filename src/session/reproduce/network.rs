@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-/// Name of the client's link.
+/// Name of the servers' link.
 const LINK: &str = "eth0";
 /// The wire's own ends have addresses, too; nobody uses them.
 const WIRE_NEAR: Hardware = [0x02, 0, 0, 0, 0, 0x11];
@@ -60,7 +60,7 @@ impl ClientSide<'_> {
 }
 
 /// Gives this namespace the client's links, addresses and routes.
-pub fn of_client(scenario: &Scenario, far: &mut FarSide) -> io::Result<()> {
+pub fn of_client(scenario: &Scenario, name: &str, far: &mut FarSide) -> io::Result<()> {
     let FarSide { process, pipe } = far;
     // The far side has its namespace.
     let mut ready = [0];
@@ -75,7 +75,7 @@ pub fn of_client(scenario: &Scenario, far: &mut FarSide) -> io::Result<()> {
     let mut net = Netlink::open()?;
     net.up(LOOPBACK)?;
     let here = LinkEnd {
-        name: LINK.to_owned(),
+        name: name.to_owned(),
         hardware: CLIENT,
     };
     let there = LinkEnd {
@@ -84,7 +84,7 @@ pub fn of_client(scenario: &Scenario, far: &mut FarSide) -> io::Result<()> {
     };
     let pid = process.as_raw().unsigned_abs();
     net.pair(&here, &there, PeerNamespace::Process(pid))?;
-    let link = index_of(LINK)?;
+    let link = index_of(name)?;
     net.up(link)?;
     for address in &scenario.client {
         net.address(link, *address)?;

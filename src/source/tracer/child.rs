@@ -300,8 +300,11 @@ impl Tracing {
 fn exposure() -> Option<Capabilities> {
     let own = capabilities::capabilities().ok()?;
     if nix::unistd::geteuid().is_root() {
-        // An exec gives root its capabilities back, so they stay; a change of user ends this state (prctl(2)).
-        return (own.effective & CAP_SYS_PTRACE == 0).then_some(own);
+        // An exec gives root its capabilities back, so they stay; a change of user ends this state (prctl(2)). In a user
+        // namespace that was entered after presyn's own exec, its memory belongs to the namespace around: no capability of
+        // the inner one counts for it (`__ptrace_may_access`, kernel/ptrace.c).
+        let helpless = own.effective & CAP_SYS_PTRACE == 0 || in_user_namespace();
+        return helpless.then_some(own);
     }
     let kept = capabilities::ambient_capabilities();
     Some(Capabilities {
@@ -309,6 +312,12 @@ fn exposure() -> Option<Capabilities> {
         permitted: own.permitted & kept,
         inheritable: own.inheritable,
     })
+}
+
+/// Whether the user ids here are not all of the kernel's (`user_namespaces(7)`).
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().ne(["0", "0", "4294967295"])
 }
 
 fn forbid_gains(report: BorrowedFd<'_>) -> Result<()> {
