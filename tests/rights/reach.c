@@ -26,7 +26,8 @@ static long field(const char *status, const char *key)
     return found ? strtol(found + strlen(key), NULL, 10) : -1;
 }
 
-/* The role of a live process of this name; 0: it is none, or ends. */
+/* The role of a live process of this name; 0: it is none, or ends. One that ends gives up its memory before it is a zombie:
+ * from then on the kernel asks for no access (there is nothing left to protect), and its status has no sizes. */
 static int role(int pid)
 {
     char path[64], status[4096], line[64];
@@ -38,7 +39,8 @@ static int role(int pid)
         return 0;
     status[got] = 0;
     snprintf(line, sizeof line, "Name:\t%s\n", name);
-    if (strncmp(status, line, strlen(line)) || strstr(status, "State:\tZ") || strstr(status, "State:\tX"))
+    if (strncmp(status, line, strlen(line)) || strstr(status, "State:\tZ") || strstr(status, "State:\tX") ||
+        !strstr(status, "VmSize:"))
         return 0;
     if (field(status, "NSsid:") == pid)
         return 'A';
