@@ -15,10 +15,10 @@ use super::Case;
 use super::schedule::server_behaviour::{RecordedReplies, ServerBehaviour};
 use crate::event::dns::{Name, RecordType};
 use crate::event::{Errno, EventKind, IcmpKind, Packet};
-use crate::flow::{DNS_PORT, Endpoint};
+use crate::flow::{DNS_PORT, Endpoint, Transport};
 use crate::join::connect::{Connection, Ending, Role, SynAnswer};
 use crate::join::probe::Sought;
-use crate::join::service::{ServiceReply, ServiceWait, name_of};
+use crate::join::service::{ServiceReply, ServiceWait};
 use crate::join::{EventId, Query, Received, Silence, State};
 use crate::time::{Span, Timestamp};
 use choice::{Choice, WhoIsThere};
@@ -58,7 +58,7 @@ pub enum ScenarioError {
 }
 
 /// What is played.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scenario {
     /// The addresses that the client used, loopback aside.
     pub client: BTreeSet<IpAddr>,
@@ -304,7 +304,7 @@ impl Scenario {
         let Some(host) = self.host(ip) else {
             return;
         };
-        if query.transport == crate::flow::Transport::Udp {
+        if query.transport == Transport::Udp {
             host.resolver_ports.insert(port);
         }
         match error {
@@ -389,9 +389,7 @@ impl Scenario {
                     .values()
                     .flatten()
                     .any(|s| s.end != SynEnd::Silent)
-                && self.replies.questions().all(|(question, list)| {
-                    question.server != ip || list.iter().all(|r| r.response.is_none())
-                })
+                && !self.replies.has_answered(ip.to_canonical())
             {
                 host.presence = Presence::Absent;
             }
@@ -399,10 +397,8 @@ impl Scenario {
         for (ip, host) in &mut self.hosts {
             let connected = { host.ports.values().flatten() }
                 .any(|s| matches!(s.end, SynEnd::Accepted(_) | SynEnd::Refused(_)));
-            let answered = self.replies.questions().any(|(question, list)| {
-                question.server.to_canonical() == *ip && list.iter().any(|r| r.response.is_some())
-            });
-            if host.presence != Presence::OnLink && (connected || answered) {
+            let spoke = connected || self.replies.has_answered(*ip);
+            if host.presence != Presence::OnLink && spoke {
                 host.presence = Presence::OnLink;
                 self.choices
                     .insert(Choice::There(WhoIsThere::ReachedAtTimes(*ip)));
@@ -419,8 +415,7 @@ impl Scenario {
         let plays = |w: &&ServiceWait| w.service != "nscd" || !named || w.asked.is_some();
         for wait in waits.iter().filter(plays) {
             let path = &*wait.path;
-            let names = name_of(path).is_some() || path.ends_with("/dbus/system_bus_socket");
-            if !names || !is_service_path(path) {
+            if !is_service_path(path) {
                 self.choices.insert(Choice::ServicePath(path.into()));
                 continue;
             }

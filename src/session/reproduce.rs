@@ -31,6 +31,7 @@ mod wire;
 use super::live::{self, Listener, Plan};
 use crate::explain::scenario::Scenario;
 use crate::explain::scenario::responder::{Responder, Unknown};
+use crate::source::privilege;
 use crate::source::tracer::Exit;
 use forward::Forwarder;
 use local::Local;
@@ -270,8 +271,9 @@ fn local_side(
     let (mut pair, mut its) = helper::ends().map_err(failed())?;
     helper::start(|| {
         pair.leave_to_other();
-        let begun = helper::leave_interrupts().and_then(|()| helper::take_descriptors());
-        let begun = begun.map_err(io::Error::from);
+        // It has a descriptor for each port.
+        let begun = helper::leave_interrupts().and_then(|()| privilege::raise_descriptor_limit());
+        let begun = begun.map(drop).map_err(io::Error::from);
         let begun = begun.and_then(|()| Local::start(scenario, resolvers));
         match begun.and_then(|()| its.write_all(b"!")) {
             Ok(()) => helper::until_left(&mut its),
@@ -290,10 +292,9 @@ fn local_side(
 
 /// Leaves everything standing until Ctrl-C.
 fn hold(listener: &mut dyn Listener, own_users: bool) -> Result<(), ReproduceError> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
-    }
+    let set: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
     set.thread_block().map_err(step("sigprocmask"))?;
     let users = if own_users {
         " -U --preserve-credentials"

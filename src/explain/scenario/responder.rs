@@ -135,9 +135,7 @@ impl Responder {
         query: &[u8],
     ) -> Reply {
         if self.mended.contains(&question.server) {
-            return self
-                .elsewhere(question, query, Span::ZERO, Rcode::NXDOMAIN)
-                .0;
+            return self.elsewhere(question, query, Span::ZERO).0;
         }
         let scenario = Arc::clone(&self.scenario);
         let recorded = known.and_then(|known| scenario.replies.nth(known, n));
@@ -166,8 +164,8 @@ impl Responder {
                 ServerReply::Answer(after)
                 | ServerReply::Denied(after)
                 | ServerReply::Truncated(after, _),
-            ) => self.elsewhere(question, query, after, Rcode::NXDOMAIN),
-            None => self.elsewhere(question, query, Span::ZERO, Rcode::NXDOMAIN),
+            ) => self.elsewhere(question, query, after),
+            None => self.elsewhere(question, query, Span::ZERO),
         };
         let (server, name) = (question.server, question.name.0.as_ref().into());
         self.choices.insert(if recorded.is_some() {
@@ -218,14 +216,8 @@ impl Responder {
         })
     }
 
-    /// What the case has for this question from whomever, else that there is no such type, else `otherwise`.
-    fn elsewhere(
-        &self,
-        question: &QuestionTo,
-        query: &[u8],
-        after: Span,
-        otherwise: Rcode,
-    ) -> (Reply, ChosenReply) {
+    /// What the case has for this question from whomever, else that there is no such type, else no such name.
+    fn elsewhere(&self, question: &QuestionTo, query: &[u8], after: Span) -> (Reply, ChosenReply) {
         let scenario = &self.scenario;
         let same_name = scenario
             .replies
@@ -239,8 +231,7 @@ impl Responder {
                 .filter_map(|r| scenario.responses.get(&r.response?))
             {
                 let received = &response.received;
-                let useful = received.usable()
-                    && (question.transport == Transport::Tcp || !received.truncated);
+                let useful = received.usable();
                 known |= useful && !received.addresses.is_empty();
                 if !useful || other.kind != question.kind {
                     continue;
@@ -273,12 +264,8 @@ impl Responder {
                 ChosenReply::NoSuchType,
             );
         }
-        let chosen = if otherwise == Rcode::NXDOMAIN {
-            ChosenReply::NoSuchName
-        } else {
-            ChosenReply::Failure
-        };
-        (composed(query, otherwise, after), chosen)
+        let denied = composed(query, Rcode::NXDOMAIN, after);
+        (denied, ChosenReply::NoSuchName)
     }
 }
 

@@ -166,6 +166,15 @@ impl RecordedReplies {
         self.own.iter().map(|(question, list)| (question, &**list))
     }
 
+    /// Whether a server ever answered anybody, on the wire.
+    pub fn has_answered(&self, server: IpAddr) -> bool {
+        let asked = self
+            .own
+            .iter()
+            .filter(|(question, _)| question.server == server);
+        { asked }.any(|(_, list)| list.iter().any(|r| r.response.is_some()))
+    }
+
     /// The recorded question that a whole one is: the same, or one that was cut.
     pub fn recorded_as(&self, whole: &QuestionTo) -> Option<&QuestionTo> {
         if let Some((same, _)) = self.own.get_key_value(whole) {

@@ -4,7 +4,6 @@
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use std::io;
@@ -64,13 +63,6 @@ pub fn ends_with(parent: Pid) -> nix::Result<()> {
     } else {
         Err(Errno::ESRCH)
     }
-}
-
-/// What a terminal sends.
-/// Takes as many descriptors as this process may have: one that plays others has one for each port.
-pub fn take_descriptors() -> nix::Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)
 }
 
 /// Leaves Ctrl-C to the command.

@@ -3,11 +3,12 @@
 
 use super::nscd;
 use super::resolvers::Resolvers;
-use super::servers::{Servers, endpoint, open_ports, pause, spawn};
+use super::servers::{Servers, Threads, endpoint, open_ports, pause, spawn};
 use crate::explain::scenario::choice::Choice;
 use crate::explain::scenario::responder::Reply;
 use crate::explain::scenario::{Leg, PlayedHost, PlayedWait, Scenario, message};
 use crate::flow::Transport;
+use crate::time::Span;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -27,7 +28,7 @@ const HEARS: Duration = Duration::from_secs(30);
 pub struct Local {
     scenario: Arc<Scenario>,
     resolvers: Arc<Resolvers>,
-    waiting: Arc<AtomicUsize>,
+    threads: Threads,
 }
 
 impl Local {
@@ -38,7 +39,7 @@ impl Local {
         let this = Self {
             scenario: Arc::clone(scenario),
             resolvers,
-            waiting: Arc::default(),
+            threads: Threads::new(MAX_WAITING),
         };
         for (ip, host) in scenario.local() {
             for port in host
@@ -77,7 +78,7 @@ impl Local {
                 && !lost
             {
                 let socket = Arc::clone(socket);
-                self.later(move || {
+                self.threads.start(move || {
                     pause(after);
                     // Who asked may be gone.
                     let _ = socket.send_to(&bytes, from);
@@ -91,8 +92,8 @@ impl Local {
         if legs.is_empty() {
             return;
         }
-        self.later(move || {
-            let mut now = crate::time::Span::ZERO;
+        self.threads.start(move || {
+            let mut now = Span::ZERO;
             let mut sockets = Vec::new();
             for (n, leg) in (0_u16..).zip(&legs) {
                 pause(leg.after - now);
@@ -123,7 +124,7 @@ impl Local {
             let Ok(stream) = stream else { continue };
             let (this, path) = (self.clone(), path.to_owned());
             let (waits, asked): (Arc<[PlayedWait]>, _) = (waits.into(), Arc::clone(&asked));
-            self.later(move || {
+            self.threads.start(move || {
                 // A client that breaks off ends its own connection.
                 let _ = this.serve(stream, &path, &waits, &asked);
             });
@@ -164,28 +165,9 @@ impl Local {
         self.resolvers.chose(Choice::ServiceAnswer(path.into()));
         Ok(())
     }
-
-    /// Does something that takes time, unless too much is under way.
-    fn later(&self, work: impl FnOnce() + Send + 'static) {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return;
-        }
-        let waiting = Arc::clone(&self.waiting);
-        let started = spawn(move || {
-            work();
-            waiting.fetch_sub(1, Ordering::Relaxed);
-        });
-        if started.is_err() {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// Whether anybody listens: a stub whose queries were all refused is not there.
 fn listens(scenario: &Scenario, ip: IpAddr, host: &PlayedHost) -> bool {
-    host.error.is_none()
-        || scenario.replies.questions().any(|(question, list)| {
-            question.server == ip && list.iter().any(|r| r.response.is_some())
-        })
+    host.error.is_none() || scenario.replies.has_answered(ip)
 }

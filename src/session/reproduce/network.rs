@@ -7,6 +7,7 @@ use super::resolvers::Resolvers;
 use super::servers::{Servers, open_ports};
 use super::wire::{self, Wire};
 use crate::explain::scenario::{Presence, Scenario};
+use crate::source::privilege;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -140,7 +141,8 @@ pub fn far_side(
     client: &mut ClientSide,
 ) -> io::Result<()> {
     helper::leave_interrupts()?;
-    helper::take_descriptors()?;
+    // It has one for each port.
+    privilege::raise_descriptor_limit()?;
     unshare(CloneFlags::CLONE_NEWNET)?;
     quiet_ipv6(scenario.speaks_ipv6());
     let servers: OwnedFd = File::open("/proc/self/ns/net")?.into();

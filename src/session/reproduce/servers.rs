@@ -43,7 +43,7 @@ const METHODS: [&[u8]; 7] = [
 #[derive(Clone)]
 pub struct Servers {
     resolvers: Arc<Resolvers>,
-    open: Arc<AtomicUsize>,
+    open: Threads,
 }
 
 /// A port that is open and not served yet.
@@ -58,7 +58,7 @@ impl Servers {
     pub fn new(resolvers: Arc<Resolvers>) -> Self {
         Self {
             resolvers,
-            open: Arc::default(),
+            open: Threads::new(MAX_CONNECTIONS),
         }
     }
 
@@ -75,23 +75,16 @@ impl Servers {
         for stream in listener.incoming() {
             // One that is gone already is no loss.
             let Ok(stream) = stream else { continue };
-            if self.open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-                continue;
-            }
             let this = self.clone();
-            let served = spawn(move || {
+            // Beyond the bound it is closed.
+            self.open.start(move || {
                 // Connections end as they like.
                 let _ = if dns {
                     this.resolver(stream, ip)
                 } else {
                     this.server(stream)
                 };
-                this.open.fetch_sub(1, Ordering::Relaxed);
             });
-            if served.is_err() {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-            }
         }
     }
 
@@ -124,7 +117,7 @@ impl Servers {
         }
     }
 
-    /// Whatever it may be: the recording holds no data of it.
+    /// Whatever it may be: data of the recording are not read.
     fn server(&self, mut stream: TcpStream) -> io::Result<()> {
         if let Some(way_out) = self.resolvers.way_out() {
             return forward::pass_on(stream, way_out);
@@ -192,6 +185,39 @@ pub fn endpoint(ip: IpAddr, port: u16) -> SocketAddr {
             SocketAddrV6::new(v6, port, 0, LOOPBACK + 1).into()
         }
         _ => SocketAddr::new(ip, port),
+    }
+}
+
+/// Threads of which so many work at once.
+#[derive(Clone)]
+pub struct Threads {
+    most: usize,
+    working: Arc<AtomicUsize>,
+}
+
+impl Threads {
+    /// At most so many.
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            working: Arc::default(),
+        }
+    }
+
+    /// Does something in a thread; not at all when too many work, or none can be made.
+    pub fn start(&self, work: impl FnOnce() + Send + 'static) {
+        if self.working.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.working.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let working = Arc::clone(&self.working);
+        let started = spawn(move || {
+            work();
+            working.fetch_sub(1, Ordering::Relaxed);
+        });
+        if started.is_err() {
+            self.working.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -25,10 +25,7 @@ pub struct Waiting {
 impl Waiting {
     /// For what the process of the client's side tells.
     pub fn new(pipe: OwnedFd, client: Pid) -> nix::Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in OF_TERMINAL.into_iter().chain(FOR_ALL) {
-            set.add(signal);
-        }
+        let set: SigSet = OF_TERMINAL.into_iter().chain(FOR_ALL).collect();
         let before = SigSet::thread_get_mask()?;
         set.thread_block()?;
         Ok(Self {
