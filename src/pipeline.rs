@@ -142,7 +142,9 @@ pub struct Different {
 
 /// Solves the clock, orders, joins and explains, whether the inputs belong together or not.
 pub fn report(gathered: Gathered, settings: &Settings) -> Report {
-    explained(gathered, settings, |_| Ok(())).unwrap_or_else(|never: Infallible| match never {})
+    let explained = explained(gathered, settings, |_| Ok(()), |_| ());
+    let (report, ()) = explained.unwrap_or_else(|never: Infallible| match never {});
+    report
 }
 
 /// The same, for inputs that belong together.
@@ -150,10 +152,21 @@ pub fn report(gathered: Gathered, settings: &Settings) -> Report {
 /// # Errors
 /// They do not, and the settings do not force it.
 pub fn checked_report(gathered: Gathered, settings: &Settings) -> Result<Report, Different> {
+    checked_report_and(gathered, settings, |_| ()).map(|(report, ())| report)
+}
+
+/// The same, and what somebody else makes of the case.
+///
+/// # Errors
+/// As above.
+pub fn checked_report_and<T>(
+    gathered: Gathered,
+    settings: &Settings,
+    also: impl FnOnce(&Case) -> T,
+) -> Result<(Report, T), Different> {
     let names = names(&gathered);
-    explained(gathered, settings, |solutions| {
-        belong(&names, solutions, settings)
-    })
+    let check = |solutions: &[Solution]| belong(&names, solutions, settings);
+    explained(gathered, settings, check, also)
 }
 
 /// Hands a case, whose inputs belong together, to whoever explains it.
@@ -199,24 +212,28 @@ fn belong(
     }
 }
 
-fn explained<E>(
+fn explained<T, E>(
     mut gathered: Gathered,
     settings: &Settings,
     check: impl FnOnce(&[Solution]) -> Result<(), E>,
-) -> Result<Report, E> {
+    also: impl FnOnce(&Case) -> T,
+) -> Result<(Report, T), E> {
     files::apply(&mut gathered);
     let mut remarks = std::mem::take(&mut gathered.remarks);
     let run = gathered.run.take();
     remarks.extend(outside::warnings(&gathered.traces));
     remarks.extend(inputs::no_nameserver(gathered.resolv_conf.as_ref()));
-    let mut report = with_case(gathered, settings, |case, solutions| {
+    let (mut report, made) = with_case(gathered, settings, |case, solutions| {
         check(solutions)?;
         remarks.extend(selection::nothing_chosen(case, &settings.pids));
-        Ok(assemble::report(case, solutions, settings.limits))
+        Ok((
+            assemble::report(case, solutions, settings.limits),
+            also(case),
+        ))
     })?;
     report.warnings.splice(..0, remarks);
     report.run = run;
-    Ok(report)
+    Ok((report, made))
 }
 
 /// Solves the clock, orders and joins, and hands the case to whoever explains it.

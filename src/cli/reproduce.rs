@@ -8,8 +8,8 @@ use crate::event::Event;
 use crate::explain::assemble::Limits;
 use crate::explain::comparison::reproduced::Reproduction;
 use crate::explain::comparison::{self, Comparison};
-use crate::explain::scenario::Scenario;
 use crate::explain::scenario::responder::Unknown;
+use crate::explain::scenario::{Scenario, ScenarioError};
 use crate::flow::Transport;
 use crate::input::host::RecordedHost;
 use crate::pipeline::{self, Gathered, Settings};
@@ -62,23 +62,20 @@ pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
             output::name(args.report.format)
         );
     }
-    let offline::ReadCase {
-        report: recorded,
-        damaged,
-    } = read(args)?;
+    let recorded = Recorded::read(args)?;
     if args.command.is_empty() {
-        command_of(&recorded, out)?;
+        command_of(&recorded.report, out)?;
         return Ok(Reproduced::Status(UNUSABLE));
     }
     // What is in a buffer must not be written twice.
     out.flush()?;
-    let trial = act(args)?;
+    let trial = recorded.act(args)?;
     trial.said.iter().for_each(|line| say(line));
-    let mut found = comparison::compare(&recorded, &trial.report);
+    let mut found = comparison::compare(&recorded.report, &trial.report);
     if args.save.is_none() {
         found.after.paths = vec!["the reproduced run (--save CASE stores it)".into()];
     }
-    let verdict = Reproduction::of(&recorded, &trial.report, &found);
+    let verdict = Reproduction::of(&recorded.report, &trial.report, &found);
     let written = if args.report.format == Format::Json {
         json::write(&found, out)
     } else {
@@ -87,19 +84,9 @@ pub fn reproduce(args: &Reproduce, out: &mut dyn Write) -> Result<Reproduced> {
     written.context("cannot write the comparison")?;
     Ok(match (trial.exit, args.pass_status) {
         (exit, true) => Reproduced::Like(exit),
-        (_, false) if damaged => Reproduced::Status(DAMAGED),
+        (_, false) if recorded.damaged => Reproduced::Status(DAMAGED),
         (_, false) => Reproduced::Status(if verdict.same { 0 } else { CONDITION }),
     })
-}
-
-/// The report on the recorded run.
-pub fn recorded(args: &Reproduce) -> Result<Report> {
-    Ok(read(args)?.report)
-}
-
-fn read(args: &Reproduce) -> Result<offline::ReadCase> {
-    let (settings, options) = settings::reproduce(args)?;
-    Ok(offline::read(&args.paths, &options, &settings)?)
 }
 
 /// What came of acting a case once.
@@ -112,61 +99,89 @@ pub struct Trial {
     pub said: Vec<String>,
 }
 
-/// Acts a case once, with the change that is wanted.
-pub fn act(args: &Reproduce) -> Result<Trial> {
-    let (settings, options) = settings::reproduce(args)?;
-    let (mut scenario, mut files) = scenario(args, &options, &settings)?;
-    let host = std::mem::take(&mut files.host);
-    let mut said = Vec::new();
-    let configuration = configuration(args, &scenario, files, &mut said)?;
-    let environment = environment(args, &mut said)?;
-    let mended = mended(args, &scenario)?;
-    for ip in &mended {
-        scenario.mend(*ip);
+/// A recorded case, read once.
+pub struct Recorded {
+    /// The report on it.
+    pub report: Report,
+    damaged: bool,
+    scenario: Result<Scenario, ScenarioError>,
+    files: CaseFiles,
+    settings: Settings,
+}
+
+impl Recorded {
+    /// Reads it, and what a reproduction of it needs.
+    pub fn read(args: &Reproduce) -> Result<Self> {
+        let (settings, mut options) = settings::reproduce(args)?;
+        options.capture.keep_messages = true;
+        let mut gathered = inputs::gather(&args.paths, &options)?;
+        let damaged = gathered.is_damaged();
+        pipeline::files::apply(&mut gathered);
+        let files = CaseFiles::of(&gathered, args.paths.first())?;
+        let (report, scenario) = pipeline::checked_report_and(gathered, &settings, Scenario::of)?;
+        Ok(Self {
+            report,
+            damaged,
+            scenario,
+            files,
+            settings,
+        })
     }
-    let changed = args.resolv_conf.is_some();
-    for (resolver, _) in ResolvConf::parse(&configuration.resolv_conf).used() {
-        scenario.play_resolver(*resolver, changed);
+
+    /// Acts a case once, with the change that is wanted.
+    pub fn act(&self, args: &Reproduce) -> Result<Trial> {
+        let mut scenario = self.scenario.clone()?;
+        let mut said = Vec::new();
+        let configuration = configuration(args, &scenario, &self.files, &mut said)?;
+        let environment = environment(args, &mut said)?;
+        let mended = mended(args, &scenario)?;
+        for ip in &mended {
+            scenario.mend(*ip);
+        }
+        let changed = args.resolv_conf.is_some();
+        for (resolver, _) in ResolvConf::parse(&configuration.resolv_conf).used() {
+            scenario.play_resolver(*resolver, changed);
+        }
+        let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let folder = match &args.save {
+            Some(folder) => folder.clone(),
+            None => temporary.path().join("case"),
+        };
+        let mut plan = plan(args, environment, folder.clone())?;
+        if let Some(user) = &plan.launch.user {
+            // Behind sudo the case is written as that user.
+            std::os::unix::fs::chown(temporary.path(), Some(user.uid), Some(user.gid))
+                .context("cannot give the temporary directory to the command's user")?;
+        }
+        // A little more than as recorded, for the answer itself.
+        plan.linger = match scenario.linger {
+            Span::ZERO => Duration::ZERO,
+            linger => Duration::from_nanos(linger.0.unsigned_abs()) + Duration::from_millis(200),
+        };
+        let stage = Stage {
+            scenario,
+            configuration,
+            unknown: match args.unknown {
+                None => Unknown::AsUsual,
+                Some(UnknownQuestions::Nxdomain) => Unknown::NoSuchName,
+                Some(UnknownQuestions::Silent) => Unknown::Silent,
+                Some(UnknownQuestions::Refuse) => Unknown::Refuse,
+            },
+            mended,
+            link: self.files.link().to_owned(),
+            as_root: self.files.host.user == Some(0),
+            runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+            forward: args.forward.clone(),
+            stay: args.keep,
+        };
+        let acted = reproduce::run(stage, plan, &mut Waits)?;
+        said.extend(acted.choices);
+        Ok(Trial {
+            report: offline::read(&[folder], &InputOptions::default(), &self.settings)?.report,
+            exit: acted.exit,
+            said,
+        })
     }
-    let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let folder = match &args.save {
-        Some(folder) => folder.clone(),
-        None => temporary.path().join("case"),
-    };
-    let mut plan = plan(args, environment, folder.clone())?;
-    if let Some(user) = &plan.launch.user {
-        // Behind sudo the case is written as that user.
-        std::os::unix::fs::chown(temporary.path(), Some(user.uid), Some(user.gid))
-            .context("cannot give the temporary directory to the command's user")?;
-    }
-    // A little more than as recorded, for the answer itself.
-    plan.linger = match scenario.linger {
-        Span::ZERO => Duration::ZERO,
-        linger => Duration::from_nanos(linger.0.unsigned_abs()) + Duration::from_millis(200),
-    };
-    let stage = Stage {
-        scenario,
-        configuration,
-        unknown: match args.unknown {
-            None => Unknown::AsUsual,
-            Some(UnknownQuestions::Nxdomain) => Unknown::NoSuchName,
-            Some(UnknownQuestions::Silent) => Unknown::Silent,
-            Some(UnknownQuestions::Refuse) => Unknown::Refuse,
-        },
-        mended,
-        link: host.only_interface().unwrap_or(LINK).to_owned(),
-        as_root: host.user == Some(0),
-        runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
-        forward: args.forward.clone(),
-        stay: args.keep,
-    };
-    let acted = reproduce::run(stage, plan, &mut Waits)?;
-    said.extend(acted.choices);
-    Ok(Trial {
-        report: offline::read(&[folder], &InputOptions::default(), &settings)?.report,
-        exit: acted.exit,
-        said,
-    })
 }
 
 /// A line on standard error. If that is closed or full, there is no other place to say it.
@@ -209,51 +224,51 @@ struct CaseFiles {
     host: RecordedHost,
 }
 
-fn scenario(
-    args: &Reproduce,
-    options: &InputOptions,
-    settings: &Settings,
-) -> Result<(Scenario, CaseFiles)> {
-    let mut options = options.clone();
-    options.capture.keep_messages = true;
-    let mut gathered = inputs::gather(&args.paths, &options)?;
-    pipeline::files::apply(&mut gathered);
-    let beside = |name: &str| -> Result<Option<String>> {
-        let folder = args.paths.first().filter(|path| path.is_dir());
-        let Some(path) = folder.map(|folder| folder.join(name)) else {
-            return Ok(None);
+impl CaseFiles {
+    /// The name of the client's link.
+    fn link(&self) -> &str {
+        self.host.only_interface().unwrap_or(LINK)
+    }
+
+    /// Those of the inputs, and those beside them in a case folder.
+    fn of(gathered: &Gathered, path: Option<&PathBuf>) -> Result<Self> {
+        let folder = path.filter(|path| path.is_dir());
+        let beside = |name: &str| -> Result<Option<String>> {
+            let Some(path) = folder.map(|folder| folder.join(name)) else {
+                return Ok(None);
+            };
+            match bounded::whole_text(&path) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => {
+                    Err(error).with_context(|| format!("{} cannot be read", path.display()))
+                }
+            }
         };
-        match bounded::whole_text(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
-        }
-    };
-    let files = CaseFiles {
-        resolv_conf: gathered.resolv_conf.as_ref().map(|(_, text)| text.clone()),
-        hosts: gathered.hosts.clone(),
-        nsswitch_conf: beside("nsswitch.conf")?,
-        gai_conf: beside("gai.conf")?,
-        host: gathered.recorded_host.clone(),
-    };
-    let scenario = pipeline::checked_case(gathered, settings, Scenario::of)??;
-    Ok((scenario, files))
+        Ok(Self {
+            resolv_conf: gathered.resolv_conf.as_ref().map(|(_, text)| text.clone()),
+            hosts: gathered.hosts.clone(),
+            nsswitch_conf: beside("nsswitch.conf")?,
+            gai_conf: beside("gai.conf")?,
+            host: gathered.recorded_host.clone(),
+        })
+    }
 }
 
 /// What the client is to see in /etc: as recorded, with the change that is tried.
 fn configuration(
     args: &Reproduce,
     scenario: &Scenario,
-    files: CaseFiles,
+    files: &CaseFiles,
     said: &mut Vec<String>,
 ) -> Result<Configuration> {
     let given = |path: &Path| {
         let text = inputs::resolver_text(path);
         text.with_context(|| format!("{} cannot be read", path.display()))
     };
-    let recorded = files.resolv_conf.unwrap_or_else(|| {
+    let recorded = files.resolv_conf.clone().unwrap_or_else(|| {
         said.push("resolv.conf is not recorded: it names the resolvers in the order in which they were asked".into());
-        in_order_asked(scenario)
+        in_order_asked(scenario, files.link())
     });
     let mut resolv_conf = match &args.resolv_conf {
         Some(path) => given(path)?,
@@ -275,9 +290,9 @@ fn configuration(
     }
     let hosts = match &args.hosts {
         Some(path) => given(path)?,
-        None => files.hosts.unwrap_or_else(|| HOSTS.to_owned()),
+        None => files.hosts.clone().unwrap_or_else(|| HOSTS.to_owned()),
     };
-    let nsswitch_conf = files.nsswitch_conf.unwrap_or_else(|| {
+    let nsswitch_conf = files.nsswitch_conf.clone().unwrap_or_else(|| {
         let line = sources(scenario);
         said.push(format!("nsswitch.conf is not recorded: it says '{line}'"));
         line + "\n"
@@ -287,7 +302,7 @@ fn configuration(
         resolv_conf,
         nsswitch_conf,
         hosts,
-        gai_conf: files.gai_conf.unwrap_or_default(),
+        gai_conf: files.gai_conf.clone().unwrap_or_default(),
     })
 }
 
@@ -348,7 +363,7 @@ fn names(line: &str, resolver: IpAddr) -> bool {
         .any(|(ip, _)| ip.to_canonical() == resolver.to_canonical())
 }
 
-fn in_order_asked(scenario: &Scenario) -> String {
+fn in_order_asked(scenario: &Scenario, link: &str) -> String {
     let asked = scenario.replies.questions();
     let mut first: Vec<_> = { asked }
         .filter(|(question, _)| question.transport == Transport::Udp)
@@ -358,8 +373,8 @@ fn in_order_asked(scenario: &Scenario) -> String {
     let mut lines = String::new();
     for (_, server) in first {
         let scope = match server {
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => "%eth0",
-            _ => "",
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => format!("%{link}"),
+            _ => String::new(),
         };
         let line = format!("nameserver {server}{scope}\n");
         if !lines.contains(&line) {

@@ -1,7 +1,8 @@
 //! `presyn whatif`, as the terminal sees it.
 
 use super::output::{self, CONDITION, DAMAGED, Screen};
-use super::{Format, Reproduce, Whatif, reproduce, settings};
+use super::reproduce::{self, Recorded};
+use super::{Format, Reproduce, Whatif, settings};
 use crate::explain::comparison;
 use crate::explain::comparison::reproduced::Proof;
 use crate::explain::whatif::answer::answer;
@@ -61,16 +62,15 @@ fn prove(args: &Whatif, answers: &WhatIf, out: &mut dyn Write) -> Result<u8> {
         bail!("--prove: the case has no delay that could be measured");
     };
     out.flush()?;
-    let as_recorded = trial_of(args, false);
-    let recorded = reproduce::recorded(&as_recorded)?;
+    let recorded = Recorded::read(&trial_of(args, false))?;
     let mut rows = Vec::new();
     for (changed, least, most) in [
         (false, delay.seen_s, delay.seen_s),
         (true, delay.least_s, delay.most_s),
     ] {
-        let trial = reproduce::act(&trial_of(args, changed))?;
+        let trial = recorded.act(&trial_of(args, changed))?;
         trial.said.iter().for_each(|line| reproduce::say(line));
-        let compared = comparison::compare(&recorded, &trial.report);
+        let compared = comparison::compare(&recorded.report, &trial.report);
         rows.push(Proof {
             what: if changed {
                 answer.change.clone()

@@ -445,3 +445,20 @@ fn the_link_has_its_recorded_name() {
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(said.contains("ens77:"), "{said}");
 }
+
+/// Standard input can be read once only.
+#[test]
+fn a_capture_may_come_through_a_pipe() {
+    if let Some(why) = forbidden() {
+        return say(&format!("SKIPPED: {why}\n"));
+    }
+    let capture = project().join("captures/nothing-wrong/packets.pcap");
+    let done = Command::new(env!("CARGO_BIN_EXE_presyn"))
+        .args(["reproduce", "-", "--"])
+        .args(client("nothing-wrong").unwrap())
+        .stdin(fs::File::open(capture).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("Reproduced: as before"), "{said}");
+}
