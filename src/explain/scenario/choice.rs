@@ -42,9 +42,9 @@ pub enum Choice {
     There(WhoIsThere),
     /// A TCP port of a known host that nobody connected to.
     UnknownPort(IpAddr, u16),
-    /// What a server says once it is connected is not recorded.
+    /// What a server said once it was connected is not read from a recording.
     ServerTalk(IpAddr, u16),
-    /// What a name service answered is not recorded.
+    /// What a name service answered is not read from a recording.
     ServiceAnswer(Box<str>),
 }
 
@@ -141,12 +141,12 @@ impl fmt::Display for Choice {
             ),
             Self::ServerTalk(ip, port) => write!(
                 f,
-                "what {} says on port {port} is not recorded: HTTP gets an empty answer, TLS is closed, all else gets nothing",
+                "what {} said on port {port} is not reproduced: HTTP gets an empty answer, TLS is closed, all else gets nothing",
                 host(*ip)
             ),
             Self::ServiceAnswer(path) => write!(
                 f,
-                "what the name service at {path} answered is not recorded: it closes the connection"
+                "what the name service at {path} answered is not reproduced: it closes the connection"
             ),
         }
     }
