@@ -7,6 +7,7 @@ pub mod call;
 pub mod dns;
 pub mod errno;
 pub mod files;
+pub mod owner;
 pub mod packet;
 pub mod stack;
 pub mod syscall;
@@ -18,6 +19,7 @@ pub use call::{
 };
 pub use errno::Errno;
 pub use files::ResolverFiles;
+pub use owner::{OpenSocket, Owner, ThreadWait, Unattributed, Whose};
 pub use packet::{IcmpKind, OpeningStep, Packet, Quote, Service, TcpFlags};
 use serde::{Deserialize, Serialize};
 pub use stack::Stack;
@@ -59,6 +61,8 @@ pub enum EventKind {
     Life(Box<Lifecycle>),
     /// The user-space stack of the call before it. [`crate::pipeline`] takes these out before anything is joined.
     Stack(Arc<Stack>),
+    /// Whose a packet was, where processes were watched and nothing was traced.
+    Owner(Box<Owner>),
 }
 
 /// Events in the life of a task.

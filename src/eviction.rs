@@ -161,6 +161,8 @@ impl Eviction {
                 }
                 merge::keep(&mut self.events, event);
             }
+            // With the packet that it is about.
+            EventKind::Owner(_) => merge::keep(&mut self.events, event),
             EventKind::Stack(stack) => {
                 let calls = self.calls.get(&event.place.input);
                 if let Some(call) = calls.and_then(|calls| calls.last) {

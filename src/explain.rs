@@ -122,7 +122,7 @@ impl Case<'_> {
                 life.change,
                 LifecycleChange::Exited(_) | LifecycleChange::Killed(_)
             ),
-            EventKind::Packet(_) | EventKind::Stack(_) => false,
+            EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => false,
         })
     }
 

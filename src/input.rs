@@ -6,6 +6,7 @@ pub mod drops;
 pub mod host;
 pub mod progress;
 pub mod selection;
+pub mod watched;
 
 use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};

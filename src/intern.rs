@@ -1,6 +1,6 @@
 //! One copy of what events repeat: a busy service asks for the same few names and calls on the same few sockets all day.
 
-use crate::event::{CallOutcome, Event, EventKind, Fd, FdNote, Op, Packet, Transfer};
+use crate::event::{CallOutcome, Event, EventKind, Fd, FdNote, Op, Packet, Transfer, Whose};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,6 +25,11 @@ impl Interner {
             }
             // A stack is one copy already.
             EventKind::Packet(_) | EventKind::Stack(_) => {}
+            EventKind::Owner(owner) => {
+                if let Whose::Watched(socket) = &mut owner.whose {
+                    self.some_text(&mut socket.task.comm);
+                }
+            }
             EventKind::Life(life) => self.some_text(&mut life.task.comm),
             EventKind::Call(call) => {
                 self.some_text(&mut call.task.comm);

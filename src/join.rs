@@ -75,7 +75,10 @@ impl<'a> Evidence<'a> {
     pub fn call(&self, id: EventId) -> Option<&'a Call> {
         match &self.event(id).what {
             EventKind::Call(call) => Some(call),
-            EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
+            EventKind::Packet(_)
+            | EventKind::Life(_)
+            | EventKind::Stack(_)
+            | EventKind::Owner(_) => None,
         }
     }
 
@@ -112,7 +115,7 @@ impl<'a> Evidence<'a> {
         self.events.iter().any(|e| match &e.what {
             EventKind::Call(call) => call.task.tid.is_some(),
             EventKind::Life(life) => life.task.tid.is_some(),
-            EventKind::Packet(_) | EventKind::Stack(_) => false,
+            EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => false,
         })
     }
 
@@ -191,7 +194,7 @@ pub(crate) fn next_of_thread(evidence: &Evidence, call: EventId) -> Option<Event
     let mine = |e: &Event| match &e.what {
         EventKind::Call(call) => call.task.tid == tid,
         EventKind::Life(life) => life.task.tid == tid,
-        EventKind::Packet(_) | EventKind::Stack(_) => false,
+        EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => false,
     };
     let next = later.iter().take(MAX_AHEAD).position(mine)?;
     Some(EventId::at(call.position() + 1 + next))

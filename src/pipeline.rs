@@ -521,7 +521,7 @@ pub(crate) fn concerns(pids: &[u32], event: &Event) -> bool {
     let task = match &event.what {
         EventKind::Call(call) => &call.task,
         EventKind::Life(life) => &life.task,
-        EventKind::Packet(_) | EventKind::Stack(_) => return true,
+        EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => return true,
     };
     [task.tid, task.pid]
         .into_iter()

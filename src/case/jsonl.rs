@@ -7,6 +7,7 @@ use crate::event::{Event, EventKind, Op};
 use crate::input::drops::DropTimes;
 use crate::input::host::RecordedHost;
 use crate::input::progress::Progress;
+use crate::input::watched::Watched;
 use crate::input::{LeftOutPackets, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::report::Run;
 use crate::time::{Span, Timestamp};
@@ -49,6 +50,9 @@ pub struct Header {
     /// System calls were traced; without, the file has only its first and last line.
     #[serde(default = "yes")]
     pub traced: bool,
+    /// What was watched, where nothing was traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
     /// Interface of the capture; empty without one.
     pub interface: String,
     /// Interfaces by index, as the capture's packets number them.

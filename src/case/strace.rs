@@ -27,7 +27,7 @@ pub fn write(event: &Event, out: &mut dyn Write) -> io::Result<()> {
         }
         EventKind::Life(life) => ending(life, event.at, out),
         EventKind::Stack(stack) => stack::write(stack, out),
-        EventKind::Packet(_) => Ok(()),
+        EventKind::Packet(_) | EventKind::Owner(_) => Ok(()),
     }
 }
 

@@ -51,7 +51,7 @@ impl Layout {
             let tid = match &event.what {
                 EventKind::Call(call) => call.task.tid,
                 EventKind::Life(life) => life.task.tid,
-                EventKind::Packet(_) | EventKind::Stack(_) => None,
+                EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => None,
             };
             let earliest = self.free.get(&tid).copied().unwrap_or_default() + STEP;
             let line = event.place.number;

@@ -451,14 +451,16 @@ fn task_of(event: &Event) -> Option<&Task> {
     match &event.what {
         EventKind::Call(call) => Some(&call.task),
         EventKind::Life(life) => Some(&life.task),
-        EventKind::Packet(_) | EventKind::Stack(_) => None,
+        EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => None,
     }
 }
 
 fn exit_of(event: &Event) -> Option<Timestamp> {
     match &event.what {
         EventKind::Call(call) => call.exited,
-        EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
+        EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) | EventKind::Owner(_) => {
+            None
+        }
     }
 }
 
@@ -470,7 +472,7 @@ fn is_tree(event: &Event) -> bool {
             life.change,
             LifecycleChange::CpuTime(_) | LifecycleChange::Signal(_)
         ),
-        EventKind::Packet(_) | EventKind::Stack(_) => false,
+        EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => false,
     }
 }
 

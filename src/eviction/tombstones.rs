@@ -67,7 +67,7 @@ impl Tombstones {
                 self.attempts.packet(event.at, packet, totals)
             }
             EventKind::Call(call) => self.attempts.call((event.at, call), tolerance, totals),
-            EventKind::Life(_) | EventKind::Stack(_) => Belongs::Elsewhere,
+            EventKind::Life(_) | EventKind::Stack(_) | EventKind::Owner(_) => Belongs::Elsewhere,
         }
     }
 }

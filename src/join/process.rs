@@ -206,7 +206,7 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, ThreadSigns>, Comms) {
         let (task, end) = match &event.what {
             EventKind::Call(call) => (&call.task, call.exited.unwrap_or(event.at)),
             EventKind::Life(life) => (&life.task, event.at),
-            EventKind::Packet(_) | EventKind::Stack(_) => continue,
+            EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => continue,
         };
         if let Some(comm) = &task.comm {
             comms.insert(task.tid, comm.clone());
@@ -238,7 +238,7 @@ fn collect(events: &[Event]) -> (HashMap<Option<u32>, ThreadSigns>, Comms) {
                 }
                 sign.changed(&life.change, event.at);
             }
-            EventKind::Packet(_) | EventKind::Stack(_) => {}
+            EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => {}
         }
     }
     for pid in dead {

@@ -232,7 +232,7 @@ fn end(
                             | crate::event::LifecycleChange::Signal(_)
                     )
             }
-            EventKind::Packet(_) | EventKind::Stack(_) => false,
+            EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => false,
         });
     (next.map_or(association.opened, |e| e.at), true)
 }

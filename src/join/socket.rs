@@ -81,7 +81,7 @@ impl Sockets {
                         replay.exit(&life.task, event.at);
                     }
                 }
-                EventKind::Packet(_) | EventKind::Stack(_) => {}
+                EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => {}
             }
         }
         let mut calls: IdVec<AssociationId, Vec<EventId>> =

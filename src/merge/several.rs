@@ -65,7 +65,7 @@ pub fn align(captures: &mut [CaptureFacts], packets: &mut Vec<Event>) -> u64 {
 fn flow(event: &Event) -> Option<FiveTuple> {
     match &event.what {
         EventKind::Packet(packet) => packet.flow(),
-        EventKind::Call(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
+        EventKind::Call(_) | EventKind::Life(_) | EventKind::Stack(_) | EventKind::Owner(_) => None,
     }
 }
 

@@ -16,7 +16,9 @@ const CROWD: usize = 1 << 13;
 pub(super) fn known(event: &Event) -> Timestamp {
     let exited = match &event.what {
         EventKind::Call(call) => call.exited,
-        EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => None,
+        EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) | EventKind::Owner(_) => {
+            None
+        }
     };
     exited.unwrap_or(event.at)
 }

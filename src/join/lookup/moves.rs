@@ -104,7 +104,7 @@ impl<'a> Moves<'a> {
             match &event.what {
                 EventKind::Call(call) => this.note_call(id, event, call),
                 EventKind::Life(life) => this.note_end(id, event.at, life),
-                EventKind::Packet(_) | EventKind::Stack(_) => {}
+                EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => {}
             }
         }
         for c in connections.iter().filter(|c| c.role == Role::Server) {

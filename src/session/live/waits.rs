@@ -75,7 +75,7 @@ impl WaitProgress {
                     self.ended(life.task.tid);
                 }
             }
-            EventKind::Packet(_) => {}
+            EventKind::Packet(_) | EventKind::Owner(_) => {}
         }
         None
     }
