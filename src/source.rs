@@ -4,10 +4,12 @@
 pub mod capture;
 pub mod capture_file;
 pub mod compression;
+mod file_user;
 pub mod grant;
 pub mod host;
 pub mod preflight;
 pub mod privilege;
 pub mod strace_log;
+pub mod target;
 pub mod tracer;
 mod unpack;

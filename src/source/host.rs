@@ -4,8 +4,8 @@
 use crate::bounded::{self, LONGEST};
 use crate::event::ResolverFiles;
 use crate::input::host::HostFiles;
+use crate::source::file_user::FileUser;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::unistd::{Gid, Uid, getegid, geteuid, setfsgid, setfsuid};
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io;
@@ -137,14 +137,7 @@ impl Views {
 /// A root directory, and who looks: whatever it names is read with that user's rights at most.
 struct View {
     root: File,
-    reader: Option<RootReader>,
-}
-
-/// The rights of a process on files (`/proc/PID/status`, proc(5)).
-struct RootReader {
-    uid: Uid,
-    gid: Gid,
-    groups: Vec<u32>,
+    reader: Option<FileUser>,
 }
 
 impl View {
@@ -152,7 +145,7 @@ impl View {
         let root = File::open(format!("/proc/{pid}/root"))?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let reader =
-            RootReader::parse(&status).ok_or_else(|| io::Error::other("no user in its status"))?;
+            FileUser::parse(&status).ok_or_else(|| io::Error::other("no user in its status"))?;
         Ok(Self {
             root,
             reader: Some(reader),
@@ -203,57 +196,12 @@ impl View {
         })
     }
 
-    /// Does something with the process's rights on the way to a file (directories that only root may search), where they
-    /// are not our own. Only this thread changes (setfsuid(2)).
+    /// With the process's rights, where they are not our own.
     fn as_reader<T>(&self, what: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let (uid, gid) = (geteuid(), getegid());
-        let other = self
-            .reader
-            .as_ref()
-            .filter(|r| uid.is_root() && !r.uid.is_root());
-        let Some(reader) = other else {
-            return what();
-        };
-        // Neither says whether it worked; a second call does.
-        setfsgid(reader.gid);
-        setfsuid(reader.uid);
-        let done = if setfsuid(reader.uid) == reader.uid {
-            what()
-        } else {
-            Err(io::Error::other("cannot look with its user's rights"))
-        };
-        setfsuid(uid);
-        setfsgid(gid);
-        done
-    }
-}
-
-impl RootReader {
-    /// The fourth numbers are those for files.
-    fn parse(status: &str) -> Option<Self> {
-        let numbers = |field: &str| {
-            let line = status.lines().find_map(|l| l.strip_prefix(field))?;
-            line.split_whitespace()
-                .map(|n| n.parse().ok())
-                .collect::<Option<Vec<u32>>>()
-        };
-        Some(Self {
-            uid: Uid::from_raw(*numbers("Uid:")?.get(3)?),
-            gid: Gid::from_raw(*numbers("Gid:")?.get(3)?),
-            groups: numbers("Groups:")?,
-        })
-    }
-
-    fn may_read(&self, owner: u32, group: u32, mode: u32) -> bool {
-        let bit = if self.uid.as_raw() == owner {
-            0o400
-        } else if self.gid.as_raw() == group || self.groups.contains(&group) {
-            0o040
-        } else {
-            0o004
-        };
-        // Root has CAP_DAC_OVERRIDE in its user namespace or owns what it sees there.
-        mode & bit != 0 || self.uid.is_root()
+        match &self.reader {
+            Some(reader) => reader.act(what),
+            None => what(),
+        }
     }
 }
 
