@@ -16,6 +16,7 @@
 //! fn twice(witness: &presyn::coverage::Absence) -> presyn::coverage::Absence { witness.clone() }
 //! ```
 
+mod unfollowed;
 mod view;
 
 use crate::event::Event;
@@ -23,6 +24,7 @@ use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
 use crate::totals::forgotten::Forgotten;
 use std::net::IpAddr;
+use unfollowed::UnfollowedSends;
 use view::CaptureView;
 
 /// A packet that somebody looks for in vain.
@@ -148,6 +150,9 @@ pub enum Blind {
     UnreadCalls(u64),
     /// Addresses in the log were made unreadable.
     UnreadableAddresses(u64),
+    /// Sends on so many sockets that led to resolvers were not reported at that time: the trace shows those of threads
+    /// alone that were followed for them, and packets show those alone that left.
+    UnfollowedSends(usize),
     /// Nothing may be concluded from any absence (see [`Trust::Nothing`]).
     Untrusted,
 }
@@ -192,6 +197,8 @@ pub struct Coverage {
     unread: Option<Blind>,
     /// What was evicted, and more of it may come.
     forgotten: Forgotten,
+    /// Sockets whose sends no call shows.
+    unfollowed: UnfollowedSends,
 }
 
 /// How the time that a client spent on a query shows in its calls.
@@ -258,6 +265,7 @@ impl Coverage {
             traced: !traces.is_empty(),
             unread: traces.iter().find_map(unread),
             forgotten: Forgotten::default(),
+            unfollowed: UnfollowedSends::of(traces, events),
             waits: traces.iter().any(TraceFacts::sees_waits),
         }
     }
@@ -302,6 +310,39 @@ impl Coverage {
             Err(Blind::ForgottenQueries)
         } else {
             Ok(())
+        }
+    }
+
+    /// Whether a client sent no query between two moments but those that its calls and packets show.
+    ///
+    /// # Errors
+    /// Sends on its sockets were not reported then: one that left no packet is nowhere.
+    pub fn shows_sends(
+        &self,
+        pid: Option<u32>,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), Blind> {
+        match self.trust {
+            Trust::Nothing => Err(Blind::Untrusted),
+            Trust::Everything => Ok(()),
+            Trust::Judged => match self.unfollowed.sockets(pid, from, until) {
+                0 => Ok(()),
+                sockets => Err(Blind::UnfollowedSends(sockets)),
+            },
+        }
+    }
+
+    /// Whether a connect to a resolver that no send followed was made for a query, which never left: whoever connects
+    /// asks, and the trace shows no payloads at all.
+    ///
+    /// # Errors
+    /// The trace shows payloads, where it follows the thread that sends them: another may have sent something, or nobody.
+    pub fn shows_unsent(&self) -> Result<(), Blind> {
+        match self.trust {
+            Trust::Nothing => Err(Blind::Untrusted),
+            Trust::Judged if self.unfollowed.lacks_sends() => Err(Blind::UnfollowedSends(1)),
+            Trust::Judged | Trust::Everything => Ok(()),
         }
     }
 
@@ -466,6 +507,7 @@ impl Coverage {
         if let Some(unread) = &self.unread {
             return Err(unread.clone());
         }
+        self.shows_sends(None, from, until)?;
         let alone = !self.traced;
         // A traced program takes its time to start before its first packet: less than a delay can hide there.
         let first = if alone { from } else { until.min(from + QUICK) };

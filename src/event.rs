@@ -100,4 +100,29 @@ pub enum LifecycleChange {
     /// Before its first network call: the configuration of name resolution in its mount namespace, where no process
     /// before it saw the same. Live only; [`crate::pipeline`] takes these out before anything is joined.
     Files(Box<ResolverFiles>),
+    /// What presyn itself saw of one of its sockets, without a call. Live only.
+    Socket(Box<SocketLook>),
+}
+
+/// A look at a datagram socket, or at a resolver's stream, of which not every send is reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketLook {
+    /// Its descriptor, as it is now; once that is gone, as it was.
+    pub fd: Fd,
+    /// What was seen.
+    pub state: FollowState,
+}
+
+/// How a socket of which not every send is reported goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FollowState {
+    /// It leads to a resolver, and not all sends on it are reported any more: only packets show the others.
+    Unfollowed,
+    /// It has a local end now: by a bind, or by a send that was not reported.
+    Bound,
+    /// This thread waits for it alone (`/proc/PID/task/TID/syscall`).
+    WaitedFor,
+    /// The descriptor refers to it no longer, or nobody looks any more.
+    Gone,
 }

@@ -31,7 +31,7 @@ use crate::event::dns::Name;
 use crate::event::{Address, EventKind, LifecycleChange, Op, SocketType};
 use crate::flow::Target;
 use crate::join::lookup::Lookup;
-use crate::join::{Evidence, Joined};
+use crate::join::{ClientId, Evidence, Joined};
 use crate::report::TraceWriter;
 use crate::time::{Span, Timestamp};
 use crate::totals::EvictedTotals;
@@ -90,6 +90,20 @@ impl Case<'_> {
     /// cut shows neither the end of a program nor a call that does something else.
     pub fn goes_on_after(&self, lookup: &Lookup) -> bool {
         self.evidence.coverage.shows_end(self.is_followed(lookup))
+    }
+
+    /// Whether a client may have asked between two moments without a call or a packet that shows it.
+    fn hides_sends(&self, client: ClientId, from: Timestamp, until: Timestamp) -> bool {
+        let ClientId::Process(process) = client else {
+            return false;
+        };
+        let pid = self.joined.processes.get(process).and_then(|p| p.pid);
+        pid.is_some()
+            && self
+                .evidence
+                .coverage
+                .shows_sends(pid, from, until)
+                .is_err()
     }
 
     fn is_followed(&self, lookup: &Lookup) -> bool {

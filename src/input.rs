@@ -265,6 +265,9 @@ pub struct VisibleSyscalls {
     pub sockets: bool,
     /// `sendto` and its like.
     pub sends: bool,
+    /// Of these only those of threads that were followed for them (presyn, since it lets sends run on).
+    #[serde(default)]
+    pub followed_sends_only: bool,
     /// `write`.
     pub writes: bool,
     /// `poll`, `select`, `epoll_wait`.

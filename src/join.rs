@@ -29,7 +29,7 @@ pub mod unsent;
 
 use crate::coverage::{Absence, Blind, Coverage};
 use crate::event::dns::{Question, Rcode};
-use crate::event::{Call, CallOutcome, Event, EventKind, Op, Task};
+use crate::event::{Call, CallOutcome, Event, EventKind, LifecycleChange, Op, Task};
 use crate::flow::{Endpoint, Transport};
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
@@ -107,6 +107,11 @@ impl<'a> Evidence<'a> {
     /// to be no wait.
     pub fn sees_waits(&self) -> bool {
         self.traces.iter().any(TraceFacts::sees_waits)
+    }
+
+    /// Whether a trace shows sends of those threads alone that were followed for them.
+    pub fn lacks_sends(&self) -> bool {
+        self.traces.iter().any(|t| t.sees.followed_sends_only)
     }
 
     /// Whether the traces name the threads of their calls: a log of strace without `-f` shows one thread alone, and names
@@ -193,7 +198,9 @@ pub(crate) fn next_of_thread(evidence: &Evidence, call: EventId) -> Option<Event
     let later = evidence.events.get(call.position() + 1..)?;
     let mine = |e: &Event| match &e.what {
         EventKind::Call(call) => call.task.tid == tid,
-        EventKind::Life(life) => life.task.tid == tid,
+        EventKind::Life(life) => {
+            life.task.tid == tid && !matches!(life.change, LifecycleChange::Socket(_))
+        }
         EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => false,
     };
     let next = later.iter().take(MAX_AHEAD).position(mine)?;

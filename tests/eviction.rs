@@ -614,6 +614,7 @@ fn explained(events: Vec<Event>, shown: Shown, bound: Limits) -> (Report, usize)
         sees: VisibleSyscalls {
             sockets: true,
             sends: true,
+            followed_sends_only: false,
             writes: true,
             waits: true,
             closes: true,

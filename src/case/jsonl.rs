@@ -50,6 +50,10 @@ pub struct Header {
     /// System calls were traced; without, the file has only its first and last line.
     #[serde(default = "yes")]
     pub traced: bool,
+    /// Of sends only those are reported whose threads were followed for them: up to the first use of a datagram socket,
+    /// during a lookup, and for some calls after it. In traces of older versions, all that may be queries are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub followed_sends_only: bool,
     /// What was watched, where nothing was traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<Watched>,
@@ -307,6 +311,7 @@ pub fn facts(path: &str, input: u16) -> TraceFacts {
         sees: VisibleSyscalls {
             sockets: true,
             sends: true,
+            followed_sends_only: false,
             writes: true,
             waits: false,
             closes: true,
@@ -395,10 +400,12 @@ pub fn read_from(
                         problem: format!("schema '{}'", header.schema),
                     });
                 }
+                let mut facts = facts(&name, input);
+                note_header(&mut facts, &header);
                 trace = Some(TraceFile {
                     header,
                     footer: None,
-                    facts: facts(&name, input),
+                    facts,
                 });
             }
             Some(trace) => entry(trace, &line, number, input, sink),
@@ -414,6 +421,11 @@ pub fn read_from(
         ));
     }
     Ok(trace)
+}
+
+/// Puts what the header says of the calls into the facts, the same for a live trace and one that is read back.
+pub fn note_header(facts: &mut TraceFacts, header: &Header) {
+    facts.sees.followed_sends_only = header.followed_sends_only;
 }
 
 /// Puts a gap into the facts, the same for a live trace and one that is read back.

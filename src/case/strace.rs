@@ -78,7 +78,9 @@ fn ending(life: &Lifecycle, at: Timestamp, out: &mut dyn Write) -> io::Result<()
             return birth(life, *parent, *thread, at, out);
         }
         // strace does not know it.
-        LifecycleChange::CpuTime(_) | LifecycleChange::Files(_) => return Ok(()),
+        LifecycleChange::CpuTime(_) | LifecycleChange::Files(_) | LifecycleChange::Socket(_) => {
+            return Ok(());
+        }
     };
     lead(&life.task, at, out)?;
     writeln!(out, "{text}")

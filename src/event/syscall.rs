@@ -238,7 +238,8 @@ syscalls! {
         b"set_tid_address" b"prlimit64" b"rseq" b"getuid" b"geteuid" b"times" b"getppid" b"getcwd" b"sigaltstack"
         b"waitid"
     ];
-    Syscall::Socket => [b"socket"];
+    Syscall::Socket => [b"socket"],
+        x86_64: [41], i386: [359], aarch64: [198], socketcall: [1];
     Syscall::Connect => [b"connect"],
         x86_64: [42], i386: [362], aarch64: [203], socketcall: [3];
     Syscall::Bind => [b"bind"],
@@ -303,11 +304,9 @@ syscalls! {
 impl Syscall {
     /// The calls that the seccomp filter always reports. Everything else runs unstopped, except in a task with an open
     /// lookup; what the filter stops by an argument stands in the filter.
-    pub const TRAPPED: [Self; 6] = [
+    pub const TRAPPED: [Self; 4] = [
         Self::Connect,
         Self::Bind,
-        Self::Send(PayloadLayout::Addressed),
-        Self::Send(PayloadLayout::Header),
         Self::Send(PayloadLayout::Headers),
         Self::IoUringSetup,
     ];

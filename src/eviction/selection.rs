@@ -470,7 +470,7 @@ fn is_tree(event: &Event) -> bool {
         EventKind::Call(call) => matches!(call.op, Op::Clone { .. } | Op::Exec { .. }),
         EventKind::Life(life) => !matches!(
             life.change,
-            LifecycleChange::CpuTime(_) | LifecycleChange::Signal(_)
+            LifecycleChange::CpuTime(_) | LifecycleChange::Signal(_) | LifecycleChange::Socket(_)
         ),
         EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => false,
     }

@@ -372,7 +372,8 @@ fn leftover(
     let waits_hidden = index.io_uring.get(&asker).is_some_and(|at| *at < end);
     let before = account.first_lookup.is_none_or(|first| end <= first);
     let traced = case.evidence.has_trace();
-    let waits_seen = case.evidence.sees_waits() && !waits_hidden;
+    let sends_hidden = case.hides_sends(asker, start, end);
+    let waits_seen = case.evidence.sees_waits() && !waits_hidden && !sends_hidden;
     // Of one thread a log cannot show what it waited for others to do; that it slept is shown.
     let alone = end - start >= WORTH_EXPLAINING
         && !case.evidence.follows_threads()

@@ -22,6 +22,8 @@ pub struct Process {
     pub seen: Option<(Timestamp, Timestamp)>,
     /// When it ended, if that was seen.
     pub ended: Option<Timestamp>,
+    /// It had other threads than its leader.
+    threads: bool,
 }
 
 impl Process {
@@ -29,6 +31,7 @@ impl Process {
     fn saw(&mut self, tid: Option<u32>, sign: &ThreadSigns) {
         let (first, last) = self.seen.unwrap_or((sign.first, sign.last));
         self.seen = Some((first.min(sign.first), last.max(sign.last)));
+        self.threads |= self.pid != tid;
         if self.pid == tid {
             self.ended = sign.ended;
         }
@@ -82,7 +85,8 @@ impl ThreadSigns {
             LifecycleChange::ChildDied(_)
             | LifecycleChange::Signal(_)
             | LifecycleChange::CpuTime(_)
-            | LifecycleChange::Files(_) => {}
+            | LifecycleChange::Files(_)
+            | LifecycleChange::Socket(_) => {}
         }
     }
 }
@@ -167,6 +171,16 @@ impl Processes {
     /// One process.
     pub fn get(&self, id: ProcessId) -> Option<&Process> {
         self.list.get(id)
+    }
+
+    /// Whether a process has one thread, and has made no other process between two moments: whatever was done on its
+    /// descriptors since, that thread did.
+    pub fn is_alone(&self, id: ProcessId, since: Timestamp, until: Timestamp) -> bool {
+        let forked = |other: &Process| {
+            let first = other.seen.map(|(first, _)| first);
+            other.parent == Some(id) && first.is_some_and(|at| at >= since && at <= until)
+        };
+        self.get(id).is_some_and(|p| !p.threads) && !self.list.iter().any(forked)
     }
 
     /// How many there are.

@@ -110,7 +110,18 @@ fn from_packet(
     packet: &OnWire,
     sender: Option<Sender>,
 ) -> Asked {
-    let task = sender.and_then(|s| task_of(evidence, sockets, s.call, s.association));
+    let task = sender.and_then(|s| {
+        let task = task_of(evidence, sockets, s.call, s.association)?;
+        let hidden = s.how == How::Socket && evidence.lacks_sends();
+        Some(match s.association.filter(|_| hidden) {
+            Some(a) => sockets.sender(processes, a, packet.at),
+            None => task,
+        })
+    });
+    let process = sender.and_then(|s| match s.association {
+        Some(a) if s.how == How::Socket => Some(sockets.list[a].process),
+        _ => task.as_ref().map(|t| processes.of(t)),
+    });
     let question = packet.message.question.clone().unwrap_or_else(no_question);
     Asked {
         question,
@@ -131,7 +142,7 @@ fn from_packet(
             None if evidence.has_trace() => Origin::Untraced,
             None => Origin::Unknown,
         },
-        process: task.as_ref().map(|t| processes.of(t)),
+        process,
         task: task.map(|t| processes.complete(&t)),
         association: sender.and_then(|s| s.association),
         implied: false,
@@ -152,7 +163,12 @@ fn from_call(
         event: sent.call,
         refused: false,
     };
-    let departure = match unseen(evidence, &sent, local) {
+    let shown = if implied {
+        evidence.coverage.shows_unsent()
+    } else {
+        Ok(())
+    };
+    let departure = match shown.and_then(|()| unseen(evidence, &sent, local)) {
         _ if sent.failed => Departure::NeverLeft(Silence::Refused(error)),
         Ok(absence) => Departure::NeverLeft(Silence::Absent(absence)),
         Err(_) => Departure::Left,

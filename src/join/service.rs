@@ -230,6 +230,7 @@ fn end(
                         life.change,
                         crate::event::LifecycleChange::ChildDied(_)
                             | crate::event::LifecycleChange::Signal(_)
+                            | crate::event::LifecycleChange::Socket(_)
                     )
             }
             EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => false,

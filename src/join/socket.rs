@@ -67,7 +67,12 @@ pub struct Sockets {
     unix_waits: HashMap<EventId, AssociationId>,
     /// Those that a descriptor still refers to at the end.
     open: HashSet<AssociationId>,
+    /// The threads that were seen to wait for those whose sends were not reported, in order of time.
+    waiters: HashMap<AssociationId, Vec<(Timestamp, Task)>>,
 }
+
+/// A thread that waits for the answer to a query was seen to do so within this: presyn looks ten times a second.
+const SEEN_WAITING: Span = Span::millis(400);
 
 impl Sockets {
     /// Replays the calls of all traces.
@@ -76,11 +81,13 @@ impl Sockets {
         for (id, event) in evidence.numbered() {
             match &event.what {
                 EventKind::Call(call) => replay.call(id, event, call),
-                EventKind::Life(life) => {
-                    if let LifecycleChange::Exited(_) | LifecycleChange::Killed(_) = life.change {
+                EventKind::Life(life) => match &life.change {
+                    LifecycleChange::Exited(_) | LifecycleChange::Killed(_) => {
                         replay.exit(&life.task, event.at);
                     }
-                }
+                    LifecycleChange::Socket(look) => replay.look(id, event.at, &life.task, look),
+                    _ => {}
+                },
                 EventKind::Packet(_) | EventKind::Stack(_) | EventKind::Owner(_) => {}
             }
         }
@@ -97,6 +104,7 @@ impl Sockets {
             calls,
             unix_waits: replay.unix_waits,
             open: replay.table.into_values().collect(),
+            waiters: replay.waiters,
         }
     }
 
@@ -114,6 +122,34 @@ impl Sockets {
     pub fn waited_for(&self, event: EventId) -> Option<AssociationId> {
         self.of(event)
             .or_else(|| self.unix_waits.get(&event).copied())
+    }
+
+    /// Who sent a packet on an association, where no call shows it:
+    ///
+    /// 1. the thread that was seen to wait for its answer,
+    /// 2. else the only thread that there was, where no other process can have the socket,
+    /// 3. else some thread of the process.
+    pub fn sender(&self, processes: &Processes, association: AssociationId, at: Timestamp) -> Task {
+        let socket = &self.list[association];
+        if let Some(waiter) = self.waiter(association, at) {
+            return waiter.clone();
+        }
+        if processes.is_alone(socket.process, socket.opened, at) {
+            return socket.task.clone();
+        }
+        Task {
+            pid: processes.get(socket.process).and_then(|p| p.pid),
+            tid: None,
+            comm: None,
+        }
+    }
+
+    /// The thread that was seen to wait on an association soon after a moment.
+    pub fn waiter(&self, association: AssociationId, at: Timestamp) -> Option<&Task> {
+        let seen = self.waiters.get(&association)?;
+        let first = seen.iter().find(|(seen, _)| *seen >= at);
+        let soon = first.filter(|(seen, _)| *seen - at <= SEEN_WAITING);
+        soon.map(|(_, task)| task)
     }
 
     /// The association that a call worked on.

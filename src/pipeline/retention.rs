@@ -19,7 +19,9 @@
 pub mod classify;
 pub mod hold;
 
-use crate::event::{Address, Call, CallOutcome, Event, EventKind, Fd, Op, SocketType};
+use crate::event::{
+    Address, Call, CallOutcome, Event, EventKind, Fd, LifecycleChange, Op, SocketType,
+};
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::input::{DroppedKind, LeftOutPackets};
 use crate::join::service;
@@ -205,6 +207,18 @@ impl Retention {
 
     /// Learns from an event of the trace.
     pub fn note(&mut self, event: &Event) {
+        if let EventKind::Life(life) = &event.what
+            && let LifecycleChange::Socket(look) = &life.change
+        {
+            self.talks(
+                &look.fd,
+                None,
+                Seen {
+                    since: None,
+                    at: event.at,
+                },
+            );
+        }
         let EventKind::Call(call) = &event.what else {
             return;
         };

@@ -25,6 +25,8 @@ mod stop;
 mod substitute;
 pub(crate) mod sys;
 mod task;
+mod unfollowed;
+mod waiter;
 mod watch;
 
 use crate::event::{Event, FdNote, Op, Task};

@@ -16,6 +16,7 @@ mod folder;
 mod foreign;
 mod lab;
 mod same;
+mod sends;
 mod stacks;
 mod storm;
 mod whatif;

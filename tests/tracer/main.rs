@@ -4,6 +4,7 @@
 
 mod lookups;
 mod network;
+mod sends;
 mod stacks;
 mod support;
 mod terminal;

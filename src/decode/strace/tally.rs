@@ -133,6 +133,7 @@ impl LogTally {
             return VisibleSyscalls {
                 sockets: true,
                 sends: true,
+                followed_sends_only: false,
                 writes: true,
                 waits: true,
                 closes: true,

@@ -44,6 +44,13 @@ impl fmt::Display for Blind {
             Self::NoTimes => f.write_str("the trace has no times (strace -ttt would give them)"),
             Self::UnreadCalls(n) => write!(f, "{n} lines with a connect could not be read"),
             Self::UnreadableAddresses(n) => write!(f, "{n} addresses cannot be read"),
+            Self::UnfollowedSends(1) => f.write_str(
+                "sends on a socket that led to a resolver were not traced then (strace -f -e trace=network,write traces all)",
+            ),
+            Self::UnfollowedSends(n) => write!(
+                f,
+                "sends on {n} sockets that led to resolvers were not traced then (strace -f -e trace=network,write traces all)"
+            ),
             Self::Untrusted => f.write_str("absences are not trusted"),
         }
     }

@@ -26,8 +26,8 @@ pub fn warnings(traces: &[(TraceFacts, Vec<Event>)]) -> Vec<String> {
                 "could not enter the strict mode of seccomp (EINVAL): it is traced by means of a filter"
             }
             ("clone", CallOutcome::Returned(_)) => {
-                "started a child with CLONE_UNTRACED, which is not in the trace and whose connects, binds and sends \
-                 fail with ENOSYS"
+                "started a child with CLONE_UNTRACED, which is not in the trace and whose connects, binds and datagram \
+                 sockets fail with ENOSYS"
             }
             _ => continue,
         };

@@ -54,6 +54,9 @@ pub fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
 
 /// Whether the inputs show that a query got no answer: a capture that would hold it, else the client's own waiting.
 fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence, Blind> {
+    if asked.implied && asked.packet.is_none() {
+        evidence.coverage.shows_unsent()?;
+    }
     let waited = wait.until - asked.sent;
     let shown = asked.packet.map(|_| {
         let wanted = Wanted {

@@ -373,7 +373,11 @@ fn is_cut_after(evidence: &Evidence, asked: &Exchange, at: Timestamp) -> bool {
     let last = evidence.events.iter().rev().take(LAST_EVENTS);
     let last = last.take_while(|e| e.at >= at).find_map(|e| match &e.what {
         EventKind::Call(call) if call.task.tid == tid => may_go_on(evidence, call),
-        EventKind::Life(life) if life.task.tid == tid => Some(false),
+        EventKind::Life(life)
+            if life.task.tid == tid && !matches!(life.change, LifecycleChange::Socket(_)) =>
+        {
+            Some(false)
+        }
         _ => None,
     });
     last == Some(true)

@@ -2,7 +2,8 @@
 
 use super::Association;
 use crate::event::{
-    Address, Call, Event, Fd, FdNote, Op, SocketFamily, SocketKind, SocketType, Task,
+    Address, Call, Event, Fd, FdNote, FollowState, Op, SocketFamily, SocketKind, SocketLook,
+    SocketType, Task,
 };
 use crate::flow::{Endpoint, stand_in};
 use crate::join::process::Processes;
@@ -33,6 +34,8 @@ pub struct Replay<'a> {
     pub of_event: IdVec<EventId, Option<AssociationId>>,
     /// Waits for a unix socket alone.
     pub unix_waits: HashMap<EventId, AssociationId>,
+    /// The threads that were seen to wait on an association.
+    pub waiters: HashMap<AssociationId, Vec<(Timestamp, Task)>>,
 }
 
 /// How many generations of processes a socket is looked for in.
@@ -51,6 +54,7 @@ impl<'a> Replay<'a> {
             list: IdVec::new(),
             of_event: vec![None; events].into(),
             unix_waits: HashMap::new(),
+            waiters: HashMap::new(),
         }
     }
 
@@ -85,6 +89,30 @@ impl<'a> Replay<'a> {
             op => {
                 if let Some(fd) = op.fd() {
                     self.used(followed, fd);
+                }
+            }
+        }
+    }
+
+    /// Takes what presyn saw of a socket by itself. What it says of another socket than the one known behind the number
+    /// comes too late.
+    pub fn look(&mut self, id: EventId, at: Timestamp, task: &Task, look: &SocketLook) {
+        let process = self.processes.of(task);
+        let Some(association) = self.find(process, &look.fd) else {
+            return;
+        };
+        self.mark(id, association);
+        match look.state {
+            FollowState::Gone => self.close(process, look.fd.number, at),
+            FollowState::WaitedFor => {
+                let seen = self.waiters.entry(association).or_default();
+                seen.push((at, task.clone()));
+            }
+            FollowState::Unfollowed | FollowState::Bound => {
+                let this = &mut self.list[association];
+                let local = look.fd.note.as_ref().and_then(|note| note.local);
+                if this.local.is_none() && local.is_some() {
+                    (this.local, this.exact) = (local, true);
                 }
             }
         }
@@ -353,9 +381,10 @@ impl<'a> Replay<'a> {
         let this = &mut self.list[association];
         if let Op::Send { messages, .. } = &followed.call.op
             && this.style == SocketType::Stream
-            && this.peer.is_none()
             && this.connect.is_none()
             && let Some(to) = messages.iter().find_map(|m| m.peer)
+            // The tracer looks when the send has connected the socket already.
+            && (this.peer.is_none() || this.peer == Some(to) && this.opened == followed.at)
         {
             this.peer = Some(to);
             this.connect = Some(followed.id);

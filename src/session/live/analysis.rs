@@ -281,6 +281,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn begin(&mut self, begin: Box<Begin>) {
+        jsonl::note_header(&mut self.trace, &begin.header);
         if let Some(logs) = self.logs.take() {
             match EventWriter::begin(logs, &begin.header, self.trace.path.clone()) {
                 Ok(writer) => self.writer = Some(writer),

@@ -53,6 +53,7 @@ pub fn header(
             read("/proc/sys/kernel/osrelease"),
             std::env::consts::ARCH
         ),
+        followed_sends_only: true,
         interface: interface.to_owned(),
         interfaces: interfaces(),
         sysctls: SYSCTLS

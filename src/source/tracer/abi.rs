@@ -40,6 +40,15 @@ impl Abi {
         }
     }
 
+    /// That of programs for this machine.
+    pub fn native() -> Self {
+        if cfg!(target_arch = "aarch64") {
+            Self::Aarch64
+        } else {
+            Self::X86_64
+        }
+    }
+
     /// Which call a number is, if it is one that the tracer understands.
     pub fn syscall(self, number: u64) -> Option<Syscall> {
         let number = u32::try_from(number).ok()?;
@@ -96,11 +105,13 @@ impl Abi {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::PayloadLayout;
 
     #[test]
     fn numbers_and_calls_agree() {
         for abi in [Abi::X86_64, Abi::X32, Abi::I386, Abi::Aarch64] {
-            for call in Syscall::TRAPPED {
+            let by_argument = [Syscall::Socket, Syscall::Send(PayloadLayout::Addressed)];
+            for call in Syscall::TRAPPED.into_iter().chain(by_argument) {
                 let numbers = abi.numbers(call);
                 assert!(!numbers.is_empty(), "{abi:?} {call:?}");
                 for number in numbers {

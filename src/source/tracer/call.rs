@@ -10,7 +10,7 @@ use super::arguments::Set;
 use super::socket::{SeenSockets, SocketState};
 use super::stop::Stopped;
 use super::task::Traced;
-use crate::event::{Address, Fd, FdNote, Op, Syscall, Transfer};
+use crate::event::{Address, Fd, FdNote, Op, SocketKind, Syscall, Transfer};
 use crate::flow::Endpoint;
 use crate::time::{Span, Timestamp};
 pub use outcome::goes_on;
@@ -40,6 +40,10 @@ pub enum Request {
     Bind(Address),
     /// `send` and its like: the bytes of each message, whether they are not all, its address and its length.
     Send(Vec<Outgoing>),
+    /// The same to others than resolvers, as the first use of a socket: it gives the socket its port.
+    SendElsewhere(Vec<Outgoing>),
+    /// `socket`, of this kind as the arguments say.
+    Socket(SocketKind),
     /// `recv` and its like: read when they have come.
     Receive,
     /// `poll` and its like.
@@ -75,6 +79,19 @@ pub struct Outgoing {
     bytes: Vec<u8>,
     cut: bool,
     length: u64,
+}
+
+impl Outgoing {
+    /// As calls carry it, without what it says.
+    fn transfer(&self, taken: bool) -> Transfer {
+        Transfer {
+            peer: self.to,
+            length: u32::try_from(self.length).unwrap_or(u32::MAX),
+            taken,
+            dns: Vec::new(),
+            local: None,
+        }
+    }
 }
 
 /// A call's number and arguments as the stop tells them.
@@ -144,6 +161,11 @@ impl Pending {
         matches!(self.asked, Request::Outside(CLONE))
     }
 
+    /// Whether it is the first use of a socket, and goes to no resolver.
+    pub fn goes_elsewhere(&self) -> bool {
+        matches!(self.asked, Request::SendElsewhere(_))
+    }
+
     /// Whether it connects or sends.
     pub fn uses_network(&self) -> bool {
         matches!(self.asked, Request::Connect(_) | Request::Send(_))
@@ -158,18 +180,9 @@ impl Pending {
                 fd,
                 local: local.clone(),
             },
-            Request::Send(messages) => Op::Send {
+            Request::Send(messages) | Request::SendElsewhere(messages) => Op::Send {
                 fd,
-                messages: messages
-                    .iter()
-                    .map(|m| Transfer {
-                        peer: m.to,
-                        length: u32::try_from(m.length).unwrap_or(u32::MAX),
-                        taken: false,
-                        dns: Vec::new(),
-                        local: None,
-                    })
-                    .collect(),
+                messages: messages.iter().map(|m| m.transfer(false)).collect(),
             },
             Request::Receive => Op::Receive {
                 fd,
@@ -179,6 +192,10 @@ impl Pending {
                 fds: fds.iter().copied().map(Fd::bare).collect(),
                 ready: Vec::new(),
                 timeout: *timeout,
+            },
+            Request::Socket(kind) => Op::Socket {
+                kind: *kind,
+                fd: Fd::bare(-1),
             },
             Request::Close => Op::Close { fd },
             Request::SocketError => other("getsockopt"),

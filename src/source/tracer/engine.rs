@@ -12,6 +12,7 @@ use super::stack::StackWalker;
 use super::status::{self, Exit, StatusChange};
 use super::stop::{Info, Stopped, Until};
 use super::task::Traced;
+use super::unfollowed::{Sighting, UnfollowedSockets};
 use super::{Ended, Launch, Next, Observer, SocketSight, TracerError, sys};
 use crate::event::{self, Call, CallOutcome, Event, EventKind, Lifecycle, Location};
 use crate::source::host::Views;
@@ -37,6 +38,7 @@ pub struct Tracer {
     first: Option<Stopped>,
     number: u64,
     sockets: SeenSockets,
+    unfollowed: UnfollowedSockets,
     pins: Pins,
     /// What the processes see of resolv.conf and its like.
     views: Views,
@@ -95,6 +97,7 @@ impl Tracer {
             first,
             number: 0,
             sockets,
+            unfollowed: UnfollowedSockets::default(),
             pins: Pins::new(launch.pin),
             views: Views::default(),
             stacks: launch.stacks.then(|| Box::new(StackWalker::new())),
@@ -261,6 +264,7 @@ impl Tracer {
 
     fn entry(&mut self, stop: Stopped, at: Timestamp, observer: &mut dyn Observer) {
         let tid = stop.tid();
+        let sightings = self.count_call(tid);
         let Some(task) = self.tasks.get_mut(&tid) else {
             return stop.resume(Until::Event, 0);
         };
@@ -318,7 +322,21 @@ impl Tracer {
                 self.emit(at, EventKind::Life(Box::new(files)), observer);
             }
         }
+        self.emit_sightings(sightings, at, observer);
         self.go_on(stop, 0);
+    }
+
+    /// A followed task makes another call: of some sockets that may be the last one.
+    fn count_call(&mut self, tid: u32) -> Vec<Sighting> {
+        let mut sightings = Vec::new();
+        if let Some(task) = self.tasks.get_mut(&tid).filter(|t| t.pending.is_none()) {
+            for watched in task.watch.count_call() {
+                let left =
+                    { &mut self.unfollowed }.leave(task, &mut self.sockets, &watched, &self.ports);
+                sightings.extend(left);
+            }
+        }
+        sightings
     }
 
     fn leave(&mut self, stop: &Stopped, result: i64, at: Timestamp, observer: &mut dyn Observer) {
@@ -333,7 +351,7 @@ impl Tracer {
             return;
         }
         self.seen.remove(&stop.tid());
-        let began = pending.at;
+        let (began, elsewhere) = (pending.at, pending.goes_elsewhere());
         let mut scene = SyscallContext {
             stop,
             task,
@@ -347,8 +365,25 @@ impl Tracer {
             outcome,
             op,
         };
+        let pushed_out = { call.op.fd() }
+            .filter(|_| elsewhere)
+            .and_then(|fd| self.unfollowed.elsewhere(task.pid, fd));
         self.emit(began, EventKind::Call(Box::new(call)), observer);
+        self.emit_sightings(pushed_out, at, observer);
         self.emit_stack(stop.tid(), began, observer);
+    }
+
+    fn emit_sightings(
+        &mut self,
+        sightings: impl IntoIterator<Item = Sighting>,
+        at: Timestamp,
+        observer: &mut dyn Observer,
+    ) {
+        for (task, look) in sightings {
+            let change = event::LifecycleChange::Socket(Box::new(look));
+            let life = Lifecycle { task, change };
+            self.emit(at, EventKind::Life(Box::new(life)), observer);
+        }
     }
 
     /// The stack of a call that was just told.

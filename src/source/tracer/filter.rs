@@ -3,26 +3,31 @@
 //!
 //! The filter guards nothing; it only says when to look. Kernels from 5.11 on remember that a call number is
 //! always allowed and do not even run it.
+//!
+//! Sends are no reason to stop, for programs make millions, and whether one is a query stands in memory, which no filter
+//! reads. What stops is what comes before a query: the making of a datagram socket, a bind, a connect
+//! ([`super::watch`]). Three kinds of send stop all the same:
+//!
+//! 1. those that may open a connection (`MSG_FASTOPEN`), which no connect announces;
+//! 2. `sendmmsg`, which is rare where it is no query;
+//! 3. `sendto`, `sendmsg` and `sendmmsg` by i386's `socketcall`, whose arguments stand in memory.
 
 use super::abi::{ARCH_AARCH64, ARCH_I386, ARCH_X86_64, Abi, X32_BIT};
 use crate::event::syscall::SYSCALLS;
 use crate::event::{PayloadLayout, Syscall};
 use libc::sock_filter;
 
-/// A `sendto` of more bytes is no DNS query and passes unstopped: queries over UDP are at most 512 bytes
-/// (RFC 1035 section 4.2.1), and far from this with EDNS and padding (RFC 8467) too.
-pub const LONG_SEND: u32 = 2048;
-
 /// Offsets in `struct seccomp_data` (linux/seccomp.h).
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
-/// Low and high half of an argument, on little-endian machines.
+/// The low half of an argument, on little-endian machines.
 const fn low(argument: u32) -> u32 {
     16 + 8 * argument
 }
-const fn high(argument: u32) -> u32 {
-    low(argument) + 4
-}
+
+/// The bits of socket(2)'s second argument that are the type; `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are others
+/// (`SOCK_TYPE_MASK`, linux/net.h).
+const SOCKET_TYPE: u32 = 0xf;
 
 const RETURN_ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const RETURN_TRACE: u32 = libc::SECCOMP_RET_TRACE;
@@ -31,9 +36,11 @@ const RETURN_TRACE: u32 = libc::SECCOMP_RET_TRACE;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
     Trace,
-    Allow,
     Native,
-    Send,
+    SendTo,
+    SendMsg,
+    Socket,
+    Datagram,
     SocketCall,
     Clone,
     Prctl,
@@ -53,9 +60,9 @@ struct Assembler {
 // Operation codes (linux/bpf_common.h): class | size or operation | source.
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-const JUMP_GREATER: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
 const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const JUMP_SET: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 impl Assembler {
@@ -66,6 +73,10 @@ impl Assembler {
     /// Jumps when the comparison holds, else goes on.
     fn jump(&mut self, operation: u16, value: u32, to: Label) {
         self.code.push((operation, value, Some(to)));
+    }
+
+    fn mask(&mut self, bits: u32) {
+        self.code.push((AND, bits, None));
     }
 
     fn give(&mut self, value: u32) {
@@ -96,12 +107,13 @@ impl Assembler {
 
     /// The trapped calls of one convention; ends by allowing.
     fn calls(&mut self, abi: Abi) {
-        for call in Syscall::TRAPPED {
-            let to = if call == Syscall::Send(PayloadLayout::Addressed) {
-                Label::Send
-            } else {
-                Label::Trace
-            };
+        let always = Syscall::TRAPPED.map(|call| (call, Label::Trace));
+        let by_argument = [
+            (Syscall::Socket, Label::Socket),
+            (Syscall::Send(PayloadLayout::Addressed), Label::SendTo),
+            (Syscall::Send(PayloadLayout::Header), Label::SendMsg),
+        ];
+        for (call, to) in always.into_iter().chain(by_argument) {
             for number in abi.numbers(call) {
                 self.jump(JUMP_EQUAL, number, to);
             }
@@ -184,12 +196,8 @@ pub fn program() -> Vec<sock_filter> {
         a.calls(Abi::I386);
         a.label(Label::SocketCall);
         a.load(low(0));
-        for row in SYSCALLS {
-            if Syscall::TRAPPED.contains(&row.call) {
-                for which in row.socketcall {
-                    a.jump(JUMP_EQUAL, *which, Label::Trace);
-                }
-            }
+        for which in trapped_socketcalls() {
+            a.jump(JUMP_EQUAL, which, Label::Trace);
         }
         a.give(RETURN_ALLOW);
     }
@@ -201,19 +209,41 @@ pub fn program() -> Vec<sock_filter> {
     a.argument(Label::Prctl, set_seccomp, Label::Strict);
     let strict = ArgumentTest::equal(1, libc::SECCOMP_MODE_STRICT);
     a.argument(Label::Strict, strict, Label::Trace);
-    a.label(Label::Send);
-    // A send that opens a connection (TCP fast open) stops at any length.
-    a.load(low(3));
-    a.jump(JUMP_SET, libc::MSG_FASTOPEN.unsigned_abs(), Label::Trace);
-    a.load(high(2));
-    a.jump(JUMP_GREATER, 0, Label::Allow);
-    a.load(low(2));
-    a.jump(JUMP_GREATER, LONG_SEND, Label::Allow);
+    for (label, flags) in [(Label::SendTo, 3), (Label::SendMsg, 2)] {
+        let opens = ArgumentTest::any_bit(flags, libc::MSG_FASTOPEN.unsigned_abs());
+        a.argument(label, opens, Label::Trace);
+    }
+    a.label(Label::Socket);
+    a.load(low(0));
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        a.jump(JUMP_EQUAL, family.unsigned_abs(), Label::Datagram);
+    }
+    a.give(RETURN_ALLOW);
+    a.label(Label::Datagram);
+    a.load(low(1));
+    a.mask(SOCKET_TYPE);
+    a.jump(JUMP_EQUAL, libc::SOCK_DGRAM.unsigned_abs(), Label::Trace);
+    a.give(RETURN_ALLOW);
     a.label(Label::Trace);
     a.give(RETURN_TRACE);
-    a.label(Label::Allow);
-    a.give(RETURN_ALLOW);
     a.finish()
+}
+
+/// What a `socketcall` may be that stops: the calls that always do, and those whose arguments decide. `send` names no
+/// address, and opens nothing that a connect did not.
+fn trapped_socketcalls() -> impl Iterator<Item = u32> {
+    /// `SYS_SEND` (linux/net.h)
+    const SEND: u32 = 9;
+    let stops = |call: Syscall| {
+        Syscall::TRAPPED.contains(&call)
+            || matches!(
+                call,
+                Syscall::Socket | Syscall::Send(PayloadLayout::Addressed | PayloadLayout::Header)
+            )
+    };
+    let rows = SYSCALLS.iter().filter(move |row| stops(row.call));
+    let which = rows.flat_map(|row| row.socketcall.iter().copied());
+    which.filter(|which| *which != SEND)
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -243,8 +273,11 @@ mod tests {
                     continue;
                 }
                 RETURN => return i.k,
+                AND => {
+                    a &= i.k;
+                    continue;
+                }
                 JUMP_EQUAL => a == i.k,
-                JUMP_GREATER => a > i.k,
                 JUMP_AT_LEAST => a >= i.k,
                 JUMP_SET => a & i.k != 0,
                 other => panic!("{other:#x}"),
@@ -265,7 +298,7 @@ mod tests {
                 (Abi::X32, ARCH_X86_64, X32_BIT),
                 (Abi::I386, ARCH_I386, 0),
             ] {
-                // Of seccomp 0 is the strict mode.
+                // Of seccomp 0 is the strict mode; a send without flags and a socket of no family run on.
                 let trapped = Syscall::TRAPPED
                     .iter()
                     .chain(&[Syscall::Ptrace, Syscall::Seccomp])
@@ -277,12 +310,59 @@ mod tests {
     }
 
     #[test]
-    fn long_sends_pass_unless_they_connect() {
-        let send = |length: u64, flags: u64| run(ARCH_X86_64, 44, [3, 0, length, flags, 0, 0]);
-        assert_eq!(send(2048, 0), RETURN_TRACE);
-        assert_eq!(send(2049, 0), RETURN_ALLOW);
-        assert_eq!(send(1 << 32, 0), RETURN_ALLOW);
-        assert_eq!(send(1 << 32, 0x2000_0000), RETURN_TRACE);
+    fn sends_pass_unless_they_may_connect() {
+        let address = 0x7fff_0000_1000;
+        for (arch, to, message) in [
+            (ARCH_X86_64, 44, 46),
+            (ARCH_X86_64, X32_BIT + 44, X32_BIT + 518),
+            (ARCH_I386, 369, 370),
+        ] {
+            for (flags, expected) in [
+                (0, RETURN_ALLOW),
+                (0x4000, RETURN_ALLOW),
+                (0x2000_4000, RETURN_TRACE),
+            ] {
+                let sendto = run(arch, to, [3, address, 40, flags, address, 16]);
+                let sendmsg = run(arch, message, [3, address, flags, 0, 0, 0]);
+                assert_eq!(
+                    (sendto, sendmsg),
+                    (expected, expected),
+                    "{arch:#x} {flags:#x}"
+                );
+            }
+        }
+        assert_eq!(
+            run(ARCH_X86_64, 307, [3, address, 2, 0, 0, 0]),
+            RETURN_TRACE
+        );
+    }
+
+    #[test]
+    fn the_making_of_internet_datagram_sockets_stops() {
+        for (arch, number) in [
+            (ARCH_X86_64, 41),
+            (ARCH_X86_64, X32_BIT + 41),
+            (ARCH_I386, 359),
+        ] {
+            // Of each family: unix, IPv4, IPv6, netlink.
+            for family in [1, 2, 10, 16] {
+                // Streams, datagrams and raw sockets, with and without SOCK_NONBLOCK | SOCK_CLOEXEC.
+                for (style, more) in [(1, 0), (2, 0), (2, 0o2_004_000), (3, 0), (1, 0o2_004_000)] {
+                    let internet = matches!(family, 2 | 10);
+                    let expected = if internet && style == 2 {
+                        RETURN_TRACE
+                    } else {
+                        RETURN_ALLOW
+                    };
+                    let arguments = [family, style | more, 0, 0, 0, 0];
+                    assert_eq!(
+                        run(arch, number, arguments),
+                        expected,
+                        "{number} {arguments:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
@@ -300,7 +380,7 @@ mod tests {
     fn socketcall_stops_by_its_first_argument() {
         let socketcall = |which: u64| run(ARCH_I386, 102, [which, 0, 0, 0, 0, 0]);
         for which in 0..25 {
-            let expected = if [2, 3, 9, 11, 16, 20].contains(&which) {
+            let expected = if [1, 2, 3, 11, 16, 20].contains(&which) {
                 RETURN_TRACE
             } else {
                 RETURN_ALLOW

@@ -82,7 +82,6 @@ impl Traced {
         self.comm_read = None;
         self.access = None;
         self.restarting = None;
-        self.watch.clear();
     }
 
     /// One of its sockets. Also while it runs.

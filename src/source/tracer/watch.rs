@@ -1,5 +1,9 @@
 //! Which tasks have a lookup or a connect open. Such a task is stopped at every system call until that is over, so
 //! that its waits, reads and closes are seen; all other tasks run free.
+//!
+//! A send that names no address, or names it in memory, is not trapped: it is reported where its task is stopped anyway.
+//! So a task is followed a little longer than its lookups last, for the sends alone ([`Attention::Sends`]): from the making
+//! of a datagram socket to its first use, and from the last answer for some calls more.
 
 use crate::decode::dns::framing;
 use crate::event::dns;
@@ -24,6 +28,15 @@ pub enum WatchedService {
     Connect,
 }
 
+/// Which calls a socket makes worth reporting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// All calls of its task: an answer is due, or the connect goes on.
+    Calls,
+    /// No answer is due: sends on it and its close, for so many more calls of its task.
+    Sends(u32),
+}
+
 /// One socket that makes its task worth watching.
 #[derive(Clone, Debug)]
 pub struct Watched {
@@ -39,6 +52,8 @@ pub struct Watched {
     pub used: bool,
     /// When it was last used.
     pub last: Timestamp,
+    /// Which calls it makes worth reporting.
+    pub attention: Attention,
 }
 
 /// A socket that was connected to a resolver and then not used is a program asking for its own
@@ -51,11 +66,16 @@ const SILENT: Span = Span::seconds(140);
 const OPEN: usize = 64;
 /// More sockets than this in one task are not watched: a storm of lookups is no single wait.
 const SOCKETS: usize = 256;
+/// So many calls of a task are followed for sends alone: glibc makes six between two queries on one socket
+/// (`single-request`), getent a dozen between two lookups.
+const FOLLOWED: u32 = 24;
 /// More connects than this at once are a scan or a crawler, which nobody waits for one by one: it runs free for a while.
 const CONNECTS: usize = 8;
 const STORM: Span = Span::seconds(1);
 /// A connect that came up and was not used by the thread that began it is another thread's.
 const HANDED_OVER: Span = Span::seconds(1);
+/// A query follows its connect at once, unless another thread sends it.
+const QUERY_DUE: Span = Span::millis(50);
 /// A DNS message over TCP with its length (RFC 1035 section 4.2.2).
 const STREAM: usize = 2 + 65_535;
 
@@ -98,13 +118,66 @@ impl Watch {
                     open: Vec::new(),
                     used: false,
                     last: now,
+                    attention: Attention::Calls,
                 });
                 self.sockets.len() - 1
             }
         };
         let socket = self.sockets.get_mut(at)?;
-        socket.last = now;
+        (socket.last, socket.attention) = (now, Attention::Calls);
         Some(socket)
+    }
+
+    /// Follows the task to the first use of a datagram socket that it has made.
+    pub fn follow_new(&mut self, fd: i32, cookie: u64, now: Timestamp) {
+        self.end(fd);
+        self.begin(fd, cookie, WatchedService::Datagrams, now);
+        self.follow_sends(fd);
+    }
+
+    /// No answer is due any more on a socket: the next query may be sent on it.
+    pub fn follow_sends(&mut self, fd: i32) {
+        if let Some(socket) = self.find(fd) {
+            socket.attention = Attention::Sends(FOLLOWED);
+        }
+    }
+
+    /// What a new thread or process has of its parent's sockets: it may send on them as well.
+    pub fn inherited(&self) -> Self {
+        let lookups = self.sockets.iter().filter(|s| match s.service {
+            WatchedService::Datagrams | WatchedService::Stream { .. } => true,
+            WatchedService::Local | WatchedService::Connect => false,
+        });
+        let sockets = lookups.map(|socket| Watched {
+            open: Vec::new(),
+            attention: Attention::Sends(FOLLOWED),
+            ..socket.clone()
+        });
+        Self {
+            sockets: sockets.collect(),
+            storm: None,
+        }
+    }
+
+    /// Whether an answer is due, or a connect goes on.
+    pub fn waits(&self) -> bool {
+        { self.sockets.iter() }.any(|s| s.attention == Attention::Calls)
+    }
+
+    /// The socket behind a descriptor, where only its sends matter.
+    pub fn followed_for_sends(&mut self, fd: i32) -> Option<&mut Watched> {
+        self.find(fd).filter(|s| s.attention != Attention::Calls)
+    }
+
+    /// The task makes another call. Returns the sockets for which it was followed long enough.
+    pub fn count_call(&mut self) -> Vec<Watched> {
+        for socket in &mut self.sockets {
+            if let Attention::Sends(left) = &mut socket.attention {
+                *left = left.saturating_sub(1);
+            }
+        }
+        let over = |s: &mut Watched| s.attention == Attention::Sends(0);
+        self.sockets.extract_if(.., over).collect()
     }
 
     /// Begins to watch a connect, unless there are too many of them.
@@ -141,26 +214,44 @@ impl Watch {
         old.map(|s| (s.fd, s.cookie)).collect()
     }
 
+    /// Sockets that lead to resolvers and that the task has connected and not used: another thread may use them.
+    pub fn given_away(&self, now: Timestamp) -> impl Iterator<Item = &Watched> {
+        self.sockets.iter().filter(move |s| {
+            let asks = matches!(
+                s.service,
+                WatchedService::Datagrams | WatchedService::Stream { .. }
+            );
+            asks && !s.used && s.attention == Attention::Calls && now - s.last > QUERY_DUE
+        })
+    }
+
     /// The descriptor was closed, or is another socket now.
     pub fn end(&mut self, fd: i32) {
         self.sockets.retain(|s| s.fd != fd);
     }
 
-    /// Nothing of it matters any more (an exec, the end).
-    pub fn clear(&mut self) {
-        self.sockets.clear();
+    /// Takes out everything (an exec, the end).
+    pub fn take_all(&mut self) -> Vec<Watched> {
+        std::mem::take(&mut self.sockets)
     }
 
-    /// Forgets sockets that nobody waits for any more.
-    pub fn expire(&mut self, now: Timestamp) {
-        self.sockets.retain(|s| {
+    /// Takes out the sockets that nobody waits for any more. What is followed for its sends costs a task nothing while it
+    /// waits, and ends by its count of calls.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Watched> {
+        let over = |s: &mut Watched| {
             let patience = if s.used { SILENT } else { UNUSED };
-            now - s.last < patience
-        });
+            s.attention == Attention::Calls && now - s.last >= patience
+        };
+        self.sockets.extract_if(.., over).collect()
     }
 }
 
 impl Watched {
+    /// Whether its close means something: it carried queries, or may still.
+    pub fn used_or_due(&self) -> bool {
+        self.used || self.attention == Attention::Calls
+    }
+
     /// Something was sent: queries become open. `bytes` are those of one message, in its whole unless `cut`.
     pub fn sent(
         &mut self,
@@ -169,7 +260,7 @@ impl Watched {
         cut: bool,
         now: Timestamp,
     ) -> Vec<dns::Message> {
-        (self.used, self.last) = (true, now);
+        (self.used, self.last, self.attention) = (true, now, Attention::Calls);
         let messages = match &mut self.service {
             WatchedService::Datagrams => crate::decode::dns::glimpse(bytes, cut)
                 .into_iter()
@@ -307,6 +398,32 @@ mod tests {
     }
 
     #[test]
+    fn sends_are_followed_for_a_number_of_calls() {
+        let mut watch = Watch::default();
+        watch.follow_new(3, 7, Timestamp(0));
+        assert!(watch.is_open() && !watch.waits());
+        for _ in 1..FOLLOWED {
+            assert!(watch.count_call().is_empty());
+        }
+        let child = watch.inherited();
+        assert_eq!(watch.count_call()[0].cookie, 7);
+        assert!(!watch.is_open() && child.is_open());
+        // A query on it makes it a lookup again, and that ends by its answer alone.
+        watch.follow_new(3, 7, Timestamp(0));
+        let query = message(1, false);
+        watch
+            .find(3)
+            .unwrap()
+            .sent(None, &query, false, Timestamp(0));
+        assert!(watch.waits());
+        assert!((0..2 * FOLLOWED).all(|_| watch.count_call().is_empty()));
+        watch.follow_sends(3);
+        assert!(watch.followed_for_sends(3).is_some() && !watch.waits());
+        // The task may wait long for its next occasion to ask.
+        assert!(watch.expire(Timestamp(0) + Span::seconds(1000)).is_empty());
+    }
+
+    #[test]
     fn nobody_is_watched_for_ever() {
         let mut watch = Watch::default();
         watch.begin(3, 7, WatchedService::Datagrams, Timestamp(0));
@@ -314,9 +431,9 @@ mod tests {
             .begin(4, 8, WatchedService::Local, Timestamp(0))
             .unwrap()
             .used = true;
-        watch.expire(Timestamp(0) + Span::seconds(6));
+        assert_eq!(watch.expire(Timestamp(0) + Span::seconds(6)).len(), 1);
         assert!(watch.find(3).is_none() && watch.find(4).is_some());
-        watch.expire(Timestamp(0) + Span::seconds(141));
+        assert_eq!(watch.expire(Timestamp(0) + Span::seconds(141)).len(), 1);
         assert!(!watch.is_open());
         // A descriptor that means another socket now is watched anew.
         watch

@@ -2,7 +2,7 @@
 
 use super::{CLONE, Outgoing, Pending, Request, SyscallContext, SyscallEntry, int};
 use crate::event::{
-    Address, PayloadLayout, SocketFamily, SocketType, Syscall, TimeoutForm, WaitSet,
+    Address, PayloadLayout, SocketFamily, SocketKind, SocketType, Syscall, TimeoutForm, WaitSet,
 };
 use crate::source::tracer::arguments::{ArgumentReader, Buffer, Set};
 use crate::source::tracer::memory::ProcessMemory;
@@ -27,9 +27,10 @@ struct EnteredCall<'m> {
 impl SyscallContext<'_> {
     /// Reads a call that begins. `None`: it does not matter, its end need not be seen.
     ///
-    /// 1. Connects, binds, sends that name an address or may connect, `io_uring_setup` and what leaves or forbids the
-    ///    trace matter in every task.
-    /// 2. Other calls matter in a task that is watched, as long as it is.
+    /// 1. Connects, binds, the making of datagram sockets, sends that may connect, `io_uring_setup` and what leaves or
+    ///    forbids the trace matter in every task, and so do sends that stop for any reason.
+    /// 2. Other calls matter in a task that is watched, as long as it is. One that is followed for its sends alone has no
+    ///    waits to report.
     pub fn enter(&mut self, entry: SyscallEntry, at: Timestamp) -> Option<Pending> {
         let memory = self.stop.memory();
         let entered = EnteredCall::read(&memory, entry)?;
@@ -44,6 +45,7 @@ impl SyscallContext<'_> {
                 layout
                 @ (PayloadLayout::Addressed | PayloadLayout::Header | PayloadLayout::Headers),
             ) => self.sends(&entered, layout)?,
+            Syscall::Socket => (Request::Socket(entered.datagrams()?), None),
             Syscall::IoUringSetup => (Request::IoUring, None),
             Syscall::Ptrace | Syscall::Prctl | Syscall::Seccomp | Syscall::Clone => {
                 (Request::Outside(entered.outside()?), None)
@@ -75,11 +77,17 @@ impl SyscallContext<'_> {
                 let message = entered.outgoing(&entered.unaddressed());
                 (Request::Send(vec![message]), Some(socket))
             }
-            Syscall::Receive(_) => (Request::Receive, Some(self.watched(fd)?)),
             Syscall::Close => {
                 let socket = self.watched(fd)?;
+                if !self.task.watch.find(fd)?.used_or_due() {
+                    // A datagram socket that was made and not used.
+                    self.task.watch.end(fd);
+                    return None;
+                }
                 (Request::Close, Some(socket).filter(|s| !has_failed(s)))
             }
+            _ if !self.task.watch.waits() => return None,
+            Syscall::Receive(_) => (Request::Receive, Some(self.watched(fd)?)),
             Syscall::GetSockOpt | Syscall::GetPeerName => {
                 let asked = entered.asks_end()?;
                 let connects = self.task.watch.connects_on(fd);
@@ -96,8 +104,8 @@ impl SyscallContext<'_> {
             | Syscall::Seccomp
             | Syscall::Clone
             | Syscall::Restart
-            | Syscall::SocketCall
             | Syscall::Socket
+            | Syscall::SocketCall
             | Syscall::Accept
             | Syscall::GetSockName
             | Syscall::Dup
@@ -120,23 +128,31 @@ impl SyscallContext<'_> {
     ) -> Option<(Request, Option<SocketState>)> {
         let (buffers, opens) = entered.addressed(layout);
         let reader = &entered.reader;
-        let named = |b: &Buffer| reader.address(b.name.0, b.name.1 as u64);
+        let address = |b: &Buffer| reader.address(b.name.0, b.name.1 as u64);
         let to_resolver = |to: &Address| match to {
             Address::Inet(end) => opens || self.ports.contains(&end.port),
             _ => false,
         };
-        let addresses: Vec<_> = buffers.iter().map(named).collect();
+        let addresses: Vec<_> = buffers.iter().map(address).collect();
         let mut socket = None;
-        let wanted = if addresses.iter().any(Option::is_some) {
+        let named = addresses.iter().any(Option::is_some);
+        let wanted = if named {
             addresses.iter().flatten().any(to_resolver)
         } else {
             socket = self.unless_plain(entered.fd);
             self.is_of_interest(entered.fd, &socket?)
         };
-        wanted.then(|| {
-            let messages = buffers.iter().map(|b| entered.outgoing(b)).collect();
-            (Request::Send(messages), socket)
-        })
+        let messages = || buffers.iter().map(|b| entered.outgoing(b)).collect();
+        if wanted {
+            return Some((Request::Send(messages()), socket));
+        }
+        let first = self.task.watch.followed_for_sends(entered.fd)?;
+        if first.used {
+            return None;
+        }
+        // No resolver's socket: it need not be followed. What it sends later is known by its port.
+        self.task.watch.end(entered.fd);
+        named.then(|| (Request::SendElsewhere(messages()), None))
     }
 
     /// The socket of a send that names no address, unless it is known to be of no interest.
@@ -182,6 +198,17 @@ impl<'m> EnteredCall<'m> {
             number: entry.number,
             fd: int(arguments[0]),
             arguments,
+        })
+    }
+
+    /// The kind of a new socket, if it may send DNS messages in datagrams.
+    fn datagrams(&self) -> Option<SocketKind> {
+        let [family, style, ..] = self.arguments.map(int);
+        let internet = matches!(family, libc::AF_INET | libc::AF_INET6);
+        // Flags stand above the type's bits.
+        (internet && style & 0xf == libc::SOCK_DGRAM).then_some(SocketKind {
+            family: SocketFamily::Inet,
+            style: SocketType::Datagram,
         })
     }
 

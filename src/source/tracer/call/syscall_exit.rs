@@ -4,7 +4,8 @@ use super::outcome::outcome;
 use super::{Outgoing, Pending, Request, SyscallContext, other, with_note};
 use crate::event::dns::Message;
 use crate::event::{
-    Address, CallOutcome, Errno, Fd, Op, PayloadLayout, SocketFamily, SocketType, Syscall, Transfer,
+    Address, CallOutcome, Errno, Fd, Op, PayloadLayout, SocketFamily, SocketKind, SocketType,
+    Syscall, Transfer,
 };
 use crate::source::tracer::arguments::{ArgumentReader, Set};
 use crate::source::tracer::memory::Memory;
@@ -73,6 +74,8 @@ impl SyscallContext<'_> {
                 }
             }
             Request::Send(messages) => self.send(returned, messages),
+            Request::SendElsewhere(messages) => self.send_elsewhere(&returned, &messages),
+            Request::Socket(kind) => self.made(&returned, kind),
             Request::Receive => {
                 let incoming = incoming(&reader, &returned);
                 Op::Receive {
@@ -102,6 +105,34 @@ impl SyscallContext<'_> {
         };
         self.end_connect(fd, &op, &outcome);
         (outcome, op)
+    }
+
+    /// A send to others than resolvers, which has given its socket a port.
+    fn send_elsewhere(&mut self, returned: &ReturnedCall, messages: &[Outgoing]) -> Op {
+        let taken = returned.result >= 0;
+        let note = self.look(returned.fd, false).map(|s| s.note());
+        Op::Send {
+            fd: with_note(returned.fd, note),
+            messages: messages.iter().map(|m| m.transfer(taken)).collect(),
+        }
+    }
+
+    /// A datagram socket that was made. Its task is followed to the first use of it.
+    fn made(&mut self, returned: &ReturnedCall, kind: SocketKind) -> Op {
+        let fd = i32::try_from(returned.result).unwrap_or(-1).max(-1);
+        let mut socket = None;
+        if fd >= 0 {
+            self.sockets.renew(self.task.pid, fd);
+            socket = self.look(fd, false);
+        }
+        // Ping sockets are datagram sockets too (icmp(7)).
+        if let Some(new) = socket.filter(|s| s.is(SocketFamily::Inet, SocketType::Datagram)) {
+            self.task.watch.follow_new(fd, new.cookie, returned.at);
+        }
+        Op::Socket {
+            kind,
+            fd: with_note(fd, socket.map(|s| s.note())),
+        }
     }
 
     /// A connect; when it has `begun`, that is succeeded or goes on, its socket has this far end.
@@ -166,7 +197,17 @@ impl SyscallContext<'_> {
                 return self.task.watch.begin_connect(fd, socket.cookie, at);
             }
             Address::Unix(path) if is_name_service(path) => WatchedService::Local,
-            _ => return,
+            // It has lost its port as well, and may be used for anything.
+            Address::Unspecified if socket.is(SocketFamily::Inet, SocketType::Datagram) => {
+                return self.task.watch.follow_new(fd, socket.cookie, at);
+            }
+            _ => {
+                // Whatever it sends goes there.
+                if self.task.watch.followed_for_sends(fd).is_some() {
+                    self.task.watch.end(fd);
+                }
+                return;
+            }
         };
         self.task.watch.begin(fd, socket.cookie, service, at);
     }
@@ -182,11 +223,8 @@ impl SyscallContext<'_> {
         for (index, message) in messages.into_iter().enumerate() {
             let taken = taken(index);
             told.push(Transfer {
-                peer: message.to,
-                length: u32::try_from(message.length).unwrap_or(u32::MAX),
-                taken,
                 dns: self.dns_sent(returned, &message, taken),
-                local: None,
+                ..message.transfer(taken)
             });
         }
         told
@@ -237,15 +275,12 @@ impl SyscallContext<'_> {
                 }
             }
             told.push(Transfer {
-                peer: message.to,
-                length: u32::try_from(message.length).unwrap_or(u32::MAX),
-                taken: true,
                 dns,
-                local: None,
+                ..message.transfer(true)
             });
         }
         if over {
-            self.task.watch.end(fd);
+            self.task.watch.follow_sends(fd);
         }
         told
     }

@@ -7,6 +7,7 @@ use crate::source::tracer::signals;
 use crate::source::tracer::status::{self, Exit};
 use crate::source::tracer::stop::Stopped;
 use crate::source::tracer::task::Traced;
+use crate::source::tracer::watch::Watched;
 use crate::source::tracer::{Next, Observer};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -57,6 +58,10 @@ impl Tracer {
         self.tasks
             .entry(child)
             .or_insert_with(|| Traced::new(child, &mut self.sockets));
+        let inherited = self.tasks.get(&parent).map(|task| task.watch.inherited());
+        if let (Some(task), Some(inherited)) = (self.tasks.get_mut(&child), inherited) {
+            task.watch = inherited;
+        }
         self.pins.inherit(parent, child);
         self.born(child, Some(parent), at, observer);
         if let Some((stop, _)) = self.early.remove(&child) {
@@ -87,8 +92,10 @@ impl Tracer {
             .entry(tid)
             .or_insert_with(|| Traced::new(tid, &mut self.sockets));
         task.pending = None;
+        let watched = task.watch.take_all();
         task.execs();
         self.sockets.drop_process(tid);
+        self.end_following(tid, &watched, at, observer);
         self.views.clear_cache(tid);
         if let Some(stacks) = &mut self.stacks {
             stacks.drop_task(tid);
@@ -147,9 +154,35 @@ impl Tracer {
         if let Some(stacks) = &mut self.stacks {
             stacks.drop_task(tid);
         }
+        let (pid, watched) = (task.pid, task.watch.take_all());
         if let Some(change) = change {
             self.life(who, change, at, observer);
         }
+        // Other threads may use what it was followed for.
+        let other = self.tasks.values().find(|task| task.pid == pid);
+        if let Some(other) = other.map(|task| task.tid) {
+            self.end_following(other, &watched, at, observer);
+        }
+    }
+
+    /// A task is followed no longer for these sockets, which it has in common with another one that was.
+    fn end_following(
+        &mut self,
+        tid: u32,
+        watched: &[Watched],
+        at: Timestamp,
+        observer: &mut dyn Observer,
+    ) {
+        let Some(task) = self.tasks.get_mut(&tid) else {
+            return;
+        };
+        let mut sightings = Vec::new();
+        for watched in watched {
+            let left =
+                { &mut self.unfollowed }.leave(task, &mut self.sockets, watched, &self.ports);
+            sightings.extend(left);
+        }
+        self.emit_sightings(sightings, at, observer);
     }
 
     pub(super) fn ended(

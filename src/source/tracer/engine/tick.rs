@@ -6,10 +6,12 @@ use crate::source::tracer::call::Request;
 use crate::source::tracer::signals;
 use crate::source::tracer::status::{self, StatusChange};
 use crate::source::tracer::task::{self, Traced};
+use crate::source::tracer::watch::Watched;
 use crate::source::tracer::{Next, Observer, OpenCall, Tick};
 use crate::time::{Span, Timestamp};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, raise};
+use std::collections::HashSet;
 
 /// A blocked call is worth a look at its socket after so long.
 const BLOCKED: Span = Span::millis(200);
@@ -38,16 +40,7 @@ impl Tracer {
                 self.pins.free(tid);
             }
         }
-        for task in self.tasks.values_mut() {
-            task.watch.expire(at);
-            for (fd, cookie) in task.watch.old_connects(at) {
-                // Closed or used by another thread, which is not watched.
-                let seen = task.look(&mut self.sockets, fd, true);
-                if seen.is_none_or(|s| s.cookie != cookie || s.peer.is_some()) {
-                    task.watch.end(fd);
-                }
-            }
-        }
+        self.look_at_sockets(at, observer);
         self.signals();
         let ctrl_c = signals::interrupts() != self.interrupts;
         let asked = signals::ends() - self.ends;
@@ -59,6 +52,46 @@ impl Tracer {
             open: self.open_calls(at),
             interrupts: signals::interrupts(),
         })
+    }
+
+    /// Sockets whose time is over, that other threads may use, or that no call reports any more.
+    fn look_at_sockets(&mut self, at: Timestamp, observer: &mut dyn Observer) {
+        let mut sightings = Vec::new();
+        let threads: HashSet<u32> = { self.tasks.values() }
+            .filter(|task| task.tid != task.pid)
+            .map(|task| task.pid)
+            .collect();
+        for task in self.tasks.values_mut() {
+            if threads.contains(&task.pid) {
+                let given: Vec<Watched> = task.watch.given_away(at).cloned().collect();
+                for watched in given {
+                    if !self.unfollowed.has(task.pid, &watched) {
+                        let left = { &mut self.unfollowed }.leave(
+                            task,
+                            &mut self.sockets,
+                            &watched,
+                            &self.ports,
+                        );
+                        sightings.extend(left);
+                    }
+                }
+            }
+            for watched in task.watch.expire(at) {
+                let left =
+                    { &mut self.unfollowed }.leave(task, &mut self.sockets, &watched, &self.ports);
+                sightings.extend(left);
+            }
+            for (fd, cookie) in task.watch.old_connects(at) {
+                // Closed or used by another thread, which is not watched.
+                let seen = task.look(&mut self.sockets, fd, true);
+                if seen.is_none_or(|s| s.cookie != cookie || s.peer.is_some()) {
+                    task.watch.end(fd);
+                }
+            }
+        }
+        let looked = self.unfollowed.look(&mut self.tasks, &mut self.sockets, at);
+        sightings.extend(looked);
+        self.emit_sightings(sightings, at, observer);
     }
 
     /// What came for presyn itself.
