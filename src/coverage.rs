@@ -20,6 +20,7 @@ mod unfollowed;
 mod view;
 
 use crate::event::Event;
+use crate::input::drops::DropTimes;
 use crate::input::{CaptureFacts, TraceFacts};
 use crate::time::{Span, Timestamp};
 use crate::totals::forgotten::Forgotten;
@@ -118,6 +119,8 @@ pub enum Blind {
     Forgotten(u64),
     /// Queries were evicted, for want of space, and are forgotten.
     ForgottenQueries,
+    /// So many queries and connection attempts of that time are unattributed: they may be the client's.
+    Unattributed(u64),
     /// The capture began later, or had ended before.
     OtherTime,
     /// The capture is damaged or cut off, and nothing after this is in it.
@@ -199,6 +202,8 @@ pub struct Coverage {
     forgotten: Forgotten,
     /// Sockets whose sends no call shows.
     unfollowed: UnfollowedSends,
+    /// When queries and SYNs left that may be a watched process's or another's.
+    unattributed: DropTimes,
 }
 
 /// How the time that a client spent on a query shows in its calls.
@@ -241,6 +246,9 @@ pub struct AccountFacts {
     pub goes_on: bool,
 }
 
+/// What a client asked so long before may be what it waited for: four rounds over three resolvers, and then some.
+const LONGEST_LOOKUP: Span = Span::seconds(60);
+
 /// Delays below this are nobody's complaint.
 pub const QUICK: Span = Span::millis(500);
 
@@ -266,6 +274,7 @@ impl Coverage {
             unread: traces.iter().find_map(unread),
             forgotten: Forgotten::default(),
             unfollowed: UnfollowedSends::of(traces, events),
+            unattributed: DropTimes::default(),
             waits: traces.iter().any(TraceFacts::sees_waits),
         }
     }
@@ -287,6 +296,27 @@ impl Coverage {
     pub fn forgetting(self, forgotten: &Forgotten) -> Self {
         let forgotten = forgotten.clone();
         Self { forgotten, ..self }
+    }
+
+    /// The same, where of queries and SYNs of these times nobody can say whose they are.
+    #[must_use]
+    pub fn unattributed(self, unattributed: DropTimes) -> Self {
+        Self {
+            unattributed,
+            ..self
+        }
+    }
+
+    /// Whether all queries and connection attempts between two moments are known to be somebody's.
+    ///
+    /// # Errors
+    /// Some are not: the client may have sent them.
+    pub fn attributes_all(&self, from: Timestamp, until: Timestamp) -> Result<(), Blind> {
+        match self.unattributed.within(from, until) {
+            Some(_) if self.trust == Trust::Everything => Ok(()),
+            Some(packets) => Err(Blind::Unattributed(packets)),
+            None => Ok(()),
+        }
     }
 
     /// Whether a SYN of this time that no call explains begins an attempt of its own.
@@ -377,6 +407,9 @@ impl Coverage {
         let forgotten = self.forgotten.attempts_of(from, until);
         if let (ClaimKind::Syn, Some(attempts)) = (wanted.kind, forgotten) {
             return Err(Blind::Forgotten(attempts));
+        }
+        if matches!(wanted.kind, ClaimKind::Query | ClaimKind::Syn) {
+            self.attributes_all(from, until)?;
         }
         let mut reason = Blind::NoCapture;
         for view in &self.views {
@@ -508,6 +541,7 @@ impl Coverage {
             return Err(unread.clone());
         }
         self.shows_sends(None, from, until)?;
+        self.attributes_all(from - LONGEST_LOOKUP, until)?;
         let alone = !self.traced;
         // A traced program takes its time to start before its first packet: less than a delay can hide there.
         let first = if alone { from } else { until.min(from + QUICK) };

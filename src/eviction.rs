@@ -26,10 +26,11 @@ use crate::explain::ledger::{Index, Subject};
 use crate::explain::stack::Stacks;
 use crate::explain::{Case, evicted};
 use crate::flow::Target;
+use crate::input::watched::Watched;
 use crate::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::join::lookup::Lookup;
 use crate::merge;
-use crate::pipeline::{Asking, Surroundings, concerns};
+use crate::pipeline::{Asking, Surroundings, concerns, narrow};
 use crate::time::{SECOND, Span, Timestamp};
 use crate::totals::EvictedTotals;
 use selection::{Evicted, Fate};
@@ -55,6 +56,8 @@ pub struct EvictionSetup {
     pub target: Option<Target>,
     /// The only processes and threads that it will be about; all, if none is named.
     pub pids: Vec<u32>,
+    /// What was watched, where nothing was traced.
+    pub watched: Option<Watched>,
     /// Some input is a capture, kept whole or by this filter.
     pub capture: Option<CaptureFacts>,
     /// The capture shows all that the client sent, whatever of it is still retained.
@@ -162,7 +165,11 @@ impl Eviction {
                 merge::keep(&mut self.events, event);
             }
             // With the packet that it is about.
-            EventKind::Owner(_) => merge::keep(&mut self.events, event),
+            EventKind::Owner(_) => {
+                let mut event = [event];
+                narrow(&mut event, &self.setup.pids);
+                self.events.extend(event);
+            }
             EventKind::Stack(stack) => {
                 let calls = self.calls.get(&event.place.input);
                 if let Some(call) = calls.and_then(|calls| calls.last) {
@@ -277,6 +284,7 @@ impl Eviction {
             trust: Trust::Judged,
             captures: self.setup.capture.as_slice(),
             traces: &self.traces,
+            watched: self.setup.watched.as_ref(),
             dns_ports: &self.setup.dns_ports,
             tolerance: self.setup.tolerance,
             asking: &self.asking,

@@ -20,6 +20,7 @@ pub(crate) mod rows;
 pub mod scenario;
 pub mod schedule;
 pub mod stack;
+pub mod unattributed;
 pub mod undelayed;
 pub mod verdict;
 pub mod whatif;

@@ -16,6 +16,7 @@
 pub mod connect;
 pub mod id;
 pub mod lookup;
+pub mod owners;
 pub mod probe;
 pub mod process;
 pub mod query;
@@ -63,6 +64,8 @@ pub struct Evidence<'a> {
     pub attempts: usize,
     /// How many events of the inputs were evicted before.
     pub evicted: usize,
+    /// Whose packets are, where processes were watched and nothing was traced.
+    pub owners: &'a owners::Owners,
 }
 
 impl<'a> Evidence<'a> {
@@ -167,7 +170,10 @@ impl<'a> Evidence<'a> {
     /// Time of the last event, when one of the last calls was over, or of the last packet of a capture, which may be none
     /// that matters.
     pub fn end(&self) -> Timestamp {
-        let last = self.events.iter().rev().take(LAST_CALLS);
+        let last = self.events.iter().rev();
+        // What is said of packets that a selection leaves out is no part of the inputs.
+        let last = last.filter(|e| !matches!(e.what, EventKind::Owner(_)));
+        let last = last.take(LAST_CALLS);
         let packet = self.captures.iter().filter_map(|c| c.last).max();
         last.map(over).max().max(packet).unwrap_or_default()
     }
@@ -232,25 +238,39 @@ pub struct Cause {
 pub enum Origin {
     /// A traced task's.
     Traced,
+    /// A watched process's: its socket is known, and none of its calls.
+    Watched,
     /// Some other process's.
     Untraced,
     /// Nobody can say: it may be a part of something that was evicted and is forgotten.
     NotAttributable,
+    /// Nobody can say whose socket it left by, where processes were watched: it may be theirs.
+    Unattributed,
     /// Nobody can say: there is no trace.
     Unknown,
 }
 
 impl Origin {
-    /// Whether it counts as the client's own: only a trace shows that it is not.
+    /// Whether it counts as the client's own: only a trace, or a look at its socket, shows that it is not.
     pub fn is_clients(self) -> bool {
-        matches!(self, Self::Traced | Self::Unknown)
+        matches!(self, Self::Traced | Self::Watched | Self::Unknown)
+    }
+
+    /// Whether it may be another process's: a stub's on the client's host, for one.
+    pub fn may_be_others(self) -> bool {
+        matches!(self, Self::Untraced | Self::NotAttributable | Self::Unknown)
+    }
+
+    /// Whether its process is one whose calls are traced: what those do not show, it did not do.
+    pub fn is_traced(self) -> bool {
+        self == Self::Traced
     }
 }
 
-/// Who asks and connects: a process of the trace, or a host where no trace tells processes apart.
+/// Who asks and connects: a process that was traced or watched, or a host where nothing tells processes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientId {
-    /// A traced process.
+    /// A traced or watched process.
     Process(ProcessId),
     /// A host's address, where a packet shows it.
     Host(Option<IpAddr>),
@@ -306,6 +326,12 @@ impl Asked {
     /// Whether it counts as the client's own: only a trace shows that another process sent it.
     pub fn is_clients(&self) -> bool {
         self.origin.is_clients()
+    }
+
+    /// The thread that made its calls. That of a watched process is not known of each of its queries, and tells none of them
+    /// apart.
+    pub fn calling_task(&self) -> Option<&Task> {
+        self.task.as_ref().filter(|_| self.origin.is_traced())
     }
 }
 
@@ -526,7 +552,7 @@ pub struct Joined {
 
 /// Joins a case.
 pub fn join(evidence: &Evidence) -> Joined {
-    let processes = process::Processes::conclude(evidence.events);
+    let processes = process::Processes::conclude(evidence.events, evidence.owners);
     let sockets = socket::Sockets::replay(evidence, &processes);
     let sent = sent::list(evidence, &processes, &sockets);
     let attempts = connect::attempts(evidence, &processes, &sockets);
@@ -547,7 +573,7 @@ pub fn join(evidence: &Evidence) -> Joined {
             .chain(made)
             .for_each(|cause| cause.how = How::Inferred);
     }
-    let hosts = lookups.iter().filter(|l| l.process.is_none());
+    let hosts = lookups.iter().filter(|l| !l.origin.is_traced());
     let askers = hosts.filter_map(|l| l.client).collect();
     Joined {
         processes,

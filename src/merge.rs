@@ -4,7 +4,7 @@ mod several;
 
 use crate::event::{Event, EventKind, Packet, Service};
 use crate::flow::FiveTuple;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 use several::ONE_PLACE;
 pub use several::{align, have_two_clocks};
 use std::collections::HashMap;
@@ -69,7 +69,8 @@ const MAX_LOOKED_AT: usize = 16;
 type Shown = (usize, Vec<u16>);
 
 /// Removes from an ordered list what another capture shows again: the same traffic captured twice, or on two interfaces
-/// of one host. Of each packet that of the first-named capture stays. Returns how many went. Copies within one
+/// of one host. Of each packet that of the first-named capture stays, with what was found out about whose another one is.
+/// Returns how many went. Copies within one
 /// capture are none of this: there, [`crate::decode::duplicate`] knows the interface.
 pub fn remove_copies(list: &mut Vec<Event>) -> u64 {
     let mut gone = vec![false; list.len()];
@@ -100,9 +101,51 @@ pub fn remove_copies(list: &mut Vec<Event>) -> u64 {
             gone[i] = true;
         }
     }
+    about_what_stays(list, &gone);
     let mut goes = gone.iter();
     list.retain(|_| !goes.next().copied().unwrap_or(false));
     gone.iter().filter(|goes| **goes).count() as u64
+}
+
+/// Gives what was found out about whose a packet is to the copy of the packet that stays, of which it then has the time.
+fn about_what_stays(list: &mut [Event], gone: &[bool]) {
+    if !list.iter().any(|e| matches!(e.what, EventKind::Owner(_))) {
+        return;
+    }
+    let mut stays: HashMap<FiveTuple, Vec<Timestamp>> = HashMap::new();
+    let mut goes: HashMap<FiveTuple, Vec<Timestamp>> = HashMap::new();
+    for (event, gone) in list.iter().zip(gone) {
+        if let EventKind::Packet(packet) = &event.what
+            && let Some(flow) = packet.flow()
+        {
+            let of = if *gone { &mut goes } else { &mut stays };
+            of.entry(flow).or_default().push(event.at);
+        }
+    }
+    for event in list {
+        let EventKind::Owner(owner) = &event.what else {
+            continue;
+        };
+        let at = event.at;
+        let has = |of: &HashMap<FiveTuple, Vec<Timestamp>>, at: Timestamp| {
+            let times = of.get(&owner.flow);
+            times.is_some_and(|times| times.binary_search(&at).is_ok())
+        };
+        let Some(times) = stays.get(&owner.flow) else {
+            continue;
+        };
+        if has(&goes, at) && !has(&stays, at) {
+            let next = times.partition_point(|t| *t < at);
+            let near = [
+                next.checked_sub(1).map(|n| times[n]),
+                times.get(next).copied(),
+            ];
+            let nearest = near.into_iter().flatten().min_by_key(|t| (*t - at).abs());
+            event.at = nearest
+                .filter(|t| (*t - at).abs() <= ONE_PLACE)
+                .unwrap_or(at);
+        }
+    }
 }
 
 /// Orders events by time; at the same time a call comes before a packet, then the order of the inputs

@@ -8,14 +8,16 @@ use crate::clock::{self, Given, Sibling, Solution};
 use crate::coverage::{Coverage, Trust};
 use crate::decode::hosts::HostsFile;
 use crate::decode::resolv_conf::ResolvConf;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Whose};
 use crate::explain::Case;
 use crate::explain::assemble::{self, Limits};
 use crate::explain::stack::Stacks;
 use crate::explain::words::{inputs, outside, selection};
 use crate::flow::{DNS_PORT, Target};
 use crate::input::host::RecordedHost;
+use crate::input::watched::Watched;
 use crate::input::{CaptureFacts, TraceFacts};
+use crate::join::owners::Owners;
 use crate::join::{self, Evidence};
 use crate::merge;
 use crate::report::{Report, Run};
@@ -31,7 +33,7 @@ use thiserror::Error;
 pub struct Gathered {
     /// Captures.
     pub captures: Vec<CaptureFacts>,
-    /// Events of all captures.
+    /// Events of all captures and, where processes were watched, what was found out about whose packets they are.
     pub packets: Vec<Event>,
     /// The clocks of the traces of these inputs, where they were solved while reading: their events are in the capture's time,
     /// or have those of [`clock::untimed`].
@@ -48,6 +50,8 @@ pub struct Gathered {
     pub resolver_options: Vec<String>,
     /// Text of the client's `/etc/hosts`.
     pub hosts: Option<String>,
+    /// What was watched, where nothing was traced.
+    pub watched: Option<Watched>,
     /// What was run, where the case stores it.
     pub run: Option<Run>,
     /// The host that it was run on.
@@ -66,7 +70,7 @@ impl Gathered {
     pub fn retain(&mut self, (events, stacks, totals): (Vec<Event>, Stacks, EvictedTotals)) {
         self.stacks = stacks;
         self.totals = totals;
-        let traced = |e: &Event| !matches!(e.what, EventKind::Packet(_));
+        let traced = |e: &Event| !matches!(e.what, EventKind::Packet(_) | EventKind::Owner(_));
         if !events.iter().any(traced) {
             self.packets = events;
             return;
@@ -255,11 +259,13 @@ pub fn with_case<T>(
         hosts,
         started,
         one_clock,
+        watched,
         remarks: _,
         run: _,
         recorded_host: _,
     } = gathered;
     let conf = { resolv_conf.as_ref() }.map(|(path, text)| (&**path, ResolvConf::parse(text)));
+    narrow(&mut packets, &settings.pids);
     // The clock is solved from the first packets of each kind, whatever capture they are in.
     totals.copies += one_capture(&mut captures, &mut packets);
     let mut logs: Vec<Log> = traces.into_iter().map(Log::new).collect();
@@ -279,11 +285,11 @@ pub fn with_case<T>(
     let started = began.unwrap_or_default();
     let both = !packets.is_empty() && !calls.is_empty();
     let assumed = both && solutions.iter().any(|s| s.belonging != Belonging::Same);
-    let events = merge::one(calls, packets);
-    let hosts = hosts.map(HostsFile::new);
+    let (events, hosts) = (merge::one(calls, packets), hosts.map(HostsFile::new));
     let surroundings = Surroundings {
         captures: &captures,
         traces: &facts,
+        watched: watched.as_ref(),
         own_capture: one_clock,
         assumed,
         trust: settings.trust,
@@ -440,6 +446,8 @@ fn on_one_clock(logs: &mut [Log]) -> Span {
 pub(crate) struct Surroundings<'a> {
     pub captures: &'a [CaptureFacts],
     pub traces: &'a [TraceFacts],
+    /// What was watched.
+    pub watched: Option<&'a Watched>,
     /// The capture is presyn's own: it shows all that the command's network namespace sent.
     pub own_capture: bool,
     /// Nobody can tell whether trace and capture are of one run.
@@ -466,6 +474,12 @@ impl Surroundings<'_> {
         let coverage = Coverage::of(self.captures, self.traces, events, (own, ports));
         let coverage = coverage.trusted(self.trust).assumed(self.assumed);
         let coverage = coverage.forgetting(&self.totals.forgotten);
+        let owners = Owners::of(events, self.watched, ports);
+        let mut unattributed = owners.unattributed(events);
+        for span in self.totals.unattributed.times().iter() {
+            unattributed.add(*span);
+        }
+        let coverage = coverage.unattributed(unattributed);
         let evidence = Evidence {
             events,
             captures: self.captures,
@@ -477,6 +491,7 @@ impl Surroundings<'_> {
             patience: self.asking.patience,
             attempts: self.asking.attempts,
             evicted: self.totals.events,
+            owners: &owners,
         };
         explain(&Case {
             evidence,
@@ -512,6 +527,21 @@ impl Asking {
             search: conf.map_or_else(Vec::new, |c| c.search.clone()),
             patience: Span::seconds(patience.timeout),
             attempts: patience.attempts,
+        }
+    }
+}
+
+/// Makes what watched processes sent that were not chosen another process's.
+pub(crate) fn narrow(events: &mut [Event], pids: &[u32]) {
+    if pids.is_empty() {
+        return;
+    }
+    for event in events {
+        if let EventKind::Owner(owner) = &mut event.what
+            && let Whose::Watched(socket) = &owner.whose
+            && !socket.task.pid.is_some_and(|pid| pids.contains(&pid))
+        {
+            owner.whose = Whose::Others;
         }
     }
 }

@@ -35,7 +35,7 @@ mod timetable;
 mod vocabulary;
 pub mod whatif;
 
-pub use inputs::{Capture, Clock, DropTime, Inputs, LeftOut, ResolverConfig, Trace};
+pub use inputs::{Capture, Clock, DropTime, Inputs, LeftOut, ResolverConfig, Trace, Watched};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub use timetable::{BestChange, Timetable, TimetableWait};
 pub use vocabulary::{
     CauseKind, ConnectionOutcome, EntryKind, FindingId, LeftOutWhy, LookupKind, LookupOutcome,
     Model, Origin, PacketKind, PartyRole, QueryState, Role, Severity, StackCut, StubResolver,
-    SubjectKind, TraceWriter, Transport,
+    SubjectKind, TraceWriter, Transport, UnattributedWhy,
 };
 
 /// Version of the contract; a change that breaks a reader raises the number.
@@ -93,7 +93,8 @@ pub struct Report {
     pub lookups: Vec<Lookup>,
     /// Stream sockets only: a UDP connect is never one.
     pub connections: Vec<Connection>,
-    /// The hosts that asked and connected, the slowest first, where there is no trace and more than one of them.
+    /// The hosts that asked and connected, the slowest first, where there is no trace and more than one of them; of a
+    /// case of watched processes these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<Client>,
     /// The account before each server connect, slowest first.
@@ -117,6 +118,10 @@ pub struct Report {
     /// have continued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_attributable: Option<NotAttributable>,
+    /// Queries and connection attempts of which nobody can say whose they are, where processes were watched: they may be
+    /// theirs or another's, and are in no figure of either. Left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unattributed: Vec<Unattributed>,
     /// What was left out of the lists.
     pub omitted: Omitted,
     /// What the reader should know about the inputs.
@@ -201,6 +206,9 @@ pub struct Task {
 pub struct Client {
     /// Its address.
     pub address: String,
+    /// The process, where processes were watched. Left out where hosts are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// Attempts to reach a server.
     pub connects: Option<u64>,
     /// Lookups.
@@ -286,6 +294,22 @@ pub struct Cause {
     /// Id of the call's stack. Left out where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
+    /// What a thread of a watched process was found doing about the socket. Left out where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<ThreadWait>,
+}
+
+/// The system call in which a thread was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadWait {
+    /// The thread.
+    pub tid: Option<u32>,
+    /// Its name.
+    pub comm: Option<String>,
+    /// The call's name.
+    pub call: String,
+    /// How many descriptors it waits for; 1: this socket alone.
+    pub among: u32,
 }
 
 /// A connection attempt.
@@ -507,6 +531,19 @@ pub struct NotAttributable {
     pub connections: usize,
     /// Responses that answer no query of the captures.
     pub responses: usize,
+}
+
+/// What is unattributed in one network namespace, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unattributed {
+    /// Cookie of the network namespace (`SO_NETNS_COOKIE`). `null`: not known.
+    pub netns: Option<u64>,
+    /// Why.
+    pub why: UnattributedWhy,
+    /// Query messages.
+    pub queries: usize,
+    /// Connection attempts.
+    pub connections: usize,
 }
 
 /// How many elements of each list were left out, those among them that were dropped while a large capture was read.

@@ -5,16 +5,18 @@
 
 pub mod forgotten;
 pub mod times;
+pub mod unattributed;
 
 use crate::event::Location;
 use crate::event::dns::Rcode;
 use crate::flow::{Endpoint, Transport};
 use crate::report::Origin;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 use forgotten::Forgotten;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use times::{Times, Waits};
+use unattributed::{UnattributedKey, UnattributedTotals};
 
 /// How many rows of the resolver table are counted; a client has a few resolvers, and a report names a thousand.
 const MAX_ROWS: usize = 1_000;
@@ -264,6 +266,8 @@ pub struct AttemptCount {
     pub foreign: Option<IpAddr>,
     /// No call is known to have made it, and it may be a part of one that is forgotten.
     pub not_attributable: bool,
+    /// Of one of which nobody can say whose it is, where processes were watched: why, and when its first SYN left.
+    pub unattributed: Option<(UnattributedKey, Timestamp)>,
 }
 
 /// Responses that answer no query of a case.
@@ -323,6 +327,8 @@ pub struct EvictedTotals {
     pub not_attributable: usize,
     /// Responses that answer no query.
     pub unsolicited: Unsolicited,
+    /// What nobody can say whose it is, where processes were watched.
+    pub unattributed: UnattributedTotals,
     rows: BTreeMap<ResolverKey, Row>,
     servers: HashMap<Endpoint, Attempts>,
     clients: BTreeMap<IpAddr, Acts>,
@@ -337,12 +343,13 @@ impl EvictedTotals {
     }
 
     /// Only what the join and the accounts of the next turn must know: where attempts were evicted after retained ones,
-    /// which is taken, and what is forgotten.
+    /// which is taken, what is forgotten, and what is unattributed.
     #[must_use]
     pub fn for_next_turn(&mut self) -> Self {
         Self {
             cut: std::mem::take(&mut self.cut),
             forgotten: self.forgotten.clone(),
+            unattributed: self.unattributed.clone(),
             ..Self::default()
         }
     }
@@ -442,6 +449,9 @@ impl EvictedTotals {
     pub fn add_attempt(&mut self, attempt: &AttemptCount) {
         self.connections += 1;
         self.not_attributable += usize::from(attempt.not_attributable);
+        if let Some((key, sent)) = attempt.unattributed {
+            self.unattributed.add_connection(key, sent);
+        }
         if let Some((client, lost)) = attempt.client {
             self.add_acts(client, &Acts::connect(lost));
         }
@@ -465,6 +475,9 @@ impl EvictedTotals {
         self.connections = self.connections.saturating_sub(1);
         let doubtful = usize::from(attempt.not_attributable);
         self.not_attributable = self.not_attributable.saturating_sub(doubtful);
+        if let Some((key, _)) = attempt.unattributed {
+            self.unattributed.take_connection(key);
+        }
         if let Some((client, lost)) = &attempt.client
             && let Some(counted) = self.clients.get_mut(client)
         {

@@ -84,6 +84,11 @@ impl Header {
         }
     }
 
+    /// What was watched: of a run that was traced, nothing.
+    pub fn watched(&self) -> Option<Watched> {
+        self.watched.clone().filter(|_| !self.traced)
+    }
+
     /// The words of `RES_OPTIONS` (resolv.conf(5)) in the command's environment.
     pub fn resolver_options(&self) -> Vec<String> {
         let value = self.resolver_environment.get("RES_OPTIONS");
@@ -341,6 +346,19 @@ pub fn footer_line(footer: &Footer) -> io::Result<Vec<u8>> {
 /// A gap as its line.
 pub fn gap_line(gap: &RecordGap) -> io::Result<Vec<u8>> {
     serde_json::to_vec(&Envelope::Gap(*gap)).map_err(io::Error::from)
+}
+
+/// The first line of a trace, of which the rest is read later.
+pub fn header(reader: impl Read) -> Option<Header> {
+    let mut reader = BufReader::new(reader.take(MAX_LINE));
+    let mut line = Vec::new();
+    while line.trim_ascii().is_empty() {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).ok()? == 0 {
+            return None;
+        }
+    }
+    serde_json::from_slice(without_mark(&line)).ok()
 }
 
 /// Reads a trace. A last line that is cut, and lines that are no events, are warnings.

@@ -55,7 +55,7 @@ enum Rank {
 enum Evictable {
     Unit(usize),
     Socket(AssociationId),
-    /// A packet of nobody's.
+    /// A packet of nobody's, or what was found out about one that is not there.
     Packet(usize),
 }
 
@@ -67,6 +67,8 @@ const MAX_TELLING: usize = 100;
 const AROUND: Span = Span::millis(60);
 /// The same where lines are laid a nanosecond apart, for the log has no times.
 const AROUND_LINES: Span = Span(16);
+/// So long before its packet, at most, comes what was found out about it: captures of several queues step back.
+const AHEAD_OF_PACKET: Span = Span::millis(10);
 /// A lookup is over with its thread's first act this long after its last query (see the join's `lookup::end`).
 const SETTLED: Span = Span::millis(100);
 
@@ -82,7 +84,7 @@ pub fn choose(units: &Units, index: &Index, left: usize, horizon: Timestamp) -> 
         unsolicited: Unsolicited::default(),
         cut: HashMap::new(),
     };
-    let loose = |n: &usize| units.of[*n] == Owner::Nobody && !is_packet(&units.events[*n]);
+    let loose = |n: &usize| units.of[*n] == Owner::Nobody && !goes_alone(&units.events[*n]);
     let calls = (0..units.events.len()).filter(loose).count();
     let surplus = units.events.len().saturating_sub(left + calls);
     let stays = |owner: &&Owner| match owner {
@@ -146,10 +148,13 @@ fn candidates(units: &Units, horizon: Timestamp) -> Vec<(Rank, Timestamp, Evicta
     }
     // The first and the last event show how long the input ran.
     let inner = 1..units.events.len().saturating_sub(1);
-    for n in inner.filter(|n| units.of[*n] == Owner::Nobody && is_packet(&units.events[*n])) {
+    let alone = |n: &usize| units.of[*n] == Owner::Nobody && goes_alone(&units.events[*n]);
+    for n in inner.filter(alone) {
         let at = units.events[n].at;
+        // What was found out about a packet comes before it.
+        let held = !is_packet(&units.events[n]) && horizon - at <= AHEAD_OF_PACKET;
         if at <= horizon {
-            list.push((rank(false, true, at), at, Evictable::Packet(n), 1));
+            list.push((rank(held, true, at), at, Evictable::Packet(n), 1));
         }
     }
     list.sort_unstable();
@@ -435,6 +440,11 @@ impl Evicted {
 
 fn is_packet(event: &Event) -> bool {
     matches!(event.what, EventKind::Packet(_))
+}
+
+/// Whether an event that is no unit's and no socket's may go by itself.
+fn goes_alone(event: &Event) -> bool {
+    matches!(event.what, EventKind::Packet(_) | EventKind::Owner(_))
 }
 
 fn is_syn(event: &Event) -> bool {

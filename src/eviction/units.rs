@@ -134,6 +134,7 @@ impl<'a> Units<'a> {
         this.lookups();
         this.connections();
         this.sockets();
+        this.looks();
         this
     }
 
@@ -253,6 +254,19 @@ impl<'a> Units<'a> {
                 .max_by_key(|unit| self.list[*unit as usize].last);
             if let (true, Some(last)) = (open && asks, last) {
                 self.list[last as usize].held = true;
+            }
+        }
+    }
+
+    /// What was found out about whose a packet is goes with it.
+    fn looks(&mut self) {
+        for (look, packet) in self.case.evidence.owners.packets() {
+            let owner = self.of[packet.position()];
+            if let Owner::Unit(unit) = owner
+                && self.of[look.position()] == Owner::Nobody
+            {
+                self.of[look.position()] = owner;
+                self.list[unit as usize].events += 1;
             }
         }
     }

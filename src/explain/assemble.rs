@@ -5,7 +5,8 @@ use super::ledger::{Account, AccountEntry, Index, Kind, Subject, window};
 use super::listed::Listed;
 use super::whatif::{WhatIfModel, to_report};
 use super::{
-    Case, cite, evicted, finding, ledger, left_out, lost, resolver, stack, verdict, words,
+    Case, cite, evicted, finding, ledger, left_out, lost, resolver, stack, unattributed, verdict,
+    words,
 };
 use crate::clock::Solution;
 use crate::join::connect::{Connection, Ending, Role};
@@ -88,6 +89,7 @@ pub fn report(case: &Case, clock: &[Solution], limits: Limits) -> Report {
         stacks: Vec::new(),
         unsolicited_responses: joined.unsolicited.responses + case.totals.unsolicited.responses,
         not_attributable: evicted::not_attributable(case),
+        unattributed: unattributed::rows(case),
         duplicates_removed: case
             .evidence
             .captures
@@ -122,6 +124,7 @@ fn hosts(case: &Case, accounts: &[Account], limits: Limits) -> Vec<report::Clien
     list.truncate(limits.list);
     let row = |(address, client): (IpAddr, ClientTally)| report::Client {
         address: address.to_string(),
+        task: None,
         connects: Some(client.acts.connects as u64),
         lookups: Some(client.acts.lookups as u64),
         slowest_s: client.slowest.map(|s| cite::seconds(s.as_seconds())),
@@ -230,6 +233,12 @@ fn inputs(case: &Case, clock: &[Solution]) -> report::Inputs {
                 skipped_lines: t.skipped_lines,
             })
             .collect(),
+        watched: evidence.owners.watched().map(|w| report::Watched {
+            target: w.target.clone(),
+            netns: w.netns,
+            no_threads: w.no_threads.clone(),
+            inexact: w.inexact.clone(),
+        }),
         // Of several traces the one laid beside the captures least surely, in whatever order they came.
         clock: clock
             .iter()
@@ -358,6 +367,7 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
             Role::Resolver => report::Role::Resolver,
             Role::Other => report::Role::Other,
             Role::NotAttributable => report::Role::NotAttributable,
+            Role::Unattributed => report::Role::Unattributed,
         },
         called_s: x.called.and_then(|at| cite::moment(case, at, false)),
         syn_s: x.first_syn.map(|at| cite::since(case, at)),

@@ -104,6 +104,7 @@ pub fn cause(case: &Case, cause: Cause) -> report::Cause {
         },
         call: cause.call.map(|c| place(case, c)),
         stack: cause.call.and_then(|c| super::stack::of_call(case, c)),
+        wait: None,
     }
 }
 

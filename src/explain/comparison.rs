@@ -468,7 +468,8 @@ fn resolvers(before: &Report, after: &Report) -> Vec<ComparedResolver> {
     let mut order = Vec::new();
     let mut rows: BTreeMap<_, [Option<Answers>; 2]> = BTreeMap::new();
     for (side, report) in [before, after].into_iter().enumerate() {
-        for r in &report.resolvers {
+        let known = report.resolvers.iter();
+        for r in known.filter(|r| r.origin != Origin::Unattributed) {
             let row = rows.entry(key(r)).or_insert_with(|| {
                 order.push(key(r));
                 [None, None]

@@ -1,7 +1,7 @@
 //! Evicted lookups and connections, counted as the retained ones are, and what the reader must know about them.
 
 use super::finding::{attempt, tally};
-use super::{Case, clients, resolver, words};
+use super::{Case, clients, resolver, unattributed, words};
 use crate::join::connect::Role;
 use crate::join::lookup::Lookup;
 use crate::join::{ConnectionId, Query, QueryId};
@@ -31,7 +31,14 @@ pub fn count_lookups(totals: &mut EvictedTotals, case: &Case, lookups: &[&Lookup
     for (client, acts) in lookups.iter().filter_map(|l| clients::of_lookup(l)) {
         totals.add_acts(client, &acts);
     }
-    let queries = lookups.iter().flat_map(|l| l.queries.iter().copied());
+    let queries = || lookups.iter().flat_map(|l| l.queries.iter().copied());
+    for q in queries() {
+        let query = &case.joined.queries[q];
+        if let Some(key) = unattributed::of_query(case, query) {
+            totals.unattributed.add_query(key, query.sent);
+        }
+    }
+    let queries = queries();
     count_queries(totals, case, queries);
 }
 
@@ -44,6 +51,7 @@ pub fn attempt_count(case: &Case, c: ConnectionId) -> AttemptCount {
         client: clients::of_connection(case, x),
         foreign: x.from.filter(|_| x.role == Role::Other).map(|from| from.ip),
         not_attributable: x.may_be_forgotten(&case.evidence),
+        unattributed: unattributed::of_attempt(case, x).zip(x.first_syn),
     }
 }
 

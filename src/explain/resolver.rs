@@ -17,7 +17,9 @@ const MAX_TASKS: usize = 20;
 pub fn key(query: &Query) -> ResolverKey {
     let origin = match query.origin {
         Origin::Traced => report::Origin::Traced,
+        Origin::Watched => report::Origin::Watched,
         Origin::Untraced => report::Origin::Untraced,
+        Origin::Unattributed => report::Origin::Unattributed,
         Origin::Unknown | Origin::NotAttributable => report::Origin::Unknown,
     };
     (origin, query.resolver, query.transport)

@@ -6,6 +6,7 @@ mod syn;
 mod tests;
 
 use super::process::Processes;
+use super::query::Asker;
 use super::socket::{Association, Sockets};
 use super::unsent;
 use super::{
@@ -85,10 +86,12 @@ pub enum Role {
     Server,
     /// DNS over TCP or TLS.
     Resolver,
-    /// Another process's, while there is a trace.
+    /// Another process's, where a trace or a look at its socket tells.
     Other,
     /// Nobody can tell: it may be a part of an attempt that was evicted and is forgotten.
     NotAttributable,
+    /// Nobody can tell: processes were watched, and it may be one of theirs or another's.
+    Unattributed,
 }
 
 /// How a connection attempt ended.
@@ -184,7 +187,7 @@ impl Attempt {
     /// that no further SYN came when one was due shows that the client gave up, not when.
     pub fn measured_end(&self) -> Option<Timestamp> {
         let assumed = self.outcome.is_timeout() && self.ended_by.is_none();
-        self.ended.filter(|_| !assumed || self.process.is_some())
+        self.ended.filter(|_| !assumed || self.origin.is_traced())
     }
 
     /// When its SYN left: where nobody captured that, with its call, unless it failed.
@@ -241,7 +244,7 @@ pub fn attempts(
         told_itself(evidence, &told, &mut attempt);
         list.push(attempt);
     }
-    list.extend(flows.into_left().map(|flow| of_wire(evidence, flow)));
+    list.extend({ flows.into_left() }.map(|flow| of_wire(evidence, processes, flow)));
     list.sort_by_key(|c| (c.began(), c.syns.first().copied()));
     list.into()
 }
@@ -421,12 +424,17 @@ fn told_itself(evidence: &Evidence, told: &[(EventId, &Quote)], attempt: &mut At
 }
 
 /// An attempt that no call shows.
-fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
+fn of_wire(evidence: &Evidence, processes: &Processes, flow: SynFlow) -> Attempt {
+    let asker = { flow.syns.first() }.map(|syn| Asker::of_packet(evidence, *syn));
+    let Asker {
+        origin,
+        cause,
+        task,
+    } = asker.unwrap_or(Asker::UNKNOWN);
     let forgotten = evidence.coverage.shows_attempt(flow.first).is_err();
-    let origin = match (evidence.has_trace(), forgotten) {
-        (true, true) => Origin::NotAttributable,
-        (true, false) => Origin::Untraced,
-        (false, _) => Origin::Unknown,
+    let origin = match origin {
+        Origin::Untraced if forgotten && evidence.has_trace() => Origin::NotAttributable,
+        origin => origin,
     };
     // Nobody answered, and no further SYN came when it was due: the client gave up before. Older systems wait 3 s
     // before the second one (RFC 1122), and a capture's end may hide one.
@@ -437,8 +445,8 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
         to: flow.server,
         wire_to: Some(flow.server),
         from: Some(flow.client),
-        task: None,
-        process: None,
+        process: task.as_ref().map(|t| processes.of(t)),
+        task: task.map(|t| processes.complete(&t)),
         association: None,
         origin,
         role: role(evidence, flow.server, origin),
@@ -449,7 +457,7 @@ fn of_wire(evidence: &Evidence, flow: SynFlow) -> Attempt {
         ended_by: flow.ended_by,
         syns: flow.syns,
         repeats: flow.repeats,
-        cause: None,
+        cause,
         replies: flow.replies,
         opening: flow.opening,
     };
@@ -509,6 +517,8 @@ fn role(evidence: &Evidence, to: Endpoint, origin: Origin) -> Role {
         Role::Other
     } else if origin == Origin::NotAttributable {
         Role::NotAttributable
+    } else if origin == Origin::Unattributed {
+        Role::Unattributed
     } else {
         Role::Server
     }

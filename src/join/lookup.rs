@@ -15,8 +15,8 @@ use super::response::Exchange;
 use super::service::{ServiceReply, ServiceWait};
 use super::socket::Sockets;
 use super::{
-    ClientId, ConnectionId, EventId, Evidence, Id, IdVec, Joined, LookupId, ProcessId, Query,
-    QueryId,
+    ClientId, ConnectionId, EventId, Evidence, Id, IdVec, Joined, LookupId, Origin, ProcessId,
+    Query, QueryId,
 };
 use crate::coverage::Coverage;
 use crate::event::Task;
@@ -42,6 +42,8 @@ pub struct Lookup {
     pub tasks: Vec<Task>,
     /// The asking process.
     pub process: Option<ProcessId>,
+    /// Whose it is.
+    pub origin: Origin,
     /// The address that its queries came from, where a packet shows it.
     pub client: Option<IpAddr>,
     /// Its queries, in order of time.
@@ -237,6 +239,7 @@ fn of_service(wait: &ServiceWait) -> Lookup {
         reverse: asked.parse().ok(),
         tasks: vec![wait.task.clone()],
         process: Some(wait.process),
+        origin: Origin::Traced,
         client: None,
         queries: Vec::new(),
         began: wait.began,
@@ -313,6 +316,7 @@ fn conclude(
         reverse: group.reverse,
         tasks: group.tasks,
         process: group.process,
+        origin: group.origin,
         client: group.client,
         queries: group.queries,
         began: group.began,
@@ -338,7 +342,10 @@ fn tie(
     let mut found: HashMap<ConnectionId, LookupId> = HashMap::new();
     for c in order {
         let attempt = &attempts[c];
-        let Some(at) = attempt.began() else { continue };
+        let began = attempt.began();
+        let Some(at) = began.filter(|_| attempt.origin != Origin::Unattributed) else {
+            continue;
+        };
         let lookup = if attempt.role == Role::Resolver {
             cut_short(queries, lookups, attempt, at)
         } else if givers.by_address.contains_key(&attempt.to.ip) {
@@ -386,6 +393,10 @@ impl<'l> Givers<'l> {
         let mut by_address: HashMap<IpAddr, Vec<LookupId>> = HashMap::new();
         let mut by_thread: HashMap<u32, Vec<LookupId>> = HashMap::new();
         for (l, lookup) in lookups.entries() {
+            // Nobody can say whose it is, and so whose connection used it.
+            if lookup.origin == Origin::Unattributed {
+                continue;
+            }
             for address in lookup.addresses.iter().chain(&lookup.reverse) {
                 let list = by_address.entry(address.to_canonical()).or_default();
                 list.push(l);
@@ -489,7 +500,7 @@ impl<'l> Givers<'l> {
                 && lookup.reverse.is_none();
             let by_calls = lookup.queries_in(queries).all(|q| q.packet.is_none());
             let soon = lookup.ended <= at && at - lookup.ended <= pause;
-            let own = attempt.process.is_some() && same_client(lookup, attempt);
+            let own = attempt.origin.is_traced() && same_client(lookup, attempt);
             own && unread && by_calls && soon
         };
         let own = self.of_thread(attempt, at).next();
@@ -539,12 +550,12 @@ struct Hosts {
 
 impl Hosts {
     fn of(lookups: &IdVec<LookupId, Lookup>, attempts: &IdVec<ConnectionId, Attempt>) -> Self {
-        let asked = lookups.iter().filter(|l| l.process.is_none());
+        let asked = lookups.iter().filter(|l| !l.origin.is_traced());
         let askers: HashSet<IpAddr> = asked.filter_map(|l| l.client).collect();
         let askers: HashSet<IpAddr> = askers.into_iter().filter(|ip| !ip.is_loopback()).collect();
         let connects = attempts
             .iter()
-            .filter(|x| x.process.is_none() && x.role == Role::Server);
+            .filter(|x| !x.origin.is_traced() && x.role == Role::Server);
         let sources = connects.filter_map(|x| x.from).map(|from| from.ip);
         let others = sources.filter(|ip| !ip.is_loopback() && !askers.contains(ip));
         Self {
@@ -601,7 +612,8 @@ fn cut_short(
     attempt: &Attempt,
     at: Timestamp,
 ) -> Option<LookupId> {
-    let own = |l: &LookupId| same_client(&lookups[*l], attempt);
+    let known = |l: &LookupId| lookups[*l].origin != Origin::Unattributed;
+    let own = |l: &LookupId| known(l) && same_client(&lookups[*l], attempt);
     let asked = |l: &LookupId| {
         lookups[*l].queries_in(queries).any(|q| {
             let cut = q.transport == Transport::Udp

@@ -3,6 +3,7 @@
 //! A strace log rarely says so (no `clone` lines), yet file descriptors and lookups belong to processes:
 //! curl, node, the JVM and Go resolve in one thread and connect in another.
 
+use super::owners::{Owned, Owners, socket_of};
 use super::{Id, IdVec, ProcessId};
 use crate::event::{Event, EventKind, LifecycleChange, Op, Task};
 use crate::time::Timestamp;
@@ -24,6 +25,8 @@ pub struct Process {
     pub ended: Option<Timestamp>,
     /// It had other threads than its leader.
     threads: bool,
+    /// The name of a process that was watched.
+    pub comm: Option<Arc<str>>,
 }
 
 impl Process {
@@ -43,6 +46,8 @@ impl Process {
 pub struct Processes {
     list: IdVec<ProcessId, Process>,
     by_thread: HashMap<Option<u32>, ProcessId>,
+    /// Processes that were watched, by pid: of their threads only some are known.
+    watched: HashMap<u32, ProcessId>,
     comms: Comms,
 }
 
@@ -98,7 +103,8 @@ impl Processes {
     ///    never threads), whose own pid is its id, or the root of what was traced.
     /// 2. Any other thread belongs to the process whose pid its lines show; else to that of the thread that made it;
     ///    where the trace says nothing, to the nearest leader with a smaller id.
-    pub fn conclude(events: &[Event]) -> Self {
+    /// 3. A process that was watched is known by its pid.
+    pub fn conclude(events: &[Event], owners: &Owners) -> Self {
         let (signs, comms) = collect(events);
         let mut order: Vec<(Option<u32>, &ThreadSigns)> =
             signs.iter().map(|(tid, signs)| (*tid, signs)).collect();
@@ -115,7 +121,41 @@ impl Processes {
             };
             this.list[id].saw(tid, sign);
         }
+        this.watch(events, owners);
         this
+    }
+
+    /// Adds the processes whose packets were found to be theirs.
+    fn watch(&mut self, events: &[Event], owners: &Owners) {
+        for (look, packet) in owners.packets() {
+            let Some(Owned::Watched { .. }) = owners.of_packet(*packet) else {
+                continue;
+            };
+            let Some(socket) = socket_of(events, *look) else {
+                continue;
+            };
+            let Some(pid) = socket.task.pid.or(socket.task.tid) else {
+                continue;
+            };
+            let at = events[look.position()].at;
+            let known = self.watched.get(&pid);
+            let known = known.or_else(|| self.by_thread.get(&Some(pid))).copied();
+            let id = known.unwrap_or_else(|| {
+                self.list.push(Process {
+                    pid: Some(pid),
+                    ..Process::default()
+                })
+            });
+            self.watched.insert(pid, id);
+            let process = &mut self.list[id];
+            let (first, last) = process.seen.unwrap_or((at, at));
+            process.seen = Some((first.min(at), last.max(at)));
+            // A thread may have a name of its own.
+            let leads = socket.task.tid.is_none_or(|tid| tid == pid);
+            if leads && process.comm.is_none() {
+                process.comm.clone_from(&socket.task.comm);
+            }
+        }
     }
 
     /// Adds a process for each leader.
@@ -162,10 +202,10 @@ impl Processes {
 
     /// The process of a task.
     pub fn of(&self, task: &Task) -> ProcessId {
-        self.by_thread
-            .get(&task.tid)
-            .copied()
-            .unwrap_or(ProcessId::at(0))
+        let thread = task.tid.and_then(|tid| self.by_thread.get(&Some(tid)));
+        let process = || self.watched.get(&task.pid.or(task.tid)?);
+        let unnamed = || self.by_thread.get(&task.tid);
+        { thread.or_else(process).or_else(unnamed).copied() }.unwrap_or(ProcessId::at(0))
     }
 
     /// One process.

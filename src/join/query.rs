@@ -9,6 +9,7 @@ mod matcher;
 mod tests;
 
 use super::connect::Attempt;
+use super::owners::{self, Owned};
 use super::process::Processes;
 use super::sent::Sent;
 use super::socket::Sockets;
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::coverage::{Absence, Blind, ClaimKind, Wanted};
 use crate::event::dns::{Message, Name, Question, RecordType};
-use crate::event::{EventKind, Op, Packet, Service};
+use crate::event::{EventKind, Op, Packet, Service, Task};
 use crate::flow::{Endpoint, FiveTuple};
 use crate::time::{Span, Timestamp};
 use matcher::{Matcher, Sender};
@@ -68,7 +69,7 @@ pub fn queries(
         }
     }
     if !evidence.has_trace() {
-        let unsent = unsent::queries(evidence, &queries);
+        let unsent = unsent::queries(evidence, processes, &queries);
         queries.extend(unsent);
     }
     queries
@@ -110,18 +111,26 @@ fn from_packet(
     packet: &OnWire,
     sender: Option<Sender>,
 ) -> Asked {
-    let task = sender.and_then(|s| {
-        let task = task_of(evidence, sockets, s.call, s.association)?;
-        let hidden = s.how == How::Socket && evidence.lacks_sends();
-        Some(match s.association.filter(|_| hidden) {
-            Some(a) => sockets.sender(processes, a, packet.at),
-            None => task,
-        })
-    });
-    let process = sender.and_then(|s| match s.association {
-        Some(a) if s.how == How::Socket => Some(sockets.list[a].process),
-        _ => task.as_ref().map(|t| processes.of(t)),
-    });
+    let Asker {
+        origin,
+        cause,
+        task,
+    } = match sender {
+        Some(sender) => Asker {
+            origin: Origin::Traced,
+            cause: Some(Cause {
+                how: sender.how,
+                call: sender.call,
+            }),
+            task: sending_task(evidence, processes, sockets, packet.at, sender),
+        },
+        None => Asker::of_packet(evidence, packet.event),
+    };
+    let socket = sender.filter(|s| s.how == How::Socket);
+    let process = match socket.and_then(|s| s.association) {
+        Some(a) => Some(sockets.list[a].process),
+        None => task.as_ref().map(|t| processes.of(t)),
+    };
     let question = packet.message.question.clone().unwrap_or_else(no_question);
     Asked {
         question,
@@ -133,19 +142,73 @@ fn from_packet(
         resolver: sender.map_or(packet.flow.dst, |s| s.resolver),
         sent: packet.at,
         packet: Some(packet.event),
-        cause: sender.map(|s| Cause {
-            how: s.how,
-            call: s.call,
-        }),
-        origin: match sender {
-            Some(_) => Origin::Traced,
-            None if evidence.has_trace() => Origin::Untraced,
-            None => Origin::Unknown,
-        },
+        cause,
+        origin,
         process,
         task: task.map(|t| processes.complete(&t)),
         association: sender.and_then(|s| s.association),
         implied: false,
+    }
+}
+
+/// The thread that sent a packet of a socket of the trace.
+fn sending_task(
+    evidence: &Evidence,
+    processes: &Processes,
+    sockets: &Sockets,
+    at: Timestamp,
+    sender: Sender,
+) -> Option<Task> {
+    let task = task_of(evidence, sockets, sender.call, sender.association)?;
+    let hidden = sender.how == How::Socket && evidence.lacks_sends();
+    Some(match sender.association.filter(|_| hidden) {
+        Some(a) => sockets.sender(processes, a, at),
+        None => task,
+    })
+}
+
+/// Who sent a query or SYN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asker {
+    /// Whose it is.
+    pub origin: Origin,
+    /// How that is known.
+    pub cause: Option<Cause>,
+    /// The thread, or the process alone.
+    pub task: Option<Task>,
+}
+
+impl Asker {
+    /// Nothing is known of it.
+    pub const UNKNOWN: Self = Self {
+        origin: Origin::Unknown,
+        cause: None,
+        task: None,
+    };
+
+    /// The sender of a packet that no call is known to have sent.
+    pub fn of_packet(evidence: &Evidence, packet: EventId) -> Self {
+        let nobody = |origin| Self {
+            origin,
+            ..Self::UNKNOWN
+        };
+        match evidence.owners.of_packet(packet) {
+            Some(Owned::Watched { look, wait }) => {
+                let socket = owners::socket_of(evidence.events, wait.unwrap_or(look));
+                let watched = evidence.owners.watched();
+                let inexact = watched.is_some_and(|w| w.inexact.is_some());
+                let how = if inexact { How::Inferred } else { How::Socket };
+                Self {
+                    origin: Origin::Watched,
+                    cause: Some(Cause { how, call: None }),
+                    task: socket.map(|socket| socket.task.clone()),
+                }
+            }
+            Some(Owned::Others) => nobody(Origin::Untraced),
+            Some(Owned::Unattributed(_)) => nobody(Origin::Unattributed),
+            None if evidence.has_trace() => nobody(Origin::Untraced),
+            None => nobody(Origin::Unknown),
+        }
     }
 }
 

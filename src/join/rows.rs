@@ -8,27 +8,32 @@
 //! TIME call FD recv ID TYPE NAME [ADDRESS|RCODE]   TIME call FD wait SECONDS [ready|READY] | close | uring
 //! TIME call FD so_error [ERROR]                    TIME life PID exited | forked PARENT | cpu SECONDS
 //! conf LINE                                        dropped COUNT [FROM UNTIL]
-//! forgotten FIRST FORGOTTEN [UNTIL]
+//! forgotten FIRST FORGOTTEN [UNTIL]                watched exact|inexact
+//! TIME owner SRC DST udp|tcp others|gone|ambiguous|unreadable|not_looked_up
+//! TIME owner SRC DST udp|tcp PID COMM COOKIE [TID CALL AMONG]
 //! ```
 //!
 //! Times are seconds. `icmp/local` is an error of the client's own host. `call/TID` is another thread's call, `call/PID/TID` another process's. `SEQ` is the SYN's. A wait
 //! times out, unless the descriptor was ready then (`ready`, without a timeout), or so many seconds after it began.
 //! Several addresses have commas between them. `conf` is a line of resolv.conf(5); without any there is none. The kernel
 //! dropped so many packets of the capture, at any time or at that one. A connection attempt was evicted whose first SYN left
-//! then; it was forgotten then, and more of it may come until then. Without the last time it was a query.
+//! then; it was forgotten then, and more of it may come until then. Without the last time it was a query. `watched`: processes
+//! were, and `owner` is what was found out about whose a packet is.
 
 use super::connect::{Connection, Ending};
+use super::owners::Owners;
 use super::{Cause, Evidence, Id, Joined, Origin, Query, State, join};
 use crate::coverage::Coverage;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::{self, Name, Question, Rcode, RecordType};
 use crate::event::{
     Address, Call, CallOutcome, Event, EventKind, Fd, IcmpKind, Lifecycle, LifecycleChange,
-    Location, Op, Packet, Quote, Service, SocketFamily, SocketKind, SocketType, Task, TcpFlags,
-    Transfer,
+    Location, Op, OpenSocket, Owner, Packet, Quote, Service, SocketFamily, SocketKind, SocketType,
+    Task, TcpFlags, ThreadWait, Transfer, Unattributed, Whose,
 };
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::input::drops::{DropSpan, DropTimes};
+use crate::input::watched::Watched;
 use crate::input::{CaptureFacts, TraceClock, TraceFacts, VisibleSyscalls};
 use crate::time::{Span, Timestamp};
 use crate::timetable::glibc;
@@ -44,6 +49,7 @@ pub struct Rows {
     traces: Vec<TraceFacts>,
     tolerance: Span,
     coverage: Coverage,
+    owners: Owners,
     /// resolv.conf, where the case has it.
     pub conf: Option<ResolvConf>,
 }
@@ -79,6 +85,9 @@ impl Rows {
             rows.into_iter().partition(|l| l.starts_with("dropped "));
         let (evicted, rows): (Vec<&str>, Vec<&str>) =
             rows.into_iter().partition(|l| l.starts_with("forgotten "));
+        let (watch, rows): (Vec<&str>, Vec<&str>) =
+            rows.into_iter().partition(|l| l.starts_with("watched "));
+        let watched = watch.first().map(|l| watched(&l["watched ".len()..]));
         let mut forgotten = Forgotten::default();
         for line in evicted {
             forget(&mut forgotten, line);
@@ -95,9 +104,9 @@ impl Rows {
             event.place.number = n as u64 + 1;
         }
         let times = |packets: bool| {
-            let of = events
-                .iter()
-                .filter(move |e| matches!(e.what, EventKind::Packet(_)) == packets);
+            let is_owner = |e: &&Event| matches!(e.what, EventKind::Owner(_));
+            let of = events.iter().filter(move |e| !is_owner(e));
+            let of = of.filter(move |e| matches!(e.what, EventKind::Packet(_)) == packets);
             of.map(|e| e.at)
         };
         let captures = times(true).next().map(|first| CaptureFacts {
@@ -113,8 +122,11 @@ impl Rows {
         let captures: Vec<CaptureFacts> = captures.into_iter().collect();
         let traces: Vec<TraceFacts> = traces.into_iter().collect();
         let coverage = Coverage::of(&captures, &traces, &events, (taken == Taken::ByUs, &[53]));
+        let owners = Owners::of(&events, watched.as_ref(), &[53]);
+        let coverage = coverage.unattributed(owners.unattributed(&events));
         Self {
             coverage: coverage.forgetting(&forgotten),
+            owners,
             captures,
             traces,
             tolerance: if both { Span::millis(1) } else { Span::ZERO },
@@ -139,6 +151,7 @@ impl Rows {
             patience: Span::seconds(patience.timeout),
             attempts: patience.attempts,
             evicted: 0,
+            owners: &self.owners,
         }
     }
 
@@ -277,6 +290,52 @@ fn drops(line: &str) -> (u64, Option<DropSpan>) {
     (packets, span)
 }
 
+/// `exact` or `inexact`.
+fn watched(word: &str) -> Watched {
+    Watched {
+        target: "process 4711 (java)".into(),
+        netns: Some(1),
+        inexact: (word == "inexact").then(|| "no destroy events".into()),
+        ..Watched::default()
+    }
+}
+
+/// `SRC DST udp|tcp WHOSE`.
+fn owner(words: &[&str]) -> Owner {
+    Owner {
+        flow: FiveTuple {
+            transport: match words[2] {
+                "udp" => Transport::Udp,
+                _ => Transport::Tcp,
+            },
+            src: endpoint(words[0]),
+            dst: endpoint(words[1]),
+        },
+        netns: None,
+        whose: match words[3..] {
+            ["others"] => Whose::Others,
+            ["gone"] => Whose::Unattributed(Unattributed::Gone),
+            ["ambiguous"] => Whose::Unattributed(Unattributed::Ambiguous),
+            ["unreadable"] => Whose::Unattributed(Unattributed::Unreadable),
+            ["not_looked_up"] => Whose::Unattributed(Unattributed::NotLookedUp),
+            [pid, comm, cookie, ref wait @ ..] => Whose::Watched(OpenSocket {
+                task: Task {
+                    pid: pid.parse().ok(),
+                    tid: wait.first().map(|tid| tid.parse().unwrap()),
+                    comm: Some(comm.into()),
+                },
+                fd: 5,
+                cookie: cookie.parse().unwrap(),
+                wait: (wait.len() == 3).then(|| ThreadWait {
+                    call: wait[1].into(),
+                    among: wait[2].parse().unwrap(),
+                }),
+            }),
+            _ => panic!("{words:?}"),
+        },
+    }
+}
+
 fn forget(all: &mut Forgotten, line: &str) {
     let times = line.split_whitespace().skip(1);
     let times: Vec<Timestamp> = times.map(|t| Timestamp(nanoseconds(t))).collect();
@@ -303,6 +362,7 @@ fn row(line: &str) -> Event {
     let mut kind = words[1].split('/');
     let what = match kind.next().unwrap() {
         "packet" => EventKind::Packet(packet(&words[2..])),
+        "owner" => EventKind::Owner(Box::new(owner(&words[2..]))),
         "icmp" => EventKind::Packet(icmp(&words[2..], kind.next() == Some("local"))),
         "call" => {
             let ids: Vec<u32> = kind.map(|id| id.parse().unwrap()).collect();

@@ -3,7 +3,9 @@
 
 use crate::event::{EventKind, IcmpKind, Packet, Quote};
 use crate::flow::Transport;
-use crate::join::{Asked, Departure, EventId, Evidence, Id, Origin, Refusal, Sending, Silence};
+use crate::join::process::Processes;
+use crate::join::query::Asker;
+use crate::join::{Asked, Departure, EventId, Evidence, Id, Refusal, Sending, Silence};
 use crate::time::Span;
 use std::net::IpAddr;
 
@@ -40,7 +42,7 @@ pub fn search<'a>(
 }
 
 /// The queries that only such errors show, each sent when the search for its resolver began.
-pub fn queries(evidence: &Evidence, seen: &[Sending]) -> Vec<Sending> {
+pub fn queries(evidence: &Evidence, processes: &Processes, seen: &[Sending]) -> Vec<Sending> {
     let mut list: Vec<Sending> = Vec::new();
     for (event, quote) in errors(evidence) {
         let at = evidence.event(event).at;
@@ -62,6 +64,11 @@ pub fn queries(evidence: &Evidence, seen: &[Sending]) -> Vec<Sending> {
         if !evidence.is_dns_port(flow.dst.port) || known {
             continue;
         }
+        let Asker {
+            origin,
+            cause,
+            task,
+        } = Asker::of_packet(evidence, event);
         let asked = Asked {
             question: question.clone(),
             opcode: 0,
@@ -74,10 +81,10 @@ pub fn queries(evidence: &Evidence, seen: &[Sending]) -> Vec<Sending> {
                 .next()
                 .map_or(at, |e| evidence.event(e).at),
             packet: None,
-            cause: None,
-            origin: Origin::Unknown,
-            task: None,
-            process: None,
+            cause,
+            origin,
+            process: task.as_ref().map(|t| processes.of(t)),
+            task: task.map(|t| processes.complete(&t)),
             association: None,
             implied: false,
         };

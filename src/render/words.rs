@@ -386,8 +386,8 @@ pub fn over(transport: Transport) -> &'static str {
 /// process waited.
 pub fn resolver_waited(r: &Resolver) -> String {
     match r.origin {
-        Origin::Untraced => "-".into(),
-        Origin::Traced | Origin::Unknown => known_seconds(r.waited_s),
+        Origin::Untraced | Origin::Unattributed => "-".into(),
+        Origin::Traced | Origin::Watched | Origin::Unknown => known_seconds(r.waited_s),
     }
 }
 
@@ -395,7 +395,9 @@ pub fn resolver_waited(r: &Resolver) -> String {
 pub fn resolver_notes(r: &Resolver) -> String {
     let mut notes: Vec<String> = Vec::new();
     let never_sent = match r.origin {
-        Origin::Unknown => "known from ICMP errors alone: no packet left",
+        Origin::Unknown | Origin::Watched | Origin::Unattributed => {
+            "known from ICMP errors alone: no packet left"
+        }
         Origin::Traced | Origin::Untraced => "sent by calls, but no packet left",
     };
     for (count, what) in [
@@ -410,8 +412,10 @@ pub fn resolver_notes(r: &Resolver) -> String {
     }
     let codes = r.rcodes.iter().filter(|(code, _)| *code != "NOERROR");
     notes.extend(codes.map(|(code, n)| format!("{n} {}", escape(code))));
-    if r.origin == Origin::Untraced {
-        notes.push("asked by other processes".into());
+    match r.origin {
+        Origin::Untraced => notes.push("asked by other processes".into()),
+        Origin::Unattributed => notes.push("unattributed".into()),
+        Origin::Traced | Origin::Watched | Origin::Unknown => {}
     }
     notes.join(", ")
 }

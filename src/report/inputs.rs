@@ -11,6 +11,9 @@ pub struct Inputs {
     pub captures: Vec<Capture>,
     /// Traces.
     pub traces: Vec<Trace>,
+    /// What was watched, where nothing was traced. Left out where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
     /// The clock between them.
     pub clock: Clock,
 }
@@ -77,6 +80,21 @@ pub struct Trace {
     pub calls: u64,
     /// Lines that are no strace output.
     pub skipped_lines: u64,
+}
+
+/// Processes that were watched: their packets were captured and the sockets of these looked up; no call was traced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Watched {
+    /// As it was asked for.
+    pub target: String,
+    /// Cookie of the network namespace that was captured in. `null`: not known.
+    pub netns: Option<u64>,
+    /// Why the calls in which threads wait could not be read. Left out where they could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_threads: Option<String>,
+    /// Why the owners of packets are inferred. Left out where they are exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inexact: Option<String>,
 }
 
 /// The clock between trace and capture.

@@ -13,12 +13,16 @@ open_enum! {
 }
 
 open_enum! {
-    /// Who asked a resolver, as far as a trace shows.
+    /// Who asked a resolver, as far as a trace, or a look at the socket, shows.
     Origin {
         /// A traced thread.
         Traced = "traced",
+        /// A process that was watched: its socket is known, its calls were not traced.
+        Watched = "watched",
         /// Another process in the same capture.
         Untraced = "untraced",
+        /// Unknown, where processes were watched: it may be one of them, or another.
+        Unattributed = "unattributed",
         /// There is no trace.
         Unknown = "unknown",
     }
@@ -127,6 +131,24 @@ open_enum! {
         Other = "other",
         /// Unknown: its SYN may be one of an attempt that was dropped from memory.
         NotAttributable = "not_attributable",
+        /// Unknown, where processes were watched: its SYN may be one of theirs, or another's.
+        Unattributed = "unattributed",
+    }
+}
+
+open_enum! {
+    /// Why nobody can say whose a packet is.
+    UnattributedWhy {
+        /// The socket was gone when it was looked up.
+        Gone = "gone",
+        /// Another socket with the same two ends existed meanwhile.
+        Ambiguous = "ambiguous",
+        /// The kernel's tables could not be read.
+        Unreadable = "unreadable",
+        /// It was not looked up: too many packets came.
+        NotLookedUp = "not-looked-up",
+        /// The case does not say that it was looked up.
+        NotRecorded = "not-recorded",
     }
 }
 

@@ -255,6 +255,7 @@ fn read_all(
 ) -> Result<(), InputError> {
     let progress = &options.capture.progress;
     let found = spooled(found, progress)?;
+    gathered.watched = found.iter().find_map(Found::watched);
     let found = match Together::of(found, options) {
         Ok(together) => {
             let setup = EvictionSetup {
@@ -389,6 +390,7 @@ fn setup(found: &[Found], options: &InputOptions, gathered: &Gathered) -> Evicti
         limits: if bounded { options.limits } else { Limits::ALL },
         target: options.target.clone(),
         pids: options.pids.clone(),
+        watched: gathered.watched.clone(),
         capture: (captures > 0).then(|| CaptureFacts {
             filter: options.capture.filter.clone(),
             ..CaptureFacts::default()
@@ -446,6 +448,7 @@ fn own(mut trace: TraceFile, first: Option<Timestamp>, gathered: &mut Gathered) 
         capture.damaged |= footer.capture_ended.is_some();
         capture.warnings.extend(footer.capture_ended);
     }
+    gathered.watched = trace.header.watched();
     if trace.header.traced {
         gathered.traces.push((trace.facts, Vec::new()));
     }

@@ -335,8 +335,11 @@ impl Tombstone {
         let whole = evicted.alone && attempt.called.is_none() && attempt.association.is_none();
         let packets = || {
             let own = attempt.syns.iter().chain(&attempt.ended_by);
-            let own = own.filter(|e| evidence.is_packet(**e));
-            own.map(|e| evidence.event(*e).clone()).collect()
+            let own = own.copied().filter(|e| evidence.is_packet(*e));
+            let looks = attempt.syns.iter().flat_map(|e| evidence.owners.looks(*e));
+            { own.chain(looks.take(MOST_PACKETS)) }
+                .map(|e| evidence.event(e).clone())
+                .collect()
         };
         let packets = (whole && attempt.syns.len() < MOST_PACKETS).then(packets);
         let call = attempt.cause.and_then(|cause| evidence.call(cause.call?));

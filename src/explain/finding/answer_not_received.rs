@@ -80,7 +80,7 @@ fn draft(context: &Context, t: &tally::Tally) -> Option<Draft> {
 
 /// What shows that the client did not get them.
 fn shown_by(lost: &[&Query]) -> &'static str {
-    if lost.iter().any(|q| q.task.is_some()) {
+    if lost.iter().any(|q| q.origin.is_traced()) {
         "the client's calls received nothing and it waited on"
     } else {
         "the client sent the same message (question and id) again, as it does when nothing has come"

@@ -85,7 +85,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
 /// does that first.
 fn made_for<'a>(case: &Case, c: ConnectionId, lookups: Vec<&'a Lookup>) -> Vec<&'a Lookup> {
     let x = &case.joined.connections[c];
-    if x.process.is_some() {
+    if x.origin.is_traced() {
         return lookups;
     }
     let mut next = x.first_syn;

@@ -43,7 +43,7 @@ pub fn find(context: &Context) -> Vec<Draft> {
     let case = context.case;
     let mut by_peer: HashMap<(IpAddr, IpAddr), Vec<&Connection>> = HashMap::new();
     for x in &case.joined.connections {
-        let accepted = x.process.is_none() && x.outcome == Ending::Connected;
+        let accepted = !x.origin.is_traced() && x.outcome == Ending::Connected;
         if let Some(from) = x.from.filter(|_| accepted) {
             by_peer.entry((x.to.ip, from.ip)).or_default().push(x);
         }
@@ -175,7 +175,7 @@ fn by_calls(case: &Case) -> Option<Draft> {
 }
 
 fn is_slow(lookup: &Lookup) -> bool {
-    lookup.process.is_none()
+    !lookup.origin.is_traced()
         && (lookup.outcome == Outcome::Failed || lookup.ended - lookup.began >= NOTICEABLE)
 }
 

@@ -61,7 +61,7 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
     let mut by_name: HashMap<Name, Vec<QueryWithId>> = HashMap::new();
     let mut in_time: Vec<QueryWithId> = Vec::new();
     for (id, q) in queries.entries() {
-        if q.origin != Origin::Traced && !q.resolver.ip.is_loopback() && in_trouble(q) {
+        if q.origin.may_be_others() && !q.resolver.ip.is_loopback() && in_trouble(q) {
             by_name
                 .entry(q.question.name.folded())
                 .or_default()
@@ -74,7 +74,7 @@ pub fn explained<'a>(case: &'a Case<'a>) -> Vec<Explained<'a>> {
     }
     let mut stubs: BTreeMap<ChargedParty, Explained> = BTreeMap::new();
     for q in queries {
-        if q.origin == Origin::Untraced || !q.resolver.ip.is_loopback() || !in_trouble(q) {
+        if !q.is_clients() || !q.resolver.ip.is_loopback() || !in_trouble(q) {
             continue;
         }
         let same = by_name

@@ -223,7 +223,8 @@ impl Claimed<'_> {
                 with: Vec::new(),
                 query: None,
                 lookup: other.lookup.filter(|_| other.role == Role::Resolver),
-                inferred: other.cause.is_none_or(|c| c.how == How::Inferred),
+                inferred: !other.origin.is_traced()
+                    || other.cause.is_none_or(|c| c.how == How::Inferred),
                 unread: None,
                 unsent: other.outcome.lacks_syn(),
                 calls: other.cause.and_then(|c| c.call).into_iter().collect(),
@@ -248,7 +249,7 @@ impl Claimed<'_> {
         let same_name = this.lookup.is_some() && this.lookup == other.lookup;
         other.outcome.is_open()
             && (same_name || other.to == this.to)
-            && other.task.is_some()
+            && other.origin.is_traced()
             && tid(other) == tid(this)
     }
 
@@ -260,7 +261,7 @@ impl Claimed<'_> {
         match other.role {
             // Without a trace the other lookups of a host are another program's.
             Role::Resolver
-                if other.process.is_none()
+                if !other.origin.is_traced()
                     && other.lookup != self.index.own_lookup(case, self.subject) =>
             {
                 None
@@ -321,6 +322,8 @@ fn rank_of_lookup(
         index.asker_of_lookup(case, l),
     );
     match (asker, theirs) {
+        // What else a watched process looked up may have been another thread's doing, as with a host.
+        _ if !lookup.origin.is_traced() => None,
         (ClientId::Process(p), ClientId::Process(o)) if p == o => {
             let same = task.is_some_and(|t| lookup.tasks.iter().any(|x| x.tid == t.tid));
             Some(if same { SAME_TASK } else { SAME_PROCESS })

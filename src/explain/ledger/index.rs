@@ -116,7 +116,7 @@ impl Index {
         let used = servers.filter_map(|(c, _)| self.own_lookup(case, Subject::Connection(c)));
         self.used = used.collect();
         let hosts = self.used.iter().copied();
-        let hosts: Vec<LookupId> = hosts.filter(|l| lookups[*l].process.is_none()).collect();
+        let hosts: Vec<LookupId> = hosts.filter(|l| !lookups[*l].origin.is_traced()).collect();
         for lookup in hosts {
             let list = self.lookups.get(&lookups[lookup].asker());
             let list = list.map_or(&[][..], Vec::as_slice);
@@ -203,12 +203,11 @@ impl Index {
     pub fn is_followed(&self, case: &Case, lookup: LookupId) -> bool {
         let asker = case.joined.lookups[lookup].asker();
         let began = case.joined.lookups[lookup].began;
-        match asker {
-            ClientId::Process(_) => self
-                .server_calls
-                .get(&asker)
-                .is_some_and(|last| *last >= began),
-            ClientId::Host(_) => self.used.contains(&lookup),
+        if case.joined.lookups[lookup].origin.is_traced() {
+            let last = self.server_calls.get(&asker);
+            last.is_some_and(|last| *last >= began)
+        } else {
+            self.used.contains(&lookup)
         }
     }
 

@@ -76,18 +76,18 @@ impl Scope {
             hosts.insert(query.resolver.ip);
             left.extend(query.packet.map(|_| query.sent));
         }
-        let (host, process) = match subject {
+        let (host, origin) = match subject {
             Subject::Connection(c) => {
                 let connection = &joined.connections[c];
                 hosts.insert(connection.to.ip);
                 left.extend(connection.first_syn);
-                (connection.from?.ip, connection.process)
+                (connection.from?.ip, connection.origin)
             }
-            Subject::Lookup(l) => (joined.lookups[l].client?, joined.lookups[l].process),
+            Subject::Lookup(l) => (joined.lookups[l].client?, joined.lookups[l].origin),
         };
         Some(Self {
             host,
-            untraced: process.is_none(),
+            untraced: !origin.is_traced(),
             hosts,
             left,
         })

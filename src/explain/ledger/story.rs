@@ -39,7 +39,7 @@ pub fn same_story(case: &Case, c: ConnectionId, other: &Connection) -> bool {
     let coverage = case.evidence.coverage;
     let unnamed = this.lookup.is_none()
         && other.lookup.is_none()
-        && coverage.shows_one_program(this.process.is_some());
+        && coverage.shows_one_program(this.origin.is_traced());
     soon && (this.to == other.to || unnamed && this.to.port == other.to.port)
 }
 
@@ -50,7 +50,7 @@ fn same_name(joined: &Joined, a: LookupId, b: LookupId) -> bool {
 /// Until when an attempt lasted: its end, or where packets alone show it the moment when its next SYN was due. Each wait
 /// for an answer is about twice the one before it (RFC 6298 section 5.5), and the first is a second.
 fn last_moment(evidence: &Evidence, x: &Connection, began: Timestamp) -> Timestamp {
-    let unanswered = x.outcome.silence().is_some() && x.process.is_none();
+    let unanswered = x.outcome.silence().is_some() && !x.origin.is_traced();
     let last = x.syns.last().filter(|_| unanswered);
     let next_due = |at: Timestamp| at + (at - began) + Span::seconds(1);
     let due = last.map(|syn| next_due(evidence.event(*syn).at));
@@ -101,7 +101,7 @@ pub fn cached(evidence: &Evidence, joined: &Joined) -> HashSet<ConnectionId> {
         }
         let reached = stories.get(&lookup).map(|story| story.last);
         let since = reached.max(Some(joined.lookups[lookup].ended));
-        if x.process.is_none() && since.is_some_and(|since| began - since > NEXT_ATTEMPT) {
+        if !x.origin.is_traced() && since.is_some_and(|since| began - since > NEXT_ATTEMPT) {
             cached.insert(c);
             continue;
         }

@@ -29,7 +29,7 @@ pub fn subjects(case: &Case, index: &Index) -> Vec<Subject> {
     for (l, lookup) in joined.lookups.entries() {
         let origin = lookup.queries.first().map(|q| joined.queries[*q].origin);
         // What only a call shows is a traced process's.
-        let ours = matches!(origin, None | Some(Origin::Traced | Origin::Unknown));
+        let ours = origin.is_none_or(Origin::is_clients);
         if ours && !index.is_followed(case, l) && case.target.is_none() {
             list.push(Subject::Lookup(l));
         }
@@ -74,7 +74,7 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
             let story = story.unwrap_or(called);
             // A neighbour or a name by multicast, where no lookup gave the address.
             let probe = probes::before(case, c)
-                .filter(|_| lookup.is_none() && connection.process.is_none());
+                .filter(|_| lookup.is_none() && !connection.origin.is_traced());
             let story = probe.map_or(story, |probe| probe.began.min(story));
             let own = lookup.unwrap_or(story).min(story).min(called);
             (own, to, index.first_server == Some(c))
@@ -173,8 +173,8 @@ pub fn first_activity(
     let asker = index.asker_of(case, subject);
     let ours = |q: &Query| match q.origin {
         Origin::Traced => true,
-        Origin::Unknown => q.asker() == asker,
-        Origin::Untraced | Origin::NotAttributable => false,
+        Origin::Watched | Origin::Unknown => q.asker() == asker,
+        Origin::Untraced | Origin::NotAttributable | Origin::Unattributed => false,
     };
     let queries = &case.joined.queries;
     let start = queries.partition_point(|q| q.sent < from);

@@ -54,7 +54,7 @@ impl Legs {
                 times.push(Vec::new());
                 open.insert((name, kind), (question, times.len() - 1, query.sent));
             } else if let Some((question, n, asked)) = open.get(&(name, kind))
-                && query.origin != Origin::Traced
+                && query.origin.may_be_others()
                 && query.sent - *asked <= AFTER
                 && let Some(leg) = leg(query, *asked)
                 && let Some(list) = this

@@ -24,6 +24,13 @@ impl fmt::Display for Blind {
                 "{n} connection attempts in progress were dropped from memory"
             ),
             Self::ForgottenQueries => f.write_str("unanswered queries were dropped from memory"),
+            Self::Unattributed(1) => f.write_str(
+                "a query or connection attempt of that time could not be attributed to a process",
+            ),
+            Self::Unattributed(n) => write!(
+                f,
+                "{n} queries and connection attempts of that time could not be attributed to a process"
+            ),
             Self::OtherTime => f.write_str("the capture does not cover that time"),
             Self::CutOff => f.write_str("the capture is cut off before that time"),
             Self::OtherNamespace => f.write_str("the socket is in another network namespace"),

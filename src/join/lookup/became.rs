@@ -14,7 +14,8 @@ pub fn query(evidence: &Evidence, exchange: Exchange, wait: Wait) -> Query {
         reply,
         foreign,
     } = exchange;
-    let assumed = wait.why == Why::Over && asked.process.is_none() && matches!(reply, Reply::None);
+    let traced = asked.origin.is_traced();
+    let assumed = wait.why == Why::Over && !traced && matches!(reply, Reply::None);
     let state = match (reply, departure) {
         // The answer's packet and the call that ends the wait may be on two clocks.
         (Reply::Received(received), _) => State::Answered(Answer {
@@ -78,7 +79,7 @@ fn unanswered(evidence: &Evidence, asked: &Asked, wait: Wait) -> Result<Absence,
         let gave_up = wait.why == Why::GaveUp || moved_on;
         let gave_up = gave_up.then_some(true).or(wait.timed_out);
         let patience = WaitEvidence { waited, gave_up };
-        let traced = asked.cause.is_some() || asked.packet.is_none();
+        let traced = asked.origin.is_traced() || asked.packet.is_none();
         let traced = traced.then(|| evidence.coverage.waited_in_vain(patience));
         traced.unwrap_or(Err(Blind::NoWaits))
     };

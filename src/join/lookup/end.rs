@@ -34,7 +34,7 @@ impl LookupEnd {
 /// When a lookup was over, as far as its answers do not tell. The first of these that is known:
 ///
 /// 1. its last wait call timed out;
-/// 2. of a host that no trace shows: it connected to an address that an answer had given, else it waited for as long as
+/// 2. of a host or process that no trace shows: it connected to an address that an answer had given, else it waited for as long as
 ///    a stub resolver waits for one answer;
 /// 3. the process connected to a server, unless the lookup still waits; or the thread that asked did something else, or
 ///    ended;
@@ -55,9 +55,10 @@ pub fn of(lookup: &LookupContext) -> LookupEnd {
             ..LookupEnd::by_client(at, Why::MovedOn)
         };
     }
-    let end = match lookup.group.process {
-        None => of_host(lookup, last, limit),
-        Some(_) => of_process(lookup, last, limit),
+    let end = if lookup.group.origin.is_traced() {
+        of_process(lookup, last, limit)
+    } else {
+        of_host(lookup, last, limit)
     };
     LookupEnd {
         at: end.at.min(lookup.evidence.end().max(last.sent)),
@@ -72,7 +73,7 @@ fn timed_out(lookup: &LookupContext, last: &Exchange, limit: Timestamp) -> Optio
     lookup.moves.timed_out(tasks, &sockets, last.sent, limit)
 }
 
-/// The end of a lookup of a host that no trace shows. Nothing else that it does shows that a lookup of it is over: it may
+/// The end of a lookup of a host or process that no trace shows. Nothing else that it does shows that a lookup of it is over: it may
 /// be another program's doing.
 fn of_host(lookup: &LookupContext, last: &Exchange, limit: Timestamp) -> LookupEnd {
     let evidence = lookup.evidence;

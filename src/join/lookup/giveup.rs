@@ -193,7 +193,9 @@ impl<'a> LookupContext<'a> {
         let in_time = this
             .answer()
             .map(|a| a.at)
-            .filter(|at| this.process.is_none() && *at - this.sent <= longest_wait(this.transport))
+            .filter(|at| {
+                !this.origin.is_traced() && *at - this.sent <= longest_wait(this.transport)
+            })
             .filter(|_| why == Why::Over);
         (in_time.map_or(until, |at| until.max(at)), why)
     }
@@ -203,7 +205,7 @@ impl<'a> LookupContext<'a> {
         let elsewhere = self.answered_elsewhere(this).filter(|at| *at < given_up);
         let (until, why) =
             elsewhere.map_or((given_up, why), |at| (at.max(this.sent), Why::Elsewhere));
-        let left = this.departure == Departure::Left || this.process.is_none();
+        let left = this.departure == Departure::Left || !this.origin.is_traced();
         let error = this.refusal().map(|r| r.at);
         let error = error.filter(|at| left && *at < given_up);
         // A call shows an answer when it returns, which is a little later than when the wait ended.
@@ -264,7 +266,7 @@ impl<'a> LookupContext<'a> {
         };
         let answered = |o: &Exchange| o.answer().is_some_and(|a| a.usable() && a.at < own.at);
         let mut others = self.same_question(this);
-        this.process.is_none() && !others.any(|o| o.sent > own.at || answered(o)) && {
+        !this.origin.is_traced() && !others.any(|o| o.sent > own.at || answered(o)) && {
             self.moves.connections_after(this.asker(), own.at)
         }
         .take_while(|used| used.at - own.at <= AT_ONCE)

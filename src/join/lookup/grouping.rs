@@ -31,6 +31,8 @@ pub struct Group {
     pub tasks: Vec<Task>,
     /// The asking process.
     pub process: Option<ProcessId>,
+    /// Whose they are.
+    pub origin: Origin,
     /// The address that the queries came from, where a packet shows it.
     pub client: Option<IpAddr>,
     /// In order of time.
@@ -85,11 +87,8 @@ enum LookupMark {
 
 /// The marks of a query, the surest first: where a trace shows the thread, that alone.
 fn marks(query: &Exchange) -> impl Iterator<Item = LookupMark> {
-    let thread = query
-        .task
-        .as_ref()
-        .and_then(|t| t.tid)
-        .map(LookupMark::Thread);
+    let thread = query.calling_task().and_then(|t| t.tid);
+    let thread = thread.map(LookupMark::Thread);
     let id = query.id.filter(|_| thread.is_none());
     let id = id.map(|id| LookupMark::Id(id, query.question.kind));
     let socket = query.client.filter(|_| thread.is_none());
@@ -120,7 +119,7 @@ impl Candidates {
         fits: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let marked = marks(query).filter_map(|m| self.marked.get(&(client, name.clone(), m)));
-        let tid = query.task.as_ref().and_then(|t| t.tid);
+        let tid = query.calling_task().and_then(|t| t.tid);
         let of_thread = tid.and_then(|tid| self.of_thread.get(&(client, tid)));
         let named = self.by_name.get(&(client, name.clone()));
         let named = named.into_iter().flat_map(|list| list.iter().rev());
@@ -139,7 +138,7 @@ impl Candidates {
         for mark in marks(query) {
             self.marked.insert((client, name.clone(), mark), d);
         }
-        if let Some(tid) = query.task.as_ref().and_then(|t| t.tid) {
+        if let Some(tid) = query.calling_task().and_then(|t| t.tid) {
             self.of_thread.insert((client, tid), d);
         }
         let named = self.by_name.entry((client, name.clone())).or_default();
@@ -216,6 +215,7 @@ fn begin(query: &Exchange, name: &Name) -> GroupDraft {
             reverse: query.question.name.reverse_of(),
             tasks: Vec::new(),
             process: query.process,
+            origin: query.origin,
             client: query.client.map(|client| client.ip),
             queries: Vec::new(),
             began: query.sent,
@@ -293,8 +293,7 @@ fn joins(
 
 fn same_task(draft: &GroupDraft, query: &Exchange) -> bool {
     query
-        .task
-        .as_ref()
+        .calling_task()
         .is_none_or(|t| draft.group.tasks.iter().any(|o: &Task| o.tid == t.tid))
 }
 
@@ -320,7 +319,7 @@ fn again(
         let mut all = draft.group.of(queries);
         let answered = |q: &Exchange| q.answer().is_some_and(|a| a.at <= query.sent);
         let over = query.sent - draft.last > TOGETHER && all.all(answered);
-        return query.task.is_some() || !over;
+        return query.origin.is_traced() || !over;
     };
     // Asked and answered: whoever asks once more is looking up once more.
     let usable = |q: &&&Exchange| q.answer().is_some_and(|a| a.at <= query.sent && a.usable());
@@ -350,7 +349,7 @@ fn again(
     // turn to another server sooner than stubs do.
     let over = [last.answer().map(|a| a.at), last.refusal().map(|r| r.at)];
     let pending = !over.into_iter().flatten().any(|at| at <= query.sent);
-    let by_other_client = query.task.is_none()
+    let by_other_client = !query.origin.is_traced()
         && query.client != last.client
         && query.resolver == last.resolver
         && pending

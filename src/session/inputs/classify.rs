@@ -6,6 +6,7 @@ use crate::bounded::{self, OpenedFile};
 use crate::case::{SYSCALLS, TRACE, jsonl};
 use crate::decode::foreign::{Foreign, foreign};
 use crate::input::progress::Progress;
+use crate::input::watched::Watched;
 use crate::pipeline::Gathered;
 use crate::source::capture_file::{self, CaptureOptions};
 use crate::source::compression;
@@ -111,6 +112,19 @@ impl Found {
         let options = CaptureOptions::default();
         let facts = capture_file::read_from(&bytes[..], "", 0, &options, &mut |_| ());
         facts.ok()?.first
+    }
+
+    /// What was watched, if it is a case's of processes that were.
+    pub(super) fn watched(&self) -> Option<Watched> {
+        let header = match self {
+            Self::Own(path) => jsonl::header(open(path).ok()?),
+            Self::Spooled(spooled) if jsonl::is_trace(&spooled.head) => {
+                jsonl::header(spooled.reader())
+            }
+            Self::Stream(stream) => jsonl::header(&stream.head[..]),
+            Self::Capture(_) | Self::Trace(_) | Self::Spooled(_) | Self::ResolverFile(..) => None,
+        };
+        header?.watched()
     }
 
     /// Its size in bytes, where it has one.

@@ -291,8 +291,8 @@ impl<'a> Recorder<'a> {
         if let (Some(link), Some(file)) = (begin.link, self.stored.take()) {
             self.kept.pcap = Some(PcapWriter::new(file, link));
         }
-        self.retained = Some(Eviction::new(self.setup()));
         self.begin = Some(begin);
+        self.retained = Some(Eviction::new(self.setup()));
     }
 
     /// What is known of the run before its first event, as it is when the case is read.
@@ -304,6 +304,7 @@ impl<'a> Recorder<'a> {
             limits: settings.limits,
             target: settings.target.clone(),
             pids: settings.pids.clone(),
+            watched: { self.begin.as_ref() }.and_then(|begin| begin.header.watched()),
             capture: self.job.capture.then(CaptureFacts::default),
             whole: true,
             // As the pipeline has it.
@@ -500,6 +501,7 @@ impl<'a> Recorder<'a> {
             resolv_conf: conf.map(|text| (named(self.job.folder.as_deref(), "resolv.conf"), text)),
             resolver_options: header.map_or_else(Vec::new, jsonl::Header::resolver_options),
             hosts: self.hosts.clone(),
+            watched: header.and_then(jsonl::Header::watched),
             run: header.map(jsonl::Header::run),
             started: header.map(|header| header.started),
             one_clock: true,
