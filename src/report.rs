@@ -118,7 +118,7 @@ pub struct Report {
     /// have continued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_attributable: Option<NotAttributable>,
-    /// Queries and connection attempts of which nobody can say whose they are, where processes were watched: they may be
+    /// Queries and connection attempts that could not be attributed to a process, where processes were watched: they may be
     /// theirs or another's, and are in no figure of either. Left out where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unattributed: Vec<Unattributed>,
@@ -206,7 +206,7 @@ pub struct Task {
 pub struct Client {
     /// Its address.
     pub address: String,
-    /// The process, where processes were watched. Left out where hosts are told apart.
+    /// The process, where processes were watched. Left out of a host's row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
     /// Attempts to reach a server.

@@ -33,6 +33,21 @@ const MAX_WAITS: usize = 200_000;
 /// A row of the resolver table, in the order of the table.
 pub type ResolverKey = (Origin, Endpoint, Transport);
 
+/// Who a client is: a host, or a process of it that was watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey {
+    /// Its address.
+    pub address: IpAddr,
+    /// The process.
+    pub pid: Option<u32>,
+}
+
+impl From<IpAddr> for ClientKey {
+    fn from(address: IpAddr) -> Self {
+        Self { address, pid: None }
+    }
+}
+
 /// What a row of the resolver table counts.
 #[derive(Clone, Debug, Default)]
 pub struct ResolverCounts {
@@ -261,7 +276,7 @@ pub struct AttemptCount {
     /// Of an attempt to reach a server: which one, and how that went.
     pub server: Option<(Endpoint, AttemptKinds)>,
     /// Where packets alone show clients: which one, and whether nothing answered it.
-    pub client: Option<(IpAddr, bool)>,
+    pub client: Option<(ClientKey, bool)>,
     /// Of one that no call made, while there is a trace: from which address.
     pub foreign: Option<IpAddr>,
     /// No call is known to have made it, and it may be a part of one that is forgotten.
@@ -331,7 +346,7 @@ pub struct EvictedTotals {
     pub unattributed: UnattributedTotals,
     rows: BTreeMap<ResolverKey, Row>,
     servers: HashMap<Endpoint, Attempts>,
-    clients: BTreeMap<IpAddr, Acts>,
+    clients: BTreeMap<ClientKey, Acts>,
     /// Attempts that no call made, by the address that they came from.
     foreign: BTreeMap<IpAddr, usize>,
 }
@@ -428,9 +443,9 @@ impl EvictedTotals {
         outcomes.undelivered += usize::from(!refused);
     }
 
-    /// What clients did, by address.
-    pub fn clients(&self) -> impl Iterator<Item = (IpAddr, Acts)> {
-        self.clients.iter().map(|(address, acts)| (*address, *acts))
+    /// What clients did.
+    pub fn clients(&self) -> impl Iterator<Item = (ClientKey, Acts)> {
+        self.clients.iter().map(|(client, acts)| (*client, *acts))
     }
 
     /// Attempts that no call made, by the address that they came from.
@@ -439,7 +454,7 @@ impl EvictedTotals {
     }
 
     /// Counts what a client did and is evicted.
-    pub fn add_acts(&mut self, client: IpAddr, acts: &Acts) {
+    pub fn add_acts(&mut self, client: ClientKey, acts: &Acts) {
         if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&client) {
             self.clients.entry(client).or_default().add(acts);
         }

@@ -16,8 +16,8 @@ use crate::report::{
     self, ConnectionOutcome, LookupKind, LookupOutcome, QueryState, Report, SubjectKind,
 };
 use crate::time::{Span, Timestamp};
+use crate::totals::ClientKey;
 use std::cmp::Reverse;
-use std::net::IpAddr;
 
 /// How many elements the bounded lists keep.
 #[derive(Clone, Copy, Debug)]
@@ -120,11 +120,17 @@ fn hosts(case: &Case, accounts: &[Account], limits: Limits) -> Vec<report::Clien
     if list.len() < 2 {
         return Vec::new();
     }
-    list.sort_by_key(|(address, client)| (Reverse(client.slowest), *address));
+    list.sort_by_key(|(key, client)| (Reverse(client.slowest), *key));
     list.truncate(limits.list);
-    let row = |(address, client): (IpAddr, ClientTally)| report::Client {
-        address: address.to_string(),
-        task: None,
+    let row = |(key, client): (ClientKey, ClientTally)| report::Client {
+        address: key.address.to_string(),
+        task: key.pid.map(|pid| report::Task {
+            pid: Some(pid),
+            tid: None,
+            comm: { case.joined.processes.watched(pid) }
+                .and_then(|p| p.comm.as_deref())
+                .map(str::to_owned),
+        }),
         connects: Some(client.acts.connects as u64),
         lookups: Some(client.acts.lookups as u64),
         slowest_s: client.slowest.map(|s| cite::seconds(s.as_seconds())),
@@ -322,7 +328,7 @@ fn query(case: &Case, q: &Query) -> report::Query {
         state: state(q),
         rcode: q.response().map(|a| a.rcode.to_string()),
         waited_s: cite::known(case, q.waited()),
-        cause: q.cause.map(|c| cite::cause(case, c)),
+        cause: q.cause.map(|c| cite::cause(case, c, q.packet)),
         packet: q.packet.map(|p| cite::place(case, p)),
         answer: q.response().map(|a| cite::place(case, a.event)),
     }
@@ -380,7 +386,7 @@ fn connection(case: &Case, c: ConnectionId, x: &Connection) -> report::Connectio
         client_data_s: after_connected(x, x.opening.client_data),
         server_data_s: after_connected(x, x.opening.server_data),
         lookup: x.lookup.map(cite::lookup_id),
-        cause: x.cause.map(|cause| cite::cause(case, cause)),
+        cause: { x.cause }.map(|cause| cite::cause(case, cause, x.syns.first().copied())),
         packets: cite::places(case, x.syns.iter().chain(&ended_by)),
     }
 }

@@ -3,6 +3,7 @@
 use super::Case;
 use crate::event::{self, EventKind};
 use crate::flow::Transport;
+use crate::join::owners::{self, Owned};
 use crate::join::{Cause, ConnectionId, EventId, How, Id, LookupId};
 use crate::report;
 use crate::time::{Span, Timestamp};
@@ -94,8 +95,8 @@ pub fn task(task: &event::Task) -> report::Task {
     }
 }
 
-/// A cause of the report.
-pub fn cause(case: &Case, cause: Cause) -> report::Cause {
+/// A cause of the report, and what a thread was found doing about the socket that the packet left by.
+pub fn cause(case: &Case, cause: Cause, packet: Option<EventId>) -> report::Cause {
     report::Cause {
         how: match cause.how {
             How::Call => report::CauseKind::Call,
@@ -104,8 +105,26 @@ pub fn cause(case: &Case, cause: Cause) -> report::Cause {
         },
         call: cause.call.map(|c| place(case, c)),
         stack: cause.call.and_then(|c| super::stack::of_call(case, c)),
-        wait: None,
+        wait: packet.and_then(|packet| thread_wait(case, packet)),
     }
+}
+
+/// What a thread of a watched process was found doing about the socket of a packet.
+pub fn thread_wait(case: &Case, packet: EventId) -> Option<report::ThreadWait> {
+    let Some(Owned::Watched {
+        wait: Some(look), ..
+    }) = case.evidence.owners.of_packet(packet)
+    else {
+        return None;
+    };
+    let socket = owners::socket_of(case.evidence.events, look)?;
+    let wait = socket.wait.as_ref()?;
+    Some(report::ThreadWait {
+        tid: socket.task.tid,
+        comm: socket.task.comm.as_deref().map(str::to_owned),
+        call: wait.call.to_string(),
+        among: wait.among,
+    })
 }
 
 /// A transport of the report.

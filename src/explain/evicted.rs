@@ -28,7 +28,7 @@ fn count_queries(
 /// Counts lookups that are evicted, of a case that still holds them.
 pub fn count_lookups(totals: &mut EvictedTotals, case: &Case, lookups: &[&Lookup]) {
     totals.lookups += lookups.len();
-    for (client, acts) in lookups.iter().filter_map(|l| clients::of_lookup(l)) {
+    for (client, acts) in lookups.iter().filter_map(|l| clients::of_lookup(case, l)) {
         totals.add_acts(client, &acts);
     }
     let queries = || lookups.iter().flat_map(|l| l.queries.iter().copied());

@@ -491,7 +491,7 @@ fn first_query(case: &Case) -> Option<Timestamp> {
 fn linger(case: &Case) -> Span {
     let events = case.evidence.events.iter();
     let last = { events }
-        .filter(|e| !matches!(e.what, EventKind::Packet(_)))
+        .filter(|e| matches!(e.what, EventKind::Call(_) | EventKind::Life(_)))
         .map(|e| e.at)
         .max();
     let responses = case.joined.queries.iter().filter_map(Query::response);

@@ -1,12 +1,13 @@
 //! Queries and connection attempts of which nobody can say whose they are, where processes were watched.
 
-use super::Case;
+use super::{Case, words};
 use crate::event;
 use crate::join::connect::Attempt;
 use crate::join::owners::Owned;
 use crate::join::{EventId, Query};
 use crate::report::{self, UnattributedWhy};
 use crate::totals::unattributed::{UnattributedKey, UnattributedTotals};
+use std::collections::BTreeSet;
 
 /// Where a query is counted, if it is one of them.
 pub fn of_query(case: &Case, query: &Query) -> Option<UnattributedKey> {
@@ -67,4 +68,65 @@ pub fn rows(case: &Case) -> Vec<report::Unattributed> {
         });
     rows.filter(|row| row.queries + row.connections > 0)
         .collect()
+}
+
+/// `, but 3 queries and a connection attempt could not be attributed`, behind a sentence that says there is nothing.
+pub fn beside(case: &Case) -> String {
+    match counted(case) {
+        Some(what) => format!(", but {what} could not be attributed to a process"),
+        None => String::new(),
+    }
+}
+
+/// `3 queries and 1 connection attempt`; `None` where there are none.
+fn counted(case: &Case) -> Option<String> {
+    let rows = rows(case);
+    let queries: usize = rows.iter().map(|row| row.queries).sum();
+    let connections: usize = rows.iter().map(|row| row.connections).sum();
+    let parts = [
+        (queries, "query", "queries"),
+        (connections, "connection attempt", "connection attempts"),
+    ];
+    let parts = parts.into_iter().filter(|(n, ..)| *n > 0);
+    let parts: Vec<String> = parts
+        .map(|(n, one, many)| words::counted(n, one, many))
+        .collect();
+    (!parts.is_empty()).then(|| words::list(&parts))
+}
+
+/// What the reader must know about them.
+pub fn remark(case: &Case) -> Option<String> {
+    let what = counted(case)?;
+    let mut reasons: Vec<(UnattributedWhy, usize)> = Vec::new();
+    let mut namespaces: BTreeSet<Option<u64>> = BTreeSet::new();
+    for row in rows(case) {
+        namespaces.insert(row.netns);
+        let packets = row.queries + row.connections;
+        match reasons.iter_mut().find(|(why, _)| *why == row.why) {
+            Some((_, n)) => *n += packets,
+            None => reasons.push((row.why, packets)),
+        }
+    }
+    let reasons: Vec<String> = { reasons.into_iter() }
+        .map(|(why, n)| format!("{n} {}", reason(why)))
+        .collect();
+    let namespaces = match namespaces.len() {
+        1 => String::new(),
+        n => format!(", in {n} network namespaces"),
+    };
+    Some(format!(
+        "{what} could not be attributed to a process ({}){namespaces}: they may be of a process that was watched or of \
+         another one, and are in no figure of either",
+        words::list(&reasons)
+    ))
+}
+
+fn reason(why: UnattributedWhy) -> &'static str {
+    match why {
+        UnattributedWhy::Gone => "whose socket was gone when it was looked up",
+        UnattributedWhy::Ambiguous => "whose socket may be one of several",
+        UnattributedWhy::Unreadable => "whose socket could not be read",
+        UnattributedWhy::NotLookedUp => "not looked up, because too many came",
+        UnattributedWhy::NotRecorded => "of which the case does not say that they were looked up",
+    }
 }

@@ -1,6 +1,7 @@
 //! The answer in a few sentences: what a colleague would say who has read both logs.
 
 mod silence;
+mod watched;
 mod wire;
 
 use super::Case;
@@ -8,7 +9,7 @@ use super::finding::{Finding, Severity, attempt, page};
 use super::ledger::after_syn;
 use super::ledger::{Account, AccountEntry, ChargedParty, Kind, Subject};
 use super::undelayed::undelayed;
-use super::words;
+use super::{unattributed, words};
 use crate::coverage::Absence;
 use crate::event::dns::RecordType;
 use crate::event::{CallOutcome, Event, EventKind, LifecycleChange, Op, Packet};
@@ -113,8 +114,14 @@ fn nothing(case: &Case) -> String {
         );
     }
     if queries + connections > 0 {
-        return "No connection to a server and no lookup of the traced program is in these inputs."
-            .into();
+        let whose = match case.evidence.owners.watched() {
+            Some(watched) => format!("{} that was watched", watched.target),
+            None => "the traced program".to_owned(),
+        };
+        return format!(
+            "No connection to a server and no lookup of {whose} is in these inputs{}.",
+            unattributed::beside(case)
+        );
     }
     if case.evidence.captures.is_empty() && has_io_uring(case) {
         return "No DNS query and no connection attempt shows in these inputs, but the program uses io_uring, which may \

@@ -9,9 +9,9 @@ use super::ledger::other::service_of_port;
 use super::ledger::{AccountEntry, ChargedParty};
 use crate::event::Task;
 use crate::flow::{self, Endpoint};
-use crate::join::Query;
 use crate::join::lookup::Lookup;
-use crate::report::DropTime;
+use crate::join::{ProcessId, Query};
+use crate::report::{DropTime, ThreadWait};
 use crate::shell;
 use crate::time::Span;
 use std::collections::BTreeSet;
@@ -258,6 +258,37 @@ pub fn sockets(lines: &[&AccountEntry]) -> String {
         }
     }
     list(&names)
+}
+
+/// So much of a name that a process gave itself is said.
+const MAX_COMM: usize = 32;
+
+/// A process that was watched: `java (pid 4711)`.
+pub fn process_name(case: &Case, process: ProcessId) -> String {
+    let process = case.joined.processes.get(process);
+    let pid = process.and_then(|p| p.pid);
+    let comm = process.and_then(|p| p.comm.as_deref());
+    match (comm, pid) {
+        (Some(comm), Some(pid)) => format!("{} (pid {pid})", shortened(comm)),
+        (None, Some(pid)) => format!("process {pid}"),
+        (Some(comm), None) => shortened(comm),
+        (None, None) => "the process".into(),
+    }
+}
+
+/// A thread: `thread pool-1 (tid 4720)`.
+pub fn thread_name(wait: &ThreadWait) -> String {
+    let tid = wait
+        .tid
+        .map_or_else(String::new, |tid| format!(" (tid {tid})"));
+    match &wait.comm {
+        Some(comm) => format!("thread {}{tid}", shortened(comm)),
+        None => format!("a thread{tid}"),
+    }
+}
+
+fn shortened(comm: &str) -> String {
+    comm.chars().take(MAX_COMM).collect()
 }
 
 /// A process as warnings call it.

@@ -223,6 +223,11 @@ impl Processes {
         self.get(id).is_some_and(|p| !p.threads) && !self.list.iter().any(forked)
     }
 
+    /// The process with this pid, if it was watched.
+    pub fn watched(&self, pid: u32) -> Option<&Process> {
+        self.get(*self.watched.get(&pid)?)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -5,7 +5,9 @@
 
 use super::json;
 use crate::report::subjects::Subjects;
-use crate::report::{Client, Connection, Delay, Finding, Omitted, Query, Report, Stack};
+use crate::report::{
+    Client, Connection, Delay, Finding, Omitted, Query, Report, Stack, Unattributed,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -40,6 +42,9 @@ pub enum JsonLine<'a> {
         warnings: &'a [String],
         /// What was left out; nothing, unless a report was cut before.
         omitted: Omitted,
+        /// As in the report. Left out where there are none.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        unattributed: &'a [Unattributed],
     },
     /// A query.
     Query {
@@ -88,6 +93,7 @@ pub fn write(input: &str, report: &Report, out: &mut dyn Write) -> io::Result<()
         summary: &report.summary,
         warnings: &report.warnings,
         omitted: report.omitted,
+        unattributed: &report.unattributed,
     })?;
     for lookup in &report.lookups {
         for query in &lookup.queries {

@@ -8,8 +8,9 @@ use crate::explain::comparison::PartKind;
 use crate::explain::words::drop_times;
 use crate::report::subjects::Subjects;
 use crate::report::{
-    Caller, Capture, Connection, ConnectionOutcome, Delay, Entry, EntryKind, Finding, LeftOutWhy,
-    Lost, Origin, PacketKind, QueryState, Report, Resolver, Task, TraceWriter, Transport,
+    Caller, Capture, Client, Connection, ConnectionOutcome, Delay, Entry, EntryKind, Finding,
+    LeftOutWhy, Lost, Origin, PacketKind, QueryState, Report, Resolver, Task, TraceWriter,
+    Transport,
 };
 use crate::shell;
 use std::borrow::Cow;
@@ -359,6 +360,21 @@ pub fn who(report: &Report, delay: &Delay) -> String {
     task.map(self::task).or(host).unwrap_or_default()
 }
 
+/// A row of the client table: a process that was watched, else a host.
+pub fn client(client: &Client) -> String {
+    let process = client
+        .task
+        .as_ref()
+        .and_then(|task| Some((task, task.pid?)));
+    match process {
+        Some((task, pid)) => match &task.comm {
+            Some(comm) => format!("{} (pid {pid})", escape(comm)),
+            None => format!("pid {pid}"),
+        },
+        None => escape(&client.address).into_owned(),
+    }
+}
+
 /// A resolver's name: address, the port when it is not 53, the transport when it is not UDP.
 pub fn resolver(r: &Resolver) -> String {
     resolver_name(&r.address, r.port, r.transport)
@@ -618,6 +634,10 @@ pub fn inputs(report: &Report) -> Vec<String> {
         let (path, style) = (escape(&t.path), escape(&t.style));
         let skipped = also(t.skipped_lines, "other lines");
         lines.push(format!("{path}: {} calls, {by} {style}{skipped}", t.calls));
+    }
+    if let Some(watched) = &report.inputs.watched {
+        let target = escape(&watched.target);
+        lines.push(format!("watched, not traced: {target}"));
     }
     if let Some(config) = &report.resolver_config {
         let servers = escape(&config.nameservers.join(" ")).into_owned();

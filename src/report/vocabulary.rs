@@ -137,7 +137,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Why nobody can say whose a packet is.
+    /// Why it is unknown whose a packet is.
     UnattributedWhy {
         /// The socket was gone when it was looked up.
         Gone = "gone",

@@ -451,6 +451,8 @@ fn own(mut trace: TraceFile, first: Option<Timestamp>, gathered: &mut Gathered) 
     gathered.watched = trace.header.watched();
     if trace.header.traced {
         gathered.traces.push((trace.facts, Vec::new()));
+    } else {
+        gathered.remarks.extend(trace.facts.warnings);
     }
 }
 

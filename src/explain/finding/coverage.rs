@@ -2,9 +2,10 @@
 
 use super::{Draft, Severity, page, tally};
 use crate::explain::Case;
-use crate::explain::{left_out, words};
+use crate::explain::{left_out, unattributed, words};
 use crate::input::CaptureFacts;
 use crate::input::drops::DropTimes;
+use crate::input::watched::Watched;
 use crate::join::{EventId, How, Query};
 use crate::time::Span;
 
@@ -12,7 +13,11 @@ use crate::time::Span;
 pub fn remarks(case: &Case) -> Vec<String> {
     let evidence = &case.evidence;
     let mut list = Vec::new();
+    list.extend(unattributed::remark(case));
+    let watched = evidence.owners.watched();
+    list.extend(watched.into_iter().flat_map(unseen_by_watching));
     match (evidence.has_capture(), evidence.has_trace()) {
+        (true, false) if watched.is_some() => {}
         (true, false) => list.push(
             "no trace: packets are not tied to processes; a strace log (strace -f -ttt -T -yy) would show who \
              asked, and what the client waited for"
@@ -53,13 +58,32 @@ pub fn remarks(case: &Case) -> Vec<String> {
         .joined
         .queries
         .iter()
-        .filter(|q| !q.implied && q.cause.is_some_and(|c| c.how == How::Inferred))
+        .filter(|q| !q.implied && q.origin.is_traced())
+        .filter(|q| q.cause.is_some_and(|c| c.how == How::Inferred))
         .count();
     if inferred > 0 {
         list.push(format!(
             "{inferred} {} joined to calls by destination, order and time only (strace -yy would show the sockets)",
             if inferred == 1 { "query is" } else { "queries are" }
         ));
+    }
+    list
+}
+
+/// What nobody sees who watches processes and traces none of their calls.
+fn unseen_by_watching(watched: &Watched) -> Vec<String> {
+    let mut list = vec![
+        "no call was traced: not visible are what a process did before its SYN or query, lookups that asked no resolver \
+         (a cache, /etc/hosts), name services over unix sockets (nscd, systemd-resolved, avahi) and what they were \
+         asked, which thread waited for an answer that came within some 20 ms, and what began before the watch \
+         (presyn run, or attach --calls, records calls)"
+            .to_owned(),
+    ];
+    if let Some(why) = &watched.no_threads {
+        list.push(format!("which threads waited is not known: {why}"));
+    }
+    if let Some(why) = &watched.inexact {
+        list.push(format!("whose packets are is inferred, not exact: {why}"));
     }
     list
 }

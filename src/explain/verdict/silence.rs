@@ -6,7 +6,7 @@ use crate::explain::finding::stub_upstream_silent::{explained, is_explained};
 use crate::explain::finding::tally::{answered_from, is_left_out};
 use crate::explain::words;
 use crate::flow::Endpoint;
-use crate::join::{Query, State};
+use crate::join::{Origin, Query, State};
 use std::collections::BTreeSet;
 
 /// How a resolver was silent.
@@ -99,6 +99,10 @@ fn how_silent(case: &Case, line: &AccountEntry, who: ChargedParty) -> SilenceKin
         let queries = case.joined.queries.iter();
         queries.filter(move |q| q.resolver == resolver && q.is_clients())
     };
+    // What nobody can say whose it is may be the client's, and was answered.
+    let doubtful = case.joined.queries.iter().any(|q| {
+        q.origin == Origin::Unattributed && q.resolver == resolver && q.answer().is_some()
+    });
     let late = all().filter(|q| q.answer().is_some_and(|a| a.late)).count();
     let unanswered = all()
         .filter(|q| matches!(q.state, State::Unanswered(_)))
@@ -118,6 +122,7 @@ fn how_silent(case: &Case, line: &AccountEntry, who: ChargedParty) -> SilenceKin
         _ if !own.is_empty() && own.iter().all(|q| q.implied) => SilenceKind::Seeming,
         _ if own.iter().all(|q| q.is_open()) => SilenceKind::Open,
         (_, Some(other)) => SilenceKind::From(other),
+        _ if answered.is_empty() && late == 0 && doubtful => SilenceKind::Some,
         _ if answered.is_empty() && late == 0 => SilenceKind::Never,
         _ if answered.is_empty() => SilenceKind::Late,
         (Some(kind), _)

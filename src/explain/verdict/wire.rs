@@ -1,6 +1,7 @@
 //! The answer where packets are all there is: who asked and connected is a host, and what was before the first packet of
 //! a connection is not known.
 
+use super::watched;
 use super::{
     Account, Case, Subject, WORTH_SAYING, culprit, nothing_held, other_waits, ranked, share,
     unanswered_since, unexplained,
@@ -26,16 +27,27 @@ pub fn sentences(case: &Case, account: &Account) -> Vec<String> {
     if let Some(waits) = other_waits(case, account) {
         list.insert(1, format!("It also waited {waits}."));
     }
+    list.extend(watched::thread(case, account));
     list
 }
 
-/// The address that connected or asked.
+/// The address that connected or asked, or the process that was watched.
 fn client(case: &Case, account: &Account) -> String {
-    let address = match account.subject {
-        Subject::Connection(c) => case.joined.connections[c].from.map(|from| from.ip),
-        Subject::Lookup(l) => case.joined.lookups[l].client,
+    let (process, address) = match account.subject {
+        Subject::Connection(c) => {
+            let x = &case.joined.connections[c];
+            (x.process, x.from.map(|from| from.ip))
+        }
+        Subject::Lookup(l) => {
+            let lookup = &case.joined.lookups[l];
+            (lookup.process, lookup.client)
+        }
     };
-    address.map_or_else(|| "the client".into(), |address| address.to_string())
+    match (process, address) {
+        (Some(process), _) => words::process_name(case, process),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => "the client".into(),
+    }
 }
 
 /// What was waited for longest, and how long in all.
@@ -125,6 +137,9 @@ fn before(case: &Case, account: &Account, x: &Connection) -> String {
 
 /// The lookup that gave the address, and what the client waited for since it began.
 fn after_lookup(case: &Case, account: &Account, x: &Connection, lookup: &Lookup) -> String {
+    if let Some(waited) = watched::waited(case, account, x) {
+        return waited;
+    }
     let (who, to) = (client(case, account), x.to);
     let total = words::took(account.total());
     let name = words::spoken_name(lookup);
@@ -174,11 +189,11 @@ fn no_lookup(case: &Case, account: &Account, x: &Connection) -> String {
         to: None,
         netns: None,
     };
-    match case
-        .evidence
-        .coverage
-        .would_show(wanted, account.from, account.to)
-    {
+    let since = watched::may_have_asked_since(case, account.from);
+    match case.evidence.coverage.would_show(wanted, since, account.to) {
+        Ok(_) if x.process.is_some() => {
+            "no lookup of it that gave this address is in the capture".into()
+        }
         Ok(_) => "the capture holds no lookup that gave this address".into(),
         Err(blind) => blind.to_string(),
     }
@@ -194,7 +209,7 @@ fn after(case: &Case, x: &Connection) -> Option<String> {
             words::counted(n, "retransmission", "retransmissions")
         ),
     };
-    let (to, of) = (x.to, of_client(x));
+    let (to, of) = (x.to, of_client(case, x));
     if let Some(refused) = reply_refused(case, x, &of) {
         return Some(refused);
     }
@@ -249,9 +264,10 @@ fn ends_soon(case: &Case, x: &Connection, of: &str) -> Option<String> {
 }
 
 /// ` of 10.0.0.1`, where the client is known.
-fn of_client(x: &Connection) -> String {
-    x.from
-        .map_or_else(String::new, |from| format!(" of {}", from.ip))
+fn of_client(case: &Case, x: &Connection) -> String {
+    let process = x.process.map(|process| words::process_name(case, process));
+    let client = process.or(x.from.map(|from| from.ip.to_string()));
+    client.map_or_else(String::new, |client| format!(" of {client}"))
 }
 
 fn syns(x: &Connection) -> String {

@@ -1,6 +1,6 @@
 //! Choices of the user (`--pid`, `--target`) that the inputs hold nothing of.
 
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Whose};
 use crate::explain::Case;
 use crate::flow::TargetHost;
 use std::collections::BTreeSet;
@@ -15,8 +15,13 @@ pub fn nothing_chosen(case: &Case, pids: &[u32]) -> Vec<String> {
     if !pids.is_empty() && case.totals.is_empty() && !case.evidence.events.iter().any(is_traced) {
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         said.push(format!(
-            "--pid {}: no traced call is of that process or thread",
-            pids.join(" --pid ")
+            "--pid {}: {}",
+            pids.join(" --pid "),
+            if case.evidence.owners.watched().is_some() {
+                "no packet is of that process"
+            } else {
+                "no traced call is of that process or thread"
+            }
         ));
     }
     if let Some(TargetHost::Name(name)) = case.target.map(|target| &target.host)
@@ -39,5 +44,9 @@ pub fn nothing_chosen(case: &Case, pids: &[u32]) -> Vec<String> {
 }
 
 fn is_traced(event: &Event) -> bool {
-    matches!(event.what, EventKind::Call(_) | EventKind::Life(_))
+    match &event.what {
+        EventKind::Call(_) | EventKind::Life(_) => true,
+        EventKind::Owner(owner) => matches!(owner.whose, Whose::Watched(_)),
+        EventKind::Packet(_) | EventKind::Stack(_) => false,
+    }
 }

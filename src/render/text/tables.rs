@@ -91,7 +91,7 @@ pub fn clients(report: &Report, style: &Style, out: &mut dyn Write) -> io::Resul
         writeln!(
             out,
             "{} {:>9} {:>9} {:>9} {:>9}",
-            pad(&fit(&escape(&client.address), 30), 30),
+            pad(&fit(&words::client(client), 30), 30),
             words::known_count(client.lookups),
             words::known_count(client.connects),
             words::known_seconds(client.slowest_s),

@@ -494,7 +494,8 @@ impl<'a> Recorder<'a> {
         let trace = self.job.trace.then(|| self.trace.clone());
         let conf = self.resolv_conf.clone();
         let header = self.begin.as_ref().map(|begin| &begin.header);
-        let lost = if self.job.trace { &[][..] } else { &self.gaps };
+        // Those of a trace are its own.
+        let own = { self.trace.warnings.iter() }.filter(|_| !self.job.trace);
         Gathered {
             captures,
             traces: trace.map(|facts| (facts, Vec::new())).into_iter().collect(),
@@ -505,11 +506,7 @@ impl<'a> Recorder<'a> {
             run: header.map(jsonl::Header::run),
             started: header.map(|header| header.started),
             one_clock: true,
-            remarks: lost
-                .iter()
-                .map(RecordGap::warning)
-                .chain(self.lacks.clone())
-                .collect(),
+            remarks: own.chain(&self.lacks).cloned().collect(),
             ..Gathered::default()
         }
     }
