@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod diff;
+mod entered;
 pub mod fallback;
 pub mod help;
 pub mod live;
@@ -158,6 +159,19 @@ pub struct RunArgs {
     /// The command sees this file as its /etc/resolv.conf; the rest of the host does not.
     #[arg(long, value_name = "FILE", help_heading = "Command")]
     pub resolv_conf: Option<PathBuf>,
+    /// Run the command inside this container, as its first process's user and with that process's rights, and capture
+    /// there. A name, an id or its beginning, POD/CONTAINER or NAMESPACE/POD/CONTAINER. Needs root.
+    #[arg(
+        long,
+        value_name = "NAME|ID",
+        conflicts_with_all = ["user", "resolv_conf", "netns", "allow_setuid"],
+        help_heading = "Command"
+    )]
+    pub container: Option<String>,
+    /// Run the command in this network namespace, and capture there: one that ip-netns(8) named (with its files in
+    /// /etc/netns/NAME), a file, or the one of a process. Needs root.
+    #[arg(long, value_name = "NAME|FILE|PID", help_heading = "Command")]
+    pub netns: Option<String>,
     /// Let set-user-ID programs and those with file capabilities (sudo, ping) gain their rights below the command of an
     /// ordinary user; presyn then stays root while it traces. Needs root.
     #[arg(long, conflicts_with = "no_trace", help_heading = "Command")]
@@ -174,9 +188,6 @@ pub struct RunArgs {
     /// Bytes of each packet to capture.
     #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(i32).range(64..=262_144), help_heading = "Capture")]
     pub snaplen: Option<i32>,
-    /// Capture in the network namespace of a process, or in one that ip-netns(8) named.
-    #[arg(long, value_name = "PID|NAME", help_heading = "Capture")]
-    pub netns: Option<String>,
     /// Capture only packets that this pcap-filter(7) expression matches as well.
     #[arg(long, value_name = "EXPRESSION", help_heading = "Capture")]
     pub filter: Option<String>,

@@ -36,6 +36,16 @@ pub enum Ran {
 /// Runs a command and reports on it. Once the command runs, nothing that happens to presyn's own output changes its
 /// status.
 pub fn run(args: &RunArgs) -> Result<Ran> {
+    if args.container.is_some()
+        && nix::unistd::geteuid().is_root()
+        && let Err(error) = tracer::become_sealed()
+    {
+        let advice = tracer::sealed_advice(&error);
+        say(&format!(
+            "cannot run from a sealed copy of presyn, as --container needs: {error}{advice}"
+        ));
+        return Ok(Ran::Failed(FAILED));
+    }
     let prepared = settings::run(args).and_then(|(settings, plan)| {
         let conditions = Condition::parse_all(&args.fail_on)?;
         let report_file = open_report(args, plan.launch.user.as_ref())?;

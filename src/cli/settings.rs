@@ -1,7 +1,9 @@
 //! From what was typed to what is meant.
 
 use super::condition::Condition;
-use super::{Analyze, Format, ReadingArgs, ReportArgs, Reproduce, RunArgs, Whatif, output};
+use super::{
+    Analyze, Format, ReadingArgs, ReportArgs, Reproduce, RunArgs, Whatif, entered, output,
+};
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::Name;
@@ -154,6 +156,7 @@ pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
     let mut launch = Launch::new(args.command.clone(), environment);
     launch.resolv_conf = resolv_conf(args, user.as_ref())?;
     launch.user = user;
+    launch.begin_in(entered::entrance(args)?);
     launch.trace = !args.no_trace;
     launch.allow_setuid = args.allow_setuid;
     launch.pin = !args.no_pin;
@@ -164,7 +167,9 @@ pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
         snaplen: args.snaplen,
         filter: args.filter.clone(),
         dns_ports: launch.dns_ports.clone(),
-        netns: args.netns.as_deref().map(capture::Netns::parse),
+        netns: launch
+            .network()
+            .or_else(|| entered::by_command(&args.command)),
     });
     Ok((
         settings.clone(),

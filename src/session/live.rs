@@ -29,7 +29,7 @@ use analysis::Job;
 use forward::{Forwarding, Outbox};
 use message::Begin;
 use nix::errno::Errno;
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 use process::{Analysis, AnalysisError, CaseFiles};
 use sender::EventSender;
 use std::ffi::OsString;
@@ -114,22 +114,20 @@ pub struct RunOutcome {
 /// and confined before it reads anything, decodes, stores and reports. It must be called while the process has one
 /// thread. The listener works in both.
 pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveError> {
-    let job = plan.job();
+    let (job, mut header) = (plan.job(), plan.header()?);
     let Plan {
         launch,
         capture,
         save,
-        keep_arguments,
         linger,
         ..
     } = plan;
-    let (user, traced) = (launch.user.clone(), launch.trace);
+    let (user, traced_user) = (launch.user.clone(), launch.traced_user().cloned());
     let needs = needs(&launch);
     let mut analysis = Analysis::start(&job, listener)?;
     // Before there is anything to protect, and after that process was forked: it raises its /proc/self/oom_score_adj,
     // which is root's from here on, and hardens itself.
     privilege::harden().map_err(LiveError::Privileges)?;
-    let header = header::header(&launch.command, &launch.environment, "", keep_arguments);
     // Forked before the capture opens: neither its socket nor its ring is ever in the command's process.
     let forked = launch.fork()?;
     let descriptor_limit = privilege::raise_descriptor_limit();
@@ -139,15 +137,10 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     let mut writer = save.as_ref().map(create).transpose()?;
     analysis.hand_over(case_files(writer.as_mut(), capture.is_some())?)?;
     let interface = capture.as_ref().map(|c| c.live.interface().to_owned());
-    let mut header = Header {
-        traced,
-        interface: interface.unwrap_or_default(),
-        user: Some(user.as_ref().map_or(geteuid().as_raw(), |user| user.uid)),
-        ..header
-    };
+    header.interface = interface.unwrap_or_default();
     let tracer = forked.start()?;
     let files = HostFiles::of_process(tracer.root());
-    let kept = privilege::give_up(user.as_ref(), needs).map_err(LiveError::Privileges)?;
+    let kept = privilege::give_up(traced_user.as_ref(), needs).map_err(LiveError::Privileges)?;
     if let Some(writer) = &writer {
         writer.host(&files)?;
     }
@@ -178,6 +171,26 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
 }
 
 impl Plan {
+    /// What is said about the run before it begins. Interfaces and timers are those of the network namespace that is
+    /// captured in, or that the command begins in.
+    fn header(&self) -> Result<Header, CaptureError> {
+        let launch = &self.launch;
+        let facts = || {
+            let (command, environment) = (&launch.command, &launch.environment);
+            header::header(command, environment, "", self.keep_arguments)
+        };
+        let captured = self.capture.as_ref().and_then(|c| c.netns.clone());
+        let facts = match captured.or_else(|| launch.network()) {
+            Some(netns) => netns.within(facts).map_err(|error| netns.error(&error))?,
+            None => facts(),
+        };
+        Ok(Header {
+            traced: launch.trace,
+            user: Some(launch.uid()),
+            ..facts
+        })
+    }
+
     /// What the analysis process is to do.
     fn job(&self) -> Job {
         Job {

@@ -8,9 +8,7 @@ use crate::source::grant;
 use crate::time::{Span, Timestamp};
 pub use netns::Netns;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns};
 use pcap::{Active, Linktype, Precision};
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,21 +180,8 @@ impl Live {
         let Some(netns) = &settings.netns else {
             return Self::open_here(settings);
         };
-        // A namespace belongs to a thread: this one does nothing else.
-        let path = netns.path();
-        let failed = |message: String| CaptureError::Netns {
-            path: path.clone(),
-            message,
-        };
-        let file = File::open(&path).map_err(|e| failed(e.to_string()))?;
-        let opened = std::thread::scope(|scope| {
-            let open = || match setns(file, CloneFlags::CLONE_NEWNET) {
-                Ok(()) => Self::open_here(settings),
-                Err(error) => Err(failed(error.desc().to_owned())),
-            };
-            scope.spawn(open).join()
-        });
-        opened.unwrap_or_else(|_| Err(failed("the thread panicked".to_owned())))
+        let opened = netns.within(|| Self::open_here(settings));
+        opened.map_err(|error| netns.error(&error))?
     }
 
     fn open_here(settings: &CaptureSettings) -> Result<Self, CaptureError> {

@@ -10,11 +10,13 @@ mod arguments;
 mod call;
 mod child;
 mod engine;
+mod enter;
 mod file_rights;
 mod filter;
 mod gains;
 mod launch;
 mod memory;
+mod mount;
 mod pin;
 mod signals;
 mod snapshot;
@@ -31,9 +33,12 @@ mod watch;
 
 use crate::event::{Event, FdNote, Op, Task};
 use crate::flow::NAME_SERVICE_PORTS;
+use crate::source::capture::Netns;
 use crate::time::Timestamp;
 use crate::user::User;
 pub use engine::Tracer;
+pub use enter::sealed::{advice as sealed_advice, become_sealed};
+pub use enter::{ContainerEntrance, EnterError, Entrance, NetworkEntrance};
 pub(in crate::source) use file_rights::file_capabilities;
 pub use gains::Gains;
 pub use launch::{Forked, tracer_of, try_seize};
@@ -41,6 +46,7 @@ use nix::errno::Errno;
 pub use signals::{end_like, survive_file_size_limit};
 pub use status::{Exit, signal_name};
 use std::ffi::OsString;
+use std::sync::Arc;
 pub use substitute::{LONGEST as LONGEST_RESOLV_CONF, SubstituteFile};
 
 /// Whether presyn was started with this descriptor open: Rust's runtime opens `/dev/null` on closed ones.
@@ -66,6 +72,9 @@ pub struct Launch {
     pub allow_setuid: bool,
     /// A file that the command is to see as `/etc/resolv.conf`.
     pub resolv_conf: Option<SubstituteFile>,
+    /// Where the command begins, if not where presyn is: in a container, whose user it has then, or in a network
+    /// namespace.
+    pub enter: Option<Arc<Entrance>>,
     /// Put fast-stopping tasks on the tracer's CPU.
     pub pin: bool,
     /// Ports whose UDP and TCP sockets carry DNS.
@@ -86,11 +95,43 @@ impl Launch {
             trace: true,
             allow_setuid: false,
             resolv_conf: None,
+            enter: None,
             pin: true,
             dns_ports: NAME_SERVICE_PORTS.to_vec(),
             stacks: false,
             leader_pidfds_only: false,
         }
+    }
+
+    /// The command begins elsewhere; in a container with that container's environment.
+    pub fn begin_in(&mut self, entrance: Option<Arc<Entrance>>) {
+        let inside = entrance
+            .as_ref()
+            .and_then(|e| e.environment(&self.environment));
+        if let Some(environment) = inside {
+            self.environment = environment;
+        }
+        self.enter = entrance;
+    }
+
+    /// The network namespace that it begins in, where it is another than presyn's.
+    pub fn network(&self) -> Option<Netns> {
+        self.enter.as_ref().map(|entrance| entrance.network())
+    }
+
+    /// The user that presyn may become as well, while it traces: the command's, but no user of a container's.
+    pub fn traced_user(&self) -> Option<&User> {
+        let in_container = self.enter.as_ref().is_some_and(|e| e.host_uid().is_some());
+        self.user.as_ref().filter(|_| !in_container)
+    }
+
+    /// The number of the user that the command begins as.
+    pub fn uid(&self) -> u32 {
+        let entered = self.enter.as_ref().and_then(|e| e.host_uid());
+        let user = self.user.as_ref().map(|user| user.uid);
+        entered
+            .or(user)
+            .unwrap_or_else(|| nix::unistd::geteuid().as_raw())
     }
 }
 
@@ -167,10 +208,12 @@ pub enum TracerError {
     #[error("no command given (or one with a NUL byte in it)")]
     NoCommand,
     /// The program is not there, or may not be run.
-    #[error("cannot run '{program}': {}", .error.desc())]
+    #[error("cannot run '{program}'{}: {}", within(.place.as_deref()), .error.desc())]
     Exec {
         /// Its name as given.
         program: String,
+        /// The container or the namespace that it was to begin in.
+        place: Option<String>,
         /// What the kernel said.
         error: Errno,
     },
@@ -211,6 +254,16 @@ pub enum TracerError {
         /// What the kernel said.
         error: Errno,
     },
+    /// The container or the namespace cannot be entered.
+    #[error("cannot start the command in {place}: {what}: {}", .error.desc())]
+    Enter {
+        /// Which.
+        place: String,
+        /// What could not be done.
+        what: &'static str,
+        /// What the kernel said.
+        error: Errno,
+    },
     /// The child ended before it ran the command.
     #[error("the child process ended before it ran the command ({0:?})")]
     ChildEnded(Exit),
@@ -236,6 +289,10 @@ impl TracerError {
             _ => 125,
         }
     }
+}
+
+fn within(place: Option<&str>) -> String {
+    place.map_or_else(String::new, |place| format!(" in {place}"))
 }
 
 /// What a look at a running task's socket gave; kept until its call returns.

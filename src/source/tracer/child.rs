@@ -2,6 +2,7 @@
 //! prepared before the fork.
 #![allow(unsafe_code)] // fork and the calls after it have no safe interface
 
+use super::enter::{self, ContainerEntrance, Entrance, NamespaceStep};
 use super::filter;
 use super::snapshot::{Restoration, Snapshot};
 use super::substitute::Substitute;
@@ -13,45 +14,82 @@ use nix::sys::prctl;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
-/// What the child reports about itself before its exec. The first two are no failures.
+/// What the child reports about itself before its exec. The first three are no failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Step {
     /// It may be seized now.
-    Ready = b'R',
+    Ready,
+    /// It has entered a container, and the child that goes on is another: this one.
+    Forked,
     /// It has set `NO_NEW_PRIVS`: set-user-ID programs gain nothing below this command.
-    NoNewPrivileges = b'N',
+    NoNewPrivileges,
     /// What presyn was started with could not be restored.
-    Restore = b'S',
+    Restore,
+    /// The container or the namespace could not be entered.
+    Enter(NamespaceStep),
     /// The command's own resolv.conf could not be mounted.
-    Mount = b'M',
+    Mount,
     /// The filter could not be installed.
-    Filter = b'F',
+    Filter,
     /// The user could not be changed.
-    User = b'U',
+    User,
     /// The program could not be run.
-    Exec = b'E',
+    Exec,
+}
+
+/// A report: the step, and a number that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which step.
+    pub step: Step,
+    /// An error number; of [`Step::Forked`] a process.
+    pub number: i32,
 }
 
 impl Step {
-    /// A report's length: the step and an error number.
+    const PLAIN: [(Self, u8); 8] = [
+        (Self::Ready, b'R'),
+        (Self::Forked, b'P'),
+        (Self::NoNewPrivileges, b'N'),
+        (Self::Restore, b'S'),
+        (Self::Mount, b'M'),
+        (Self::Filter, b'F'),
+        (Self::User, b'U'),
+        (Self::Exec, b'E'),
+    ];
+
+    fn code(self) -> u8 {
+        if let Self::Enter(step) = self {
+            return step.code();
+        }
+        let row = Self::PLAIN.iter().find(|(step, _)| *step == self);
+        row.map_or(0, |(_, code)| *code)
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        let row = Self::PLAIN.iter().find(|(_, known)| *known == code);
+        row.map(|(step, _)| *step)
+            .or_else(|| NamespaceStep::of(code).map(Self::Enter))
+    }
+}
+
+impl Report {
+    /// Its length.
     pub const BYTES: usize = 5;
 
-    /// A report as it comes through the pipe: step, then the error number.
-    pub fn read(report: [u8; Self::BYTES]) -> Option<(Self, Errno)> {
-        let step = match report[0] {
-            b'R' => Self::Ready,
-            b'N' => Self::NoNewPrivileges,
-            b'S' => Self::Restore,
-            b'M' => Self::Mount,
-            b'F' => Self::Filter,
-            b'U' => Self::User,
-            b'E' => Self::Exec,
-            _ => return None,
-        };
-        let error = i32::from_ne_bytes([report[1], report[2], report[3], report[4]]);
-        Some((step, Errno::from_raw(error)))
+    /// As it comes through the pipe: step, then the number.
+    pub fn read(report: [u8; Self::BYTES]) -> Option<Self> {
+        Some(Self {
+            step: Step::of(report[0])?,
+            number: i32::from_ne_bytes([report[1], report[2], report[3], report[4]]),
+        })
+    }
+
+    /// Its number as an error.
+    pub fn error(self) -> Errno {
+        Errno::from_raw(self.number)
     }
 }
 
@@ -68,6 +106,8 @@ pub struct Prepared {
     exposure: Option<Capabilities>,
     /// The command's own resolv.conf.
     pub substitute: Option<Substitute>,
+    /// Where the command begins, if not where presyn is.
+    entrance: Option<Arc<Entrance>>,
 }
 
 /// Arrays of pointers into [`Prepared`], as execve wants them.
@@ -117,7 +157,18 @@ impl Prepared {
             exposure: exposure(),
             user,
             substitute: None,
+            entrance: None,
         })
+    }
+
+    /// The command begins in a container or a network namespace.
+    pub fn begin_in(&mut self, entrance: Arc<Entrance>, tracing: Tracing) {
+        if let Some(uid) = entrance.host_uid() {
+            self.may_gain = tracing.may_gain_as(uid);
+            // The entrance has the container's user.
+            self.user = None;
+        }
+        self.entrance = Some(entrance);
     }
 
     /// Forks. The child waits until a byte comes through `go`, then prepares itself and runs the command;
@@ -133,12 +184,17 @@ impl Prepared {
             environment: list(&self.environment),
         };
         pointers.shell.insert(0, SHELL.as_ptr());
-        let restoration = Snapshot::at_start().restoration(&[go.as_raw_fd(), report.as_raw_fd()]);
+        let mut spared = vec![go.as_raw_fd(), report.as_raw_fd()];
+        spared.extend(self.entrance.iter().flat_map(|e| e.descriptors()));
+        let restoration = match self.container() {
+            Some(_) => Snapshot::at_start().restoration_of_standard_streams(&spared),
+            None => Snapshot::at_start().restoration(&spared),
+        };
         // SAFETY: the child runs only async-signal-safe code until exec or _exit.
         let pid = Errno::result(unsafe { libc::fork() })?;
         if pid == 0 {
             let (step, error) = self.run(&mut pointers, &restoration, go, report);
-            tell(report, step, error);
+            tell(report, step, error as i32);
             // SAFETY: ends the child; the status is never shown, the report is.
             unsafe { libc::_exit(127) }
         }
@@ -157,12 +213,17 @@ impl Prepared {
         if let Err(error) = restoration.apply() {
             return (Step::Restore, error);
         }
+        if let Some(container) = self.container()
+            && let Err(failed) = self.enter(container, report)
+        {
+            return (Step::Enter(failed.step), failed.error);
+        }
         if let Some(capabilities) = self.exposure {
             // A failure shows when the parent seizes.
             let _ = capabilities::set_capabilities(capabilities)
                 .and_then(|()| prctl::set_dumpable(true));
         }
-        tell(report, Step::Ready, Errno::from_raw(0));
+        tell(report, Step::Ready, 0);
         let mut byte = 0u8;
         loop {
             // SAFETY: one byte is written to `byte`.
@@ -175,32 +236,69 @@ impl Prepared {
                 _ => unsafe { libc::_exit(125) },
             }
         }
-        // Before the rights for it go.
-        if let Some(substitute) = &self.substitute
-            && let Err(error) = substitute.mount()
-        {
-            return (Step::Mount, error);
-        }
-        if !self.may_gain
-            && let Err(error) = forbid_gains(report)
-        {
-            return (Step::Filter, error);
-        }
-        // Then the filter: without NO_NEW_PRIVS it takes a privilege that the user may not have.
-        if !self.filter.is_empty()
-            && let Err(error) = self.install(report)
-        {
-            return (Step::Filter, error);
-        }
-        if let Some(user) = &self.user
-            && let Err(error) = become_user(user)
-        {
-            return (Step::User, error);
+        if self.container().is_some() {
+            if !self.may_gain {
+                tell(report, Step::NoNewPrivileges, 0);
+            }
+        } else if let Err(failed) = self.settle(report) {
+            return failed;
         }
         if let Err(error) = restoration.apply_parent_death_signal() {
             return (Step::Restore, error);
         }
         (Step::Exec, self.exec(pointers))
+    }
+
+    /// What takes rights, then the change to the command's user.
+    fn settle(&self, report: BorrowedFd<'_>) -> std::result::Result<(), (Step, Errno)> {
+        if let Some(Entrance::Network(network)) = self.entrance.as_deref() {
+            let joined = network.join();
+            joined.map_err(|failed| (Step::Enter(failed.step), failed.error))?;
+        }
+        if let Some(substitute) = &self.substitute {
+            substitute.mount().map_err(|error| (Step::Mount, error))?;
+        }
+        if !self.may_gain {
+            forbid_gains(report).map_err(|error| (Step::Filter, error))?;
+        }
+        // Then the filter: without NO_NEW_PRIVS it takes a privilege that the user may not have.
+        if !self.filter.is_empty() {
+            self.install(report)
+                .map_err(|error| (Step::Filter, error))?;
+        }
+        match &self.user {
+            Some(user) => become_user(user).map_err(|error| (Step::User, error)),
+            None => Ok(()),
+        }
+    }
+
+    fn container(&self) -> Option<&ContainerEntrance> {
+        match self.entrance.as_deref() {
+            Some(Entrance::Container(container)) => Some(container),
+            _ => None,
+        }
+    }
+
+    /// Into the container. Its pid namespace takes a fork: this process says which one goes on, and ends; the other
+    /// returns.
+    fn enter(
+        &self,
+        container: &ContainerEntrance,
+        report: BorrowedFd<'_>,
+    ) -> std::result::Result<(), enter::Failed> {
+        container.join(!self.may_gain, || {
+            if self.filter.is_empty() {
+                return Ok(());
+            }
+            sys::install_filter(&self.filter)
+        })?;
+        let pid = container.fork_sibling()?;
+        if pid == 0 {
+            return Ok(());
+        }
+        tell(report, Step::Forked, pid.cast_signed());
+        // SAFETY: ends this process; the other one is the command's.
+        unsafe { libc::_exit(0) }
     }
 
     fn install(&self, report: BorrowedFd<'_>) -> Result<()> {
@@ -288,7 +386,10 @@ impl Tracing {
     /// A program that gains rights while presyn traces it is only as safe as presyn is from the user who ran it. Root
     /// gains nothing that it does not have.
     fn may_gain(self, user: Option<&User>) -> bool {
-        let uid = user.map_or_else(|| nix::unistd::geteuid().as_raw(), |user| user.uid);
+        self.may_gain_as(user.map_or_else(|| nix::unistd::geteuid().as_raw(), |user| user.uid))
+    }
+
+    fn may_gain_as(self, uid: u32) -> bool {
         self != Self::On || uid == 0
     }
 }
@@ -315,14 +416,14 @@ fn exposure() -> Option<Capabilities> {
 }
 
 /// Whether the user ids here are not all of the kernel's (`user_namespaces(7)`).
-fn in_user_namespace() -> bool {
+pub fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().ne(["0", "0", "4294967295"])
 }
 
 fn forbid_gains(report: BorrowedFd<'_>) -> Result<()> {
     prctl::set_no_new_privs()?;
-    tell(report, Step::NoNewPrivileges, Errno::from_raw(0));
+    tell(report, Step::NoNewPrivileges, 0);
     Ok(())
 }
 
@@ -339,10 +440,10 @@ fn become_user(user: &User) -> Result<()> {
     Ok(())
 }
 
-fn tell(report: BorrowedFd<'_>, step: Step, error: Errno) {
-    let mut bytes = [0; Step::BYTES];
-    bytes[0] = step as u8;
-    bytes[1..].copy_from_slice(&(error as i32).to_ne_bytes());
+fn tell(report: BorrowedFd<'_>, step: Step, number: i32) {
+    let mut bytes = [0; Report::BYTES];
+    bytes[0] = step.code();
+    bytes[1..].copy_from_slice(&number.to_ne_bytes());
     // SAFETY: five bytes are read from `bytes`. A pipe takes them at once; if not, nobody reads.
     unsafe { libc::write(report.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
 }
@@ -367,7 +468,13 @@ mod tests {
     fn reports_are_read_back() {
         let mut report = [b'E', 0, 0, 0, 0];
         report[1..].copy_from_slice(&libc::EACCES.to_ne_bytes());
-        assert_eq!(Step::read(report), Some((Step::Exec, Errno::EACCES)));
-        assert_eq!(Step::read([0; 5]), None);
+        let read = Report::read(report).unwrap();
+        assert_eq!((read.step, read.error()), (Step::Exec, Errno::EACCES));
+        assert_eq!(Report::read([0; 5]), None);
+        let mut codes: Vec<u8> = (0..=u8::MAX)
+            .filter(|code| Step::of(*code).is_some_and(|step| step.code() == *code))
+            .collect();
+        codes.dedup();
+        assert_eq!(codes.len(), 8 + 9);
     }
 }

@@ -1,6 +1,6 @@
 //! Starting a command: fork, seize, then let the child install the filter and run the program.
 
-use super::child::{Prepared, Step, Tracing};
+use super::child::{Prepared, Report, Step, Tracing};
 use super::engine::Tracer;
 use super::signals::Guard;
 use super::status::{self, Exit, StatusChange};
@@ -92,12 +92,16 @@ impl Launch {
         )
         .ok_or(TracerError::NoCommand)?;
         prepared.substitute = conf.and_then(|conf| Substitute::new(conf.text));
+        if let Some(entrance) = &self.enter {
+            prepared.begin_in(entrance.clone(), self.tracing());
+        }
         let (go_read, go) = pipe2(OFlag::O_CLOEXEC).map_err(system("pipe"))?;
         let (report, report_write) =
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(system("pipe"))?;
         let pid = prepared
             .fork(go_read.as_fd(), report_write.as_fd())
             .map_err(system("fork"))?;
+        let place = self.enter.as_ref().map(ToString::to_string);
         Ok(Forked {
             launch: self,
             pid,
@@ -105,6 +109,7 @@ impl Launch {
                 program,
                 uid,
                 conf: conf_name,
+                place,
             },
             go,
             report,
@@ -116,14 +121,14 @@ impl Launch {
 impl Forked {
     /// Seizes the child and lets it run the command, up to the command's first instruction.
     pub fn start(mut self) -> Result<Tracer, TracerError> {
+        let first = self.wait_until_ready();
         let pid = self.pid;
-        let first = wait_ready(self.report.as_fd());
-        if !matches!(first, Some((Step::Ready, _))) {
+        if first.is_none_or(|first| first.step != Step::Ready) {
             self.done = true;
             let exit = reap(pid);
-            return Err(first.map_or(TracerError::ChildEnded(exit), |first| {
-                explained(first, &self.who).unwrap_or(TracerError::ChildEnded(exit))
-            }));
+            return Err(first
+                .and_then(|first| explained(first, &self.who))
+                .unwrap_or(TracerError::ChildEnded(exit)));
         }
         if self.launch.trace
             && let Err(error) = ptrace::seize(Pid::from_raw(pid.cast_signed()), OPTIONS)
@@ -147,7 +152,7 @@ impl Forked {
         };
         let no_new_privileges = reports(self.report.as_fd())
             .iter()
-            .any(|(step, _)| *step == Step::NoNewPrivileges);
+            .any(|report| report.step == Step::NoNewPrivileges);
         Ok(Tracer::new(
             self.launch.clone(),
             pid,
@@ -155,6 +160,30 @@ impl Forked {
             guard,
             no_new_privileges,
         ))
+    }
+}
+
+impl Forked {
+    /// Until the child that will run the command is ready to be seized: its report. `None`: it ended without one. Where a
+    /// container is entered, that child is not the one that was forked, and the two report in any order.
+    fn wait_until_ready(&mut self) -> Option<Report> {
+        let container = { self.launch.enter.as_ref() }.is_some_and(|e| e.is_container());
+        let mut ready = None;
+        let mut forked = !container;
+        while ready.is_none() || !forked {
+            let report = wait_ready(self.report.as_fd())?;
+            match report.step {
+                Step::Ready => ready = Some(report),
+                Step::Forked => {
+                    // The one that entered the container has ended, or is about to.
+                    reap(self.pid);
+                    self.pid = report.number.unsigned_abs();
+                    forked = true;
+                }
+                _ => return Some(report),
+            }
+        }
+        ready
     }
 }
 
@@ -182,13 +211,13 @@ fn until_exec(pid: u32) -> Result<Stopped, Exit> {
 }
 
 /// Until the child is ready to be seized: its first report. `None`: it ended without one.
-fn wait_ready(report: BorrowedFd<'_>) -> Option<(Step, Errno)> {
+fn wait_ready(report: BorrowedFd<'_>) -> Option<Report> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(report, PollFlags::POLLIN)];
     while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-    let mut first = [0; Step::BYTES];
+    let mut first = [0; Report::BYTES];
     match read(report, &mut first) {
-        Ok(Step::BYTES) => Step::read(first),
+        Ok(Report::BYTES) => Report::read(first),
         _ => None,
     }
 }
@@ -222,12 +251,12 @@ fn reap(pid: u32) -> Exit {
     }
 }
 
-fn reports(pipe: BorrowedFd<'_>) -> Vec<(Step, Errno)> {
+fn reports(pipe: BorrowedFd<'_>) -> Vec<Report> {
     let mut bytes = [0; 64];
     let got = read(pipe, &mut bytes).unwrap_or(0);
-    let reports = bytes[..got].chunks_exact(Step::BYTES);
+    let reports = bytes[..got].chunks_exact(Report::BYTES);
     reports
-        .filter_map(|report| Step::read(report.try_into().ok()?))
+        .filter_map(|report| Report::read(report.try_into().ok()?))
         .collect()
 }
 
@@ -238,6 +267,8 @@ struct Who {
     uid: u32,
     /// The file for resolv.conf.
     conf: String,
+    /// Where the command begins.
+    place: Option<String>,
 }
 
 fn failure(pipe: BorrowedFd<'_>, who: &Who, exit: Exit) -> TracerError {
@@ -248,18 +279,33 @@ fn failure(pipe: BorrowedFd<'_>, who: &Who, exit: Exit) -> TracerError {
 }
 
 /// A report as an error, if it is one.
-fn explained((step, error): (Step, Errno), who: &Who) -> Option<TracerError> {
-    let Who { program, uid, conf } = who.clone();
-    Some(match step {
-        Step::Ready | Step::NoNewPrivileges => return None,
+fn explained(report: Report, who: &Who) -> Option<TracerError> {
+    let Who {
+        program,
+        uid,
+        conf,
+        place,
+    } = who.clone();
+    let error = report.error();
+    Some(match report.step {
+        Step::Ready | Step::Forked | Step::NoNewPrivileges => return None,
         Step::Restore => TracerError::System {
             what: "restoring the descriptors, signals and limits that presyn was started with",
+            error,
+        },
+        Step::Enter(step) => TracerError::Enter {
+            place: place.unwrap_or_default(),
+            what: step.what(),
             error,
         },
         Step::Mount => TracerError::Mount { path: conf, error },
         Step::Filter => TracerError::Filter(error),
         Step::User => TracerError::User { uid, error },
-        Step::Exec => TracerError::Exec { program, error },
+        Step::Exec => TracerError::Exec {
+            program,
+            place,
+            error,
+        },
     })
 }
 

@@ -83,7 +83,18 @@ impl Snapshot {
     /// What a child does between fork and exec to be as presyn was started, but for the descriptors in `spared`. It is
     /// made before the fork, where memory may be allocated.
     pub fn restoration(&'static self, spared: &[RawFd]) -> Restoration {
-        let mut kept = [self.descriptors.as_slice(), spared].concat();
+        self.restoration_keeping(&[self.descriptors.as_slice(), spared].concat())
+    }
+
+    /// The same, but of the descriptors that presyn was started with only the standard streams stay.
+    pub fn restoration_of_standard_streams(&'static self, spared: &[RawFd]) -> Restoration {
+        let standard = self.descriptors.iter().copied().filter(|fd| *fd <= 2);
+        let kept: Vec<RawFd> = standard.chain(spared.iter().copied()).collect();
+        self.restoration_keeping(&kept)
+    }
+
+    fn restoration_keeping(&'static self, kept: &[RawFd]) -> Restoration {
+        let mut kept = kept.to_vec();
         kept.sort_unstable();
         kept.dedup();
         Restoration {
