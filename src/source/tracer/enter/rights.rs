@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use std::io;
 
-/// `RLIM_NLIMITS` (asm-generic/resource.h).
-const LIMITS: u32 = 16;
+/// The width of a limit's name.
+const LIMIT_NAME: usize = 26;
 /// Capabilities are numbered below this.
 const CAPABILITIES: u32 = u64::BITS;
 
@@ -25,7 +25,8 @@ pub struct ProcessRights {
     no_new_privileges: bool,
     /// 0: none, 1: strict, 2: filters.
     pub seccomp: u32,
-    limits: Vec<(u32, libc::rlimit)>,
+    /// By resource number.
+    limits: Vec<libc::rlimit>,
 }
 
 /// A line of `uid_map` or `gid_map` (`user_namespaces(7)`), its second number by presyn's own namespace.
@@ -50,7 +51,8 @@ impl ProcessRights {
                 io::Error::other("it has a user or group that its namespace has not")
             })?;
         }
-        rights.limits = limits(pid)?;
+        rights.limits = limits(&read("limits")?)
+            .ok_or_else(|| io::Error::other("its limits are not understood"))?;
         Ok((rights, host_uid))
     }
 
@@ -98,11 +100,22 @@ impl ProcessRights {
     }
 
     /// In the child: the limits. Raising one takes a right over the host's user namespace, so this comes before that is
-    /// left.
+    /// left. A root without it (`CAP_SYS_RESOURCE`) gives the command the lower one of the process's and presyn's own.
     pub fn apply_limits(&self) -> Result<()> {
-        for (resource, limit) in &self.limits {
-            // SAFETY: the kernel reads one struct rlimit.
-            Errno::result(unsafe { libc::setrlimit(*resource as _, limit) })?;
+        for (resource, limit) in (0u32..).zip(&self.limits) {
+            match set_limit(resource, *limit) {
+                Err(Errno::EPERM) => {
+                    let own = get_limit(resource)?;
+                    let lower = libc::rlimit {
+                        rlim_cur: limit.rlim_cur.min(own.rlim_max),
+                        rlim_max: limit.rlim_max.min(own.rlim_max),
+                    };
+                    set_limit(resource, lower)?;
+                }
+                // A resource that this kernel does not have.
+                Err(Errno::EINVAL) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -171,30 +184,37 @@ fn drop_from_bounding_set(capability: u32) -> Result<()> {
     }
 }
 
-fn limits(pid: u32) -> io::Result<Vec<(u32, libc::rlimit)>> {
-    let mut found = Vec::new();
-    for resource in 0..LIMITS {
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: the kernel writes one struct rlimit.
-        let got = Errno::result(unsafe {
-            libc::prlimit(
-                pid.cast_signed(),
-                resource as _,
-                std::ptr::null(),
-                &raw mut limit,
-            )
-        });
-        match got {
-            Ok(_) => found.push((resource, limit)),
-            // A resource that this kernel does not have.
-            Err(Errno::EINVAL) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(found)
+fn set_limit(resource: u32, limit: libc::rlimit) -> Result<()> {
+    // SAFETY: the kernel reads one struct rlimit. (Its number has another type with each C library.)
+    Errno::result(unsafe { libc::setrlimit(resource as _, &raw const limit) }).map(drop)
+}
+
+fn get_limit(resource: u32) -> Result<libc::rlimit> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one struct rlimit.
+    Errno::result(unsafe { libc::getrlimit(resource as _, &raw mut limit) }).map(|_| limit)
+}
+
+/// `/proc/PID/limits`: below a heading one line for each resource in the order of their numbers, with a name of
+/// [`LIMIT_NAME`] characters, the soft and the hard limit (fs/proc/base.c). prlimit(2) would take another right.
+fn limits(text: &str) -> Option<Vec<libc::rlimit>> {
+    let number = |word: &str| match word {
+        "unlimited" => Some(libc::RLIM_INFINITY),
+        number => number.parse().ok(),
+    };
+    let lines = text.lines().skip(1);
+    let limits = lines.map(|line| {
+        let mut words = line.get(LIMIT_NAME..)?.split_whitespace().map(number);
+        Some(libc::rlimit {
+            rlim_cur: words.next()??,
+            rlim_max: words.next()??,
+        })
+    });
+    let limits: Vec<_> = limits.collect::<Option<_>>()?;
+    (!limits.is_empty()).then_some(limits)
 }
 
 fn map(text: &str) -> Vec<Mapped> {
@@ -227,6 +247,22 @@ mod tests {
         assert_eq!(inside(&map, 100_998), Some(999));
         assert_eq!(inside(&map, 0), None);
         assert_eq!(inside(&map, 165_536), None);
+    }
+
+    #[test]
+    fn limits_are_those_that_the_kernel_has() {
+        let text = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let read = limits(&text).unwrap();
+        for (resource, limit) in (0u32..).zip(&read) {
+            let own = get_limit(resource).unwrap();
+            assert_eq!(
+                (limit.rlim_cur, limit.rlim_max),
+                (own.rlim_cur, own.rlim_max)
+            );
+        }
+        assert_eq!(read.len(), 16);
+        assert!(limits("Limit\nMax cpu time").is_none());
+        assert!(limits("").is_none());
     }
 
     #[test]
