@@ -82,6 +82,8 @@ Examples:
   sudo presyn run curl -s http://web.example/
   sudo presyn run --save case/ zkCli.sh -server 192.168.110.231:8998
   sudo presyn run -q --fail-on 'delay>3' curl -s -o /dev/null http://web.example/
+  sudo presyn run --container web getent hosts db.example
+  sudo presyn run --netns blue curl -s http://web.example/
   sudo presyn run --format markdown --report ticket.md psql -h db.example -c 'select 1'
 
 Exit status:
