@@ -292,6 +292,16 @@ for name in web nothing $id; do
 done
 $P run -q --container other -- no-such-program 2>&1 || echo "status $?"
 $P run -q --container other -u root -- true 2>&1 || echo "status $?"
+group=/sys/fs/cgroup/presyn-test-$$
+mkdir $group
+pid=$(podman inspect -f '{{.State.Pid}}' other)
+echo $pid > $group/cgroup.procs
+echo 1 > $group/cgroup.freeze
+until grep -q 'frozen 1' $group/cgroup.events; do sleep 0.1; done
+timeout 20 $P run -q --container other -- ls 2>&1 || echo "status $?"
+echo 0 > $group/cgroup.freeze
+kill -9 $pid
+until rmdir $group 2>/dev/null; do sleep 0.1; done
 "#,
     );
     assert!(out.contains("status 2\n"), "getent's own: {out}");
@@ -308,7 +318,8 @@ $P run -q --container other -u root -- true 2>&1 || echo "status $?"
     for part in [
         "presyn: container web (podman) is not running\nstatus 125",
         "no container has the name 'nothing'",
-        "running: other (podman)",
+        "\n    running: other (podman)\n",
+        "container other is paused; resume it first\nstatus 125",
         "cannot run 'no-such-program' in container other: No such file or directory\nstatus 127",
         "cannot be used with",
     ] {

@@ -484,6 +484,16 @@ fn what_is_no_record_is_said_and_stops_nothing() {
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
+    // A name cannot add lines to the message.
+    let forged = format!("{containers}/{}/config.v2.json", id('1'));
+    host.write(
+        &forged,
+        r#"{"Name":"/x\npresyn: all is well\u001b[2J","State":{"Pid":41}}"#,
+    );
+    host.simple(41, &format!("/docker/{}", id('1')));
+    let error = host.first("nothing").unwrap_err();
+    let shown = "x\\u{a}presyn: all is well\\u{1b}[2J (docker)";
+    assert!(error.contains(shown), "{error}");
     assert!(host.first("").unwrap_err().starts_with("no container"));
     assert!(
         host.first("../../etc")

@@ -81,7 +81,7 @@ pub fn run(args: &RunArgs) -> Result<Ran> {
             Ok(Ran::Like(outcome.exit))
         }
         Err(error) => {
-            say(&escape_lines(&error.to_string()));
+            say(&output::escape_lines(&error.to_string()));
             let status = match &error {
                 LiveError::Tracer(error) => u8::try_from(error.exit_status()).unwrap_or(FAILED),
                 _ => FAILED,
@@ -107,14 +107,6 @@ fn open_report(args: &RunArgs, user: Option<&User>) -> Result<Option<File>> {
 /// A line on standard error. If that is closed or full, there is no other place to say it.
 fn say(line: &str) {
     let _ = writeln!(io::stderr(), "presyn: {line}");
-}
-
-/// Multi-line messages keep their lines; everything else in them is escaped.
-fn escape_lines(text: &str) -> String {
-    text.lines()
-        .map(|line| escape(line).into_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// Standard error while the command runs.

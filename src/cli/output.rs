@@ -7,6 +7,7 @@ use crate::render::text::{self, Look};
 use crate::render::{ascii::ascii, json, jsonl, markdown, safe::escape};
 use crate::report::Report;
 use crate::report::whatif::WhatIf;
+use crate::source::target::TargetError;
 use clap::ValueEnum;
 use schemars::generate::SchemaSettings;
 use std::io::{self, IsTerminal, Write};
@@ -132,10 +133,20 @@ pub fn name(format: Format) -> String {
     value.map_or_else(String::new, |v| v.get_name().to_owned())
 }
 
-/// Says on standard error what went wrong, on one line.
+/// Says on standard error what went wrong: on one line, but for lists that presyn itself made.
 pub fn complain(error: &anyhow::Error) {
+    let text = match error.downcast_ref::<TargetError>() {
+        Some(error) => escape_lines(&error.to_string()),
+        None => escape(&format!("{error:#}")).into_owned(),
+    };
     // eprintln! would panic where nothing can be said; the exit status says it.
-    let _ = writeln!(io::stderr(), "presyn: {}", escape(&format!("{error:#}")));
+    let _ = writeln!(io::stderr(), "presyn: {text}");
+}
+
+/// Multi-line messages keep their lines; everything else in them is escaped.
+pub fn escape_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|line| escape(line).into_owned()).collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]

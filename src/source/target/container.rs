@@ -12,7 +12,7 @@ use super::host_root::{HostRoot, Survey};
 use super::processes::{ProcessTable, Stat};
 use super::{RunningContainer, TargetError};
 pub use rootless::RootlessUser;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// So many running containers are named where none is found.
 const MAX_RUNNING: usize = 12;
@@ -168,20 +168,27 @@ struct Containers<'a> {
     survey: Survey,
     records: BTreeMap<String, ContainerRecord>,
     table: ProcessTable,
+    /// The control groups of each process of the table.
+    memberships: HashMap<u32, Vec<Membership>>,
 }
 
 /// The container that a user named.
 pub fn find(root: &HostRoot, asked: &str) -> Result<ContainerFound, TargetError> {
     // As kubectl shows ids: `containerd://ID`.
     let asked = asked.split_once("://").map_or(asked, |(_, id)| id);
+    let table = root.processes().map_err(|error| TargetError::Unreadable {
+        path: root.path("proc").display().to_string(),
+        error,
+    })?;
+    let pids = table.processes.iter().map(|process| process.pid);
     let mut containers = Containers {
         root,
         survey: Survey::default(),
         records: BTreeMap::new(),
-        table: root.processes().map_err(|error| TargetError::Unreadable {
-            path: root.path("proc").display().to_string(),
-            error,
-        })?,
+        memberships: pids
+            .map(|pid| (pid, cgroup::memberships(root, pid)))
+            .collect(),
+        table,
     };
     containers.read_records();
     containers.find(asked)
@@ -225,7 +232,7 @@ impl Containers<'_> {
     /// that user's files say.
     fn add_from_cgroups(&mut self) {
         for process in &self.table.processes {
-            for membership in cgroup::memberships(self.root, process.pid) {
+            for membership in self.memberships.get(&process.pid).into_iter().flatten() {
                 let Some(group) = membership.container() else {
                     continue;
                 };
@@ -348,12 +355,9 @@ impl Containers<'_> {
         Ok(process.clone())
     }
 
-    fn group_path(&self, pid: u32, id: &str) -> Option<(Membership, String)> {
-        let mut all = cgroup::memberships(self.root, pid).into_iter();
-        all.find_map(|membership| {
-            let path = membership.of_container(id)?.to_owned();
-            Some((membership, path))
-        })
+    fn group_path(&self, pid: u32, id: &str) -> Option<(&Membership, &str)> {
+        let mut all = self.memberships.get(&pid)?.iter();
+        all.find_map(|membership| Some((membership, membership.of_container(id)?)))
     }
 
     fn oldest_in_group(&self, record: &ContainerRecord) -> Option<&Stat> {
@@ -374,7 +378,7 @@ impl Containers<'_> {
     fn found(&self, record: &ContainerRecord, first: Stat) -> ContainerFound {
         let group = self
             .group_path(first.pid, &record.id)
-            .and_then(|(membership, path)| membership.folder(self.root, &path, first.pid));
+            .and_then(|(membership, path)| membership.folder(self.root, path, first.pid));
         ContainerFound {
             name: record.shown(),
             container: RunningContainer {

@@ -1,4 +1,5 @@
-//! Why a target was not found, in words that say what to do.
+//! Why a target was not found, in words that say what to do. Lines end where this module ends them: names come from
+//! others, and a line end in one is shown as such.
 
 use std::io;
 
@@ -18,7 +19,7 @@ pub enum TargetError {
         pid: u32,
     },
     /// It has ended, and its parent has not waited for it.
-    #[error("process {pid} ({comm}) has ended; only its exit status remains")]
+    #[error("process {pid} ({}) has ended; only its exit status remains", plain(.comm))]
     Zombie {
         /// As given.
         pid: u32,
@@ -34,7 +35,7 @@ pub enum TargetError {
         pid: u32,
     },
     /// A thread of the kernel's.
-    #[error("{pid} ({comm}) is a kernel thread, not a program")]
+    #[error("{pid} ({}) is a kernel thread, not a program", plain(.comm))]
     KernelThread {
         /// As given.
         pid: u32,
@@ -56,7 +57,7 @@ pub enum TargetError {
         error: io::Error,
     },
     /// No such unit.
-    #[error("no unit {name} {}{}", unit_places(.looked), hint("similar names", .similar))]
+    #[error("no unit {} {}{}", plain(.name), unit_places(.looked), hint("similar names", .similar))]
     NoUnit {
         /// With its suffix.
         name: String,
@@ -66,7 +67,7 @@ pub enum TargetError {
         similar: Vec<String>,
     },
     /// The unit has no process.
-    #[error("unit {name} ({file}) has no process now; start it, or attach to a process that runs")]
+    #[error("unit {} ({}) has no process now; start it", plain(.name), plain(.file))]
     UnitNotRunning {
         /// With its suffix.
         name: String,
@@ -74,7 +75,7 @@ pub enum TargetError {
         file: String,
     },
     /// A template, of which instances run.
-    #[error("{name} is a template; name an instance:{}", lines(.candidates))]
+    #[error("{} is a template; name an instance:{}", plain(.name), lines(.candidates))]
     Template {
         /// With its suffix.
         name: String,
@@ -82,7 +83,7 @@ pub enum TargetError {
         candidates: Vec<String>,
     },
     /// Several have this name.
-    #[error("{what} '{name}' may be any of {}:{}", .candidates.len(), lines(.candidates))]
+    #[error("{what} '{}' may be any of {}:{}", plain(.name), .candidates.len(), lines(.candidates))]
     Ambiguous {
         /// What was asked for: unit or container.
         what: &'static str,
@@ -95,7 +96,7 @@ pub enum TargetError {
     #[error("{}", no_container(.0))]
     NoContainer(Box<NoContainer>),
     /// The container is known, and has no process.
-    #[error("container {name} ({runtime}) is not running")]
+    #[error("container {} ({runtime}) is not running", plain(.name))]
     ContainerNotRunning {
         /// For people.
         name: String,
@@ -104,7 +105,7 @@ pub enum TargetError {
     },
     /// A user's record names a process that is not that user's.
     #[error(
-        "user {uid} recorded process {pid} as container {name}, but that process belongs to another user; not used"
+        "user {uid} recorded process {pid} as container {}, but that process belongs to another user; not used", plain(.name)
     )]
     ForeignProcess {
         /// For people.
@@ -134,10 +135,13 @@ pub struct NoContainer {
 fn no_container(not: &NoContainer) -> String {
     let mut text = format!(
         "no container has the name '{}' or an id that begins with it; looked at ",
-        not.asked
+        plain(&not.asked)
     );
     let cgroups = "the control groups of all processes".to_owned();
-    text.push_str(&[not.looked.as_slice(), &[cgroups]].concat().join(", "));
+    text.push_str(&list::joined(
+        &[not.looked.as_slice(), &[cgroups]].concat(),
+        ", ",
+    ));
     text.push_str(&hint("running", &not.running));
     text.push_str(&hint("not understood", &not.damaged));
     if not.denied.is_empty() {
@@ -154,7 +158,7 @@ fn unit_places(looked: &[String]) -> String {
     if looked.is_empty() {
         "can be found: no control group hierarchy of systemd's is mounted; attach to a process by number".to_owned()
     } else {
-        format!("has a control group in {}", looked.join(" or "))
+        format!("has a control group in {}", list::joined(looked, " or "))
     }
 }
 
@@ -162,18 +166,37 @@ fn hint(what: &str, values: &[String]) -> String {
     if values.is_empty() {
         String::new()
     } else {
-        format!("\n    {what}: {}", values.join(", "))
+        format!("\n    {what}: {}", list::joined(values, ", "))
     }
 }
 
 fn lines(values: &[String]) -> String {
     let mut values = values.to_vec();
     list::shorten(&mut values, MAX_CANDIDATES);
-    format!("\n    {}", values.join("\n    "))
+    format!("\n    {}", list::joined(&values, "\n    "))
+}
+
+/// A name without line ends and other control characters.
+fn plain(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_control() {
+            text.extend(c.escape_unicode());
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// Lists in messages.
 pub mod list {
+    /// All of them, each on its own line or not.
+    pub fn joined(values: &[String], between: &str) -> String {
+        let plain: Vec<String> = values.iter().map(|value| super::plain(value)).collect();
+        plain.join(between)
+    }
+
     /// The first ones, and how many more there are.
     pub fn shorten(values: &mut Vec<String>, most: usize) {
         if values.len() > most {

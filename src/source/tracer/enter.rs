@@ -54,6 +54,9 @@ pub enum EnterError {
     /// The first process has ended meanwhile.
     #[error("{0} has just ended")]
     Ended(String),
+    /// Whatever enters it stands still.
+    #[error("{0} is paused; resume it first")]
+    Paused(String),
     /// Something about it cannot be read.
     #[error("cannot enter {name}: {what}: {error}")]
     Unreadable {
@@ -206,6 +209,7 @@ impl ContainerEntrance {
         let environment = environment_of(pid).map_err(|e| failed("its environment", e))?;
         let confinement = Confinement::of(pid, rights.seccomp).map_err(|why| match why {
             confinement::Unknown::Unreadable(what, error) => failed(what, error),
+            confinement::Unknown::Paused => EnterError::Paused(name.clone()),
             confinement::Unknown::CannotApply(why) => EnterError::Confined {
                 name: name.clone(),
                 why,

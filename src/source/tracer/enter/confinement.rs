@@ -7,12 +7,12 @@ use super::super::sys::{self, Result};
 use libc::sock_filter;
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// What confines a process.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ type Label = (&'static CStr, Vec<u8>);
 pub enum Unknown {
     Unreadable(&'static str, io::Error),
     CannotApply(String),
+    /// Whoever joins its control group stands still as well.
+    Paused,
 }
 
 /// `PTRACE_SECCOMP_GET_FILTER` (linux/ptrace.h).
@@ -44,13 +46,15 @@ const MAX_FILTERS: usize = 64;
 impl Confinement {
     /// Of a process in this mode of seccomp.
     pub fn of(pid: u32, seccomp: u32) -> std::result::Result<Self, Unknown> {
+        // First: a paused process does not stop for its filters to be read.
+        let groups = groups(pid)?;
         let filters = match seccomp {
             0 => Vec::new(),
             2 => filters(pid)?,
             _ => return Err(Unknown::CannotApply("it is in strict seccomp mode".into())),
         };
         Ok(Self {
-            groups: groups(pid)?,
+            groups,
             filters: [vec![no_terminal_input()], filters].concat(),
             label: label(pid),
         })
@@ -124,16 +128,20 @@ fn groups(pid: u32) -> std::result::Result<Vec<File>, Unknown> {
             ],
             name => vec![format!("/sys/fs/cgroup/{name}")],
         };
-        let open = |mount: &String| {
-            OpenOptions::new()
+        let folder = mounts.iter().map(|mount| format!("{mount}{path}"));
+        let mut opened = folder.filter_map(|folder| {
+            let file = OpenOptions::new()
                 .write(true)
-                .open(format!("{mount}{path}/cgroup.procs"))
-                .ok()
-        };
+                .open(format!("{folder}/cgroup.procs"));
+            Some((folder, file.ok()?))
+        });
         // Without its group the command could use devices that the container may not.
-        let file = mounts.iter().find_map(open).ok_or_else(|| {
+        let (folder, file) = opened.next().ok_or_else(|| {
             Unknown::CannotApply(format!("its control group {path} cannot be joined"))
         })?;
+        if is_frozen(&folder) {
+            return Err(Unknown::Paused);
+        }
         files.push(file);
     }
     Ok(files)
@@ -173,22 +181,56 @@ fn exec_profile(shown: &[u8]) -> Option<Vec<u8>> {
     Some([b"exec ", &shown[..end.unwrap_or(shown.len())]].concat())
 }
 
-/// The seccomp filters of a process, which is stopped for the moment that it takes to copy them.
+/// Whether what is in a control group stands still, by the kernel of version 2 or of version 1.
+fn is_frozen(folder: &str) -> bool {
+    let read = |file: &str| std::fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
+    read("cgroup.events").lines().any(|line| line == "frozen 1")
+        || matches!(read("freezer.state").trim(), "FROZEN" | "FREEZING")
+}
+
+/// How long a process may take to stop for its filters to be read.
+const STOPS_WITHIN: Duration = Duration::from_secs(2);
+
+/// The seccomp filters of a process, which is stopped for the moment that it takes to copy them. In a thread of its own:
+/// whatever happens, its end lets the process go (ptrace(2)).
 fn filters(pid: u32) -> std::result::Result<Vec<Vec<sock_filter>>, Unknown> {
-    let unreadable = |error: Errno| Unknown::Unreadable("its seccomp filters", error.into());
-    let task = Pid::from_raw(pid.cast_signed());
-    ptrace::seize(task, Options::empty()).map_err(unreadable)?;
-    let copied = ptrace::interrupt(task).and_then(|()| {
-        // Whatever stops it: then it can be asked.
-        waitpid(task, Some(WaitPidFlag::__WALL))?;
-        copy_filters(pid)
-    });
-    // It goes on, with whatever signal it had.
-    let detached = ptrace::detach(task, None);
-    let mut filters = copied.map_err(unreadable)?;
-    detached.map_err(unreadable)?;
+    let read = std::thread::scope(|scope| scope.spawn(|| stop_and_copy(pid)).join());
+    let mut filters = read
+        .unwrap_or(Err(Errno::EIO))
+        .map_err(|error| Unknown::Unreadable("its seccomp filters", error.into()))?;
     filters.reverse();
     Ok(filters)
+}
+
+fn stop_and_copy(pid: u32) -> Result<Vec<Vec<sock_filter>>> {
+    let task = Pid::from_raw(pid.cast_signed());
+    ptrace::seize(task, Options::empty())?;
+    ptrace::interrupt(task)?;
+    let begin = Instant::now();
+    let status = loop {
+        let mut status = 0;
+        let flags = libc::__WALL | libc::WNOHANG;
+        // SAFETY: the kernel writes one int to `status`.
+        match Errno::result(unsafe { libc::waitpid(task.as_raw(), &raw mut status, flags) })? {
+            0 if begin.elapsed() > STOPS_WITHIN => return Err(Errno::ETIMEDOUT),
+            0 => std::thread::sleep(Duration::from_millis(1)),
+            _ => break status,
+        }
+    };
+    if !libc::WIFSTOPPED(status) {
+        return Err(Errno::ESRCH);
+    }
+    let copied = copy_filters(pid);
+    // A signal that was on its way arrives all the same; an event is none.
+    let event = status >> 16 != 0;
+    let signal = if event { 0 } else { libc::WSTOPSIG(status) };
+    sys::ptrace(
+        libc::PTRACE_DETACH as _,
+        pid,
+        0,
+        signal.unsigned_abs() as usize,
+    )?;
+    copied
 }
 
 /// The newest first.
