@@ -36,7 +36,7 @@ start() {
     podman --runtime $T/crun run -d --name $name --cgroups=disabled --network=none "$@" tiny /bin/sleep 600 >/dev/null
 }
 image() {
-    for program in sh cat sleep grep getent readlink env ls $T/probe; do
+    for program in sh cat sleep grep getent readlink env ls $T/probe $T/forger; do
         file=$(command -v $program)
         mkdir -p $T/root/bin $T/root/etc $T/root/tmp
         cp -L $file $T/root/bin/
@@ -55,7 +55,7 @@ image() {
     chmod +x $T/root/bin/presyn-as-interpreter
     tar -C $T/root -cf - . | podman import - tiny >/dev/null 2>&1
 }
-trap 'podman kill -a >/dev/null 2>&1; podman rm -f -a >/dev/null 2>&1' EXIT
+trap '{ podman kill -a; podman rm -f -a; } >/dev/null 2>&1 || :' EXIT
 "#;
 
 /// What a container's program may do that would be a gain: type into the terminal.
@@ -69,6 +69,44 @@ int main(void) {
     (void)sti;
     printf("TIOCSTI %d\n", sti_errno);
     return 0;
+}
+"#;
+
+/// A container's program with CAP_SYS_PTRACE: writes into the pipes of presyn's child that the process of its argument is
+/// the child to go on with.
+const FORGER: &str = r#"
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    char report[5] = "P", path[300], link[300];
+    int victim = atoi(argv[1]);
+    memcpy(report + 1, &victim, 4);
+    for (;;) {
+        DIR *processes = opendir("/proc");
+        for (struct dirent *p; (p = readdir(processes));) {
+            if (atoi(p->d_name) < 2) continue;
+            snprintf(path, sizeof path, "/proc/%s/exe", p->d_name);
+            ssize_t n = readlink(path, link, sizeof link - 1);
+            if (n < 0 || strncmp(link, "/memfd:presyn", 13)) continue;
+            snprintf(path, sizeof path, "/proc/%s/fd", p->d_name);
+            DIR *fds = opendir(path);
+            if (!fds) continue;
+            for (struct dirent *f; (f = readdir(fds));) {
+                if (atoi(f->d_name) < 3) continue;
+                snprintf(path, sizeof path, "/proc/%s/fd/%s", p->d_name, f->d_name);
+                int fd = open(path, O_WRONLY | O_NONBLOCK);
+                if (fd >= 0 && write(fd, report, 5) == 5) { printf("forged\n"); fflush(stdout); }
+                if (fd >= 0) close(fd);
+            }
+            closedir(fds);
+        }
+        closedir(processes);
+    }
+    return argc;
 }
 "#;
 
@@ -136,12 +174,14 @@ impl Script {
 
     /// The same, with podman's containers.
     fn with_podman(&self, text: &str) -> String {
-        fs::write(self.path("probe.c"), PROBE).unwrap();
-        let probe = self.path("probe");
-        let built = Command::new("cc")
-            .args([&self.path("probe.c"), Path::new("-o"), &probe])
-            .status();
-        assert!(built.unwrap().success());
+        for (name, program) in [("probe", PROBE), ("forger", FORGER)] {
+            let source = self.path(&format!("{name}.c"));
+            fs::write(&source, program).unwrap();
+            let built = Command::new("cc")
+                .args([&source, Path::new("-o"), &self.path(name)])
+                .status();
+            assert!(built.unwrap().success());
+        }
         self.run(&format!("{PROLOGUE}\nimage\n{text}"))
     }
 
@@ -271,6 +311,34 @@ ls $T/cases/one
         case.contains("trace.jsonl") && case.contains("packets.pcap"),
         "{out}"
     );
+}
+
+/// What a container with CAP_SYS_PTRACE writes into the child's pipe makes presyn trace no other process: it would kill
+/// that one with itself.
+#[test]
+fn a_container_that_may_trace_cannot_name_another_process() {
+    if !permitted(&PODMAN) {
+        return;
+    }
+    let script = Script::new();
+    let out = script.with_podman(
+        r"
+sleep 120 &
+victim=$!
+podman --runtime $T/crun run -d --name forger --cap-add SYS_PTRACE --cgroups=disabled --network=none tiny /bin/forger $victim >/dev/null
+runs=0
+until podman logs forger 2>&1 | grep -q forged || [ $runs -ge 40 ]; do
+    timeout 10 $P run -q --container forger -- ls / >/dev/null 2>&1 || :
+    runs=$((runs + 1))
+done
+podman logs forger | sort -u
+grep -E '^(State|TracerPid)' /proc/$victim/status
+kill $victim
+",
+    );
+    assert!(out.contains("forged"), "the attack was not made: {out}");
+    assert!(out.contains("TracerPid:\t0"), "{out}");
+    assert!(out.contains("State:\tS"), "{out}");
 }
 
 #[test]

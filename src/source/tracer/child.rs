@@ -273,10 +273,7 @@ impl Prepared {
     }
 
     fn container(&self) -> Option<&ContainerEntrance> {
-        match self.entrance.as_deref() {
-            Some(Entrance::Container(container)) => Some(container),
-            _ => None,
-        }
+        self.entrance.as_deref().and_then(Entrance::container)
     }
 
     /// Into the container. Its pid namespace takes a fork: this process says which one goes on, and ends; the other

@@ -12,7 +12,7 @@ mod network;
 mod rights;
 pub mod sealed;
 
-use super::sys;
+use super::{sys, task};
 use crate::source::capture::Netns;
 use crate::source::target::{ProcessIdentity, RunningTarget};
 use confinement::Confinement;
@@ -28,7 +28,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where a command begins.
@@ -90,6 +90,7 @@ pub struct ContainerEntrance {
     first: OwnedFd,
     root: OwnedFd,
     network: Arc<File>,
+    pid_namespace: PathBuf,
     /// `CLONE_NEW*` of the namespaces that are not presyn's own.
     namespaces: i32,
     rights: ProcessRights,
@@ -145,9 +146,12 @@ impl Entrance {
         Some(own.cloned().chain(terminal).collect())
     }
 
-    /// A container is entered before presyn's child is seized, and its pid namespace takes a fork.
-    pub fn is_container(&self) -> bool {
-        matches!(self, Self::Container(_))
+    /// The container, if it is one.
+    pub fn container(&self) -> Option<&ContainerEntrance> {
+        match self {
+            Self::Container(container) => Some(container),
+            Self::Network(_) => None,
+        }
     }
 
     /// Descriptors that the child uses and closes.
@@ -173,6 +177,14 @@ impl fmt::Display for Entrance {
 }
 
 impl ContainerEntrance {
+    /// Whether a process is presyn's own child in the container. A container that may trace can write into the pipe that
+    /// the child reports through, and must not name another process.
+    pub fn is_own_child(&self, pid: u32) -> bool {
+        let parent = task::number(pid, "PPid:");
+        let namespace = std::fs::read_link(format!("/proc/{pid}/ns/pid"));
+        parent == Some(std::process::id()) && namespace.is_ok_and(|its| its == self.pid_namespace)
+    }
+
     /// Reads and opens what it takes to begin in a target's container. Its first process stands still for a moment where
     /// it has a seccomp filter, which is copied.
     pub fn open(target: &RunningTarget) -> Result<Self, EnterError> {
@@ -203,6 +215,8 @@ impl ContainerEntrance {
             .map_err(|e| failed("its root directory", e))?;
         let network = File::open(format!("/proc/{pid}/ns/net"))
             .map_err(|e| failed("its network namespace", e))?;
+        let pid_namespace = std::fs::read_link(format!("/proc/{pid}/ns/pid"))
+            .map_err(|e| failed("its pid namespace", e))?;
         let namespaces = foreign_namespaces(pid).map_err(|e| failed("its namespaces", e))?;
         let (rights, host_uid) = ProcessRights::of(pid, namespaces & libc::CLONE_NEWUSER != 0)
             .map_err(|e| failed("its rights", e))?;
@@ -224,6 +238,7 @@ impl ContainerEntrance {
             first,
             root: root.into(),
             network: Arc::new(network),
+            pid_namespace,
             namespaces,
             rights,
             host_uid,

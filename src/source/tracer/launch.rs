@@ -2,6 +2,7 @@
 
 use super::child::{Prepared, Report, Step, Tracing};
 use super::engine::Tracer;
+use super::enter::Entrance;
 use super::signals::Guard;
 use super::status::{self, Exit, StatusChange};
 use super::stop::{Stopped, Until};
@@ -167,18 +168,23 @@ impl Forked {
     /// Until the child that will run the command is ready to be seized: its report. `None`: it ended without one. Where a
     /// container is entered, that child is not the one that was forked, and the two report in any order.
     fn wait_until_ready(&mut self) -> Option<Report> {
-        let container = { self.launch.enter.as_ref() }.is_some_and(|e| e.is_container());
-        let mut ready = None;
-        let mut forked = !container;
+        let entrance = self.launch.enter.clone();
+        let Some(container) = entrance.as_deref().and_then(Entrance::container) else {
+            return wait_ready(self.report.as_fd());
+        };
+        let (mut ready, mut forked) = (None, false);
         while ready.is_none() || !forked {
             let report = wait_ready(self.report.as_fd())?;
             match report.step {
                 Step::Ready => ready = Some(report),
                 Step::Forked => {
-                    // The one that entered the container has ended, or is about to.
-                    reap(self.pid);
-                    self.pid = report.number.unsigned_abs();
-                    forked = true;
+                    let pid = report.number.unsigned_abs();
+                    if !forked && container.is_own_child(pid) {
+                        // The one that entered the container has ended, or is about to.
+                        reap(self.pid);
+                        self.pid = pid;
+                        forked = true;
+                    }
                 }
                 _ => return Some(report),
             }
