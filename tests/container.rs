@@ -72,7 +72,7 @@ int main(void) {
 }
 "#;
 
-/// A container's program with CAP_SYS_PTRACE: writes into the pipes of presyn's child that the process of its argument is
+/// A container's program with `CAP_SYS_PTRACE`: writes into the pipes of presyn's child that the process of its argument is
 /// the child to go on with.
 const FORGER: &str = r#"
 #include <dirent.h>
@@ -273,6 +273,11 @@ fn a_hostile_container_is_given_nothing_of_the_hosts() {
 start web
 echo fds
 $P run -q --container web -- sh -c 'ls /proc/self/fd; echo env; env; echo cwd; readlink /proc/self/cwd; echo probe; probe' 9</etc 8>$T/host-file
+echo at-once
+for one in 1 2 3 4 5 6 7 8; do
+    { $P run -q --no-capture --container web -- sh -c 'exit 9' || echo $?; } &
+done
+wait
 echo exe
 $P run -q --container web -- sleep 2 &
 sleep 1
@@ -298,6 +303,8 @@ ls $T/cases/one
     assert!(!out.contains("SECRET_OF_THE_HOST"), "{out}");
     assert!(after("cwd").starts_with("/\n"), "{out}");
     assert!(after("probe").starts_with("TIOCSTI 1\n"), "EPERM: {out}");
+    // Each reads the filters of the first process, which has one tracer at a time.
+    assert!(after("at-once").starts_with(&"9\n".repeat(8)), "{out}");
     assert!(after("exe").starts_with("/memfd:presyn"), "{out}");
     assert!(after("interpreter").contains("same"), "{out}");
     let directory = after("directory");
@@ -313,7 +320,7 @@ ls $T/cases/one
     );
 }
 
-/// What a container with CAP_SYS_PTRACE writes into the child's pipe makes presyn trace no other process: it would kill
+/// What a container with `CAP_SYS_PTRACE` writes into the child's pipe makes presyn trace no other process: it would kill
 /// that one with itself.
 #[test]
 fn a_container_that_may_trace_cannot_name_another_process() {

@@ -2,6 +2,7 @@
 //! memory), its seccomp filters, its label of a security module. The command gets all of them or does not start.
 #![allow(unsafe_code)] // reading another task's seccomp filters has no safe wrapper
 
+use super::super::launch::tracer_of;
 use super::super::mount;
 use super::super::sys::{self, Result};
 use libc::sock_filter;
@@ -197,16 +198,28 @@ fn filters(pid: u32) -> std::result::Result<Vec<Vec<sock_filter>>, Unknown> {
     let read = std::thread::scope(|scope| scope.spawn(|| stop_and_copy(pid)).join());
     let mut filters = read
         .unwrap_or(Err(Errno::EIO))
-        .map_err(|error| Unknown::Unreadable("its seccomp filters", error.into()))?;
+        .map_err(|error| match tracer_of(pid) {
+            Some(tracer) => Unknown::CannotApply(format!(
+                "its seccomp filters cannot be read while process {tracer} traces its first process"
+            )),
+            None => Unknown::Unreadable("its seccomp filters", error.into()),
+        })?;
     filters.reverse();
     Ok(filters)
 }
 
 fn stop_and_copy(pid: u32) -> Result<Vec<Vec<sock_filter>>> {
     let task = Pid::from_raw(pid.cast_signed());
-    ptrace::seize(task, Options::empty())?;
-    ptrace::interrupt(task)?;
     let begin = Instant::now();
+    while let Err(error) = ptrace::seize(task, Options::empty()) {
+        // Another presyn may be reading them; a debugger stays.
+        let traced = error == Errno::EPERM && tracer_of(pid).is_some();
+        if !traced || begin.elapsed() > STOPS_WITHIN {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    ptrace::interrupt(task)?;
     let status = loop {
         let mut status = 0;
         let flags = libc::__WALL | libc::WNOHANG;
