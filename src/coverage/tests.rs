@@ -72,6 +72,50 @@ fn silence_counts_where_the_capture_would_have_shown_an_answer() {
 }
 
 #[test]
+fn what_is_unattributed_may_be_the_clients() {
+    let events = [segment(20, CLIENT, (true, false), 7)];
+    let mut times = DropTimes::default();
+    times.add(DropSpan {
+        packets: 3,
+        from: at(30),
+        until: at(31),
+    });
+    let seen = coverage(facts(), &events).unattributed(times);
+    let syn = Wanted {
+        kind: ClaimKind::Syn,
+        from: Some(CLIENT.into()),
+        to: None,
+        netns: None,
+    };
+    let story = AccountFacts {
+        unexplained: Span::ZERO,
+        whole: true,
+        goes_on: true,
+    };
+    for (from, until, hides) in [
+        (20, 29, false),
+        (20, 30, true),
+        (31, 40, true),
+        (32, 40, false),
+    ] {
+        let shown = seen.would_show(syn, at(from), at(until));
+        assert_eq!(
+            shown == Err(Blind::Unattributed(3)),
+            hides,
+            "{from} to {until}"
+        );
+        // An answer is known by its query.
+        assert!(seen.would_show(answer(), at(from), at(until)).is_ok());
+    }
+    // What was asked a minute before may be what the client waited for.
+    let all = |from, until| seen.shows_everything(story, at(from), at(until));
+    assert_eq!(all(10, 90), Err(Blind::Unattributed(3)));
+    assert_eq!(all(91, 95), Err(Blind::Unattributed(3)));
+    assert_ne!(all(92, 95), Err(Blind::Unattributed(3)));
+    assert_ne!(all(10, 29), Err(Blind::Unattributed(3)));
+}
+
+#[test]
 fn a_capture_of_one_direction_is_deaf() {
     let events = [
         segment(1, CLIENT, (true, false), 7),

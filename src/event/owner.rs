@@ -5,7 +5,8 @@ use crate::flow::FiveTuple;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Whose packet it was: a query or a SYN. The event's time is the packet's.
+/// Whose packet it was: a query or a SYN, or the query that an ICMP error quotes which the host sent itself. The event's time
+/// is the packet's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The packet, from its sender's end.
@@ -23,7 +24,8 @@ pub struct Owner {
 pub enum Whose {
     /// A process that is watched has it open. Of several that have, the one that was found first.
     Watched(OpenSocket),
-    /// No process that is watched has it.
+    /// No process that is watched has it: another one of the host has, or it is no socket of the host (a SYN or query that
+    /// came in).
     Others,
     /// Nobody can say.
     Unattributed(Unattributed),

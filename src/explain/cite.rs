@@ -117,11 +117,10 @@ pub fn thread_wait(case: &Case, packet: EventId) -> Option<report::ThreadWait> {
     else {
         return None;
     };
-    let socket = owners::socket_of(case.evidence.events, look)?;
-    let wait = socket.wait.as_ref()?;
+    let (task, wait) = owners::thread_wait(case.evidence.events, look)?;
     Some(report::ThreadWait {
-        tid: socket.task.tid,
-        comm: socket.task.comm.as_deref().map(str::to_owned),
+        tid: task.tid,
+        comm: task.comm.as_deref().map(str::to_owned),
         call: wait.call.to_string(),
         among: wait.among,
     })

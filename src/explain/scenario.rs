@@ -465,7 +465,8 @@ impl Scenario {
 
 /// Whether the addresses may be one host's: it looks up from one, and connects from one.
 fn may_be_one_host(case: &Case) -> bool {
-    let asks = { case.joined.queries.iter() }.filter_map(|q| q.client.map(|c| c.ip));
+    let own = case.joined.queries.iter().filter(|q| q.is_clients());
+    let asks = own.filter_map(|q| q.client.map(|c| c.ip));
     let connects = case
         .joined
         .connections

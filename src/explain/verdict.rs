@@ -115,7 +115,7 @@ fn nothing(case: &Case) -> String {
     }
     if queries + connections > 0 {
         let whose = match case.evidence.owners.watched() {
-            Some(watched) => format!("{} that was watched", watched.target),
+            Some(watched) => watched.target.chars().take(100).collect(),
             None => "the traced program".to_owned(),
         };
         return format!(

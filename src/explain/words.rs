@@ -260,35 +260,26 @@ pub fn sockets(lines: &[&AccountEntry]) -> String {
     list(&names)
 }
 
-/// So much of a name that a process gave itself is said.
-const MAX_COMM: usize = 32;
-
 /// A process that was watched: `java (pid 4711)`.
 pub fn process_name(case: &Case, process: ProcessId) -> String {
     let process = case.joined.processes.get(process);
     let pid = process.and_then(|p| p.pid);
     let comm = process.and_then(|p| p.comm.as_deref());
     match (comm, pid) {
-        (Some(comm), Some(pid)) => format!("{} (pid {pid})", shortened(comm)),
+        (Some(comm), Some(pid)) => format!("{comm} (pid {pid})"),
         (None, Some(pid)) => format!("process {pid}"),
-        (Some(comm), None) => shortened(comm),
+        (Some(comm), None) => comm.to_owned(),
         (None, None) => "the process".into(),
     }
 }
 
 /// A thread: `thread pool-1 (tid 4720)`.
 pub fn thread_name(wait: &ThreadWait) -> String {
-    let tid = wait
-        .tid
-        .map_or_else(String::new, |tid| format!(" (tid {tid})"));
-    match &wait.comm {
-        Some(comm) => format!("thread {}{tid}", shortened(comm)),
-        None => format!("a thread{tid}"),
+    match (&wait.comm, wait.tid) {
+        (Some(comm), Some(tid)) => format!("thread {comm} (tid {tid})"),
+        (None, Some(tid)) => format!("thread {tid}"),
+        (_, None) => "a thread".into(),
     }
-}
-
-fn shortened(comm: &str) -> String {
-    comm.chars().take(MAX_COMM).collect()
 }
 
 /// A process as warnings call it.

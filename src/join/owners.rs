@@ -8,7 +8,9 @@
 //! 2. The SYNs of one attempt are one socket's: the first of them that is known decides for all.
 //! 3. A query over TCP that has no event of its own is its connection's.
 //! 4. A later event of the same flow and socket, before the next packet of the flow, may add what a thread was found doing.
-//! 5. Everything else is unattributed, and so is a packet without an event.
+//! 5. A query that never left has an error that the host sent itself (see `unsent`): an event of its flow and of the error's
+//!    time is about it.
+//! 6. Everything else is unattributed, and so is a packet without an event.
 //!
 //! An event is a packet's when it has its very time. A capture that steps back a little has its packets' times raised
 //! ([`STEP_BACK`]), and the event has the time that was not.
@@ -16,13 +18,14 @@
 use super::connect::LONGEST_GAP;
 use super::{EventId, Id};
 use crate::event::{
-    Event, EventKind, OpenSocket, Owner, Packet, Service, ThreadWait, Unattributed, Whose,
+    Event, EventKind, OpenSocket, Owner, Packet, Service, Task, ThreadWait, Unattributed, Whose,
 };
 use crate::flow::{FiveTuple, Transport};
 use crate::input::drops::{DropSpan, DropTimes};
 use crate::input::watched::Watched;
 use crate::time::{Span, Timestamp};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Packets of several queues step back by microseconds; the reader of a capture takes so much for none.
 const STEP_BACK: Span = Span::millis(1);
@@ -72,6 +75,32 @@ struct Sent {
 struct FlowLooks {
     sent: Vec<Sent>,
     looks: Vec<EventId>,
+    /// ICMP errors that quote it.
+    errors: Vec<EventId>,
+}
+
+/// The flows of queries and SYNs.
+fn flows(events: &[Event], dns_ports: &[u16]) -> BTreeMap<FiveTuple, FlowLooks> {
+    let mut flows: BTreeMap<FiveTuple, FlowLooks> = BTreeMap::new();
+    for (n, event) in events.iter().enumerate() {
+        let (id, at) = (EventId::at(n), event.at);
+        match &event.what {
+            EventKind::Owner(owner) => flows.entry(owner.flow).or_default().looks.push(id),
+            EventKind::Packet(packet) => {
+                if let Some((flow, syn)) = is_sent(packet, dns_ports) {
+                    let flow = flows.entry(flow).or_default();
+                    flow.sent.push(Sent { id, at, syn });
+                } else if let Packet::Icmp {
+                    quote: Some(quote), ..
+                } = packet
+                {
+                    flows.entry(quote.flow).or_default().errors.push(id);
+                }
+            }
+            EventKind::Call(_) | EventKind::Life(_) | EventKind::Stack(_) => {}
+        }
+    }
+    flows
 }
 
 impl Owners {
@@ -84,27 +113,10 @@ impl Owners {
         if watched.is_none() {
             return this;
         }
-        let mut flows: HashMap<FiveTuple, FlowLooks> = HashMap::new();
-        for (n, event) in events.iter().enumerate() {
-            let id = EventId::at(n);
-            match &event.what {
-                EventKind::Owner(owner) => flows.entry(owner.flow).or_default().looks.push(id),
-                EventKind::Packet(packet) => {
-                    if let Some((flow, syn)) = is_sent(packet, dns_ports) {
-                        let at = event.at;
-                        flows
-                            .entry(flow)
-                            .or_default()
-                            .sent
-                            .push(Sent { id, at, syn });
-                    }
-                }
-                EventKind::Call(_) | EventKind::Life(_) | EventKind::Stack(_) => {}
+        for (flow, looks) in flows(events, dns_ports) {
+            for error in &looks.errors {
+                this.error(events, *error, &looks.looks);
             }
-        }
-        let mut flows: Vec<(FiveTuple, FlowLooks)> = flows.into_iter().collect();
-        flows.sort_unstable_by_key(|(flow, _)| *flow);
-        for (flow, looks) in flows {
             this.flow(events, flow, &looks);
         }
         this.packets.sort_unstable();
@@ -156,6 +168,20 @@ impl Owners {
             });
         }
         times
+    }
+
+    /// Settles whose the query is that an error quotes.
+    fn error(&mut self, events: &[Event], error: EventId, looks: &[EventId]) {
+        let at = |look: &EventId| events[look.position()].at;
+        let then = at(&error);
+        let start = looks.partition_point(|look| at(look) < then);
+        let own = looks[start..].iter().take(MAX_AT_ONCE);
+        let own: Vec<EventId> = own.copied().take_while(|look| at(look) == then).collect();
+        if !own.is_empty() {
+            self.packets.extend(own.iter().map(|look| (*look, error)));
+            self.of.insert(error, decide(events, &own));
+            self.looks.insert(error, own);
+        }
     }
 
     /// Settles the packets of one flow.
@@ -375,9 +401,31 @@ fn of_attempt(events: &[Event], syns: &[(Owned, Option<u64>)]) -> Owned {
     Owned::Watched { look, wait }
 }
 
-/// What a thread was found doing, of an event that says so.
-pub fn thread_wait(events: &[Event], look: EventId) -> Option<&ThreadWait> {
-    socket_of(events, look)?.wait.as_ref()
+/// So much of a name from outside is used: the kernel's own have no more than 15 bytes, and calls fewer than 32.
+const MAX_NAME: usize = 32;
+
+fn shortened(name: &Arc<str>) -> Arc<str> {
+    match name.char_indices().nth(MAX_NAME) {
+        Some((end, _)) => name[..end].into(),
+        None => name.clone(),
+    }
+}
+
+/// The process that has a socket, and the thread that was found waiting for it.
+pub fn task_of(socket: &OpenSocket) -> Task {
+    Task {
+        comm: socket.task.comm.as_ref().map(shortened),
+        ..socket.task
+    }
+}
+
+/// What a thread was found doing about the socket that an event names.
+pub fn thread_wait(events: &[Event], look: EventId) -> Option<(Task, ThreadWait)> {
+    let socket = socket_of(events, look)?;
+    let wait = socket.wait.as_ref()?;
+    let call = shortened(&wait.call);
+    let among = wait.among;
+    Some((task_of(socket), ThreadWait { call, among }))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A strace log rarely says so (no `clone` lines), yet file descriptors and lookups belong to processes:
 //! curl, node, the JVM and Go resolve in one thread and connect in another.
 
-use super::owners::{Owned, Owners, socket_of};
+use super::owners::{Owned, Owners, socket_of, task_of};
 use super::{Id, IdVec, ProcessId};
 use crate::event::{Event, EventKind, LifecycleChange, Op, Task};
 use crate::time::Timestamp;
@@ -153,7 +153,7 @@ impl Processes {
             // A thread may have a name of its own.
             let leads = socket.task.tid.is_none_or(|tid| tid == pid);
             if leads && process.comm.is_none() {
-                process.comm.clone_from(&socket.task.comm);
+                process.comm = task_of(socket).comm;
             }
         }
     }

@@ -201,7 +201,7 @@ impl Asker {
                 Self {
                     origin: Origin::Watched,
                     cause: Some(Cause { how, call: None }),
-                    task: socket.map(|socket| socket.task.clone()),
+                    task: socket.map(owners::task_of),
                 }
             }
             Some(Owned::Others) => nobody(Origin::Untraced),

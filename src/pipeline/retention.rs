@@ -3,7 +3,8 @@
 //!
 //! A packet stays when
 //! 1. it is to or from a socket of a traced process: by both ends where the connection itself was seen, otherwise by the
-//!    local one, since address translation changes the other,
+//!    local one, since address translation changes the other; where processes are watched, to or from a socket that a look
+//!    found to be theirs, or of which it is unknown whose it is,
 //! 2. it is to or from where such a process connects or sends without its own address being known,
 //! 3. it explains one of those: a copy of its SYN behind address translation, a DNS message for a name that it asked
 //!    for, any DNS message while it waits for a name service (nscd, avahi), an ICMP error that quotes one of these, an
@@ -20,7 +21,7 @@ pub mod classify;
 pub mod hold;
 
 use crate::event::{
-    Address, Call, CallOutcome, Event, EventKind, Fd, LifecycleChange, Op, SocketType,
+    Address, Call, CallOutcome, Event, EventKind, Fd, LifecycleChange, Op, Owner, SocketType, Whose,
 };
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::input::{DroppedKind, LeftOutPackets};
@@ -219,8 +220,10 @@ impl Retention {
                 },
             );
         }
-        let EventKind::Call(call) = &event.what else {
-            return;
+        let call = match &event.what {
+            EventKind::Call(call) => call,
+            EventKind::Owner(owner) => return self.note_owner(event.at, owner),
+            EventKind::Packet(_) | EventKind::Life(_) | EventKind::Stack(_) => return,
         };
         let at = call.exited.unwrap_or(event.at);
         if leaves_the_trace(call) {
@@ -245,6 +248,27 @@ impl Retention {
             && call.outcome.value().is_some()
         {
             self.service_until = Some(at + SERVICE_WAIT);
+        }
+    }
+
+    /// Learns whose socket a packet left by. What is unattributed may be a watched process's.
+    fn note_owner(&mut self, at: Timestamp, owner: &Owner) {
+        let FiveTuple {
+            transport,
+            src,
+            dst,
+        } = owner.flow;
+        if owner.whose == Whose::Others {
+            return;
+        }
+        let since = Some(at);
+        self.own(transport, src, Seen { since, at });
+        if transport == Transport::Tcp {
+            self.connects(src, dst);
+        }
+        match self.peers.len() {
+            0..MAX_KNOWN => drop(self.peers.insert(dst.ip)),
+            _ => self.full |= !self.peers.contains(&dst.ip),
         }
     }
 

@@ -18,12 +18,12 @@ pub fn waited(case: &Case, account: &Account, x: &Connection) -> Option<String> 
         .filter(|l| l.kind == worst.kind && l.span >= WORTH_SAYING)
         .collect();
     let time: Span = same.iter().map(|l| l.span).sum();
-    let who = match alone(case, account) {
-        Some(wait) => format!("{process}, {},", words::thread_name(&wait)),
-        None => process,
-    };
+    let alone = found(case, account).filter(is_alone);
+    let thread = alone.map_or_else(String::new, |wait| {
+        format!(", {} in {},", words::thread_name(&wait), wait.call)
+    });
     Some(format!(
-        "{who} waited {} of {} {}{}, before its SYN to {}.",
+        "{process}{thread} waited {} of {} {}{}, before its SYN to {}.",
         words::took(time),
         words::took(account.total()),
         culprit(case, &same),
@@ -72,27 +72,29 @@ fn found(case: &Case, account: &Account) -> Option<ThreadWait> {
     waits.min_by_key(|wait| wait.among)
 }
 
-/// The thread that waited for that alone.
-fn alone(case: &Case, account: &Account) -> Option<ThreadWait> {
-    found(case, account).filter(|wait| wait.among == 1)
+/// Whether a thread waits for one socket and nothing else.
+fn is_alone(wait: &ThreadWait) -> bool {
+    wait.among <= 1
 }
 
-/// Which thread waited, and how that shows.
+/// Which thread waited, and how that shows; nothing where the answer has it.
 pub fn thread(case: &Case, account: &Account) -> Option<String> {
     let wait = found(case, account)?;
-    let name = words::thread_name(&wait);
-    Some(match wait.among {
-        0 | 1 => format!("{} waited for it alone, in {}.", capital(&name), wait.call),
-        n => format!(
-            "Event loop {name} watched it among {n} descriptors, in {}.",
-            wait.call
-        ),
-    })
-}
-
-fn capital(name: &str) -> String {
-    let (first, rest) = name.split_at(1);
-    first.to_uppercase() + rest
+    let (name, call) = (words::thread_name(&wait), &wait.call);
+    let said = match account.subject {
+        Subject::Connection(c) => {
+            let own = case.joined.connections[c].lookup.is_some();
+            own && !ranked(account).is_empty()
+        }
+        Subject::Lookup(_) => false,
+    };
+    match wait.among {
+        0 | 1 if said => None,
+        0 | 1 => Some(format!("It waited in {name}, in {call}.")),
+        n => Some(format!(
+            "Event loop {name} watched the socket among {n} descriptors, in {call}."
+        )),
+    }
 }
 
 /// From when on a lookup may have been made that gave an address: where some are unattributed, any of them may have.

@@ -1,6 +1,9 @@
 use super::hold::{HELD, Hold, MOST as MOST_HELD};
 use super::*;
-use crate::event::{Call, CallOutcome, FdNote, Location as Where, SocketFamily, SocketKind, Task};
+use crate::event::{
+    Call, CallOutcome, FdNote, Location as Where, OpenSocket, SocketFamily, SocketKind, Task,
+    Unattributed,
+};
 use std::sync::Arc;
 
 fn end(last: u8, port: u16) -> Endpoint {
@@ -473,4 +476,50 @@ fn frames_are_classified_one_by_one() {
     assert_eq!(keys(&ip(17, [0, 9], &[1, 2, 3])), [fragment]);
     assert_eq!(keys(&ip(50, [0, 0], &[1, 2, 3])), [PacketKey::Other]);
     assert_eq!(keys(&[]), [PacketKey::Other]);
+}
+
+#[test]
+fn packets_of_a_socket_stay_that_a_look_found_to_be_watched() {
+    let (client, resolver) = (end(1, 4_000), end(53, 53));
+    let flow = FiveTuple {
+        transport: Transport::Udp,
+        src: client,
+        dst: resolver,
+    };
+    let found = Whose::Watched(OpenSocket {
+        task: Task::default(),
+        fd: 3,
+        cookie: 1,
+        wait: None,
+    });
+    for (whose, stays) in [
+        (found, true),
+        (Whose::Unattributed(Unattributed::Gone), true),
+        (Whose::Others, false),
+    ] {
+        let mut rule = Retention::new(false);
+        let owner = Owner {
+            flow,
+            whose,
+            netns: None,
+        };
+        rule.note(&Event {
+            at: at(1_000),
+            place: Where::default(),
+            what: EventKind::Owner(Box::new(owner)),
+        });
+        let keys = [query(client, resolver, 7)];
+        assert_eq!(rule.keeps(&keys, at(1_000)), stays);
+        let answer = PacketKey::Dns {
+            flow: flow.reversed(),
+            response: true,
+            name: Some(7),
+        };
+        assert_eq!(rule.keeps(&[answer], at(1_020)), stays);
+        // What its stub asks for the same name explains it; another port does not.
+        let upstream = query(end(1, 5_000), end(54, 53), 7);
+        assert_eq!(rule.keeps(&[upstream], at(1_010)), stays);
+        let stranger = query(end(1, 5_001), end(55, 53), 8);
+        assert!(!rule.keeps(&[stranger], at(1_010)));
+    }
 }

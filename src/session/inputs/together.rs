@@ -144,6 +144,8 @@ impl Together {
         // As the pipeline has it.
         let tolerance =
             { self.captures.first() }.map(|_| off.max().unwrap_or_default() + Span::millis(1));
+        // Where processes were watched there are no calls.
+        let tolerance = tolerance.filter(|_| setup.watched.is_none());
         EvictionSetup {
             capture: self.captures.first().map(|capture| CaptureFacts {
                 input: capture.input,

@@ -308,13 +308,19 @@ impl<'a> Recorder<'a> {
             capture: self.job.capture.then(CaptureFacts::default),
             whole: true,
             // As the pipeline has it.
-            tolerance: if self.job.capture {
+            tolerance: if self.job.capture && !self.is_watch() {
                 Span::millis(1)
             } else {
                 Span::ZERO
             },
             resolution: None,
         }
+    }
+
+    /// Whether processes are watched, and none of their calls is traced.
+    fn is_watch(&self) -> bool {
+        let header = self.begin.as_ref().map(|begin| &begin.header);
+        header.is_some_and(|header| header.watched().is_some())
     }
 
     fn frame(&mut self, frame: &CapturedFrame<'_>) {
