@@ -41,6 +41,8 @@ pub enum Command {
     Analyze(Analyze),
     /// Run a command, trace and capture it, and explain what it waited for.
     Run(RunArgs),
+    /// Watch what already runs, without stopping it, and explain its delays.
+    Attach(AttachArgs),
     /// Estimate the delay with other resolvers or options.
     Whatif(Whatif),
     /// Reproduce a case: its resolvers and servers in private namespaces, your client between them.
@@ -150,8 +152,14 @@ pub struct RunArgs {
         value_hint = ValueHint::CommandWithArguments
     )]
     pub command: Vec<std::ffi::OsString>,
-    /// What strace attaches with. presyn says what to do instead.
-    #[arg(short, long, value_name = "PID", hide = true)]
+    /// Watch these processes instead, as presyn attach does.
+    #[arg(
+        short,
+        long,
+        value_name = "PID",
+        conflicts_with = "command",
+        help_heading = "Command"
+    )]
     pub pid: Vec<u32>,
     /// Run the command as this user; under sudo, the default is the user who typed sudo.
     #[arg(short, long, value_name = "USER", help_heading = "Command", value_hint = ValueHint::Username)]
@@ -209,6 +217,14 @@ pub struct RunArgs {
     /// Do not move fast-connecting threads onto one CPU with the tracer.
     #[arg(long, help_heading = "Trace")]
     pub no_pin: bool,
+    /// What is saved and reported.
+    #[command(flatten)]
+    pub live: LiveArgs,
+}
+
+/// What is saved of a live run or a watch, and where its report goes.
+#[derive(Debug, Args)]
+pub struct LiveArgs {
     /// Save everything into this new case folder.
     #[arg(long, value_name = "CASE", help_heading = "Case", value_hint = ValueHint::DirPath)]
     pub save: Option<PathBuf>,
@@ -218,11 +234,11 @@ pub struct RunArgs {
     /// Store arguments and environment as they are. Without, what looks like a password, a token or a key is masked.
     #[arg(long, help_heading = "Case")]
     pub keep_arguments: bool,
-    /// Write the report into this file instead of standard error.
+    /// Write the report into this file. Without, it goes to standard error (run) or standard output (attach).
     #[arg(long = "report", value_name = "FILE", help_heading = "Report")]
     pub report_file: Option<PathBuf>,
-    /// Print a line on standard error when this holds: a finding, `delay>SECONDS` or `unanswered>N`. The exit status
-    /// stays the command's. May be repeated.
+    /// Print a line on standard error when this holds: a finding, `delay>SECONDS` or `unanswered>N`. The exit status of run
+    /// stays the command's, that of attach is 1. May be repeated.
     #[arg(
         long,
         value_name = "CONDITION",
@@ -231,7 +247,7 @@ pub struct RunArgs {
         hide_possible_values = true
     )]
     pub fail_on: Vec<String>,
-    /// Print nothing while the command runs, and report only to --report.
+    /// Print nothing on standard error but errors; run then reports only to --report.
     #[arg(short, long, help_heading = "Report")]
     pub quiet: bool,
     /// Print every event, and the rights that presyn retains.
@@ -240,6 +256,66 @@ pub struct RunArgs {
     /// Options shared by everything that makes a report.
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+/// `presyn attach`.
+#[derive(Debug, Args)]
+#[command(after_help = help::ATTACH)]
+pub struct AttachArgs {
+    /// Processes, with their descendants.
+    #[arg(value_name = "PID", required_unless_present_any = ["unit", "container"])]
+    pub pids: Vec<u32>,
+    /// A unit of systemd's: all its processes.
+    #[arg(long, value_name = "NAME", conflicts_with = "pids")]
+    pub unit: Option<String>,
+    /// A container, by its name or id: all its processes. No daemon is asked.
+    #[arg(long, value_name = "NAME|ID", conflicts_with_all = ["pids", "unit"])]
+    pub container: Option<String>,
+    /// End after so many seconds. Without, at Ctrl-C or when the last process has ended.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = values::seconds)]
+    pub duration: Option<f64>,
+    /// End when a process has waited for so many seconds: for a resolver, or for the answer to a SYN.
+    #[arg(long, value_name = "SECONDS", value_parser = values::seconds)]
+    pub until_delay: Option<f64>,
+    /// Capture on this interface of the target's network namespace.
+    #[arg(
+        short,
+        long,
+        value_name = "IFACE",
+        default_value = "any",
+        help_heading = "Capture"
+    )]
+    pub interface: String,
+    /// Bytes of each packet to capture.
+    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(i32).range(64..=262_144), help_heading = "Capture")]
+    pub snaplen: Option<i32>,
+    /// Capture only packets that this pcap-filter(7) expression matches as well.
+    #[arg(long, value_name = "EXPRESSION", help_heading = "Capture")]
+    pub filter: Option<String>,
+    /// For tcpdump's habit: presyn never resolves names.
+    #[arg(short = 'n', hide = true)]
+    pub numeric: bool,
+    /// What is saved and reported.
+    #[command(flatten)]
+    pub live: LiveArgs,
+}
+
+impl From<RunArgs> for AttachArgs {
+    /// `run -p PID`, as strace(1) has it.
+    fn from(run: RunArgs) -> Self {
+        Self {
+            pids: run.pid,
+            unit: None,
+            container: None,
+            duration: None,
+            until_delay: None,
+            interface: run.interface,
+            snaplen: run.snaplen,
+            filter: run.filter,
+            numeric: run.numeric,
+            live: run.live,
+        }
+    }
 }
 
 /// `presyn reproduce`.

@@ -52,6 +52,15 @@ fn run(cli: Cli) -> Result<u8> {
     let code = match cli.command {
         Command::Analyze(args) => offline::analyze(&args, &mut out)?,
         Command::Whatif(args) => whatif::whatif(&args, &mut out)?,
+        Command::Run(args) if !args.pid.is_empty() => {
+            drop(out);
+            return live::attach(&args.into());
+        }
+        Command::Attach(args) => {
+            // The report is written by another process.
+            drop(out);
+            return live::attach(&args);
+        }
         Command::Run(args) => {
             // The command shares standard output from here on.
             drop(out);

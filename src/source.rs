@@ -13,3 +13,4 @@ pub mod strace_log;
 pub mod target;
 pub mod tracer;
 mod unpack;
+pub mod watcher;

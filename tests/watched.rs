@@ -132,6 +132,7 @@ fn found(sent: &Sent) -> Whose {
             },
             fd: 5,
             cookie: *cookie,
+            peer: None,
             wait: None,
         })
     })
@@ -144,6 +145,7 @@ fn waiting(sent: &Sent, call: &str, among: u32) -> Option<Whose> {
         task: task.clone(),
         fd: 5,
         cookie: *cookie,
+        peer: None,
         wait: Some(ThreadWait {
             call: call.into(),
             among,
@@ -709,6 +711,7 @@ fn process(pid: u32, cookie: u64) -> Whose {
         },
         fd: 7,
         cookie,
+        peer: None,
         wait: None,
     })
 }
@@ -1106,6 +1109,7 @@ impl Dice {
                     },
                     fd: -1,
                     cookie: self.below(3),
+                    peer: None,
                     wait: (tid > 0).then(|| ThreadWait {
                         call: "poll".into(),
                         among: u32::try_from(self.below(3)).unwrap(),

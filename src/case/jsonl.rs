@@ -76,6 +76,11 @@ impl Header {
         }
     }
 
+    /// What was watched, as it was asked for; empty where nothing was.
+    pub fn target(&self) -> &str {
+        { self.watched.as_ref() }.map_or("", |watched| &watched.target)
+    }
+
     /// The host that it was run on, as far as a reproduction needs it.
     pub fn recorded_host(&self) -> RecordedHost {
         RecordedHost {

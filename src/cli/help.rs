@@ -93,6 +93,30 @@ Exit status:
   126  the command cannot be executed
   127  the command is not found";
 
+/// `presyn attach`.
+pub const ATTACH: &str = "\
+Packets are captured in the target's network namespace, and each query and SYN is given to
+the process that has its socket. No thread is stopped and nothing of the target is changed.
+A packet whose socket is gone when it is looked up is counted as unattributed.
+The report goes to standard output, or to --report FILE; long waits are shown on standard
+error while they last.
+
+Conditions of --fail-on:
+  FINDING        this finding is among the findings; presyn explain lists them
+  delay>SECONDS  a client waited longer before its SYN, or for a lookup that failed
+  unanswered>N   more queries stayed unanswered, all resolvers together
+
+Examples:
+  sudo presyn attach 4711
+  sudo presyn attach --unit nginx --for 60 --save case/
+  sudo presyn attach --container web --until-delay 3
+  sudo presyn attach --unit api --for 30 --fail-on 'delay>1' --format markdown
+
+Exit status:
+  0  done
+  1  a --fail-on condition holds
+  2  the target was not found or may not be watched, or usage";
+
 /// `presyn whatif`.
 pub const WHATIF: &str = "\
 Without a change it lists a few that may help the slowest connect, with the effect of each.

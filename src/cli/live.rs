@@ -1,8 +1,8 @@
-//! `presyn run` and `presyn check`, as the terminal sees them.
+//! `presyn run`, `presyn attach` and `presyn check`, as the terminal sees them.
 
 use super::condition::Condition;
 use super::output::{self, Screen};
-use super::{Format, RunArgs, fallback, settings};
+use super::{AttachArgs, Format, LiveArgs, RunArgs, fallback, settings};
 use crate::case::strace;
 use crate::event::Event;
 use crate::pipeline::{self, Gathered, Settings};
@@ -18,9 +18,8 @@ use anyhow::{Context, Result};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// Exit status of env(1) when it fails itself.
 pub const FAILED: u8 = 125;
@@ -47,11 +46,12 @@ pub fn run(args: &RunArgs) -> Result<Ran> {
         return Ok(Ran::Failed(FAILED));
     }
     let prepared = settings::run(args).and_then(|(settings, plan)| {
-        let conditions = Condition::parse_all(&args.fail_on)?;
-        let report_file = open_report(args, plan.launch.user.as_ref())?;
-        Ok((settings, plan, conditions, report_file))
+        let user = plan.launch.user.clone();
+        let destination = Destination::of_run(&args.live, user.as_ref())?;
+        let terminal = Terminal::new(&args.live, settings, destination)?;
+        Ok((terminal, plan, user))
     });
-    let (settings, plan, conditions, report_file) = match prepared {
+    let (mut terminal, plan, user) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             output::complain(&error);
@@ -59,22 +59,6 @@ pub fn run(args: &RunArgs) -> Result<Ran> {
         }
     };
     tracer::survive_file_size_limit();
-    let user = plan.launch.user.clone();
-    let mut terminal = Terminal {
-        args,
-        settings: &settings,
-        screen: if report_file.is_some() {
-            Screen::file()
-        } else {
-            Screen::of(io::stderr(), args.report.color)
-        },
-        conditions,
-        report_file,
-        // Without it a report that cannot be written is lost; the command runs all the same.
-        spare: memfd_create(c"presyn-report", MFdFlags::MFD_CLOEXEC)
-            .ok()
-            .map(File::from),
-    };
     match live::run(plan, &mut terminal) {
         Ok(outcome) => {
             terminal.rescue(user.as_ref());
@@ -91,8 +75,53 @@ pub fn run(args: &RunArgs) -> Result<Ran> {
     }
 }
 
+/// Watches what already runs and reports on it. Returns the exit status.
+pub fn attach(args: &AttachArgs) -> Result<u8> {
+    let (settings, plan) = settings::attach(args)?;
+    let user = plan.user.clone();
+    let destination = Destination::of_attach(&args.live, user.as_ref())?;
+    let mut terminal = Terminal::new(&args.live, settings, destination)?;
+    tracer::survive_file_size_limit();
+    live::attach::attach(&plan, &mut terminal)?;
+    terminal.rescue(user.as_ref());
+    Ok(u8::from(terminal.something_holds()))
+}
+
+/// What the report is written to.
+enum Destination {
+    /// Beside the command's own messages: its standard output is its own.
+    StandardError,
+    /// A copy of presyn's own, for the process that reports has none.
+    StandardOutput(File),
+    /// That of `--report`, opened before anything begins, by the process that has the right.
+    File(File),
+}
+
+impl Destination {
+    fn of_run(args: &LiveArgs, user: Option<&User>) -> Result<Self> {
+        let file = open_report(args, user)?;
+        Ok(file.map_or(Self::StandardError, Self::File))
+    }
+
+    fn of_attach(args: &LiveArgs, user: Option<&User>) -> Result<Self> {
+        if let Some(file) = open_report(args, user)? {
+            return Ok(Self::File(file));
+        }
+        let output = io::stdout().as_fd().try_clone_to_owned();
+        let output = output.context("cannot write to standard output")?;
+        Ok(Self::StandardOutput(output.into()))
+    }
+
+    fn file(&self) -> Option<&File> {
+        match self {
+            Self::StandardError => None,
+            Self::StandardOutput(file) | Self::File(file) => Some(file),
+        }
+    }
+}
+
 /// The file of `--report`, opened as the run's user would.
-fn open_report(args: &RunArgs, user: Option<&User>) -> Result<Option<File>> {
+fn open_report(args: &LiveArgs, user: Option<&User>) -> Result<Option<File>> {
     let Some(path) = &args.report_file else {
         return Ok(None);
     };
@@ -109,24 +138,59 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "presyn: {line}");
 }
 
-/// Standard error while the command runs.
+/// The terminal while the command runs.
 struct Terminal<'a> {
-    args: &'a RunArgs,
-    settings: &'a Settings,
+    args: &'a LiveArgs,
+    settings: Settings,
     /// Of `--fail-on`.
     conditions: Vec<Condition>,
-    /// Opened before the command starts, by the tracing process.
-    report_file: Option<File>,
+    destination: Destination,
     /// What the report is written on.
     screen: Screen,
     /// Memory of both processes: a report that the analysis process can write nowhere, and no file may it open.
     spare: Option<File>,
+    /// Memory of both processes: a byte for each condition of `--fail-on` that holds.
+    holding: Option<File>,
+}
+
+impl<'a> Terminal<'a> {
+    fn new(args: &'a LiveArgs, settings: Settings, destination: Destination) -> Result<Self> {
+        let memory = |name| {
+            memfd_create(name, MFdFlags::MFD_CLOEXEC)
+                .ok()
+                .map(File::from)
+        };
+        Ok(Self {
+            args,
+            settings,
+            conditions: Condition::parse_all(&args.fail_on)?,
+            screen: match destination {
+                Destination::StandardError => Screen::of(io::stderr(), args.report.color),
+                Destination::StandardOutput(_) => Screen::of(io::stdout(), args.report.color),
+                Destination::File(_) => Screen::file(),
+            },
+            destination,
+            // Without them a report that cannot be written is lost, and no condition is seen to hold.
+            spare: memory(c"presyn-report"),
+            holding: memory(c"presyn-conditions"),
+        })
+    }
+
+    /// Whether a condition of `--fail-on` was seen to hold.
+    fn something_holds(&self) -> bool {
+        let length = self.holding.as_ref().and_then(|file| file.metadata().ok());
+        length.is_some_and(|file| file.len() > 0)
+    }
 }
 
 impl Terminal<'_> {
     /// After the run: a report that could not be written where it belongs goes into a file of its own.
     fn rescue(&self, user: Option<&User>) {
-        if let Some(report) = self.report_file.as_ref().and_then(removed) {
+        let file = match &self.destination {
+            Destination::File(file) => Some(file),
+            Destination::StandardError | Destination::StandardOutput(_) => None,
+        };
+        if let Some(report) = file.and_then(removed) {
             say("the report's file was removed while the command ran; it follows here");
             self.to_standard_error(&report);
         }
@@ -159,6 +223,8 @@ impl Terminal<'_> {
         let typed = self.args.fail_on.iter().zip(&self.conditions);
         for (text, _) in typed.filter(|(_, condition)| condition.holds(report)) {
             say(&escape(&format!("--fail-on {text} holds")));
+            // Memory takes it.
+            let _ = self.holding.as_ref().map(|mut file| file.write_all(&[1]));
         }
     }
 
@@ -206,36 +272,46 @@ impl Listener for Terminal<'_> {
     }
 
     fn report(&mut self, gathered: Gathered) -> bool {
-        let wanted = !self.args.quiet || self.report_file.is_some();
+        let to_file = matches!(self.destination, Destination::File(_));
+        // --quiet is about standard error.
+        let wanted = !self.args.quiet || self.destination.file().is_some();
         if !wanted && self.conditions.is_empty() {
             return true;
         }
-        let report = pipeline::report(gathered, self.settings);
+        let report = pipeline::report(gathered, &self.settings);
         self.say_what_holds(&report);
         if !wanted {
             return true;
         }
-        let to_file = self.report_file.is_some();
-        // A blank line between the command's words and presyn's.
-        let mut text = if to_file { Vec::new() } else { vec![b'\n'] };
+        let mut text = match self.destination {
+            // A blank line between the command's words and presyn's.
+            Destination::StandardError => vec![b'\n'],
+            Destination::StandardOutput(_) | Destination::File(_) => Vec::new(),
+        };
         // Writing into memory cannot fail.
         let _ = self.write(&report, &mut text);
-        let Some(mut file) = self.report_file.as_ref() else {
+        let Some(mut file) = self.destination.file() else {
             return self.to_standard_error(&text);
         };
-        if let Err(error) = emptied(file).and_then(|()| file.write_all(&text)) {
-            let path = self.args.report_file.as_deref().map(Path::display);
-            let path = path.map_or_else(String::new, |path| path.to_string());
-            say(&escape(&format!(
-                "cannot write the report to {path}: {error}; it follows here"
-            )));
-            return self.to_standard_error(&text);
-        }
-        true
+        let emptied = if to_file { emptied(file) } else { Ok(()) };
+        let written = emptied.and_then(|()| file.write_all(&text));
+        let Err(error) = written else { return true };
+        let place = match &self.args.report_file {
+            Some(path) => path.display().to_string(),
+            // A reader that has seen enough (`| head`) is no failure.
+            None if error.kind() == io::ErrorKind::BrokenPipe => return true,
+            None => "standard output".into(),
+        };
+        say(&escape(&format!(
+            "cannot write the report to {place}: {error}; it follows here"
+        )));
+        self.to_standard_error(&text)
     }
 
     fn descriptors(&self) -> Vec<RawFd> {
-        let files = self.report_file.iter().chain(&self.spare);
+        let files = { self.destination.file().into_iter() }
+            .chain(&self.spare)
+            .chain(&self.holding);
         files.map(AsRawFd::as_raw_fd).collect()
     }
 

@@ -2,21 +2,24 @@
 
 use super::condition::Condition;
 use super::{
-    Analyze, Format, ReadingArgs, ReportArgs, Reproduce, RunArgs, Whatif, entered, output,
+    Analyze, AttachArgs, Format, ReadingArgs, ReportArgs, Reproduce, RunArgs, Whatif, entered,
+    output,
 };
 use crate::clock::Given;
 use crate::decode::resolv_conf::ResolvConf;
 use crate::event::dns::Name;
 use crate::explain::assemble::Limits;
 use crate::explain::whatif::Change;
-use crate::flow::{DNS_PORT, Endpoint, Target, TargetHost};
+use crate::flow::{DNS_PORT, Endpoint, NAME_SERVICE_PORTS, Target, TargetHost};
 use crate::input::progress::Progress;
 use crate::input::selection::{Moment, Selection};
 use crate::pipeline::Settings;
 use crate::session::inputs::{self, InputOptions};
+use crate::session::live::attach::AttachPlan;
 use crate::session::live::{self, Plan};
 use crate::source::capture;
 use crate::source::capture_file::CaptureOptions;
+use crate::source::target::Asked;
 use crate::source::tracer::{self, Launch};
 use crate::time::{SECOND, Span, Timestamp};
 use crate::user::User;
@@ -136,17 +139,16 @@ fn moment(text: &str) -> Result<Moment> {
 
 /// What to run, capture and save.
 pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
-    refuse_pid(args)?;
-    let format = args.report.format;
-    if matches!(format, Format::Json | Format::Jsonl) && args.report_file.is_none() {
+    let format = args.live.report.format;
+    if matches!(format, Format::Json | Format::Jsonl) && args.live.report_file.is_none() {
         bail!(
             "--format {} needs --report FILE: standard error also carries the command's own messages",
             output::name(format)
         );
     }
     let settings = Settings {
-        stored: args.save.is_some(),
-        ..report(&args.report)?
+        stored: args.live.save.is_some(),
+        ..report(&args.live.report)?
     };
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let user = live::command_user(args.user.as_deref(), &environment)?;
@@ -161,7 +163,7 @@ pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
     launch.allow_setuid = args.allow_setuid;
     launch.pin = !args.no_pin;
     launch.stacks = args.stacks;
-    launch.dns_ports.extend(&args.report.dns_port);
+    launch.dns_ports.extend(&args.live.report.dns_port);
     let capture = (!args.no_capture).then(|| capture::CaptureSettings {
         interface: args.interface.clone(),
         snaplen: args.snaplen,
@@ -177,30 +179,54 @@ pub fn run(args: &RunArgs) -> Result<(Settings, Plan)> {
             settings,
             launch,
             capture,
-            save: args.save.clone().map(|folder| (folder, args.force)),
+            save: args
+                .live
+                .save
+                .clone()
+                .map(|folder| (folder, args.live.force)),
             others: args.others,
             linger: Duration::ZERO,
-            keep_arguments: args.keep_arguments,
+            keep_arguments: args.live.keep_arguments,
         },
     ))
 }
 
-/// Whoever types `-p PID` means strace's attach, or the selection of `analyze`, whose ids exist only after a run.
-fn refuse_pid(args: &RunArgs) -> Result<()> {
-    let Some(pid) = args.pid.first() else {
-        return Ok(());
+/// What `presyn attach` is to do.
+pub fn attach(args: &AttachArgs) -> Result<(Settings, AttachPlan)> {
+    let settings = Settings {
+        stored: args.live.save.is_some(),
+        ..report(&args.live.report)?
     };
-    if args.command.is_empty() {
-        bail!(
-            "presyn cannot attach to a running process; start the command again under presyn run, or record process {pid} with \
-             tcpdump -i any -w packets.pcap and strace -f -ttt -T -yy -p {pid} -e trace=network,poll,close -o syscalls.strace, \
-             then presyn analyze packets.pcap syscalls.strace"
-        );
-    }
-    bail!(
-        "--pid chooses processes of a recorded case: presyn run --save CASE, then presyn analyze --pid {pid} CASE; presyn \
-         cannot attach to a running process"
-    );
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let asked = match (&args.unit, &args.container) {
+        (Some(unit), _) => Asked::Unit(unit.clone()),
+        (None, Some(container)) => Asked::Container(container.clone()),
+        (None, None) => Asked::Processes(args.pids.clone()),
+    };
+    let mut dns_ports = NAME_SERVICE_PORTS.to_vec();
+    dns_ports.extend(&args.live.report.dns_port);
+    let plan = AttachPlan {
+        settings: settings.clone(),
+        asked,
+        capture: capture::CaptureSettings {
+            interface: args.interface.clone(),
+            snaplen: args.snaplen,
+            filter: args.filter.clone(),
+            dns_ports,
+            netns: None,
+        },
+        save: args
+            .live
+            .save
+            .clone()
+            .map(|folder| (folder, args.live.force)),
+        user: live::command_user(None, &environment)?,
+        duration: args.duration.map(Duration::from_secs_f64),
+        until_delay: { args.until_delay.map(Duration::from_secs_f64) }
+            .and_then(|delay| i64::try_from(delay.as_nanos()).ok().map(Span)),
+        keep_arguments: args.live.keep_arguments,
+    };
+    Ok((settings, plan))
 }
 
 /// What the command is to see as its resolv.conf, read as the run's user would.

@@ -47,6 +47,16 @@ impl TypedValueParser for Conditions {
     }
 }
 
+/// A positive number of seconds, a year at most.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    const YEAR: f64 = 366.0 * 24.0 * 3_600.0;
+    let seconds = text.strip_suffix('s').unwrap_or(text).trim_end().parse();
+    match seconds {
+        Ok(seconds) if seconds > 0.0 && seconds <= YEAR => Ok(seconds),
+        _ => Err("a number of seconds, more than 0".into()),
+    }
+}
+
 /// The finding that a misspelt word is most likely to mean; `None` where none is near.
 pub fn nearest_finding(word: &str) -> Option<&'static str> {
     // A hostile word of a megabyte is near to nothing.

@@ -1,7 +1,7 @@
 //! Whose socket a packet left by, where nothing was traced: looked up in the kernel's tables while the socket existed.
 
 use super::Task;
-use crate::flow::FiveTuple;
+use crate::flow::{Endpoint, FiveTuple};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -16,6 +16,13 @@ pub struct Owner {
     /// The cookie of its network namespace (`SO_NETNS_COOKIE`, socket(7)), where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<u64>,
+}
+
+impl Owner {
+    /// Whether it shows a thread that waits: a look of its own, some time after the packet left.
+    pub fn shows_wait(&self) -> bool {
+        matches!(&self.whose, Whose::Watched(socket) if socket.wait.is_some())
+    }
 }
 
 /// What the look at a packet's socket found.
@@ -40,6 +47,9 @@ pub struct OpenSocket {
     pub fd: i32,
     /// The kernel's name for the socket, which no other socket of this system has (`SO_COOKIE`, socket(7)).
     pub cookie: u64,
+    /// What it is connected to; `None`: to nothing. NAT on this host may have sent the packet elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Endpoint>,
     /// What a thread was found doing about the socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<ThreadWait>,

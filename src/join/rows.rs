@@ -326,6 +326,7 @@ fn owner(words: &[&str]) -> Owner {
                 },
                 fd: 5,
                 cookie: cookie.parse().unwrap(),
+                peer: None,
                 wait: (wait.len() == 3).then(|| ThreadWait {
                     call: wait[1].into(),
                     among: wait[2].parse().unwrap(),

@@ -251,25 +251,19 @@ impl Retention {
         }
     }
 
-    /// Learns whose socket a packet left by. What is unattributed may be a watched process's.
+    /// A query or SYN whose socket was looked up. What nobody can be said to have sent may be a watched process's.
     fn note_owner(&mut self, at: Timestamp, owner: &Owner) {
-        let FiveTuple {
-            transport,
-            src,
-            dst,
-        } = owner.flow;
         if owner.whose == Whose::Others {
             return;
         }
+        let Owner { flow, .. } = owner;
         let since = Some(at);
-        self.own(transport, src, Seen { since, at });
-        if transport == Transport::Tcp {
-            self.connects(src, dst);
-        }
         match self.peers.len() {
-            0..MAX_KNOWN => drop(self.peers.insert(dst.ip)),
-            _ => self.full |= !self.peers.contains(&dst.ip),
+            0..MAX_KNOWN => drop(self.peers.insert(flow.dst.ip)),
+            _ => self.full |= !self.peers.contains(&flow.dst.ip),
         }
+        self.own(flow.transport, flow.src, Seen { since, at });
+        self.connects(flow.src, flow.dst);
     }
 
     /// Learns from a call that has not returned.

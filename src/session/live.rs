@@ -5,6 +5,7 @@
 //! parsed in the analysis process only.
 
 mod analysis;
+pub mod attach;
 mod confine;
 mod forward;
 mod header;
@@ -23,9 +24,10 @@ use crate::input::host::HostFiles;
 use crate::pipeline::{Gathered, Settings};
 use crate::source::capture::{CaptureError, CaptureSettings};
 use crate::source::privilege::{self, Needs, RetainedRights};
+use crate::source::target::TargetError;
 use crate::source::tracer::{Ended, Exit, Launch, TracerError, signal_name};
 use crate::user::{User, UserError};
-use analysis::Job;
+use analysis::{Job, Sight};
 use forward::{Forwarding, Outbox};
 use message::Begin;
 use nix::errno::Errno;
@@ -74,6 +76,12 @@ pub enum LiveError {
     /// The analysis process.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
+    /// What is to be watched.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Signals cannot be taken.
+    #[error("cannot make a signalfd: {}", .0.desc())]
+    Signals(nix::errno::Errno),
     /// The queue to it.
     #[error("cannot make an eventfd: {}", .0.desc())]
     Queue(nix::errno::Errno),
@@ -196,7 +204,11 @@ impl Plan {
         Job {
             folder: self.save.as_ref().map(|(folder, _)| folder.clone()),
             capture: self.capture.is_some(),
-            trace: self.launch.trace,
+            sight: if self.launch.trace {
+                Sight::Calls
+            } else {
+                Sight::Packets
+            },
             others: self.others,
             dns_ports: self.launch.dns_ports.clone(),
             settings: self.settings.clone(),

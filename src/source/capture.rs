@@ -128,6 +128,9 @@ pub enum CaptureError {
         /// The kernel's words.
         message: String,
     },
+    /// The kernel's tables of sockets, of which it is learned whose a packet is.
+    #[error("cannot read the kernel's tables of sockets (sock_diag): {0}")]
+    SocketTables(#[source] std::io::Error),
     /// Reading failed: the interface went away, for example.
     #[error("the capture on '{interface}' broke off: {message}")]
     Read {

@@ -18,6 +18,8 @@ pub enum Needs {
     /// To trace programs that gain rights by their set-user-ID bit or file capabilities. Their tracer must be out of
     /// their user's reach: whoever writes its memory writes theirs.
     TraceGains,
+    /// To look at other users' processes: their descriptors and the calls in which their threads wait.
+    Watch,
 }
 
 /// What presyn kept of its rights.
@@ -31,6 +33,8 @@ pub enum RetainedRights {
     Root(String),
     /// Only `CAP_SYS_PTRACE`, to go on reading the command's calls, and `CAP_SYS_NICE`, to share a CPU with it.
     PtraceAndNice,
+    /// Only `CAP_SYS_PTRACE` and `CAP_DAC_READ_SEARCH`, to look at the watched processes.
+    PtraceAndSearch,
     /// No capability at all.
     None,
 }
@@ -47,16 +51,21 @@ impl fmt::Display for RetainedRights {
             Self::PtraceAndNice => {
                 f.write_str("retained CAP_SYS_PTRACE and CAP_SYS_NICE, gave up everything else")
             }
+            Self::PtraceAndSearch => f.write_str(
+                "retained CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, gave up everything else",
+            ),
             Self::None => f.write_str("gave up all capabilities"),
         }
     }
 }
 
-/// `CAP_SYS_PTRACE`, `CAP_SYS_NICE` and `CAP_NET_RAW` (linux/capability.h).
+/// `CAP_SYS_PTRACE`, `CAP_SYS_NICE`, `CAP_DAC_READ_SEARCH` and `CAP_NET_RAW` (linux/capability.h).
 const SYS_PTRACE: u64 = 1 << 19;
 /// Without it nobody may move a task that has more capabilities (`cap_task_setscheduler`), as root's command
 /// has once presyn has given up its own: then tracer and task cannot share a CPU, and every stop costs 170 µs.
 const SYS_NICE: u64 = 1 << 23;
+/// `/proc/PID/fd` is its owner's alone.
+const DAC_READ_SEARCH: u64 = 1 << 2;
 const NET_RAW: u64 = 1 << 13;
 
 /// Puts presyn out of the reach of other processes of its user: no ptrace(2), no `/proc/PID/mem`, no `pidfd_getfd(2)`
@@ -104,6 +113,7 @@ pub fn give_up(command: Option<&User>, needs: Needs) -> Result<RetainedRights, E
     let keep = match needs {
         Needs::Nothing => 0,
         Needs::Trace | Needs::TraceGains => now.permitted & (SYS_PTRACE | SYS_NICE),
+        Needs::Watch => now.permitted & (SYS_PTRACE | DAC_READ_SEARCH),
     };
     capabilities::set_capabilities(Capabilities {
         effective: keep,
@@ -114,6 +124,7 @@ pub fn give_up(command: Option<&User>, needs: Needs) -> Result<RetainedRights, E
     Ok(match other {
         Some(user) => RetainedRights::Root(user.name.clone()),
         None if keep == 0 => RetainedRights::None,
+        None if needs == Needs::Watch => RetainedRights::PtraceAndSearch,
         None => RetainedRights::PtraceAndNice,
     })
 }

@@ -170,6 +170,16 @@ impl RunningTarget {
         }
     }
 
+    /// What it is, with its name: `unit nginx.service`.
+    pub fn description(&self) -> String {
+        let name = &self.name;
+        match self.kind {
+            TargetKind::Processes => name.clone(),
+            TargetKind::Unit => format!("unit {name}"),
+            TargetKind::Container => format!("container {name}"),
+        }
+    }
+
     /// Whether its first process still runs. Of a unit or of several processes, others may go on without it.
     pub fn first_is_running(&self) -> bool {
         self.first.is_running_at(&self.root)

@@ -490,6 +490,7 @@ fn packets_of_a_socket_stay_that_a_look_found_to_be_watched() {
         task: Task::default(),
         fd: 3,
         cookie: 1,
+        peer: None,
         wait: None,
     });
     for (whose, stays) in [

@@ -3,6 +3,9 @@
 //! ([`super::confine`]).
 
 use super::super::in_order::InOrder;
+use super::attach::ask::Ask;
+use super::attach::asking::Asker;
+use super::attach::long_waits::LongWaits;
 use super::message::{Begin, Captured, Record, Records, UnreturnedCalls};
 use super::process::{CaseFiles, REPORTED};
 use super::waits::WaitProgress;
@@ -38,14 +41,39 @@ pub struct Job {
     pub folder: Option<PathBuf>,
     /// Packets are captured.
     pub capture: bool,
-    /// Calls are traced.
-    pub trace: bool,
+    /// What is seen beside packets.
+    pub sight: Sight,
     /// Packets of all processes are kept.
     pub others: bool,
     /// Ports that carry DNS.
     pub dns_ports: Vec<u16>,
     /// What the report is to be about, and how much it will hold.
     pub settings: Settings,
+}
+
+/// What a run sees beside packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Nothing.
+    Packets,
+    /// The calls of traced processes.
+    Calls,
+    /// The sockets of watched processes.
+    Sockets {
+        /// The watch ends when one of them has waited for so long.
+        until_delay: Option<Span>,
+    },
+}
+
+impl Job {
+    fn traces(&self) -> bool {
+        self.sight == Sight::Calls
+    }
+
+    /// Whether processes are watched.
+    pub fn watches(&self) -> bool {
+        matches!(self.sight, Sight::Sockets { .. })
+    }
 }
 
 /// [`HELD`] for poll(2).
@@ -59,6 +87,7 @@ const CAPTURE_BEHIND: Duration = Duration::from_millis(40);
 pub fn run(
     mut stream: File,
     files: Option<CaseFiles>,
+    asks: Option<File>,
     job: &Job,
     listener: &mut dyn Listener,
 ) -> u8 {
@@ -69,6 +98,7 @@ pub fn run(
         ..CaptureFacts::default()
     };
     let mut recorder = Recorder::new(job, listener, &packets, files);
+    recorder.watch = asks.map(WatchedRun::new);
     recorder.kept.capture = Some(Reading::live(facts, &job.dns_ports, &mut push));
     let mut records = Records::default();
     loop {
@@ -91,6 +121,24 @@ pub fn run(
             Ok(true) => {}
             // The tracing process was killed, or could not start.
             Ok(false) | Err(_) => return recorder.broke_off(),
+        }
+    }
+}
+
+/// What the analysis process knows of a watch.
+struct WatchedRun {
+    asker: Asker,
+    waits: LongWaits,
+    /// It was said that what was waited for has been seen.
+    enough: bool,
+}
+
+impl WatchedRun {
+    fn new(asks: File) -> Self {
+        Self {
+            asker: Asker::new(asks),
+            waits: LongWaits::default(),
+            enough: false,
         }
     }
 }
@@ -124,6 +172,8 @@ struct Recorder<'a> {
     /// What the saved case lacks.
     lacks: Vec<String>,
     progress: WaitProgress,
+    /// Of a watch.
+    watch: Option<WatchedRun>,
     begin: Option<Box<Begin>>,
     resolv_conf: Option<String>,
     hosts: Option<String>,
@@ -193,7 +243,7 @@ impl<'a> Recorder<'a> {
         Self {
             job,
             listener,
-            hold: Hold::new(Retention::new(job.others || !job.trace)),
+            hold: Hold::new(Retention::new(job.others || job.sight == Sight::Packets)),
             classifier: Classifier::new(&job.dns_ports),
             kept: RetainedFrames {
                 link: 0,
@@ -211,7 +261,7 @@ impl<'a> Recorder<'a> {
             dropped: None,
             drop_times: DropTimes::default(),
             stored,
-            order: InOrder::new(job.capture, job.trace),
+            order: InOrder::new(job.capture, job.sight != Sight::Packets),
             retained: None,
             shared: Interner::default(),
             trace: jsonl::facts(&path, u16::from(job.capture)),
@@ -220,6 +270,7 @@ impl<'a> Recorder<'a> {
             capture_ended: None,
             lacks: Vec::new(),
             progress: WaitProgress::default(),
+            watch: None,
             begin: None,
             resolv_conf: None,
             hosts: None,
@@ -264,6 +315,12 @@ impl<'a> Recorder<'a> {
             Record::CapturedBefore(at) => {
                 self.captured_before = self.captured_before.max(at);
                 self.release();
+                self.tick_watch();
+            }
+            Record::StillOpen(still) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.waits.seen(&still);
+                }
             }
             Record::Dropped(span) => self.drop_times.add(span),
             Record::Captured(Captured { dropped, error }) => {
@@ -335,8 +392,42 @@ impl<'a> Recorder<'a> {
             data,
             original_length: frame.original_length,
         });
+        if let Some(watch) = &mut self.watch {
+            watch.asker.frame(frame, keys);
+        }
         let (interface, length) = (frame.interface, frame.original_length);
         self.hold.frame(frame.at, interface, length, (data, keys));
+        self.release();
+    }
+
+    /// Of a watch: says who waits, asks who does, and lets go what no answer is due for.
+    fn tick_watch(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let now = self.captured_before;
+        let WatchedRun { asker, waits, .. } = watch;
+        asker.send();
+        // Without an answer nobody is said to wait.
+        let lines = waits.tick(now, &mut |ask| {
+            asker.ask(&ask);
+        });
+        let longest = waits.longest();
+        if let Sight::Sockets {
+            until_delay: Some(enough),
+        } = self.job.sight
+            && longest >= enough
+            && !watch.enough
+        {
+            watch.enough = watch.asker.ask(&Ask::Enough);
+        }
+        if std::mem::take(&mut watch.asker.not_asked) > 0 {
+            self.hold.rule().calls_are_missing();
+        }
+        let first = watch.asker.first_open().unwrap_or(now).min(now);
+        self.order.traced_before(first);
+        self.hold.reported_until(first);
+        for line in lines {
+            self.listener.line(&line);
+        }
         self.release();
     }
 
@@ -372,6 +463,9 @@ impl<'a> Recorder<'a> {
     }
 
     fn retain(&mut self, event: Event) {
+        if let Some(watch) = &mut self.watch {
+            watch.waits.event(&event);
+        }
         if let Some(retained) = &mut self.retained {
             retained.push(event);
         }
@@ -389,6 +483,9 @@ impl<'a> Recorder<'a> {
             self.listener.line(&line);
         }
         self.listener.event(&event);
+        if let Some(watch) = &mut self.watch {
+            watch.asker.answered(&event);
+        }
         self.hold.rule().note(&event);
         self.order.call(event);
         self.release();
@@ -406,6 +503,9 @@ impl<'a> Recorder<'a> {
         }
         if self.gaps.len() < jsonl::MAX_WARNINGS {
             self.gaps.push(gap);
+        }
+        if let Some(watch) = self.watch.as_mut().filter(|_| gap.events > 0) {
+            watch.asker.lost(gap.until);
         }
         if gap.events > 0 {
             self.hold.rule().calls_are_missing();
@@ -497,11 +597,11 @@ impl<'a> Recorder<'a> {
     }
 
     fn gathered(&self, captures: Vec<CaptureFacts>) -> Gathered {
-        let trace = self.job.trace.then(|| self.trace.clone());
+        let trace = self.job.traces().then(|| self.trace.clone());
         let conf = self.resolv_conf.clone();
         let header = self.begin.as_ref().map(|begin| &begin.header);
         // Those of a trace are its own.
-        let own = { self.trace.warnings.iter() }.filter(|_| !self.job.trace);
+        let own = { self.trace.warnings.iter() }.filter(|_| !self.job.traces());
         Gathered {
             captures,
             traces: trace.map(|facts| (facts, Vec::new())).into_iter().collect(),

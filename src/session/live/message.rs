@@ -31,12 +31,13 @@ enum Tag {
     CapturedBefore = b'U',
     Dropped = b'D',
     Captured = b'C',
+    StillOpen = b'S',
     Report = b'R',
     End = b'Z',
 }
 
 impl Tag {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Begin,
         Self::HostFile,
         Self::Frame,
@@ -46,6 +47,7 @@ impl Tag {
         Self::CapturedBefore,
         Self::Dropped,
         Self::Captured,
+        Self::StillOpen,
         Self::Report,
         Self::End,
     ];
@@ -60,9 +62,12 @@ impl Tag {
             // `bounded::LONGEST`, and the name.
             Self::HostFile => (8 << 20) + 64,
             Self::Begin | Self::Waiting | Self::End => 16 << 20,
-            Self::Gap | Self::CapturedBefore | Self::Dropped | Self::Captured | Self::Report => {
-                1 << 16
-            }
+            Self::Gap
+            | Self::CapturedBefore
+            | Self::Dropped
+            | Self::Captured
+            | Self::StillOpen
+            | Self::Report => 1 << 16,
         }
     }
 }
@@ -96,6 +101,19 @@ pub struct Captured {
     pub error: Option<String>,
 }
 
+/// Whether a watched process still has a socket that it waited for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct StillOpen {
+    /// The kernel's name for the socket.
+    pub cookie: u64,
+    /// It has.
+    pub open: bool,
+    /// A thread waits for it, where that can be seen.
+    pub waited_for: Option<bool>,
+    /// When that was seen.
+    pub at: Timestamp,
+}
+
 /// A record.
 #[derive(Debug)]
 pub enum Record<'a> {
@@ -117,6 +135,8 @@ pub enum Record<'a> {
     Dropped(DropSpan),
     /// The capture has ended.
     Captured(Captured),
+    /// A watched process has a socket still, or not any more.
+    StillOpen(StillOpen),
     /// The command has ended and others run on: time for the report.
     Report,
     /// Everything has ended.
@@ -229,6 +249,11 @@ pub fn captured(to: &mut Vec<u8>, captured: &Captured) -> bool {
     append(to, Tag::Captured, |to| serde_json::to_writer(to, captured))
 }
 
+/// Appends whether a socket is still open.
+pub fn still_open(to: &mut Vec<u8>, still: &StillOpen) -> bool {
+    append(to, Tag::StillOpen, |to| serde_json::to_writer(to, still))
+}
+
 /// Appends the wish for a report.
 pub fn report(to: &mut Vec<u8>) -> bool {
     append(to, Tag::Report, |_| Ok(()))
@@ -303,6 +328,7 @@ fn decode(tag: Tag, payload: &[u8]) -> Result<Record<'_>, Damage> {
         }
         Tag::Dropped => Record::Dropped(serde_json::from_slice(payload)?),
         Tag::Captured => Record::Captured(serde_json::from_slice(payload)?),
+        Tag::StillOpen => Record::StillOpen(serde_json::from_slice(payload)?),
         Tag::Report => Record::Report,
         Tag::End => Record::End(serde_json::from_slice(payload)?),
     })

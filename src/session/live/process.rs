@@ -53,6 +53,8 @@ pub struct Analysis {
     answers: File,
     /// Descriptors go in here.
     files: Option<OwnedFd>,
+    /// What it asks comes out here, where processes are watched; reading it does not block.
+    asks: Option<File>,
 }
 
 /// Why it could not be started.
@@ -88,16 +90,21 @@ impl Analysis {
             SockFlag::SOCK_CLOEXEC,
         )
         .map_err(system("socketpair"))?;
+        let asks = job
+            .watches()
+            .then(|| pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK));
+        let (asked, asks) = asks.transpose().map_err(system("pipe"))?.unzip();
         // A smaller pipe is slower, no more.
         let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE));
         // SAFETY: this process has one thread, so the child may do whatever the parent may.
         match unsafe { fork() }.map_err(system("fork"))? {
             ForkResult::Child => {
-                drop((pipe, answers, files));
+                drop((pipe, answers, files, asked));
                 let ends = Ends {
                     records,
                     answer: File::from(answer),
                     files: its_files,
+                    asks,
                 };
                 child(ends, job, listener)
             }
@@ -108,6 +115,7 @@ impl Analysis {
                     pipe: Some(File::from(pipe)),
                     answers: File::from(answers),
                     files: Some(files),
+                    asks: asked.map(File::from),
                 })
             }
         }
@@ -159,6 +167,11 @@ impl Analysis {
             "it ended".clone_into(&mut why);
         }
         Err(AnalysisError::Confine(why))
+    }
+
+    /// What it asks comes out here.
+    pub fn asks(&mut self) -> Option<File> {
+        self.asks.take()
     }
 
     /// Where its records go in.
@@ -229,6 +242,7 @@ struct Ends {
     records: OwnedFd,
     answer: File,
     files: OwnedFd,
+    asks: Option<OwnedFd>,
 }
 
 fn child(ends: Ends, job: &Job, listener: &mut dyn Listener) -> ! {
@@ -243,6 +257,7 @@ fn confined(ends: Ends, job: &Job, listener: &mut dyn Listener) -> u8 {
         records,
         mut answer,
         files,
+        asks,
     } = ends;
     super::forward::leave_the_tracers_cpu();
     let mut keep = vec![
@@ -251,6 +266,7 @@ fn confined(ends: Ends, job: &Job, listener: &mut dyn Listener) -> u8 {
         answer.as_raw_fd(),
         files.as_raw_fd(),
     ];
+    keep.extend(asks.iter().map(AsRawFd::as_raw_fd));
     keep.extend(listener.descriptors());
     let confined = confine::give_up_rights(&keep)
         .map_err(Some)
@@ -269,7 +285,13 @@ fn confined(ends: Ends, job: &Job, listener: &mut dyn Listener) -> u8 {
         return 0;
     }
     watch(answer);
-    analysis::run(File::from(records), files, job, listener)
+    analysis::run(
+        File::from(records),
+        files,
+        asks.map(File::from),
+        job,
+        listener,
+    )
 }
 
 /// The files, as they come by message; `Err(None)`: none will come.

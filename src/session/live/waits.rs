@@ -276,7 +276,7 @@ impl WaitProgress {
 }
 
 /// A resolver as people know it: without the usual port.
-fn name(resolver: &Endpoint) -> String {
+pub(super) fn name(resolver: &Endpoint) -> String {
     if resolver.port == 53 {
         resolver.ip.to_string()
     } else {
@@ -285,7 +285,7 @@ fn name(resolver: &Endpoint) -> String {
 }
 
 /// How many of the steps a wait has passed.
-fn step(waited: Span) -> usize {
+pub(super) fn step(waited: Span) -> usize {
     let passed = STEPS
         .iter()
         .filter(|s| waited >= Span::seconds(**s))

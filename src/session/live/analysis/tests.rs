@@ -330,7 +330,7 @@ fn week(listener: &mut Heard) -> ([usize; WEEK], u32) {
     let job = Job {
         folder: None,
         capture: true,
-        trace: true,
+        sight: Sight::Calls,
         others: false,
         dns_ports: vec![53],
         settings: settings(),
