@@ -604,6 +604,13 @@ fn other_commands_take_a_watched_case() {
     });
     let played = played.unwrap();
     assert!(played.remote().count() >= 3, "the resolvers are played");
+    // A log of the same run beside it says who called; nothing is counted twice.
+    let log = Path::new("captures/zookeeper-three-silent/syscalls.strace");
+    let both = [folder.path().to_owned(), log.to_owned()];
+    let gathered = inputs::gather(&both, &InputOptions::default()).unwrap();
+    let both = pipeline::report(gathered, &Settings::default());
+    let asked: u64 = both.resolvers.iter().filter_map(|r| r.queries).sum();
+    assert_eq!(asked, 12);
     let before = analysed(folder.path(), &Settings::default());
     let compared = presyn::explain::comparison::compare(&before, &report("zookeeper-three-silent"));
     let _ = serde_json::to_value(&compared).unwrap();

@@ -25,7 +25,7 @@ pub struct Process {
     pub ended: Option<Timestamp>,
     /// It had other threads than its leader.
     threads: bool,
-    /// The name of a process that was watched.
+    /// The last name of a process that was watched.
     pub comm: Option<Arc<str>>,
 }
 
@@ -152,7 +152,7 @@ impl Processes {
             process.seen = Some((first.min(at), last.max(at)));
             // A thread may have a name of its own.
             let leads = socket.task.tid.is_none_or(|tid| tid == pid);
-            if leads && process.comm.is_none() {
+            if leads && socket.task.comm.is_some() {
                 process.comm = task_of(socket).comm;
             }
         }

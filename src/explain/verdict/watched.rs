@@ -1,6 +1,9 @@
 //! The answer where processes were watched: who waited is a process, perhaps one thread of it. Of its calls nothing is known.
 
-use super::{Account, AccountEntry, Case, Subject, WORTH_SAYING, culprit, ranked};
+use super::{
+    Account, AccountEntry, Case, Subject, WORTH_SAYING, after_syn, culprit, ranked,
+    unanswered_since,
+};
 use crate::explain::{cite, words};
 use crate::join::connect::Connection;
 use crate::join::{EventId, Query, QueryId};
@@ -77,9 +80,21 @@ fn is_alone(wait: &ThreadWait) -> bool {
     wait.among <= 1
 }
 
+/// Whether an account has a wait that is worth a sentence, before its SYN or after it.
+fn is_slow(case: &Case, account: &Account) -> bool {
+    let after = match account.subject {
+        Subject::Connection(c) => {
+            let x = &case.joined.connections[c];
+            after_syn(x).or_else(|| unanswered_since(case, x))
+        }
+        Subject::Lookup(_) => None,
+    };
+    !ranked(account).is_empty() || after.is_some_and(|took| took >= WORTH_SAYING)
+}
+
 /// Which thread waited, and how that shows; nothing where the answer has it.
 pub fn thread(case: &Case, account: &Account) -> Option<String> {
-    let wait = found(case, account)?;
+    let wait = found(case, account).filter(|_| is_slow(case, account))?;
     let (name, call) = (words::thread_name(&wait), &wait.call);
     let said = match account.subject {
         Subject::Connection(c) => {

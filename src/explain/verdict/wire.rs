@@ -155,7 +155,7 @@ fn after_lookup(case: &Case, account: &Account, x: &Connection, lookup: &Lookup)
     let why = why.map_or_else(String::new, |why| format!("; {why}"));
     let other = lookup
         .client
-        .filter(|c| x.from.is_some_and(|from| from.ip != *c));
+        .filter(|c| x.process.is_none() && x.from.is_some_and(|from| from.ip != *c));
     match other {
         // Two addresses of one host, as it seems.
         Some(asker) => format!(

@@ -232,10 +232,8 @@ fn add(draft: &mut GroupDraft, queries: &IdVec<QueryId, Exchange>, i: QueryId, n
     let query = &queries[i];
     let group = &mut draft.group;
     group.queries.push(i);
-    if let Some(task) = &query.task
-        && !group.tasks.contains(task)
-    {
-        group.tasks.push(task.clone());
+    if let Some(task) = &query.task {
+        add_task(&mut group.tasks, task, query.origin);
     }
     draft.over_tcp |=
         query.transport == Transport::Tcp || query.answer().is_some_and(|a| a.truncated);
@@ -255,6 +253,19 @@ fn add(draft: &mut GroupDraft, queries: &IdVec<QueryId, Exchange>, i: QueryId, n
         draft.current = name;
         draft.unnamed = unnamed(query);
     }
+}
+
+/// Adds who asked. Of a watched process the thread of some queries is known: then the process alone says no more.
+fn add_task(tasks: &mut Vec<Task>, task: &Task, origin: Origin) {
+    if tasks.contains(task) {
+        return;
+    }
+    let same_process = |o: &Task| origin == Origin::Watched && o.pid == task.pid;
+    if task.tid.is_none() && tasks.iter().any(same_process) {
+        return;
+    }
+    tasks.retain(|o| o.tid.is_some() || !same_process(o));
+    tasks.push(task.clone());
 }
 
 /// A query known only from a connect: its name was never seen. The name of the root is empty, too, but has a type.

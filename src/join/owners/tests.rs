@@ -188,3 +188,28 @@ fn lookups_and_connects_are_joined_within_one_process() {
         );
     }
 }
+
+#[test]
+fn a_lookup_names_the_thread_where_one_of_its_queries_does() {
+    let owner = "owner 10.0.0.1:4000 10.0.1.1:53 udp 4711 java 9";
+    for (first, second) in [
+        ("", " 4720 poll 1"),
+        (" 4720 poll 1", ""),
+        (" 4720 poll 1", " 4720 poll 1"),
+    ] {
+        let rows = Rows::read(&format!(
+            "watched exact
+            1 {owner}{first}
+            1 packet 10.0.0.1:4000 10.0.1.1:53 query 7 A db.example
+            1.001 {owner}{second}
+            1.001 packet 10.0.0.1:4000 10.0.1.1:53 query 8 AAAA db.example"
+        ));
+        let joined = rows.join();
+        let lookups: Vec<_> = joined.lookups.iter().collect();
+        let [lookup] = &lookups[..] else {
+            panic!("{} lookups", lookups.len())
+        };
+        let tids: Vec<_> = lookup.tasks.iter().map(|t| t.tid).collect();
+        assert_eq!(tids, [Some(4720)], "{first}, {second}");
+    }
+}
