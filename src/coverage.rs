@@ -363,6 +363,18 @@ impl Coverage {
         }
     }
 
+    /// Whether a query of this time that no traced socket sent is another process's.
+    ///
+    /// # Errors
+    /// A traced socket was closed soon after it, and whether that had the query's port is not known.
+    pub fn shows_owner(&self, at: Timestamp) -> Result<(), Blind> {
+        if self.trust != Trust::Everything && self.unfollowed.may_own(at) {
+            Err(Blind::UnfollowedSends(1))
+        } else {
+            Ok(())
+        }
+    }
+
     /// Whether a connect to a resolver that no send followed was made for a query, which never left: whoever connects
     /// asks, and the trace shows no payloads at all.
     ///

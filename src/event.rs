@@ -123,6 +123,8 @@ pub enum FollowState {
     Bound,
     /// This thread waits for it alone (`/proc/PID/task/TID/syscall`).
     WaitedFor,
-    /// The descriptor refers to it no longer, or nobody looks any more.
+    /// The descriptor refers to it no longer, or presyn looks no longer.
     Gone,
+    /// The descriptor refers to it no longer, and whether it had a local end by then is not known.
+    Vanished,
 }

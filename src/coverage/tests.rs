@@ -239,3 +239,74 @@ fn packets_without_room_prove_nothing_while_they_came() {
     omitted.hurried = 1;
     assert_eq!(seen(omitted), [true, false, false, true]);
 }
+
+/// What the tracer says of a socket, second by second.
+fn look(seconds: i64, pid: u32, state: crate::event::FollowState) -> Event {
+    use crate::event::{Fd, FdNote, Lifecycle, LifecycleChange, SocketLook, Task};
+    let note = FdNote {
+        identity: Some(77),
+        ..FdNote::default()
+    };
+    let fd = Fd {
+        number: 3,
+        note: Some(note.into()),
+    };
+    let task = Task {
+        pid: Some(pid),
+        tid: Some(pid),
+        comm: None,
+    };
+    let change = LifecycleChange::Socket(Box::new(SocketLook { fd, state }));
+    Event {
+        at: at(seconds),
+        place: Location::default(),
+        what: EventKind::Life(Box::new(Lifecycle { task, change })),
+    }
+}
+
+#[test]
+fn sends_that_were_not_reported_prove_nothing() {
+    use crate::event::FollowState::{Gone, Unfollowed, Vanished};
+    let events = [
+        look(10, 7, Unfollowed),
+        look(20, 7, Gone),
+        look(30, 8, Vanished),
+    ];
+    let seen = |followed_sends_only: bool| {
+        let mut trace = crate::case::jsonl::facts("trace.jsonl", 1);
+        trace.sees.followed_sends_only = followed_sends_only;
+        Coverage::of(&[facts()], &[trace], &events, (true, &[53]))
+    };
+    let coverage = seen(true);
+    let hidden = Err(Blind::UnfollowedSends(1));
+    let ask = |pid, from, until| coverage.shows_sends(pid, at(from), at(until));
+    assert_eq!(ask(Some(7), 1, 9), Ok(()));
+    assert_eq!(ask(Some(7), 1, 11), hidden);
+    assert_eq!(ask(Some(7), 15, 16), hidden);
+    assert_eq!(ask(Some(7), 21, 25), Ok(()));
+    assert_eq!(ask(Some(8), 15, 16), Ok(()), "another process's");
+    assert_eq!(ask(None, 15, 16), hidden);
+    let story = AccountFacts {
+        unexplained: Span::ZERO,
+        whole: true,
+        goes_on: true,
+    };
+    let nothing_wrong =
+        |c: &Coverage, until| c.shows_everything(story, at(1), at(until)).map(|_| ());
+    assert_eq!(nothing_wrong(&coverage, 9), Ok(()));
+    assert_eq!(nothing_wrong(&coverage, 12), hidden);
+    assert_eq!(coverage.shows_unsent(), hidden);
+    // Just before a socket vanished, a query may have been its own.
+    let owner = |millis| coverage.shows_owner(at(30) - Span::millis(millis));
+    assert_eq!(
+        [owner(300), owner(100), owner(-1)],
+        [Ok(()), hidden, Ok(())]
+    );
+    // An older trace has all sends that may be queries.
+    let older = seen(false);
+    assert_eq!(older.shows_sends(None, at(15), at(16)), Ok(()));
+    assert_eq!(older.shows_unsent(), Ok(()));
+    assert_eq!(nothing_wrong(&older, 12), Ok(()));
+    let everything = coverage.trusted(Trust::Everything);
+    assert_eq!(everything.shows_sends(None, at(15), at(16)), Ok(()));
+}

@@ -2,7 +2,7 @@
 
 use crate::event::{Event, EventKind, FollowState, LifecycleChange, Op};
 use crate::input::TraceFacts;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// More sockets than this at once are not told apart: then some socket is always among them.
 const MOST: usize = 10_000;
@@ -22,13 +22,19 @@ pub(super) struct UnfollowedSends {
     /// Some trace shows sends of those threads alone that were followed for them.
     lacks_sends: bool,
     list: Vec<Unfollowed>,
+    /// When sockets vanished of which no port is known.
+    vanished: Vec<Timestamp>,
 }
+
+/// A socket that vanished without a port was looked at so long ago (ten times a second, later on a busy machine).
+const LOOKED_AT: Span = Span::millis(250);
 
 impl UnfollowedSends {
     pub fn of(traces: &[TraceFacts], events: &[Event]) -> Self {
         let mut this = Self {
             lacks_sends: traces.iter().any(|t| t.sees.followed_sends_only),
             list: Vec::new(),
+            vanished: Vec::new(),
         };
         if this.lacks_sends {
             for event in events {
@@ -42,6 +48,9 @@ impl UnfollowedSends {
         match &event.what {
             EventKind::Life(life) => match &life.change {
                 LifecycleChange::Socket(look) => {
+                    if look.state == FollowState::Vanished && self.vanished.len() < MOST {
+                        self.vanished.push(event.at);
+                    }
                     let Some(identity) = look.fd.note.as_ref().and_then(|n| n.identity) else {
                         return;
                     };
@@ -54,7 +63,7 @@ impl UnfollowedSends {
                                 until: None,
                             });
                         }
-                        FollowState::Gone => self.end(event.at, |s| {
+                        FollowState::Gone | FollowState::Vanished => self.end(event.at, |s| {
                             s.identity == identity && s.pid == life.task.pid
                         }),
                         FollowState::Unfollowed | FollowState::Bound | FollowState::WaitedFor => {}
@@ -94,6 +103,14 @@ impl UnfollowedSends {
             own && s.from < until && s.until.is_none_or(|at| at > from)
         });
         then.count()
+    }
+
+    /// Whether a datagram may be that of a traced socket whose port nobody knows.
+    pub fn may_own(&self, at: Timestamp) -> bool {
+        let next = self.vanished.partition_point(|gone| *gone < at);
+        self.vanished
+            .get(next)
+            .is_some_and(|gone| *gone - at <= LOOKED_AT)
     }
 
     /// Whether some trace lacks sends.

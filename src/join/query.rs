@@ -124,6 +124,10 @@ fn from_packet(
             }),
             task: sending_task(evidence, processes, sockets, packet.at, sender),
         },
+        None if evidence.coverage.shows_owner(packet.at).is_err() => Asker {
+            origin: Origin::NotAttributable,
+            ..Asker::UNKNOWN
+        },
         None => Asker::of_packet(evidence, packet.event),
     };
     let socket = sender.filter(|s| s.how == How::Socket);

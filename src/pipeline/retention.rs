@@ -21,13 +21,14 @@ pub mod classify;
 pub mod hold;
 
 use crate::event::{
-    Address, Call, CallOutcome, Event, EventKind, Fd, LifecycleChange, Op, Owner, SocketType, Whose,
+    Address, Call, CallOutcome, Event, EventKind, Fd, FollowState, LifecycleChange, Op, Owner,
+    SocketType, Whose,
 };
 use crate::flow::{Endpoint, FiveTuple, Transport};
 use crate::input::{DroppedKind, LeftOutPackets};
 use crate::join::service;
 use crate::time::{Span, Timestamp};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::net::IpAddr;
 
@@ -39,6 +40,10 @@ const MAX_KNOWN: usize = 200_000;
 const EXPLAINS: Span = Span::seconds(60);
 /// Full tables are swept once in this time.
 const SWEPT_AGAIN: Span = Span::seconds(1);
+/// A socket that vanished without a port was looked at so long ago: ten times a second, and later on a busy machine.
+const LOOKED_AT: Span = Span::millis(250);
+/// So many of those are remembered; whoever makes more is a storm, in which the bounds below apply.
+const MAX_VANISHED: usize = 64;
 /// How far the clocks of the capture and of the trace may be apart.
 const SAME_TIME: Span = Span::millis(10);
 /// A client waits for a name service so long.
@@ -172,6 +177,8 @@ pub struct Retention {
     kept_of_upstream: u32,
     /// Calls may be missing.
     calls_missing: bool,
+    /// When sockets vanished of which no port is known: just before, they may have been used.
+    vanished: VecDeque<Timestamp>,
     unexplained: usize,
     /// Unexplained packets that stay, by the flow of their SYN or query.
     flows: HashMap<FiveTuple, u32>,
@@ -211,6 +218,12 @@ impl Retention {
         if let EventKind::Life(life) = &event.what
             && let LifecycleChange::Socket(look) = &life.change
         {
+            if look.state == FollowState::Vanished {
+                if self.vanished.len() >= MAX_VANISHED {
+                    self.vanished.pop_front();
+                }
+                self.vanished.push_back(event.at);
+            }
             self.talks(
                 &look.fd,
                 None,
@@ -599,12 +612,14 @@ impl Retention {
             }
             return stays;
         }
+        let is_dns = matches!(key, PacketKey::Dns { .. });
+        let perhaps_own = self.calls_missing || is_dns && self.is_of_vanished(at);
         let flow = match *key {
             PacketKey::Tcp { flow, .. } | PacketKey::Dns { flow, .. } => Some(flow),
             PacketKey::Error { quoted, .. } => quoted,
             _ => None,
         };
-        if let Some(flow) = flow.filter(|_| self.calls_missing) {
+        if let Some(flow) = flow.filter(|_| perhaps_own) {
             let stays = match kind {
                 DroppedKind::Syn | DroppedKind::Query => self.begin(flow),
                 _ => self.go_on(flow),
@@ -620,6 +635,12 @@ impl Retention {
             self.omitted.foreign.add(kind, at);
         }
         false
+    }
+
+    /// Whether a datagram may be that of a traced socket whose port nobody knows.
+    fn is_of_vanished(&self, at: Timestamp) -> bool {
+        let near = |gone: &Timestamp| at <= *gone + SAME_TIME && *gone - at <= LOOKED_AT;
+        self.vanished.iter().any(near)
     }
 
     /// A SYN or a query: it stays within its destination's share.

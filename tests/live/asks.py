@@ -118,6 +118,27 @@ def threads():
     thread.join()
 
 
+def vanishing():
+    """A thread that exists already asks on a socket that another one has made, and closes it as soon as it has its answer."""
+    given, done = queue.Queue(), queue.Queue()
+
+    def ask():
+        s = given.get()
+        s.sendto(message(1), GOOD)
+        read(s)
+        s.close()
+        done.put(1)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.2)
+    s = datagrams()
+    busy()
+    given.put(s)
+    done.get()
+    time.sleep(0.5)
+    thread.join()
+
+
 def fork():
     """A child asks on its parent's socket, and the parent after it."""
     s = datagrams(GOOD)
@@ -130,6 +151,24 @@ def fork():
     print("child", pid)
     s.send(message(2))
     read(s)
+
+
+def daemon():
+    """A process makes a socket, forks and ends; its child asks on it later."""
+    ends, ready = os.pipe()
+    if os.fork() == 0:
+        s = datagrams(GOOD)
+        s.send(message(1))
+        read(s)
+        if os.fork() == 0:
+            busy()
+            time.sleep(0.3)
+            s.send(message(2))
+            read(s)
+            os.write(ready, b"x")
+        os._exit(0)
+    os.read(ends, 1)
+    time.sleep(0.1)
 
 
 def stream(s, numbers):

@@ -158,6 +158,39 @@ fn another_thread_asks() {
 }
 
 #[test]
+fn a_daemon_asks_on_the_socket_of_a_process_that_has_ended() {
+    if let Some(ran) = asks("nothing-wrong", "daemon") {
+        assert_eq!(causes(&ran), pairs(&[("n1", "call"), ("n2", "socket")]));
+    }
+}
+
+/// Whose query it was may not be known, when its socket was there for a moment only. It is not dropped, and nobody says that
+/// it was another process's.
+#[test]
+fn a_query_of_a_socket_that_vanished_is_nobodys() {
+    let Some(lab) = Lab::up("nothing-wrong") else {
+        return;
+    };
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/live/asks.py");
+    let client = ["/usr/bin/python3", "-I", "-S", program, "vanishing"];
+    let ran = lab.run_with(&[], &[], &client);
+    assert_eq!(ran.status(), Some(0), "{}", ran.stderr());
+    ran.assert_reads_back();
+    lab.assert_counts(&ran.report);
+    assert_eq!(ran.queries().len(), 1, "{}", ran.json);
+    let how = word(&ran.queries()[0]["cause"]["how"]).to_owned();
+    let origin = word(&ran.report["resolvers"][0]["origin"]).to_owned();
+    // Looked at in the moment, it is known.
+    assert!(
+        matches!((&*how, &*origin), ("", "unknown") | ("socket", "traced")),
+        "{how} {origin}"
+    );
+    let left_out = &ran.report["inputs"]["captures"][0]["left_out"];
+    let queries = left_out.as_array().into_iter().flatten();
+    assert_eq!(queries.filter(|row| row["kind"] == "query").count(), 0);
+}
+
+#[test]
 fn a_child_asks_on_its_parents_socket() {
     if let Some(ran) = asks("nothing-wrong", "fork") {
         assert_eq!(causes(&ran), pairs(&[("n1", "call"), ("n2", "call")]));

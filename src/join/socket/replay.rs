@@ -102,8 +102,15 @@ impl<'a> Replay<'a> {
             return;
         };
         self.mark(id, association);
+        let key = (process, look.fd.number);
+        let gone = matches!(look.state, FollowState::Gone | FollowState::Vanished);
+        if !gone && self.table.get(&key) != Some(&association) {
+            // It has the socket of a process that it was forked from, whatever that one does with it.
+            self.table.insert(key, association);
+            self.references[association] += 1;
+        }
         match look.state {
-            FollowState::Gone => self.close(process, look.fd.number, at),
+            FollowState::Gone | FollowState::Vanished => self.close(process, look.fd.number, at),
             FollowState::WaitedFor => {
                 let seen = self.waiters.entry(association).or_default();
                 seen.push((at, task.clone()));

@@ -524,3 +524,49 @@ fn packets_of_a_socket_stay_that_a_look_found_to_be_watched() {
         assert!(!rule.keeps(&[stranger], at(1_010)));
     }
 }
+
+fn look(local: Option<Endpoint>, state: FollowState, millis: i64) -> Event {
+    let look = crate::event::SocketLook {
+        fd: fd(local, SocketType::Datagram),
+        state,
+    };
+    Event {
+        at: at(millis),
+        place: Where::default(),
+        what: EventKind::Life(Box::new(crate::event::Lifecycle {
+            task: Task::default(),
+            change: LifecycleChange::Socket(Box::new(look)),
+        })),
+    }
+}
+
+/// A socket whose sends no call shows is known by its port, once presyn has looked.
+#[test]
+fn a_socket_that_was_looked_at_is_the_commands() {
+    let mut rule = Retention::new(false);
+    let own = query(end(1, 40_000), end(9, 53), 1);
+    assert!(!explains(&mut rule, &own, 50));
+    let any = Endpoint::new([0, 0, 0, 0].into(), 40_000);
+    rule.note(&look(Some(any), FollowState::Bound, 100));
+    assert!(explains(&mut rule, &own, 50));
+    assert!(!explains(
+        &mut rule,
+        &query(end(1, 40_001), end(9, 53), 2),
+        50
+    ));
+}
+
+/// One that vanished without a port may have sent what nobody explains, shortly before; SYNs it sends none.
+#[test]
+fn what_a_vanished_socket_may_have_sent_stays() {
+    let mut rule = Retention::new(false);
+    rule.note(&look(None, FollowState::Gone, 500));
+    let stray = |port| query(end(1, port), end(9, 53), port.into());
+    assert!(!rule.keeps(&[stray(1)], at(450)));
+    rule.note(&look(None, FollowState::Vanished, 1_000));
+    assert!(rule.keeps(&[stray(2)], at(900)));
+    assert!(!rule.keeps(&[stray(3)], at(700)));
+    assert!(!rule.keeps(&[stray(4)], at(1_100)));
+    assert!(!rule.keeps(&[syn(end(1, 5), end(9, 80), 5)], at(900)));
+    assert_eq!(rule.omitted().foreign.packets(), 4);
+}

@@ -5,8 +5,8 @@
 
 use super::socket::{SeenSockets, SocketState};
 use super::task::Traced;
-use super::waiter;
-use super::watch::{Watched, WatchedService};
+use super::waiter::Waiters;
+use super::watch::{Attention, Watched, WatchedService};
 use crate::event::{Fd, FdNote, FollowState, SocketLook, Task};
 use crate::time::Timestamp;
 use std::collections::HashMap;
@@ -22,6 +22,8 @@ enum Purpose {
     Resolver,
     /// It has not been used.
     Unused,
+    /// It was used by a send that was not reported, perhaps for a query.
+    Unseen,
     /// It has its port, and is not known to have led to a resolver.
     Elsewhere,
 }
@@ -113,10 +115,13 @@ impl UnfollowedSockets {
             waiter: None,
         };
         let state = match (known, purpose) {
+            (None, Purpose::Unused) if watched.attention != Attention::Calls => {
+                Some(FollowState::Vanished)
+            }
             (None, _) => Some(FollowState::Gone),
             (Some(_), Purpose::Resolver) => Some(FollowState::Unfollowed),
             (Some(_), Purpose::Elsewhere) => Some(FollowState::Bound),
-            (Some(_), Purpose::Unused) => None,
+            (Some(_), Purpose::Unused | Purpose::Unseen) => None,
         };
         let mut sightings = Vec::new();
         if let Some(state) = state {
@@ -172,18 +177,24 @@ impl UnfollowedSockets {
             match seen.filter(|socket| socket.cookie == this.cookie) {
                 None if sockets.failed_looks() > failed => {}
                 None => {
-                    sightings.push((process(this.pid), this.look(FollowState::Gone)));
+                    let state = match this.purpose {
+                        Purpose::Unused => FollowState::Vanished,
+                        Purpose::Resolver | Purpose::Unseen | Purpose::Elsewhere => {
+                            FollowState::Gone
+                        }
+                    };
+                    sightings.push((process(this.pid), this.look(state)));
                     return false;
                 }
                 Some(socket) if this.purpose == Purpose::Unused && socket.local.is_some() => {
-                    this.purpose = Purpose::Elsewhere;
+                    this.purpose = Purpose::Unseen;
                     this.note = Arc::new(socket.note());
                     sightings.push((process(this.pid), this.look(FollowState::Bound)));
                 }
                 Some(_) => {}
             }
-            if this.note.local.is_some() {
-                let waiter = waiter::of(this.pid, threads.of(tasks, this.pid), this.fd);
+            if matches!(this.purpose, Purpose::Resolver | Purpose::Unseen) {
+                let waiter = threads.waiters(tasks, this.pid).waiter(this.fd);
                 if waiter != this.waiter {
                     this.waiter = waiter;
                     if let Some(thread) = waiter.and_then(|tid| tasks.get_mut(&tid)) {
@@ -206,10 +217,11 @@ fn process(pid: u32) -> Task {
     }
 }
 
-/// The traced threads of processes, listed once.
+/// The traced threads of processes, listed once, and what they wait for, asked once.
 #[derive(Default)]
 struct Threads {
     by_process: HashMap<u32, Vec<u32>>,
+    waiters: HashMap<u32, Waiters>,
 }
 
 impl Threads {
@@ -220,6 +232,12 @@ impl Threads {
             list.sort_unstable();
             list
         })
+    }
+
+    fn waiters(&mut self, tasks: &HashMap<u32, Traced>, pid: u32) -> &Waiters {
+        let threads = self.of(tasks, pid).to_vec();
+        let asked = self.waiters.entry(pid);
+        asked.or_insert_with(|| Waiters::of(pid, &threads))
     }
 }
 
@@ -310,6 +328,9 @@ mod tests {
         let mut connected = std::os::fd::OwnedFd::from(connected);
         nix::unistd::dup2(&spoken, &mut connected).unwrap();
         assert_eq!(table.look(), [FollowState::Gone]);
+        // Of one that nobody saw with a port it is not known whether it was used.
+        drop(other);
+        assert_eq!(table.look(), [FollowState::Vanished]);
     }
 
     #[test]

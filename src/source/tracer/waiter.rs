@@ -1,4 +1,4 @@
-//! Which thread of a process waits for a descriptor, as `/proc/PID/task/TID/syscall` says. Nobody is stopped for it.
+//! Which descriptor each thread of a process waits for, as `/proc/PID/task/TID/syscall` says. No thread is stopped for it.
 
 use super::abi::Abi;
 use super::arguments::{ArgumentReader, Set};
@@ -7,54 +7,69 @@ use crate::event::{Syscall, WaitSet};
 use std::fs;
 use std::os::unix::fs::FileExt;
 
-/// More threads than this are not asked.
-const THREADS: usize = 256;
+/// More threads than this are not asked: each takes some microseconds.
+const THREADS: usize = 128;
 
-/// The one thread that waits for a descriptor and for nothing else; `None` where there is none, or several are.
-pub fn of(pid: u32, threads: &[u32], fd: i32) -> Option<u32> {
-    if threads.len() > THREADS {
-        return None;
+/// The threads of a process that wait for one descriptor and for nothing else, and for which.
+#[derive(Debug, Default)]
+pub struct Waiters(Vec<(u32, i32)>);
+
+impl Waiters {
+    /// Asks for each thread.
+    pub fn of(pid: u32, threads: &[u32]) -> Self {
+        if threads.len() > THREADS {
+            return Self::default();
+        }
+        let waits = |tid: &u32| {
+            let call = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
+            let memory = RunningMemory { pid, tid: *tid };
+            Some((*tid, awaited(&call, &memory)?))
+        };
+        Self(threads.iter().filter_map(waits).collect())
     }
-    let waiting = |tid: &&u32| {
-        let call = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall"));
-        call.is_ok_and(|call| waits(&call, fd, &RunningMemory { pid, tid: **tid }))
-    };
-    let mut waiting = threads.iter().filter(waiting);
-    let first = waiting.next().copied();
-    first.filter(|_| waiting.next().is_none())
+
+    /// The one that waits for a descriptor; `None` where there is none, or several do.
+    pub fn waiter(&self, fd: i32) -> Option<u32> {
+        let mut waiting = self.0.iter().filter(|(_, of)| *of == fd);
+        let first = waiting.next().map(|(tid, _)| *tid);
+        first.filter(|_| waiting.next().is_none())
+    }
 }
 
-/// Whether a thread inside this call waits for a descriptor alone: it receives from it, or polls it and no other. An event
+/// The descriptor that a thread inside this call waits for alone: it receives from it, or polls it and no other. An event
 /// loop (epoll) waits for many.
-fn waits<M: Memory>(call: &str, fd: i32, memory: &M) -> bool {
+fn awaited<M: Memory>(call: &str, memory: &M) -> Option<i32> {
     let mut words = call.split_whitespace();
     // "running", or "-1" outside of calls. The file does not say by which convention; a number of another one is another
-    // call's, whose first argument is this descriptor by chance only.
-    let number = words.next().and_then(|word| word.parse::<u32>().ok());
-    let number = number.and_then(native);
+    // call's, whose first argument is some descriptor by chance only.
+    let number = words.next()?.parse::<u32>().ok().and_then(native)?;
     let mut arguments =
         words.filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
     let arguments: [u64; 6] = std::array::from_fn(|_| arguments.next().unwrap_or(0));
-    let own = u64::from(fd.cast_unsigned());
-    match number {
-        Some(Syscall::Receive(_)) => arguments[0] & 0xffff_ffff == own,
-        Some(Syscall::Wait(WaitSet::Poll, _)) => {
-            let reader = ArgumentReader {
-                memory,
-                abi: Abi::native(),
-            };
-            arguments[1] == 1 && reader.named(&Set::Poll(arguments[0]), 1) == [fd]
+    let reader = ArgumentReader {
+        memory,
+        abi: Abi::native(),
+    };
+    let named = match number {
+        Syscall::Receive(_) => {
+            let fd = u32::try_from(arguments[0] & 0xffff_ffff)
+                .ok()?
+                .cast_signed();
+            return (fd >= 0).then_some(fd);
         }
-        Some(Syscall::Wait(WaitSet::Select, _)) => {
-            let reader = ArgumentReader {
-                memory,
-                abi: Abi::native(),
-            };
+        Syscall::Wait(WaitSet::Poll, _) if arguments[1] == 1 => {
+            reader.named(&Set::Poll(arguments[0]), 1)
+        }
+        Syscall::Wait(WaitSet::Select, _) => {
             let count = usize::try_from(arguments[0]).unwrap_or(0);
             let sets = [arguments[1], arguments[2], arguments[3]];
-            reader.named(&Set::Select(sets, count), 0) == [fd]
+            reader.named(&Set::Select(sets, count), 0)
         }
-        _ => false,
+        _ => return None,
+    };
+    match named[..] {
+        [fd] => Some(fd),
+        _ => None,
     }
 }
 
@@ -83,7 +98,7 @@ mod tests {
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn who_receives_or_polls_one_descriptor_waits_for_it() {
+    fn who_receives_from_or_polls_one_descriptor_waits_for_it() {
         let mut bytes = Vec::new();
         for fd in [7i32, 8] {
             bytes.extend(fd.to_ne_bytes());
@@ -95,28 +110,36 @@ mod tests {
             base: 0x1000,
             bytes,
         };
-        let waits = |call: &str| waits(call, 7, &memory);
         for (call, expected) in [
-            ("running\n", false),
-            ("-1 0x7ffd 0x7f00\n", false),
-            ("45 0x7 0x5000 0x200 0x0 0x0 0x0 0x7ffd 0x7f00\n", true),
-            ("45 0x8 0x5000 0x200 0x0 0x0 0x0 0x7ffd 0x7f00\n", false),
-            ("0 0x7 0x5000 0x200 0x0 0x0 0x0 0x7ffd 0x7f00\n", true),
+            ("running\n", None),
+            ("-1 0x7ffd 0x7f00\n", None),
+            ("45 0x7 0x5000 0x200 0x0 0x0 0x0 0x7ffd 0x7f00\n", Some(7)),
+            ("0 0x8 0x5000 0x200 0x0 0x0 0x0 0x7ffd 0x7f00\n", Some(8)),
             // poll of one, of two, of another.
-            ("7 0x1000 0x1 0x1388 0x0 0x0 0x0 0x7ffd 0x7f00\n", true),
-            ("7 0x1000 0x2 0x1388 0x0 0x0 0x0 0x7ffd 0x7f00\n", false),
-            ("7 0x1008 0x1 0x1388 0x0 0x0 0x0 0x7ffd 0x7f00\n", false),
-            ("23 0x8 0x1010 0x0 0x0 0x0 0x0 0x7ffd 0x7f00\n", true),
-            // epoll_wait of descriptor 7, an event loop's.
+            ("7 0x1000 0x1 0x1388 0x0 0x0 0x0 0x7ffd 0x7f00\n", Some(7)),
+            ("7 0x1000 0x2 0x1388 0x0 0x0 0x0 0x7ffd 0x7f00\n", None),
+            ("7 0x1008 0x1 0x1388 0x0 0x0 0x0 0x7ffd 0x7f00\n", Some(8)),
+            // select of one, and memory that cannot be read.
+            ("23 0x8 0x1010 0x0 0x0 0x0 0x0 0x7ffd 0x7f00\n", Some(7)),
+            ("23 0x8 0x9010 0x0 0x0 0x0 0x0 0x7ffd 0x7f00\n", None),
+            // epoll_wait of descriptor 7, an event loop's; write; read of a descriptor that is none.
             (
                 "232 0x7 0x5000 0x40 0xffffffff 0x0 0x0 0x7ffd 0x7f00\n",
-                false,
+                None,
             ),
-            // write
-            ("1 0x7 0x5000 0x200 0x0 0x0 0x0 0x7ffd 0x7f00\n", false),
+            ("1 0x7 0x5000 0x200 0x0 0x0 0x0 0x7ffd 0x7f00\n", None),
+            (
+                "0 0xffffffffffffffff 0x5000 0x200 0x0 0x0 0x0 0x7ffd 0x7f00\n",
+                None,
+            ),
         ] {
-            assert_eq!(waits(call), expected, "{call}");
+            assert_eq!(awaited(call, &memory), expected, "{call}");
         }
+        let waiters = Waiters(vec![(1, 7), (2, 8), (3, 8)]);
+        assert_eq!(
+            [7, 8, 9].map(|fd| waiters.waiter(fd)),
+            [Some(1), None, None]
+        );
     }
 
     #[test]
@@ -134,11 +157,11 @@ mod tests {
         let tid = told.recv().unwrap();
         let me = std::process::id();
         let begin = std::time::Instant::now();
-        while of(me, &[me, tid], fd) != Some(tid) {
+        while Waiters::of(me, &[me, tid]).waiter(fd) != Some(tid) {
             assert!(begin.elapsed() < std::time::Duration::from_secs(20));
             std::thread::yield_now();
         }
-        assert_eq!(of(me, &[me], fd), None);
+        assert_eq!(Waiters::of(me, &[me]).waiter(fd), None);
         UdpSocket::bind("127.0.0.1:0")
             .unwrap()
             .send_to(b"x", to)
