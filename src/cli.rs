@@ -274,7 +274,8 @@ pub struct AttachArgs {
     /// End after so many seconds. Without, at Ctrl-C or when the last process has ended.
     #[arg(long = "for", value_name = "SECONDS", value_parser = values::seconds)]
     pub duration: Option<f64>,
-    /// End when a process has waited for so many seconds: for a resolver, or for the answer to a SYN.
+    /// End when a wait that was this long is over: for a resolver, or for the answer to a SYN. One that goes on ends the watch
+    /// a minute later.
     #[arg(long, value_name = "SECONDS", value_parser = values::seconds)]
     pub until_delay: Option<f64>,
     /// Capture on this interface of the target's network namespace.

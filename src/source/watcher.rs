@@ -91,6 +91,8 @@ pub struct Watcher {
     tables: SocketTables,
     members: Members,
     pids: Vec<u32>,
+    /// The latest process or thread of the system when they were listed, where known.
+    latest_pid: Option<u32>,
     descriptors: Descriptors,
     known: HashMap<u64, Holder>,
     others: HashMap<u64, Instant>,
@@ -109,6 +111,7 @@ impl Watcher {
             tables,
             pids: members(),
             members,
+            latest_pid: None,
             descriptors: Descriptors::default(),
             known: HashMap::new(),
             others: HashMap::new(),
@@ -235,7 +238,7 @@ impl Watcher {
         }
         let began = Instant::now();
         let mut found = self.descriptors.search(inode, &self.pids);
-        if found == Ok(None) {
+        if found == Ok(None) && self.may_have_new_processes() {
             let pids = (self.members)();
             let new: Vec<u32> = { pids.iter().copied() }
                 .filter(|pid| !self.pids.contains(pid))
@@ -257,6 +260,18 @@ impl Watcher {
             }
             Ok(None) => Whose::Unattributed(Unattributed::Gone),
         }
+    }
+
+    /// Whether a process was made since the processes were listed last: the kernel shows the latest number that it gave
+    /// (`/proc/loadavg`, proc(5)), which is much cheaper to read than a list.
+    fn may_have_new_processes(&mut self) -> bool {
+        let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let latest = text
+            .split_whitespace()
+            .last()
+            .and_then(|word| word.parse().ok());
+        let before = std::mem::replace(&mut self.latest_pid, latest);
+        latest.is_none() || latest != before
     }
 
     fn found(&mut self, descriptor: Descriptor, socket: &KernelSocket, inode: u32) -> Whose {

@@ -410,11 +410,10 @@ impl<'a> Recorder<'a> {
         let lines = waits.tick(now, &mut |ask| {
             asker.ask(&ask);
         });
-        let longest = waits.longest();
         if let Sight::Sockets {
             until_delay: Some(enough),
         } = self.job.sight
-            && longest >= enough
+            && waits.has_seen(enough, now)
             && !watch.enough
         {
             watch.enough = watch.asker.ask(&Ask::Enough);

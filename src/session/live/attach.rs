@@ -92,6 +92,13 @@ impl WatchEnd {
 
 /// How often it is seen whether the target still runs.
 const TARGET_LOOK: Duration = Duration::from_millis(250);
+/// What was captured before the end has been asked about when nothing was asked for so long: the kernel hands packets over
+/// within milliseconds, later on a busy machine …
+const HANDED_OVER: Duration = Duration::from_millis(150);
+/// … and a busy target never pauses.
+const LONGEST_DRAIN: Duration = Duration::from_secs(2);
+/// How often that is looked at, in milliseconds.
+const DRAIN_LOOK: u16 = 10;
 /// So many questions are read at once.
 const QUESTIONS: usize = 256;
 /// Signals that end a watch.
@@ -140,13 +147,16 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
         "watching {}; Ctrl-C ends it",
         begin.header.target()
     ));
-    let end = asks.map_or(WatchEnd::Lost, |asks| session.run(asks, &signals));
+    let end = asks.map_or(WatchEnd::Lost, |mut asks| {
+        let end = session.run(&mut asks, &signals);
+        session.drain(&mut asks);
+        end
+    });
     let footer = Footer {
         exit: end.words().into(),
         at: header::now(),
         ..Footer::default()
     };
-    session.settle();
     let thread = forwarding.map(|forwarding| forwarding.finish(Some(footer)));
     if let Some(line) = finish(analysis, thread, &outbox) {
         listener.trouble(&line);
@@ -237,7 +247,7 @@ const INPUT: u16 = 1;
 
 impl WatchSession<'_> {
     /// Answers questions until the watch ends.
-    fn run(&mut self, mut asks: File, signals: &SignalFd) -> WatchEnd {
+    fn run(&mut self, asks: &mut File, signals: &SignalFd) -> WatchEnd {
         let mut look = Instant::now();
         loop {
             let timeout = self.timeout(look);
@@ -253,7 +263,7 @@ impl WatchSession<'_> {
             if fds[1].any().unwrap_or(false) {
                 return WatchEnd::Told;
             }
-            match self.answer(&mut asks) {
+            match self.answer(asks) {
                 Some(end) => return end,
                 None => self.send_settled(),
             }
@@ -348,8 +358,20 @@ impl WatchSession<'_> {
         self.outbox.control(|to| message::still_open(to, &still));
     }
 
-    /// Waits until all looks are final.
-    fn settle(&mut self) {
+    /// Answers what is asked about packets that were captured before the end, and waits until all looks are final.
+    fn drain(&mut self, asks: &mut File) {
+        let began = Instant::now();
+        let mut quiet = began;
+        while quiet.elapsed() < HANDED_OVER && began.elapsed() < LONGEST_DRAIN {
+            let mut fds = [PollFd::new(asks.as_fd(), PollFlags::POLLIN)];
+            let some = poll(&mut fds, DRAIN_LOOK) == Ok(1);
+            match self.answer(asks) {
+                Some(WatchEnd::Lost) => break,
+                _ if some => quiet = Instant::now(),
+                _ => {}
+            }
+            self.send_settled();
+        }
         while let Some(left) = self.watcher.settles_in() {
             std::thread::sleep(left);
             self.send_settled();

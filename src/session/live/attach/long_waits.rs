@@ -16,15 +16,20 @@ use std::sync::Arc;
 
 /// An answer that comes sooner delays nobody: who waited for it is not asked.
 pub const SOON: Span = Span::millis(20);
-/// Who waits is asked again so often, and more often when a line is due.
-const AGAIN: Span = Span::seconds(1);
+/// Who waits is asked again so often: more often when a line is due, and less in a storm.
+const AGAIN: Span = Span::millis(250);
 const OFTEN: Span = Span::millis(100);
+const RARELY: Span = Span::seconds(1);
+/// More open queries and SYNs than this are a storm.
+const STORM: usize = 64;
 /// What was seen so long ago may be over.
-const FRESH: Span = Span::millis(250);
+const FRESH: Span = Span::millis(350);
 /// A thread is between two calls for less than this.
 const BETWEEN_CALLS: Span = Span::millis(50);
 /// A stub resolver asks the next resolver within this after it gave up on one: the wait goes on.
 const GOES_ON: Span = Span::millis(1_500);
+/// The end of a wait is waited for this much longer.
+const VERY_LONG: Span = Span::seconds(60);
 /// More open queries and SYNs than this are a storm; the first ones tell enough.
 const MAX_OPEN: usize = 1_024;
 /// The owners of so many packets wait for their packet.
@@ -247,6 +252,9 @@ impl LongWaits {
             n += 1;
         }
         for old in over {
+            // It ended between two looks: this long at the most.
+            let latest = if still.open { old.unwaited } else { Some(at) };
+            self.longest = self.longest.max(latest.unwrap_or(at) - old.since);
             self.go_on(&old);
         }
     }
@@ -266,7 +274,7 @@ impl LongWaits {
             open.socket.task.pid == pid
                 && open.name() == Some(name)
                 && open.look.at > began
-                && open.look.at - last <= AGAIN + GOES_ON
+                && open.look.at - last <= RARELY + GOES_ON
                 && same_thread
         };
         let mut next: Vec<&mut Open> = self.open.iter_mut().filter(is_next).collect();
@@ -282,18 +290,26 @@ impl LongWaits {
         }
     }
 
-    /// The longest wait so far, whether or not it is over.
-    pub fn longest(&self) -> Span {
-        self.longest
+    /// Whether a wait was about this long and is over, or goes on for very long.
+    pub fn has_seen(&self, enough: Span, now: Timestamp) -> bool {
+        let lasts = |open: &Open| now - open.since;
+        let goes_on = self.open.iter().map(lasts).filter(|lasts| *lasts >= enough);
+        let longest = goes_on.max();
+        self.longest >= enough && longest.is_none_or(|longest| longest >= enough + VERY_LONG)
     }
 
     /// Now it is so late: the lines to say, and what to ask.
     pub fn tick(&mut self, now: Timestamp, ask: &mut dyn FnMut(Ask)) -> Vec<String> {
+        let again = if self.open.len() > STORM {
+            RARELY
+        } else {
+            AGAIN
+        };
         for open in &mut self.open {
             let soon_due = step(now + OFTEN - open.since) > open.said || open.unwaited.is_some();
             let due = match open.asked {
                 None => now - open.look.at >= SOON,
-                Some(asked) => now - asked >= if soon_due { OFTEN } else { AGAIN },
+                Some(asked) => now - asked >= if soon_due { OFTEN } else { again },
             };
             if due {
                 open.asked = Some(now);
