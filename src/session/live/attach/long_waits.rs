@@ -99,6 +99,8 @@ pub struct LongWaits {
     owners: HashMap<FiveTuple, OpenSocket>,
     owners_in_order: VecDeque<FiveTuple>,
     open: Vec<Open>,
+    /// What ended without an answer a moment ago, and when that was seen: its next query may still come.
+    ended: Vec<(Open, Timestamp)>,
     /// When a response about a name came last, whoever asked.
     answered: HashMap<Arc<str>, Timestamp>,
     /// When a SYN left last: of a process, or of one that nobody can tell (`None`).
@@ -210,6 +212,11 @@ impl LongWaits {
             unwaited: None,
             said: 0,
         });
+        for (old, seen) in std::mem::take(&mut self.ended) {
+            if !self.go_on(&old) {
+                self.ended.push((old, seen));
+            }
+        }
     }
 
     fn answer(&mut self, at: Timestamp, flow: FiveTuple, id: Option<u16>) {
@@ -255,13 +262,15 @@ impl LongWaits {
             // It ended between two looks: this long at the most.
             let latest = if still.open { old.unwaited } else { Some(at) };
             self.longest = self.longest.max(latest.unwrap_or(at) - old.since);
-            self.go_on(&old);
+            if !self.go_on(&old) && self.ended.len() < MAX_OPEN {
+                self.ended.push((old, at));
+            }
         }
     }
 
-    /// Hands a wait that ended without an answer on to the next query for the same name.
-    fn go_on(&mut self, old: &Open) {
-        let Some(name) = old.name() else { return };
+    /// Hands a wait that ended without an answer on to the next query for the same name. Returns whether there is one.
+    fn go_on(&mut self, old: &Open) -> bool {
+        let Some(name) = old.name() else { return false };
         let (pid, began) = (old.socket.task.pid, old.look.at);
         let last = old.seen.unwrap_or(began);
         let since_then = |at: Option<&Timestamp>| at.is_some_and(|at| *at > began);
@@ -288,6 +297,7 @@ impl LongWaits {
             next.parties = parties;
             next.thread = next.thread.take().or_else(|| old.thread.clone());
         }
+        !next.is_empty()
     }
 
     /// Whether a wait was about this long and is over, or goes on for very long.
@@ -295,11 +305,18 @@ impl LongWaits {
         let lasts = |open: &Open| now - open.since;
         let goes_on = self.open.iter().map(lasts).filter(|lasts| *lasts >= enough);
         let longest = goes_on.max();
-        self.longest >= enough && longest.is_none_or(|longest| longest >= enough + VERY_LONG)
+        let may_go_on = self
+            .ended
+            .iter()
+            .any(|(old, seen)| *seen - old.since >= enough);
+        !may_go_on
+            && self.longest >= enough
+            && longest.is_none_or(|longest| longest >= enough + VERY_LONG)
     }
 
     /// Now it is so late: the lines to say, and what to ask.
     pub fn tick(&mut self, now: Timestamp, ask: &mut dyn FnMut(Ask)) -> Vec<String> {
+        self.ended.retain(|(_, seen)| now - *seen <= GOES_ON);
         let again = if self.open.len() > STORM {
             RARELY
         } else {

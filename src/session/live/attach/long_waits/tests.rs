@@ -142,6 +142,30 @@ fn one_wait_goes_on_over_two_resolvers_and_ends_with_the_socket() {
     assert!(!run.waits.has_seen(Span::millis(10_051), at(20_000)));
 }
 
+/// The next query is seen later than the end of the one before: sockets are looked at now, packets come in order.
+#[test]
+fn a_wait_goes_on_with_a_query_that_is_seen_later() {
+    let (first, second) = (flow(1000, "10.0.1.93:53"), flow(1001, "10.0.1.95:53"));
+    let mut run = Run::default();
+    run.query(0, 7, first);
+    run.waits(4_900, 7, first, 1);
+    run.still(5_010, 7, false, Some(false));
+    assert!(
+        !run.waits.has_seen(Span::seconds(4), at(5_020)),
+        "it may go on"
+    );
+    run.query(5_000, 8, second);
+    run.waits(10_000, 8, second, 1);
+    run.tick(10_010);
+    let line =
+        "api-server tid 41 has waited 10.0 s for resolvers 10.0.1.93, 10.0.1.95, A db.example";
+    assert_eq!(run.said, [line]);
+    run.still(10_200, 8, false, Some(false));
+    assert!(!run.waits.has_seen(Span::seconds(4), at(10_300)));
+    run.tick(12_000);
+    assert!(run.waits.has_seen(Span::seconds(4), at(12_000)));
+}
+
 #[test]
 fn a_lookup_that_was_answered_in_between_begins_a_new_wait() {
     let (first, second) = (flow(1000, "10.0.1.93:53"), flow(1001, "10.0.1.93:53"));
