@@ -1,8 +1,8 @@
 //! A live run: the capture, the tracer and the case folder together.
 //!
-//! Order at start: fork the analysis process, open the capture and the case folder, hand its files over, launch (the
-//! child stands still), read the host's files as the command sees them, give up what is no longer needed. Packets are
-//! parsed in the analysis process only.
+//! Order at start: fork the analysis process and the command's, open the capture while the latter comes as far as its
+//! program's first instruction, create the case folder and hand its files over, read the host's files as the command sees
+//! them, give up what is no longer needed. Packets are parsed in the analysis process only.
 
 mod analysis;
 pub mod attach;
@@ -25,7 +25,7 @@ use crate::pipeline::{Gathered, Settings};
 use crate::source::capture::{CaptureError, CaptureSettings};
 use crate::source::privilege::{self, Needs, RetainedRights};
 use crate::source::target::TargetError;
-use crate::source::tracer::{Ended, Exit, Launch, TracerError, signal_name};
+use crate::source::tracer::{Ended, Exit, Forked, Launch, Tracer, TracerError, signal_name};
 use crate::user::{User, UserError};
 use analysis::{Job, Sight};
 use forward::{Forwarding, Outbox};
@@ -85,6 +85,9 @@ pub enum LiveError {
     /// The queue to it.
     #[error("cannot make an eventfd: {}", .0.desc())]
     Queue(nix::errno::Errno),
+    /// The thread that captures.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// Rights could not be given up.
     #[error("cannot give up privileges: {}", .0.desc())]
     Privileges(nix::errno::Errno),
@@ -139,30 +142,29 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     // Forked before the capture opens: neither its socket nor its ring is ever in the command's process.
     let forked = launch.fork()?;
     let descriptor_limit = privilege::raise_descriptor_limit();
-    let capture = capture.as_ref().map(WatchedCapture::open).transpose()?;
+    let (capture, command) = match &capture {
+        Some(settings) => open_beside(settings, forked, header.traced)?,
+        None => (None, LaunchState::Waits(Box::new(forked))),
+    };
     let create =
         |(folder, force): &(PathBuf, bool)| CaseWriter::create(folder, *force, user.as_ref());
     let mut writer = save.as_ref().map(create).transpose()?;
     analysis.hand_over(case_files(writer.as_mut(), capture.is_some())?)?;
     let interface = capture.as_ref().map(|c| c.live.interface().to_owned());
     header.interface = interface.unwrap_or_default();
-    let tracer = forked.start()?;
+    let tracer = command.start()?;
     let files = HostFiles::of_process(tracer.root());
     let kept = privilege::give_up(traced_user.as_ref(), needs).map_err(LiveError::Privileges)?;
     if let Some(writer) = &writer {
         writer.host(&files)?;
     }
     listener.rights(&kept, &rights_of(analysis.pid()));
-    (header.started, header.monotonic) = (header::now(), header::monotonic());
-    let outbox = Arc::new(Outbox::new().map_err(LiveError::Queue)?);
-    let begin = Begin {
-        header,
-        link: capture.as_ref().map(|c| c.live.link()),
-    };
-    outbox.control(|to| first_records(to, &files, &begin));
+    let link = capture.as_ref().map(|c| c.live.link());
+    let outbox = begun(&files, header, link)?;
     let input = u16::from(capture.is_some());
     let pipe = analysis.pipe();
-    let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), capture, pipe));
+    let forward = |pipe| Forwarding::start(outbox.clone(), capture, pipe);
+    let forwarding = pipe.map(forward).transpose().map_err(LiveError::Thread)?;
     let mut sender = EventSender::new(&outbox, &analysis, listener, input);
     let ended = tracer.run(&mut sender);
     std::thread::sleep(linger);
@@ -176,6 +178,44 @@ pub fn run(plan: Plan, listener: &mut dyn Listener) -> Result<RunOutcome, LiveEr
     }
     let ended = ended?;
     Ok(RunOutcome { exit: ended.exit })
+}
+
+/// The command's process before the run.
+enum LaunchState {
+    /// It has done nothing yet.
+    Waits(Box<Forked>),
+    /// It stands at its program's first instruction until the tracer runs.
+    Stands(Box<Tracer>),
+}
+
+impl LaunchState {
+    fn start(self) -> Result<Tracer, TracerError> {
+        match self {
+            Self::Waits(forked) => forked.start(),
+            Self::Stands(tracer) => Ok(*tracer),
+        }
+    }
+}
+
+/// Opens the capture, which waits for the kernel most of the time, while the child comes as far as the command's first
+/// instruction. One that is not traced would not stand there, so it waits.
+fn open_beside(
+    settings: &CaptureSettings,
+    forked: Forked,
+    traced: bool,
+) -> Result<(Option<WatchedCapture>, LaunchState), LiveError> {
+    std::thread::scope(|scope| {
+        let open = || WatchedCapture::open(settings);
+        let thread = std::thread::Builder::new();
+        let opening = { traced }.then(|| thread.spawn_scoped(scope, open).ok());
+        let Some(opening) = opening.flatten() else {
+            return Ok((Some(open()?), LaunchState::Waits(Box::new(forked))));
+        };
+        let tracer = forked.start();
+        let opened = opening.join();
+        let capture = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok((Some(capture), LaunchState::Stands(Box::new(tracer?))))
+    })
 }
 
 impl Plan {
@@ -232,6 +272,18 @@ fn finish(analysis: Analysis, thread: Option<JoinHandle<()>>, outbox: &Outbox) -
         let _ = thread.join();
     }
     trouble
+}
+
+/// A queue that the run begins in: its first records.
+fn begun(
+    files: &HostFiles,
+    mut header: Header,
+    link: Option<i32>,
+) -> Result<Arc<Outbox>, LiveError> {
+    (header.started, header.monotonic) = (header::now(), header::monotonic());
+    let outbox = Outbox::new().map_err(LiveError::Queue)?;
+    outbox.control(|to| first_records(to, files, &Begin { header, link }));
+    Ok(Arc::new(outbox))
 }
 
 /// What a run's stream begins with: the files that its resolver reads, then the header.

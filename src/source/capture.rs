@@ -5,11 +5,12 @@ pub mod pcap_writer;
 
 use crate::flow::NAME_SERVICE_PORTS;
 use crate::source::grant;
+use crate::source::tracer::sys;
 use crate::time::{Span, Timestamp};
 pub use netns::Netns;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pcap::{Active, Linktype, Precision};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -172,9 +173,19 @@ pub struct CaptureCounts {
 /// An open capture: packets are collected from now on.
 pub struct Live {
     capture: pcap::Capture<Active>,
+    /// Dropped after the capture.
+    closer: Option<OwnedFd>,
     interface: String,
     link: i32,
     delivered: u64,
+}
+
+/// Before the kernel frees a ring it waits twice until every CPU has seen that its socket is gone (RCU): 16 to 36 ms. A
+/// worker of the kernel's waits, where it can be had; elsewhere the thread does that drops the capture.
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.closer = sys::hold_in_ring(self.capture.as_fd()).ok();
+    }
 }
 
 impl Live {
@@ -229,6 +240,7 @@ impl Live {
         let capture = capture.setnonblock().map_err(failed)?;
         Ok(Self {
             capture,
+            closer: None,
             interface,
             link,
             delivered: 0,
@@ -396,6 +408,30 @@ mod tests {
                 .filter()
                 .ends_with(" and (not port 22 or host 10.0.0.1)")
         );
+    }
+
+    #[test]
+    fn a_capture_ends_after_quiet_and_not_before() {
+        let pause = |milliseconds: i32| {
+            std::thread::sleep(Duration::from_millis(milliseconds.unsigned_abs().into()));
+        };
+        let (mut pace, began) = (Pace::default(), Instant::now());
+        assert_eq!(pace.next(false, false), Some(PAUSE));
+        while let Some(milliseconds) = pace.next(false, true) {
+            pause(milliseconds);
+        }
+        assert!(began.elapsed() >= QUIET);
+        // Each packet begins the wait anew.
+        let mut pace = Pace::default();
+        let mut last = Instant::now();
+        for _ in 0..10 {
+            last = Instant::now();
+            pause(pace.next(true, true).unwrap());
+        }
+        while let Some(milliseconds) = pace.next(false, true) {
+            pause(milliseconds);
+        }
+        assert!(last.elapsed() >= QUIET);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::lab::PRESYN;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,9 +33,20 @@ fn exit_statuses_pass_through() {
     ends("sh -c 'kill -SEGV $$'; exit $?", 139);
     assert_eq!(trace(&["no-such-program"]).status.code(), Some(127));
     assert_eq!(trace(&["/etc/passwd"]).status.code(), Some(126));
-    let folder = env!("CARGO_MANIFEST_DIR");
-    let output = run(&["--no-capture", "--save", folder], &["true"]);
-    assert_eq!(output.status.code(), Some(125));
+}
+
+/// What presyn cannot begin leaves the command alone.
+#[test]
+fn a_command_is_not_run_where_the_case_cannot_be_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let case = env!("CARGO_MANIFEST_DIR");
+    for option in ["--no-capture", "--no-trace", "-q"] {
+        let command = ["touch", mark.to_str().unwrap()];
+        let output = run(&[option, "--save", case], &command);
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        assert!(!mark.exists(), "{option}");
+    }
 }
 
 #[test]
@@ -100,6 +112,41 @@ fn a_traced_presyn_says_why_it_refuses() {
         said.contains("itself traced") && said.contains("--no-trace"),
         "{said}"
     );
+}
+
+/// Where a process or a thread of presyn's cannot be made, the command does not run, and presyn says why.
+#[test]
+fn a_limit_of_processes_is_an_error_and_no_panic() {
+    if !nix::unistd::geteuid().is_root() {
+        let said = "SKIPPED: root alone can become another user\n";
+        // Not eprintln: the test harness swallows what passing tests print.
+        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
+        return;
+    }
+    let folder = tempfile::Builder::new()
+        .permissions(PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let presyn = folder.path().join("presyn");
+    std::fs::copy(PRESYN, &presyn).unwrap();
+    let mut statuses = Vec::new();
+    for limit in 1..12 {
+        // A user of its own: the limit counts all that a user runs.
+        let user = (3_000_000 + 16 * std::process::id() + limit).to_string();
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--nproc={limit}"));
+        limited.args(["setpriv", "--clear-groups", "--reuid", &user]);
+        limited.args(["--regid", &user]).arg(&presyn);
+        limited.args(["run", "-q", "--no-capture", "--", "sh", "-c", "exit 5"]);
+        let output = limited.output().unwrap();
+        let said = text(&output.stderr);
+        match output.status.code() {
+            Some(125) => assert!(said.contains("presyn: cannot start"), "{limit}: {said}"),
+            status => assert_eq!(status, Some(5), "{limit}: {said}"),
+        }
+        statuses.push(output.status.code());
+    }
+    assert!(statuses.contains(&Some(125)) && statuses.ends_with(&[Some(5)]));
 }
 
 #[test]

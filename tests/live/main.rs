@@ -12,6 +12,7 @@
 mod clients;
 mod command;
 mod drops;
+mod ending;
 mod folder;
 mod foreign;
 mod lab;

@@ -136,7 +136,8 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
     let outbox = Arc::new(Outbox::new().map_err(LiveError::Queue)?);
     outbox.control(|to| first_records(to, &files, &begin));
     let (asks, pipe) = (analysis.asks(), analysis.pipe());
-    let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), Some(capture), pipe));
+    let forward = |pipe| Forwarding::start(outbox.clone(), Some(capture), pipe);
+    let forwarding = pipe.map(forward).transpose().map_err(LiveError::Thread)?;
     let mut session = WatchSession {
         outbox: &outbox,
         watcher,

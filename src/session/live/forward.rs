@@ -14,6 +14,7 @@ use crate::time::{Span, Timestamp};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -146,13 +147,18 @@ pub struct Forwarding {
 
 impl Forwarding {
     /// Starts to forward into `pipe`, a descriptor that does not block.
-    pub fn start(outbox: Arc<Outbox>, capture: Option<WatchedCapture>, pipe: File) -> Self {
+    pub fn start(
+        outbox: Arc<Outbox>,
+        capture: Option<WatchedCapture>,
+        pipe: File,
+    ) -> io::Result<Self> {
         let its = outbox.clone();
-        let thread = std::thread::spawn(move || {
+        let forward = move || {
             leave_the_tracers_cpu();
             Forwarder::new(&its, pipe).run(capture);
-        });
-        Self { outbox, thread }
+        };
+        let thread = std::thread::Builder::new().spawn(forward)?;
+        Ok(Self { outbox, thread })
     }
 
     /// Lets the capture drain, forwards what waits and then the last record, and closes the capture, all of it in the
@@ -241,7 +247,7 @@ impl<'a> Forwarder<'a> {
         }
         self.finish();
         self.outbox.lock().settled = true;
-        // Closing a capture takes some 20 ms: the reader need not wait for it.
+        // Closing a capture may take some 20 ms: the reader need not wait for it.
         drop(closing);
     }
 

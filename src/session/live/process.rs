@@ -157,7 +157,8 @@ impl Analysis {
         );
         drop((socket, files));
         let mut answer = [0];
-        if self.answers.read(&mut answer).is_ok_and(|got| got == 1) && answer[0] == READY {
+        // The tracer's timer interrupts a plain read.
+        if self.answers.read_exact(&mut answer).is_ok() && answer[0] == READY {
             return Ok(());
         }
         let mut why = String::new();
@@ -203,7 +204,8 @@ impl Analysis {
             // Its end closes the pipe that its answers come through.
             let mut fds = [PollFd::new(self.answers.as_fd(), PollFlags::empty())];
             if poll(&mut fds, PollTimeout::from(LOOK)) == Ok(1) {
-                std::thread::sleep(Duration::from_millis(1));
+                // It is all but gone.
+                std::thread::sleep(Duration::from_micros(100));
             }
             let used = clock_getcpuclockid(self.pid).and_then(clock_gettime).ok();
             if used != busy.1 || output_is_full() {
@@ -338,4 +340,48 @@ fn watch(answer: File) {
     };
     // Without it the process ends with its stream, as it should anyway.
     let _ = std::thread::Builder::new().spawn(watch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+
+    extern "C" fn interrupt(_: libc::c_int) {}
+
+    /// The tracer's timer runs by then, and its handler does not restart calls.
+    #[test]
+    fn an_interrupted_wait_for_the_answer_goes_on() {
+        let (answers, answer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (files, _its_files) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .unwrap();
+        let mut analysis = Analysis {
+            pid: Pid::this(),
+            pipe: None,
+            answers: File::from(answers),
+            files: Some(files),
+        };
+        let handler = SigHandler::Handler(interrupt);
+        let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing.
+        unsafe { sigaction(Signal::SIGUSR2, &action) }.unwrap();
+        // SAFETY: returns a number.
+        let waiting = unsafe { libc::pthread_self() };
+        let answering = std::thread::spawn(move || {
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(10));
+                // SAFETY: that thread waits for this one.
+                unsafe { libc::pthread_kill(waiting, libc::SIGUSR2) };
+            }
+            File::from(answer).write_all(&[READY]).unwrap();
+        });
+        let handed = analysis.hand_over(None);
+        answering.join().unwrap();
+        assert!(handed.is_ok(), "{handed:?}");
+    }
 }

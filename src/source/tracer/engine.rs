@@ -4,7 +4,7 @@ mod lifecycle;
 mod tick;
 
 use super::call::{Pending, SyscallContext, SyscallEntry, goes_on};
-use super::launch::TICK;
+use super::launch::{TICK, reap};
 use super::pin::Pins;
 use super::signals::{self, Guard};
 use super::socket::SeenSockets;
@@ -63,6 +63,7 @@ impl Drop for Tracer {
     fn drop(&mut self) {
         if self.first.is_some() {
             let _ = kill(pid(self.root), Signal::SIGKILL);
+            reap(self.root);
         }
     }
 }

@@ -101,7 +101,7 @@ impl Launch {
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(system("pipe"))?;
         let pid = prepared
             .fork(go_read.as_fd(), report_write.as_fd())
-            .map_err(system("fork"))?;
+            .map_err(system("cannot start the command's process: fork"))?;
         let place = self.enter.as_ref().map(ToString::to_string);
         Ok(Forked {
             launch: self,
@@ -241,8 +241,8 @@ fn wait_report(report: BorrowedFd<'_>, pid: u32, who: &Who) -> Result<(), Tracer
     Err(failure(report, who, exit))
 }
 
-/// Waits for a child that ends by itself.
-fn reap(pid: u32) -> Exit {
+/// Waits for a child that ends by itself, or was killed.
+pub(super) fn reap(pid: u32) -> Exit {
     loop {
         match waitpid(Pid::from_raw(pid.cast_signed()), Some(WaitPidFlag::__WALL)) {
             Err(Errno::EINTR) => {}
