@@ -71,6 +71,8 @@ const SOCKETS: usize = 256;
 const FOLLOWED: u32 = 24;
 /// More connects than this at once are a scan or a crawler, which nobody waits for one by one: it runs free for a while.
 const CONNECTS: usize = 8;
+/// So does a loop: more connects than this within [`STORM`], whether or not they have ended.
+const CONNECTS_BEGUN: u32 = 64;
 const STORM: Span = Span::seconds(1);
 /// A connect that came up and was not used by the thread that began it is another thread's.
 const HANDED_OVER: Span = Span::seconds(1);
@@ -85,6 +87,8 @@ pub struct Watch {
     sockets: Vec<Watched>,
     /// Until when connects are not watched.
     storm: Option<Timestamp>,
+    /// How many connects were watched since then.
+    begun: (Timestamp, u32),
 }
 
 impl Watch {
@@ -155,7 +159,7 @@ impl Watch {
         });
         Self {
             sockets: sockets.collect(),
-            storm: None,
+            ..Self::default()
         }
     }
 
@@ -185,7 +189,13 @@ impl Watch {
         if self.storm.is_some_and(|until| now < until) {
             return;
         }
-        if self.connects().count() >= CONNECTS {
+        if (now - self.begun.0).abs() > STORM {
+            self.begun = (now, 0);
+        }
+        self.begun.1 += 1;
+        if self.begun.1 > CONNECTS_BEGUN {
+            self.storm = Some(self.begun.0 + STORM);
+        } else if self.connects().count() >= CONNECTS {
             self.sockets
                 .retain(|s| s.service != WatchedService::Connect);
             self.storm = Some(now + STORM);
@@ -421,6 +431,23 @@ mod tests {
         assert!(watch.followed_for_sends(3).is_some() && !watch.waits());
         // The task may wait long for its next occasion to ask.
         assert!(watch.expire(Timestamp(0) + Span::seconds(1000)).is_empty());
+    }
+
+    #[test]
+    fn a_loop_of_connects_runs_free() {
+        let mut watch = Watch::default();
+        let at = |millis: i64| Timestamp(0) + Span::seconds(5) + Span::millis(millis);
+        let mut watched = |millis: i64| {
+            watch.begin_connect(3, 7, at(millis));
+            let watched = watch.connects_on(3);
+            watch.end(3);
+            watched
+        };
+        let loop_of_a_second: Vec<bool> = (0..1000).map(&mut watched).collect();
+        assert_eq!(loop_of_a_second.iter().filter(|w| **w).count(), 64);
+        assert!(!watched(1000) && watched(1001));
+        // Slower ones are watched all.
+        assert!((2..102).all(|n| watched(n * 1000)));
     }
 
     #[test]
