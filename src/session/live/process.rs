@@ -365,6 +365,7 @@ mod tests {
             pipe: None,
             answers: File::from(answers),
             files: Some(files),
+            asks: None,
         };
         let handler = SigHandler::Handler(interrupt);
         let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
