@@ -14,7 +14,7 @@ use crate::explain::{clients, words};
 use crate::join::connect::{Connection, Ending, SynAnswer};
 use crate::join::lookup::{Lookup, Outcome};
 use crate::join::probe::Sought;
-use crate::join::{Query, State};
+use crate::join::{Origin, Query, State};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeSet;
 
@@ -344,6 +344,17 @@ fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
         return format!("{who} sent {operation} for {name} to {to}; {end}. This is not a lookup.");
     }
     let why = || longest_wait(case, account).map_or_else(String::new, |why| format!("; {why}"));
+    if let (Outcome::Open | Outcome::Failed, Some(at)) =
+        (lookup.outcome, unattributed_answer(case, lookup))
+    {
+        return format!(
+            "{who}'s lookup of {name} may have ended {} after its first query to {}: a query for that name that cannot be \
+             attributed to a process was answered then{}.",
+            words::took(at - lookup.began),
+            asked(case, lookup),
+            why()
+        );
+    }
     match lookup.outcome {
         Outcome::Answered => {
             format!(
@@ -374,6 +385,25 @@ fn lookup(case: &Case, account: &Account, lookup: &Lookup) -> String {
         ),
         Outcome::Failed => failed(case, lookup, &who, &name),
     }
+}
+
+/// When a query for the name of a watched process's lookup was answered, while that lasted, which may have been its own.
+fn unattributed_answer(case: &Case, lookup: &Lookup) -> Option<Timestamp> {
+    let own = || lookup.queries(case.joined);
+    if !own().any(|query| query.origin == Origin::Watched) {
+        return None;
+    }
+    let same = |query: &&Query| {
+        let name = query.question.name.folded();
+        query.origin == Origin::Unattributed && own().any(|q| q.question.name.folded() == name)
+    };
+    let answers = { case.joined.queries.iter() }
+        .filter(same)
+        .filter_map(Query::answer);
+    let times = answers.map(|answer| answer.at);
+    times
+        .filter(|at| (lookup.began..=lookup.ended).contains(at))
+        .min()
 }
 
 /// Whether nothing shows that a query was left without an answer: who has none asks again.
