@@ -278,6 +278,10 @@ pub struct AttachArgs {
     /// a minute later.
     #[arg(long, value_name = "SECONDS", value_parser = values::seconds)]
     pub until_delay: Option<f64>,
+    /// Trace every call of the target, as strace -f -p does, instead of watching its sockets. Each call then stops its
+    /// thread twice: services become several times slower while it lasts.
+    #[arg(long, conflicts_with = "until_delay")]
+    pub calls: bool,
     /// Capture on this interface of the target's network namespace.
     #[arg(
         short,
@@ -308,6 +312,7 @@ impl From<RunArgs> for AttachArgs {
             pids: run.pid,
             unit: None,
             container: None,
+            calls: false,
             duration: None,
             until_delay: None,
             interface: run.interface,

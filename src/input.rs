@@ -213,6 +213,11 @@ pub struct TraceFacts {
 }
 
 impl TraceFacts {
+    /// Whether presyn took it of what already ran. (Of logs it is not always known.)
+    pub fn was_attached(&self) -> bool {
+        self.writer == TraceWriter::Presyn && !self.from_start
+    }
+
     /// Whether it shows the calls that wait.
     pub fn sees_waits(&self) -> bool {
         self.sees.waits || self.sees.everything

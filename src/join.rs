@@ -106,6 +106,11 @@ impl<'a> Evidence<'a> {
         !self.traces.is_empty()
     }
 
+    /// Whether a trace was taken of what already ran, so that the beginning of its program is not in it.
+    pub fn was_attached(&self) -> bool {
+        self.traces.iter().any(TraceFacts::was_attached)
+    }
+
     /// Whether some trace shows the calls that wait (`poll` and its like): only then is a gap between calls known
     /// to be no wait.
     pub fn sees_waits(&self) -> bool {

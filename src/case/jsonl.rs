@@ -54,7 +54,7 @@ pub struct Header {
     /// during a lookup, and for some calls after it. In traces of older versions, all that may be queries are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub followed_sends_only: bool,
-    /// What was watched, where nothing was traced.
+    /// What already ran: watched where nothing was traced, otherwise traced from somewhere in its middle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<Watched>,
     /// Interface of the capture; empty without one.
@@ -76,7 +76,7 @@ impl Header {
         }
     }
 
-    /// What was watched, as it was asked for; empty where nothing was.
+    /// What already ran, as it was asked for; empty where a command was started.
     pub fn target(&self) -> &str {
         { self.watched.as_ref() }.map_or("", |watched| &watched.target)
     }
@@ -449,6 +449,8 @@ pub fn read_from(
 /// Puts what the header says of the calls into the facts, the same for a live trace and one that is read back.
 pub fn note_header(facts: &mut TraceFacts, header: &Header) {
     facts.sees.followed_sends_only = header.followed_sends_only;
+    // What already ran was attached to in its middle.
+    facts.from_start = header.watched.is_none();
 }
 
 /// Puts a gap into the facts, the same for a live trace and one that is read back.

@@ -101,6 +101,14 @@ A packet whose socket is gone when it is looked up is counted as unattributed.
 The report goes to standard output, or to --report FILE; long waits are shown on standard
 error while they last.
 
+With --calls all threads of the target are traced (ptrace) and each call stops its thread
+twice: loops of connects ran 3 to 10 times slower, redis 6 times, reads and writes of a pipe 36
+times. When it begins and when it ends, each thread is interrupted once: epoll_wait, and recv
+on a socket with SO_RCVTIMEO, then return EINTR; poll, select and nanosleep go on. Nothing is
+put into the target: when presyn ends in whatever way, SIGKILL included, the target runs on
+untraced. Ctrl-C ends the recording, not the target; Ctrl-Z does nothing. Without root,
+set-user-ID programs that the target starts meanwhile gain no rights.
+
 Conditions of --fail-on:
   FINDING        this finding is among the findings; presyn explain lists them
   delay>SECONDS  a client waited longer before its SYN, or for a lookup that failed
@@ -111,6 +119,7 @@ Examples:
   sudo presyn attach --unit nginx --for 60 --save case/
   sudo presyn attach --container web --until-delay 3
   sudo presyn attach --unit api --for 30 --fail-on 'delay>1' --format markdown
+  sudo presyn attach --calls --for 10 --save case/ 4711
 
 Exit status:
   0  done

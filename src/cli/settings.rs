@@ -221,6 +221,7 @@ pub fn attach(args: &AttachArgs) -> Result<(Settings, AttachPlan)> {
             .clone()
             .map(|folder| (folder, args.live.force)),
         user: live::command_user(None, &environment)?,
+        calls: args.calls,
         duration: args.duration.map(Duration::from_secs_f64),
         until_delay: { args.until_delay.map(Duration::from_secs_f64) }
             .and_then(|delay| i64::try_from(delay.as_nanos()).ok().map(Span)),

@@ -370,7 +370,9 @@ fn leftover(
 ) {
     let asker = index.asker_of(case, account.subject);
     let waits_hidden = index.io_uring.get(&asker).is_some_and(|at| *at < end);
-    let before = account.first_lookup.is_none_or(|first| end <= first);
+    // A program that was attached to has started up long ago.
+    let before =
+        !case.evidence.was_attached() && account.first_lookup.is_none_or(|first| end <= first);
     let traced = case.evidence.has_trace();
     let sends_hidden = case.hides_sends(asker, start, end);
     let waits_seen = case.evidence.sees_waits() && !waits_hidden && !sends_hidden;

@@ -53,7 +53,8 @@ fn is_whole(case: &Case, account: &Account) -> bool {
     if evidence.has_trace() {
         let from_start = evidence.traces.iter().any(|t| t.from_start);
         let mut before = evidence.events.iter().take_while(|e| e.at <= account.to);
-        return from_start || before.any(is_exec);
+        // Of what was attached to, a process that runs another program is one among others.
+        return from_start || !evidence.was_attached() && before.any(is_exec);
     }
     let lookup = match account.subject {
         Subject::Connection(c) => case.joined.connections[c].lookup,

@@ -1,12 +1,15 @@
-//! Live tracing: launches a command under ptrace and a seccomp filter, and turns its network calls into events.
+//! Live tracing: launches a command under ptrace and a seccomp filter, or attaches to what already runs, and turns its
+//! network calls into events.
 //!
 //! The rules of ptrace(2) that shape it: a task is seized, so that group-stops are told apart from signals; only the
 //! thread that seized it may make requests, so a [`Tracer`] stays in one thread; only a stopped task can be asked
 //! (`stop::Stopped`). A command lives and dies with its tracer (`PTRACE_O_EXITKILL`): without one, its filter would fail
-//! every connect with `ENOSYS`.
+//! every connect with `ENOSYS`. What already ran ([`Attachment`]) has no filter and outlives its tracer; so each of its
+//! calls stops.
 
 mod abi;
 mod arguments;
+mod attach;
 mod call;
 mod child;
 mod engine;
@@ -36,11 +39,14 @@ use crate::flow::NAME_SERVICE_PORTS;
 use crate::source::capture::Netns;
 use crate::time::Timestamp;
 use crate::user::User;
+pub use attach::{Attachment, Named, Obstacle, Refusal};
 pub use engine::Tracer;
+pub use engine::attached::{Detached, EndReason};
 pub use enter::sealed::{advice as sealed_advice, become_sealed};
 pub use enter::{ContainerEntrance, EnterError, Entrance, NetworkEntrance};
 pub(in crate::source) use file_rights::file_capabilities;
 pub use gains::Gains;
+use launch::TICK;
 pub use launch::{Forked, tracer_of, try_seize};
 use nix::errno::Errno;
 pub use signals::{end_like, survive_file_size_limit};
@@ -267,6 +273,9 @@ pub enum TracerError {
     /// The child ended before it ran the command.
     #[error("the child process ended before it ran the command ({0:?})")]
     ChildEnded(Exit),
+    /// What already runs may not be traced.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// A system call failed that should not.
     #[error("{what}: {}", .error.desc())]
     System {

@@ -102,7 +102,10 @@ pub fn bounds(case: &Case, index: &Index, subject: Subject) -> Option<(Timestamp
         let alone = case.evidence.coverage.shows_one_program(false);
         let program = process.filter(|_| !alone);
         let program = program.and_then(|p| index.program_start(case, p, own));
-        program.unwrap_or_else(|| client_start(case)).min(own)
+        // What was attached to had run before the first event.
+        let attached = case.evidence.was_attached();
+        let began = program.or_else(|| (!attached).then(|| client_start(case)));
+        began.map_or(own, |began| began.min(own))
     } else {
         own
     };

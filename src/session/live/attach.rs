@@ -6,6 +6,7 @@
 
 pub(super) mod ask;
 pub(super) mod asking;
+mod calls;
 pub(super) mod long_waits;
 
 use super::analysis::{Job, Sight};
@@ -52,6 +53,8 @@ pub struct AttachPlan {
     pub save: Option<(PathBuf, bool)>,
     /// Whose the case is.
     pub user: Option<User>,
+    /// Trace every call instead of watching sockets: each stops the thread that makes it.
+    pub calls: bool,
     /// For so long; `None`: until the user or the target ends it.
     pub duration: Option<Duration>,
     /// Until a process has waited for so long.
@@ -104,12 +107,15 @@ const QUESTIONS: usize = 256;
 /// Signals that end a watch.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
-/// Watches until the user, a limit or the target ends it. It must be called while the process has one thread. The
-/// listener works in both processes.
+/// Watches, or with `calls` traces, until the user, a limit or the target ends it. It must be called while the process has
+/// one thread. The listener works in both processes.
 pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd, LiveError> {
+    if plan.calls {
+        return calls::attach(plan, listener);
+    }
     let target = Arc::new(RunningTarget::find(&plan.asked, &HostRoot::host())?);
     let netns = namespace(target.first.pid);
-    let mut analysis = Analysis::start(&plan.job(), listener)?;
+    let mut analysis = Analysis::start(&plan.job(plan.sight()), listener)?;
     privilege::harden().map_err(LiveError::Privileges)?;
     privilege::raise_descriptor_limit().map_err(LiveError::Privileges)?;
     let capture = WatchedCapture::open(&CaptureSettings {
@@ -127,7 +133,15 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
         writer.host(&files)?;
     }
     let begin = Begin {
-        header: plan.header(&target, &watcher, capture.live.interface()),
+        header: Header {
+            watched: Some(Watched {
+                target: target.description(),
+                netns: watcher.netns(),
+                no_threads: watcher.no_threads(),
+                inexact: watcher.inexact().map(str::to_owned),
+            }),
+            ..plan.header(&target, capture.live.interface())
+        },
         link: Some(capture.live.link()),
     };
     let signals = take_signals().map_err(LiveError::Signals)?;
@@ -166,20 +180,26 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
 }
 
 impl AttachPlan {
-    fn job(&self) -> Job {
+    /// What a watch sees.
+    fn sight(&self) -> Sight {
+        Sight::Sockets {
+            until_delay: self.until_delay,
+        }
+    }
+
+    fn job(&self, sight: Sight) -> Job {
         Job {
             folder: self.save.as_ref().map(|(folder, _)| folder.clone()),
             capture: true,
-            sight: Sight::Sockets {
-                until_delay: self.until_delay,
-            },
+            sight,
             others: false,
             dns_ports: self.capture.dns_ports.clone(),
             settings: self.settings.clone(),
         }
     }
 
-    fn header(&self, target: &RunningTarget, watcher: &Watcher, interface: &str) -> Header {
+    /// What is said about the target's first process; nothing is traced.
+    fn header(&self, target: &RunningTarget, interface: &str) -> Header {
         let process = target.first.pid;
         let words = |name: &str| {
             let bytes = fs::read(format!("/proc/{process}/{name}")).unwrap_or_default();
@@ -204,12 +224,6 @@ impl AttachPlan {
             .map(|of| of.uid());
         Header {
             traced: false,
-            watched: Some(Watched {
-                target: target.description(),
-                netns: watcher.netns(),
-                no_threads: watcher.no_threads(),
-                inexact: watcher.inexact().map(str::to_owned),
-            }),
             user,
             started,
             monotonic,

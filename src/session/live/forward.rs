@@ -56,6 +56,8 @@ struct Shared {
     /// The last record, once the tracer has ended.
     end: Option<Footer>,
     ending: bool,
+    /// Packets of later are not of the recording: what was recorded goes on without it.
+    until: Option<Timestamp>,
     settled: bool,
     broken: bool,
 }
@@ -113,9 +115,9 @@ impl Outbox {
     }
 
     /// The tracer has ended; without a footer, by an error.
-    fn end(&self, footer: Option<Footer>) {
+    fn end(&self, footer: Option<Footer>, until: Option<Timestamp>) {
         let mut shared = self.lock();
-        shared.end = footer;
+        (shared.end, shared.until) = (footer, until);
         shared.ending = true;
         drop(shared);
         self.ring();
@@ -164,7 +166,13 @@ impl Forwarding {
     /// Lets the capture drain, forwards what waits and then the last record, and closes the capture, all of it in the
     /// thread: it ends when the reader has everything or is gone.
     pub fn finish(self, footer: Option<Footer>) -> JoinHandle<()> {
-        self.outbox.end(footer);
+        self.outbox.end(footer, None);
+        self.thread
+    }
+
+    /// The same where what was recorded goes on: packets of after `until` are left out, and not waited for.
+    pub fn finish_at(self, until: Timestamp, footer: Footer) -> JoinHandle<()> {
+        self.outbox.end(Some(footer), Some(until));
         self.thread
     }
 }
@@ -189,6 +197,10 @@ struct Forwarder<'a> {
     /// A list to use again.
     emptied: Vec<Item>,
     gap: RecordGap,
+    /// The end of the recording, where packets come after it.
+    until: Option<Timestamp>,
+    /// Such a packet has come: all earlier ones have.
+    is_past: bool,
     broken: bool,
 }
 
@@ -201,6 +213,8 @@ impl<'a> Forwarder<'a> {
             sent: 0,
             emptied: Vec::new(),
             gap: RecordGap::default(),
+            until: None,
+            is_past: false,
             broken: false,
         }
     }
@@ -234,7 +248,7 @@ impl<'a> Forwarder<'a> {
             }
             self.send();
             let wait = pace.next(got > 0, ending);
-            if ending && (capture.is_none() || wait.is_none()) {
+            if ending && (capture.is_none() || wait.is_none() || self.is_past) {
                 break;
             }
             if got < FRAMES {
@@ -252,6 +266,10 @@ impl<'a> Forwarder<'a> {
     }
 
     fn frame(&mut self, frame: &CapturedFrame<'_>) {
+        self.is_past |= self.until.is_some_and(|until| frame.at > until);
+        if self.is_past {
+            return;
+        }
         if self.bytes.len() - self.sent >= LIMIT || !message::frame(&mut self.bytes, frame) {
             self.gap.count(frame.at, 0, 1);
         }
@@ -274,6 +292,7 @@ impl<'a> Forwarder<'a> {
         let mut items = std::mem::replace(&mut shared.items, std::mem::take(&mut self.emptied));
         let mut lost = std::mem::take(&mut shared.gap);
         let ending = shared.ending;
+        self.until = shared.until;
         drop(shared);
         for item in items.drain(..) {
             match item {

@@ -2,7 +2,7 @@
 
 use crate::event::Task;
 use crate::render::safe::escape;
-use crate::source::tracer::Gains;
+use crate::source::tracer::{Gains, Refusal};
 use nix::errno::Errno;
 
 /// A program did not get the rights that its file grants.
@@ -29,6 +29,28 @@ pub fn out_of_descriptors(failed: u64, limit: Result<u64, Errno>) -> Option<Stri
              LimitNOFILE="
         )
     })
+}
+
+/// A process joined the target while it was traced, and could not be traced itself.
+pub fn joined_untraced(refusal: &Refusal) -> String {
+    let refusal = refusal.to_string();
+    format!(
+        "calls are missing of a process that joined the target while it was traced: {}",
+        escape(&refusal)
+    )
+}
+
+/// Threads that did not stop at the end, if there are any.
+pub fn not_detached(threads: &[u32]) -> Option<String> {
+    let first = threads.first()?;
+    let more = match threads.len() {
+        1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    Some(format!(
+        "thread {first}{more} did not stop within 5 s, being in a call that cannot be interrupted, and stayed traced until \
+         presyn ended"
+    ))
 }
 
 #[cfg(test)]

@@ -27,6 +27,16 @@ impl ProcessIdentity {
         self.is_running_at(&HostRoot::host())
     }
 
+    /// Whether a process is a thread of the kernel's.
+    pub fn is_kernel_thread(pid: u32) -> bool {
+        Stat::read(&HostRoot::host(), pid).is_ok_and(|stat| stat.is_kernel_thread())
+    }
+
+    /// Whether a thread is there and has not ended; that of a process whose first thread has ended has.
+    pub fn has_running_thread(tid: u32) -> bool {
+        Stat::read(&HostRoot::host(), tid).is_ok_and(|stat| !matches!(stat.state, 'X' | 'x' | 'Z'))
+    }
+
     pub(super) fn is_running_at(self, root: &HostRoot) -> bool {
         Stat::read(root, self.pid).is_ok_and(|s| s.started == self.started && s.is_alive())
     }

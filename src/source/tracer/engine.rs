@@ -1,5 +1,6 @@
 //! The loop: wait for a stop, see what it is, resume.
 
+pub(super) mod attached;
 mod lifecycle;
 mod tick;
 
@@ -23,11 +24,15 @@ use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A launched command and everything it starts.
+/// A launched command, or what already ran, and everything it starts.
 #[derive(Debug)]
 pub struct Tracer {
-    root: u32,
+    /// The command; `None` where what already ran is traced.
+    root: Option<u32>,
     traced: bool,
+    /// How tasks run that nothing is awaited of: where a filter reports what matters, to its report; where none does, to
+    /// the next call.
+    idle: Until,
     ports: Vec<u16>,
     tasks: HashMap<u32, Traced>,
     /// New tasks that stopped before their parent's stop told of them.
@@ -61,9 +66,9 @@ pub struct Tracer {
 /// A command that was started and never run must not stand still for ever.
 impl Drop for Tracer {
     fn drop(&mut self) {
-        if self.first.is_some() {
-            let _ = kill(pid(self.root), Signal::SIGKILL);
-            reap(self.root);
+        if let (Some(root), Some(_)) = (self.root, &self.first) {
+            let _ = kill(pid(root), Signal::SIGKILL);
+            reap(root);
         }
     }
 }
@@ -80,22 +85,41 @@ fn pid(tid: u32) -> Pid {
 }
 
 impl Tracer {
+    /// Of a command that stands at its beginning; `None`: it runs already, untraced.
     pub(super) fn new(
-        launch: Launch,
-        root: u32,
-        first: Option<Stopped>,
+        launch: &Launch,
+        (root, first): (u32, Option<Stopped>),
         guard: Guard,
         no_new_privileges: bool,
     ) -> Self {
-        let mut sockets = SeenSockets::new(launch.leader_pidfds_only);
+        let mut tracer = Self::without_tasks(launch, guard);
+        tracer.root = Some(root);
+        let task = Traced::new(root, &mut tracer.sockets);
+        tracer.tasks.insert(root, task);
+        (tracer.first, tracer.no_new_privileges) = (first, no_new_privileges);
+        tracer
+    }
+
+    /// Of what already runs. Its tasks have no filter of presyn's, and their CPUs are their own.
+    pub(super) fn of_running(dns_ports: Vec<u16>, guard: Guard) -> Self {
+        let mut launch = Launch::new(Vec::new(), Vec::new());
+        (launch.dns_ports, launch.pin) = (dns_ports, false);
+        let mut tracer = Self::without_tasks(&launch, guard);
+        tracer.idle = Until::Syscall;
+        tracer
+    }
+
+    fn without_tasks(launch: &Launch, guard: Guard) -> Self {
+        let sockets = SeenSockets::new(launch.leader_pidfds_only);
         Self {
-            root,
+            root: None,
             traced: launch.trace,
-            ports: launch.dns_ports,
-            tasks: HashMap::from([(root, Traced::new(root, &mut sockets))]),
+            idle: Until::Event,
+            ports: launch.dns_ports.clone(),
+            tasks: HashMap::new(),
             early: HashMap::new(),
             gone: Vec::new(),
-            first,
+            first: None,
             number: 0,
             sockets,
             unfollowed: UnfollowedSockets::default(),
@@ -109,15 +133,15 @@ impl Tracer {
             interrupts: signals::interrupts(),
             ends: signals::ends(),
             passed_on: false,
-            no_new_privileges,
+            no_new_privileges: false,
             withheld: false,
             _guard: guard,
         }
     }
 
-    /// The command's process.
+    /// The command's process; 0 where what already ran is traced.
     pub fn root(&self) -> u32 {
-        self.root
+        self.root.unwrap_or_default()
     }
 
     /// `NO_NEW_PRIVS` is set: set-user-ID programs and those with file capabilities gain nothing below this command.
@@ -128,36 +152,15 @@ impl Tracer {
     /// Runs the command and everything it starts to the end.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<Ended, TracerError> {
         let begin = now();
-        self.born(self.root, None, begin, observer);
+        self.born(self.root(), None, begin, observer);
         if let Some(stop) = self.first.take() {
-            self.exec_event(self.root, begin, observer);
-            stop.resume(Until::Event, 0);
+            self.exec_event(self.root(), begin, observer);
+            stop.resume(self.idle, 0);
         }
         let mut killed = Vec::new();
-        loop {
-            let at = match self.wait() {
-                Ok((tid, status)) => {
-                    let at = now();
-                    if self.handle(tid, status, at, observer) == Next::Stop {
-                        killed = self.kill_all();
-                    }
-                    at
-                }
-                Err(Errno::EINTR) => now(),
-                Err(Errno::ECHILD) => break,
-                Err(error) => {
-                    return Err(TracerError::System {
-                        what: "waitpid",
-                        error,
-                    });
-                }
-            };
-            // The clock may have been set back: then the difference is negative, and large.
-            if (at - self.last_tick).abs() >= Span::millis(TICK.into()) {
-                self.last_tick = at;
-                if self.tick(at, observer) == Next::Stop {
-                    killed = self.kill_all();
-                }
+        while let Some(next) = self.advance(observer)? {
+            if next == Next::Stop {
+                killed = self.kill_all();
             }
             if !killed.is_empty() {
                 self.reap(observer);
@@ -179,13 +182,40 @@ impl Tracer {
         })
     }
 
+    /// Handles the next change of a task, and what is due between changes. `None`: no task is left.
+    fn advance(&mut self, observer: &mut dyn Observer) -> Result<Option<Next>, TracerError> {
+        let at = match self.wait() {
+            Ok((tid, status)) => {
+                let at = now();
+                if self.handle(tid, status, at, observer) == Next::Stop {
+                    return Ok(Some(Next::Stop));
+                }
+                at
+            }
+            Err(Errno::EINTR) => now(),
+            Err(Errno::ECHILD) => return Ok(None),
+            Err(error) => {
+                return Err(TracerError::System {
+                    what: "waitpid",
+                    error,
+                });
+            }
+        };
+        // The clock may have been set back: then the difference is negative, and large.
+        if (at - self.last_tick).abs() < Span::millis(TICK.into()) {
+            return Ok(Some(Next::Continue));
+        }
+        self.last_tick = at;
+        Ok(Some(self.tick(at, observer)))
+    }
+
     /// The next change of a traced task; without tracing, of the command. `ECHILD`: there is none left. Other children
     /// of presyn are not waited for here.
     fn wait(&self) -> sys::Result<(u32, i32)> {
         if self.traced {
             sys::wait_traced()
         } else {
-            sys::wait_untraced(self.root)
+            sys::wait_untraced(self.root())
         }
     }
 
@@ -225,12 +255,12 @@ impl Tracer {
                 self.go_on(stop, 0);
             }
             StatusChange::GroupStop(_) => {
-                self.root_stopped |= tid == self.root;
-                stop.listen();
+                self.root_stopped |= self.root == Some(tid);
+                stop.listen(self.idle);
             }
             StatusChange::Signal(signal) => self.go_on(stop, signal),
             StatusChange::Trap => {
-                self.root_stopped &= tid != self.root;
+                self.root_stopped &= self.root != Some(tid);
                 self.go_on(stop, 0);
             }
             StatusChange::Other(_) | StatusChange::Continued | StatusChange::Ended(_) => {
@@ -244,11 +274,7 @@ impl Tracer {
     fn go_on(&self, stop: Stopped, signal: i32) {
         let task = self.tasks.get(&stop.tid());
         let watched = task.is_some_and(|t| t.watch.is_open() || t.pending.is_some());
-        let until = if watched {
-            Until::Syscall
-        } else {
-            Until::Event
-        };
+        let until = if watched { Until::Syscall } else { self.idle };
         stop.resume(until, signal);
     }
 
@@ -267,7 +293,7 @@ impl Tracer {
         let tid = stop.tid();
         let sightings = self.count_call(tid);
         let Some(task) = self.tasks.get_mut(&tid) else {
-            return stop.resume(Until::Event, 0);
+            return stop.resume(self.idle, 0);
         };
         // A watched task stops for the call itself, then for the filter.
         if task.pending.is_none()

@@ -155,9 +155,8 @@ impl Forked {
             .iter()
             .any(|report| report.step == Step::NoNewPrivileges);
         Ok(Tracer::new(
-            self.launch.clone(),
-            pid,
-            first,
+            &self.launch,
+            (pid, first),
             guard,
             no_new_privileges,
         ))
@@ -209,7 +208,7 @@ fn until_exec(pid: u32) -> Result<Stopped, Exit> {
         match status::decode(status, true) {
             StatusChange::Ended(exit) => return Err(exit),
             StatusChange::Exec => return Ok(stop),
-            StatusChange::GroupStop(_) => stop.listen(),
+            StatusChange::GroupStop(_) => stop.listen(Until::Event),
             StatusChange::Signal(signal) => stop.resume(Until::Event, signal),
             _ => stop.resume(Until::Event, 0),
         }

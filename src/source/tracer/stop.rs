@@ -109,12 +109,25 @@ impl Stopped {
         debug_assert!(matches!(result, Ok(()) | Err(Errno::ESRCH)), "{result:?}");
     }
 
-    /// Leaves it in its group-stop, but lets it be woken by `SIGCONT` (`PTRACE_LISTEN`).
-    pub fn listen(self) {
+    /// Leaves it in its group-stop, but lets it be woken by `SIGCONT` (`PTRACE_LISTEN`). `otherwise`: how it goes on where
+    /// the group-stop has ended meanwhile.
+    pub fn listen(self, otherwise: Until) {
         let result = sys::ptrace(libc::PTRACE_LISTEN, self.tid, 0, 0);
         // EIO: the group-stop ended meanwhile; a new stop is reported at once.
         if let Err(Errno::EIO) = result {
-            self.resume(Until::Event, 0);
+            self.resume(otherwise, 0);
         }
+    }
+
+    /// Traces it no longer, delivering the signal that it was about to get (0: none). In a group-stop it stays stopped.
+    /// Its tracer is gone for good, so nothing more is known of it.
+    pub fn detach(self, signal: i32) {
+        let result = sys::ptrace(
+            libc::PTRACE_DETACH,
+            self.tid,
+            0,
+            signal.unsigned_abs() as usize,
+        );
+        debug_assert!(matches!(result, Ok(()) | Err(Errno::ESRCH)), "{result:?}");
     }
 }

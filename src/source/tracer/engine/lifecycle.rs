@@ -165,6 +165,14 @@ impl Tracer {
         }
     }
 
+    /// Everything is detached from: calls that had not returned have no end.
+    pub(super) fn end_open_calls(&mut self, at: Timestamp, observer: &mut dyn Observer) {
+        let tasks: Vec<u32> = self.tasks.keys().copied().collect();
+        for tid in tasks {
+            self.drop_task(tid, None, at, observer);
+        }
+    }
+
     /// A task is followed no longer for these sockets, which it has in common with another one that was.
     fn end_following(
         &mut self,
@@ -209,7 +217,7 @@ impl Tracer {
             return Next::Continue;
         }
         self.drop_task(tid, Some(change), at, observer);
-        if tid != self.root {
+        if self.root != Some(tid) {
             return Next::Continue;
         }
         self.exit = Some((exit, at));

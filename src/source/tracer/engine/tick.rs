@@ -42,9 +42,7 @@ impl Tracer {
         }
         self.look_at_sockets(at, observer);
         self.signals();
-        let ctrl_c = signals::interrupts() != self.interrupts;
-        let asked = signals::ends() - self.ends;
-        if self.exit.is_some() && (ctrl_c || asked > 0) || asked > 1 {
+        if self.is_told_to_end() {
             return Next::Stop;
         }
         observer.tick(&Tick {
@@ -94,12 +92,26 @@ impl Tracer {
         self.emit_sightings(sightings, at, observer);
     }
 
+    /// Whether a signal ends the run. While the command runs, Ctrl-C is the command's, and a first `SIGTERM` is passed on
+    /// to it. What already ran has nothing to do with presyn's signals: the first one ends the recording.
+    pub(super) fn is_told_to_end(&self) -> bool {
+        let ctrl_c = signals::interrupts() != self.interrupts;
+        let asked = signals::ends() - self.ends;
+        let alone = self.root.is_none() || self.exit.is_some();
+        alone && (ctrl_c || asked > 0) || asked > 1
+    }
+
     /// What came for presyn itself.
     fn signals(&mut self) {
+        let Some(root) = self.root else {
+            // A tracer that stands still would stop what it traces at its next call.
+            signals::take_suspended();
+            return;
+        };
         if signals::ends() > self.ends && !self.passed_on && self.exit.is_none() {
             // Asked to end: pass it on once; a second time ends presyn.
             self.passed_on = true;
-            let _ = kill(pid(self.root), Signal::SIGTERM);
+            let _ = kill(pid(root), Signal::SIGTERM);
         }
         // Ctrl-Z: stop when the command has stopped by it. One that ignores it keeps both running. The shell's
         // SIGCONT wakes all.
