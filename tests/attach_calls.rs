@@ -4,6 +4,11 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use presyn::event::Event;
+use presyn::source::target::{Asked, HostRoot, RunningTarget};
+use presyn::source::tracer::{
+    Attachment, Detached, EndReason, Next, Observer, Refusal, Tick, TracerError,
+};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -11,6 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Nothing here takes longer, even on a busy machine.
@@ -116,8 +122,8 @@ impl Server {
         self.child.pid()
     }
 
-    /// How far each thread has come. Nothing may have failed.
-    fn progress(&mut self) -> Vec<u64> {
+    /// How many `SIGRTMIN` came, and how far each thread has come. Nothing may have failed.
+    fn state(&mut self) -> (u64, Vec<u64>) {
         self.asks.write_all(b"?").unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
@@ -126,14 +132,14 @@ impl Server {
             .map(|n| n.parse().unwrap())
             .collect();
         assert_eq!(numbers[..2], [0, 0], "failures of the server, last errno");
-        numbers[2..].to_vec()
+        (numbers[2], numbers[3..].to_vec())
     }
 
     /// Every thread still comes on.
     fn goes_on(&mut self) {
-        let before = self.progress();
+        let (_, before) = self.state();
         until("a thread of the server does not come on", || {
-            let now = self.progress();
+            let (_, now) = self.state();
             now.iter().zip(&before).all(|(now, before)| now > before)
         });
     }
@@ -332,6 +338,87 @@ fn what_job_control_has_stopped_stays_stopped() {
     server.is_free();
 }
 
+/// Counts events, and has seen enough at the first tick.
+struct OneTick(usize);
+
+impl Observer for OneTick {
+    fn event(&mut self, _: Event) {
+        self.0 += 1;
+    }
+
+    fn tick(&mut self, _: &Tick) -> Next {
+        Next::Stop
+    }
+}
+
+/// Traces processes from this one, which lives on: what it leaves traced stays so.
+fn trace_for_a_tick(pids: Vec<u32>) -> (Result<Detached, TracerError>, usize) {
+    let target = RunningTarget::find(&Asked::Processes(pids), &HostRoot::host()).unwrap();
+    let attachment = Attachment {
+        target: Arc::new(target),
+        dns_ports: vec![53],
+    };
+    let mut observer = OneTick(0);
+    (attachment.run(&mut observer), observer.0)
+}
+
+#[test]
+fn detaching_loses_no_signal() {
+    if !permitted() {
+        return;
+    }
+    let mut server = Server::start();
+    let pid = server.pid().cast_signed();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                // Real-time signals are queued, each of them is delivered.
+                // SAFETY: takes integers only.
+                #[allow(unsafe_code)] // nix knows no real-time signals
+                let result = unsafe { libc::kill(pid, libc::SIGRTMIN()) };
+                assert_eq!(result, 0);
+                sent += 1;
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            sent
+        });
+        for _ in 0..20 {
+            let (detached, events) = trace_for_a_tick(vec![pid.cast_unsigned()]);
+            let detached = detached.unwrap();
+            assert_eq!((detached.why, detached.left), (EndReason::Observer, vec![]));
+            assert!(events > 0);
+            assert!(all_traced_by(pid.cast_unsigned(), 0));
+            server.goes_on();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        sender.join().unwrap()
+    });
+    until("signals were lost", || server.state().0 == sent);
+}
+
+#[test]
+fn an_error_on_the_way_lets_go_what_was_seized() {
+    if !permitted() {
+        return;
+    }
+    let (mut seized, other) = (Server::start(), Server::start());
+    let tracer = other.traced(&[]);
+    let (outcome, _) = trace_for_a_tick(vec![seized.pid(), other.pid()]);
+    match outcome {
+        Err(TracerError::Refused(Refusal::AlreadyTraced {
+            process,
+            tracer: by,
+        })) => {
+            assert_eq!((process.pid, by.pid), (other.pid(), tracer.pid()));
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+    assert!(all_traced_by(seized.pid(), 0));
+    seized.goes_on();
+}
+
 /// A copy of presyn that every user may execute.
 fn copy(folder: &Path) -> PathBuf {
     let copy = folder.join("presyn");
@@ -487,7 +574,10 @@ fn calls_are_recorded_from_the_middle_on() {
     let starting_up = "\"start_up\": true";
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.contains("127.0.0.1"), "{printed}");
-    assert!(!printed.contains(starting_up), "it had started before: {printed}");
+    assert!(
+        !printed.contains(starting_up),
+        "it had started before: {printed}"
+    );
     // The case gives the same report.
     let analysed = Command::new(env!("CARGO_BIN_EXE_presyn"))
         .args(["analyze", "--format", "json"])

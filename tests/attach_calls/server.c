@@ -1,9 +1,11 @@
 /* A threaded server under its own load: eight clients connect, send and receive, their server answers each; two threads
  * wake each other by a condition variable. What fails is counted, and everything goes on. A byte on standard input is
- * answered by a line: the number of failures, the last error, and how far each thread has come. */
+ * answered by a line: the number of failures, the last error, the number of SIGRTMIN that came, and how far each thread
+ * has come. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +18,18 @@
 static atomic_long done[THREADS];
 static atomic_long failures;
 static atomic_int last_error;
+static atomic_long signals;
 static struct sockaddr_in address;
 static int listener;
 
 static void failed(void) {
     atomic_store(&last_error, errno);
     atomic_fetch_add(&failures, 1);
+}
+
+static void note(int number) {
+    (void)number;
+    atomic_fetch_add(&signals, 1);
 }
 
 static void *client(void *number) {
@@ -79,6 +87,8 @@ static void *partner(void *number) {
 
 int main(void) {
     socklen_t length = sizeof address;
+    struct sigaction noted = {.sa_handler = note, .sa_flags = SA_RESTART};
+    sigaction(SIGRTMIN, &noted, NULL);
     listener = socket(AF_INET, SOCK_STREAM, 0);
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -100,7 +110,7 @@ int main(void) {
         }
         if (got == 0)
             return 0;
-        printf("%ld %d", atomic_load(&failures), atomic_load(&last_error));
+        printf("%ld %d %ld", atomic_load(&failures), atomic_load(&last_error), atomic_load(&signals));
         for (int n = 0; n < THREADS; n++)
             printf(" %ld", atomic_load(&done[n]));
         printf("\n");

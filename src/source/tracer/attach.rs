@@ -1,7 +1,7 @@
 //! Which processes that already run may be traced, and why not.
 
 use super::launch::tracer_of;
-use crate::source::target::{ProcessIdentity, RunningTarget};
+use crate::source::target::{ProcessIdentity, RunningTarget, TargetKind};
 use nix::errno::Errno;
 use nix::unistd::{geteuid, gettid};
 use std::fs;
@@ -160,6 +160,12 @@ impl Attachment {
     /// The target's processes as they are now.
     pub(super) fn processes(&self) -> Vec<u32> {
         self.target.processes()
+    }
+
+    /// Whether processes may join it that none of its own starts. (To look through all of `/proc` takes milliseconds, in
+    /// which nobody is resumed.)
+    pub(super) fn may_grow(&self) -> bool {
+        self.target.kind != TargetKind::Processes
     }
 
     /// The threads of a process that runs.

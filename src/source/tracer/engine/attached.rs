@@ -140,7 +140,7 @@ impl RunningTracer {
                     EndReason::Observer
                 });
             }
-            if (now() - self.looked).abs() >= JOINED {
+            if self.target.may_grow() && (now() - self.looked).abs() >= JOINED {
                 self.looked = now();
                 if let Err(refusal) = self.seize_all() {
                     self.refused.get_or_insert(refusal);
