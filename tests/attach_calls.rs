@@ -39,7 +39,10 @@ fn permitted() -> bool {
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
-        assert!(begin.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "still so after {PATIENCE:?}: {what}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -522,6 +525,18 @@ print("done", flush=True)
 sys.stdin.readline()
 "#;
 
+/// presyn records a client into a case, and reports in JSON.
+fn json(case: &Path, client: &Running) -> Running {
+    let presyn = Command::new(env!("CARGO_BIN_EXE_presyn"))
+        .args(["attach", "--calls", "-q", "--format", "json", "--save"])
+        .arg(case)
+        .arg(client.pid().to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    Running(presyn.unwrap())
+}
+
 #[test]
 fn calls_are_recorded_from_the_middle_on() {
     if !permitted() {
@@ -538,14 +553,7 @@ fn calls_are_recorded_from_the_middle_on() {
     let mut go = client.0.stdin.take().unwrap();
     let mut lines = BufReader::new(client.0.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
-    let presyn = Command::new(env!("CARGO_BIN_EXE_presyn"))
-        .args(["attach", "--calls", "-q", "--format", "json", "--save"])
-        .arg(&case)
-        .arg(client.pid().to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let presyn = Running(presyn.unwrap());
+    let presyn = json(&case, &client);
     until("the client is not traced", || {
         all_traced_by(client.pid(), presyn.pid())
     });

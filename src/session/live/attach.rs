@@ -114,36 +114,20 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
         return calls::attach(plan, listener);
     }
     let target = Arc::new(RunningTarget::find(&plan.asked, &HostRoot::host())?);
-    let netns = namespace(target.first.pid);
     let mut analysis = Analysis::start(&plan.job(plan.sight()), listener)?;
     privilege::harden().map_err(LiveError::Privileges)?;
     privilege::raise_descriptor_limit().map_err(LiveError::Privileges)?;
-    let capture = WatchedCapture::open(&CaptureSettings {
-        netns: netns.clone(),
-        ..plan.capture.clone()
-    })?;
+    let opened = plan.open(&target, &mut analysis)?;
     let members = target.clone();
+    let netns = namespace(target.first.pid);
     let watcher = Watcher::open(netns.as_ref(), Box::new(move || members.processes()))?;
-    let create =
-        |(folder, force): &(PathBuf, bool)| CaseWriter::create(folder, *force, plan.user.as_ref());
-    let mut writer = plan.save.as_ref().map(create).transpose()?;
-    analysis.hand_over(case_files(writer.as_mut(), true)?)?;
-    let files = HostFiles::of_process(target.first.pid);
-    if let Some(writer) = &writer {
-        writer.host(&files)?;
-    }
-    let begin = Begin {
-        header: Header {
-            watched: Some(Watched {
-                target: target.description(),
-                netns: watcher.netns(),
-                no_threads: watcher.no_threads(),
-                inexact: watcher.inexact().map(str::to_owned),
-            }),
-            ..plan.header(&target, capture.live.interface())
-        },
-        link: Some(capture.live.link()),
+    let watched = Watched {
+        target: target.description(),
+        netns: watcher.netns(),
+        no_threads: watcher.no_threads(),
+        inexact: watcher.inexact().map(str::to_owned),
     };
+    let (begin, OpenedCase { capture, files }) = (plan.begin(&target, &opened, watched), opened);
     let signals = take_signals().map_err(LiveError::Signals)?;
     let kept = privilege::give_up(None, Needs::Watch).map_err(LiveError::Privileges)?;
     listener.rights(&kept, &rights_of(analysis.pid()));
@@ -179,7 +163,47 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
     Ok(end)
 }
 
+/// What is open before anything is watched or traced.
+struct OpenedCase {
+    capture: WatchedCapture,
+    /// Files of the target's, which the case has too.
+    files: HostFiles,
+}
+
 impl AttachPlan {
+    /// Opens the capture in the target's network namespace and the case folder, and gives the analysis process its files.
+    fn open(
+        &self,
+        target: &RunningTarget,
+        analysis: &mut Analysis,
+    ) -> Result<OpenedCase, LiveError> {
+        let capture = WatchedCapture::open(&CaptureSettings {
+            netns: namespace(target.first.pid),
+            ..self.capture.clone()
+        })?;
+        let user = self.user.as_ref();
+        let create = |(folder, force): &(PathBuf, bool)| CaseWriter::create(folder, *force, user);
+        let mut writer = self.save.as_ref().map(create).transpose()?;
+        analysis.hand_over(case_files(writer.as_mut(), true)?)?;
+        let files = HostFiles::of_process(target.first.pid);
+        if let Some(writer) = &writer {
+            writer.host(&files)?;
+        }
+        Ok(OpenedCase { capture, files })
+    }
+
+    /// The first record: of a watch where nothing is traced.
+    fn begin(&self, target: &RunningTarget, opened: &OpenedCase, watched: Watched) -> Begin {
+        Begin {
+            header: Header {
+                traced: self.calls,
+                watched: Some(watched),
+                ..self.header(target, opened.capture.live.interface())
+            },
+            link: Some(opened.capture.live.link()),
+        }
+    }
+
     /// What a watch sees.
     fn sight(&self) -> Sight {
         Sight::Sockets {
@@ -198,7 +222,7 @@ impl AttachPlan {
         }
     }
 
-    /// What is said about the target's first process; nothing is traced.
+    /// What is said about the target's first process.
     fn header(&self, target: &RunningTarget, interface: &str) -> Header {
         let process = target.first.pid;
         let words = |name: &str| {
@@ -223,7 +247,6 @@ impl AttachPlan {
             .ok()
             .map(|of| of.uid());
         Header {
-            traced: false,
             user,
             started,
             monotonic,

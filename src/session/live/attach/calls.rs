@@ -1,29 +1,21 @@
 //! `--calls`: what already runs is traced for a while, every call of it, and let go again. It is recorded and reported as a
 //! command that presyn starts, but for the beginning, which is not seen.
 
-use super::{AttachPlan, WatchEnd, namespace};
-use crate::case::jsonl::{Footer, Header};
-use crate::case::writer::CaseWriter;
+use super::{AttachPlan, OpenedCase, WatchEnd};
+use crate::case::jsonl::Footer;
 use crate::event::{Event, Task};
-use crate::input::host::HostFiles;
 use crate::input::watched::Watched;
 use crate::session::live::analysis::Sight;
 use crate::session::live::forward::{Forwarding, Outbox};
-use crate::session::live::message::Begin;
 use crate::session::live::process::Analysis;
 use crate::session::live::sender::EventSender;
-use crate::session::live::watched::WatchedCapture;
-use crate::session::live::{
-    Listener, LiveError, case_files, finish, first_records, remark, rights_of,
-};
-use crate::source::capture::CaptureSettings;
+use crate::session::live::{Listener, LiveError, finish, first_records, remark, rights_of};
 use crate::source::privilege::{self, Needs};
 use crate::source::target::{HostRoot, RunningTarget};
 use crate::source::tracer::{
     Attachment, Detached, EndReason, Gains, Next, Observer, Tick, TracerError,
 };
 use nix::errno::Errno;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,34 +33,15 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
         dns_ports: plan.capture.dns_ports.clone(),
     };
     attachment.check().map_err(TracerError::from)?;
-    let netns = namespace(target.first.pid);
     let mut analysis = Analysis::start(&plan.job(Sight::Calls), listener)?;
     privilege::harden().map_err(LiveError::Privileges)?;
     let limit = privilege::raise_descriptor_limit();
-    let capture = WatchedCapture::open(&CaptureSettings {
-        netns,
-        ..plan.capture.clone()
-    })?;
-    let create =
-        |(folder, force): &(PathBuf, bool)| CaseWriter::create(folder, *force, plan.user.as_ref());
-    let mut writer = plan.save.as_ref().map(create).transpose()?;
-    analysis.hand_over(case_files(writer.as_mut(), true)?)?;
-    let files = HostFiles::of_process(target.first.pid);
-    if let Some(writer) = &writer {
-        writer.host(&files)?;
-    }
-    let facts = plan.header(&target, capture.live.interface());
-    let begin = Begin {
-        header: Header {
-            traced: true,
-            watched: Some(Watched {
-                target: target.description(),
-                ..Watched::default()
-            }),
-            ..facts
-        },
-        link: Some(capture.live.link()),
+    let opened = plan.open(&target, &mut analysis)?;
+    let watched = Watched {
+        target: target.description(),
+        ..Watched::default()
     };
+    let (begin, OpenedCase { capture, files }) = (plan.begin(&target, &opened, watched), opened);
     let kept = privilege::give_up(None, Needs::Trace).map_err(LiveError::Privileges)?;
     listener.rights(&kept, &rights_of(analysis.pid()));
     let outbox = Arc::new(Outbox::new().map_err(LiveError::Queue)?);
@@ -76,7 +49,7 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
     let pipe = analysis.pipe();
     let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), Some(capture), pipe));
     listener.line(&format!(
-        "tracing every call of {}; Ctrl-C ends the recording and lets it go",
+        "tracing every call of {}; Ctrl-C ends the recording and detaches",
         begin.header.target()
     ));
     let mut recording = Recording {
@@ -85,16 +58,8 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
         end: None,
     };
     let detached = attachment.run(&mut recording);
-    let (end, lost) = (recording.end, recording.sender.lost());
-    let remarks = recording.sender.into_remarks();
-    let ended = detached.map(|detached| {
-        let end = match detached.why {
-            EndReason::Signal => WatchEnd::Told,
-            EndReason::Observer => end.unwrap_or(WatchEnd::Lost),
-            EndReason::TargetEnded => WatchEnd::TargetEnded,
-        };
-        (end, footer(end, &detached, remarks, limit))
-    });
+    let lost = recording.sender.lost();
+    let ended = detached.map(|detached| recording.end(&detached, limit));
     let thread = forwarding.map(|forwarding| match &ended {
         Ok((_, footer)) => forwarding.finish_at(footer.at, footer.clone()),
         Err(_) => forwarding.finish(None),
@@ -108,29 +73,33 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
     Ok(end)
 }
 
-/// The last record: how the recording ended, and what it lacks.
-fn footer(
-    end: WatchEnd,
-    detached: &Detached,
-    mut remarks: Vec<String>,
-    limit: Result<u64, Errno>,
-) -> Footer {
-    remarks.extend(detached.refused.as_ref().map(remark::joined_untraced));
-    remarks.extend(remark::not_detached(&detached.left));
-    remarks.extend(remark::out_of_descriptors(detached.failed_looks, limit));
-    Footer {
-        remarks,
-        exit: end.words().into(),
-        at: detached.at,
-        ..Footer::default()
-    }
-}
-
 /// A recording that goes on: it ends with its time, and when there is nobody to record for.
 struct Recording<'a> {
     sender: EventSender<'a>,
     ends: Option<Instant>,
     end: Option<WatchEnd>,
+}
+
+impl Recording<'_> {
+    /// Why it has ended, and the last record: with what the recording lacks.
+    fn end(self, detached: &Detached, limit: Result<u64, Errno>) -> (WatchEnd, Footer) {
+        let end = match detached.why {
+            EndReason::Signal => WatchEnd::Told,
+            EndReason::Observer => self.end.unwrap_or(WatchEnd::Lost),
+            EndReason::TargetEnded => WatchEnd::TargetEnded,
+        };
+        let mut remarks = self.sender.into_remarks();
+        remarks.extend(detached.refused.as_ref().map(remark::joined_untraced));
+        remarks.extend(remark::not_detached(&detached.left));
+        remarks.extend(remark::out_of_descriptors(detached.failed_looks, limit));
+        let footer = Footer {
+            remarks,
+            exit: end.words().into(),
+            at: detached.at,
+            ..Footer::default()
+        };
+        (end, footer)
+    }
 }
 
 impl Observer for Recording<'_> {
