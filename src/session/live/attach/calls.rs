@@ -47,7 +47,8 @@ pub fn attach(plan: &AttachPlan, listener: &mut dyn Listener) -> Result<WatchEnd
     let outbox = Arc::new(Outbox::new().map_err(LiveError::Queue)?);
     outbox.control(|to| first_records(to, &files, &begin));
     let pipe = analysis.pipe();
-    let forwarding = pipe.map(|pipe| Forwarding::start(outbox.clone(), Some(capture), pipe));
+    let forward = |pipe| Forwarding::start(outbox.clone(), Some(capture), pipe);
+    let forwarding = pipe.map(forward).transpose().map_err(LiveError::Thread)?;
     listener.line(&format!(
         "tracing every call of {}; Ctrl-C ends the recording and detaches",
         begin.header.target()
