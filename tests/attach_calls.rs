@@ -156,7 +156,10 @@ impl Server {
     fn attach(&self, more: &[&str]) -> Running {
         let pid = self.pid().to_string();
         let words = [&["attach", "--calls", "-q"], more, &[&pid]].concat();
-        let presyn = Command::new(env!("CARGO_BIN_EXE_presyn"))
+        // What the tests were started with does not matter: nohup(1) ignores SIGHUP, a shell's background job SIGINT.
+        let presyn = Command::new("env")
+            .arg("--default-signal=HUP,INT,TERM")
+            .arg(env!("CARGO_BIN_EXE_presyn"))
             .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
