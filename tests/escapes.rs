@@ -90,7 +90,14 @@ fn cases() -> Vec<(String, Value)> {
         report["run"] = value!({"host": "db3", "command": ["curl", "http://x/"]});
         (folder.display().to_string(), report)
     };
-    folders.iter().map(report).collect()
+    let mut all: Vec<(String, Value)> = folders.iter().map(report).collect();
+    // Nor watched processes.
+    let mut watched: Value = serde_json::from_str(include_str!("watched/report.json")).unwrap();
+    let task = value!({"pid": 11, "tid": 12, "comm": "java"});
+    let client = value!({"address": "10.0.1.10", "task": task, "lookups": 1, "connects": 1, "slowest_s": 5.0, "lost": 1});
+    watched["clients"] = value!([client]);
+    all.push(("watched".into(), watched));
+    all
 }
 
 /// Where a string may stand, by path; `[]` is any element, `*` any key.

@@ -13,7 +13,7 @@
 //! 6. Everything else is unattributed, and so is a packet without an event.
 //!
 //! An event is a packet's when it has its very time. A capture that steps back a little has its packets' times raised
-//! ([`STEP_BACK`]), and the event has the time that was not.
+//! (`STEP_BACK`), and the event has the time that was not.
 
 use super::connect::LONGEST_GAP;
 use super::{EventId, Id};

@@ -2,7 +2,7 @@
 //! process that has its socket. Nothing is stopped or changed.
 //!
 //! Two processes, as in a run: this one captures and looks up sockets, and parses nothing that came from the network; the
-//! other decodes the packets, asks whose they are ([`ask`]), and reports.
+//! other decodes the packets, asks whose they are (`ask`), and reports.
 
 pub(super) mod ask;
 pub(super) mod asking;
