@@ -172,7 +172,7 @@ impl<'a> Terminal<'a> {
             destination,
             // Without them a report that cannot be written is lost, and no condition is seen to hold.
             spare: memory(c"presyn-report"),
-            holding: memory(c"presyn-conditions"),
+            holding: { (!args.fail_on.is_empty()).then(|| memory(c"presyn-conditions")) }.flatten(),
         })
     }
 

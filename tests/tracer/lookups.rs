@@ -10,6 +10,11 @@ pub const QUERY: &str = r"b'\x12\x34\1\0\0\1\0\0\0\0\0\0\1a\4test\0\0\1\0\1'";
 
 /// A resolver that answers each query with its own bytes and QR set, after a moment.
 pub fn resolver(count: usize) -> (u16, std::thread::JoinHandle<usize>) {
+    resolver_after(count, 150)
+}
+
+/// The same, after so many milliseconds.
+pub fn resolver_after(count: usize, millis: u64) -> (u16, std::thread::JoinHandle<usize>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let wait = std::time::Duration::from_secs(20);
     socket.set_read_timeout(Some(wait)).unwrap();
@@ -21,7 +26,7 @@ pub fn resolver(count: usize) -> (u16, std::thread::JoinHandle<usize>) {
                 let Ok((length, peer)) = socket.recv_from(&mut bytes) else {
                     return false;
                 };
-                std::thread::sleep(std::time::Duration::from_millis(150));
+                std::thread::sleep(std::time::Duration::from_millis(millis));
                 bytes[2] |= 0x80;
                 socket.send_to(&bytes[..length], peer).is_ok()
             })

@@ -1,6 +1,6 @@
 //! Sends: which of them stop a program, which are reported, and what is known of those that are not.
 
-use crate::lookups::{ids, resolver, run_with, story};
+use crate::lookups::{ids, resolver, resolver_after, run_with, story};
 use crate::support::{Run, have, launch, python, run, try_run};
 use presyn::event::{FollowState, LifecycleChange, Op, SocketLook, Task};
 use presyn::source::tracer::Exit;
@@ -158,7 +158,7 @@ fn a_query_is_seen_however_it_is_sent() {
 /// A thread is followed for some calls after the last answer; then its sends are not seen, and the report of that is.
 #[test]
 fn a_socket_that_is_followed_no_longer_is_reported_to_be() {
-    let (port, server) = resolver(2);
+    let (port, server) = resolver_after(2, 450);
     let run = run_with(
         port,
         &format!(
@@ -178,7 +178,7 @@ fn a_socket_that_is_followed_no_longer_is_reported_to_be() {
     let note = look.fd.note.as_ref().unwrap();
     assert!(note.local.is_some_and(|l| l.port != 0));
     assert_eq!(note.peer.map(|p| p.port), Some(port));
-    // The second answer took 150 ms: the only thread was seen to wait for it.
+    // The second answer took 450 ms: the only thread was seen to wait for it.
     let waits = looks
         .iter()
         .find(|(_, l)| l.state == FollowState::WaitedFor);
